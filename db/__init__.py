@@ -1,0 +1,1 @@
+"""The stores: Kafka topics, ClickHouse tables, and local servers of both."""

@@ -1,0 +1,1 @@
+"""ClickHouse: migrations, configuration, a local server."""

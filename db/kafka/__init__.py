@@ -1,0 +1,1 @@
+"""Kafka: topics, configuration, a local broker."""

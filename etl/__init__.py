@@ -1,0 +1,1 @@
+"""The consumer that turns Kafka messages into ClickHouse rows."""

@@ -1,0 +1,1 @@
+"""The HTTP door: translates JSON REST into gRPC by the descriptors alone."""

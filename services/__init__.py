@@ -1,0 +1,1 @@
+"""The processes that clients and operators start."""

@@ -1,0 +1,1 @@
+"""The gRPC server: validates events and writes them to Kafka."""

@@ -1,0 +1,1 @@
+"""What the processes share: settings, logs, lifecycle, supervision. It imports nothing of ours."""

@@ -1,0 +1,71 @@
+"""Settings of a process: typed, frozen, read once from UGC_* variables; a bad one stops the process by its name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NamedTuple, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "UGC_"
+EXIT_BAD_SETTING = 2
+PORT_MAX = 65_535
+
+
+class Settings(BaseSettings):
+    """Base of every process's settings: the field `kafka_topic` is the variable UGC_KAFKA_TOPIC."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+class Address(NamedTuple):
+    """A host and a port, as in `localhost:8000`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: object) -> Address:
+    """Read `host:port` (`[::1]:8000` for IPv6; port 0 lets the system choose); ValueError says what is wrong."""
+    if isinstance(text, Address):
+        return text
+    host, separator, port = str(text).rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ValueError(f"must be host:port with a port from 0 to {PORT_MAX}, not {text!r}")
+    return Address(host.strip("[]"), int(port))
+
+
+AddressSetting = Annotated[Address, BeforeValidator(parse_address)]
+
+
+class KafkaSettings(Settings):
+    """Where the topic is; shared by ingest, etl and the migrations."""
+
+    kafka_bootstrap_servers: str = Field(default="localhost:9092", pattern=r"^[^,\s:]+:\d+(,[^,\s:]+:\d+)*$")
+    kafka_topic: str = Field(default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+
+
+class LogSettings(Settings):
+    """How a process logs."""
+
+    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings of a process; on a bad one print its variable and the reason, and exit with status 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            given = f" (it is {os.environ[name]!r})" if name in os.environ else ""
+            sys.stderr.write(f"bad setting {name}: {problem['msg']}{given}\n")
+        sys.exit(EXIT_BAD_SETTING)
