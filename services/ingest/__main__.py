@@ -1,0 +1,51 @@
+"""`ugc-ingest`: reads the settings, opens producer and server, and closes them in reverse on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from services.ingest.publisher import publishing
+from services.ingest.server import serving
+from services.ingest.servicer import IngestServicer
+from services.ingest.settings import IngestSettings
+from services.ingest.validation import EventValidator, batch_limits
+from services.runtime.lifecycle import stopping
+from services.runtime.logs import configure_logs, logger
+from services.runtime.settings import load
+
+
+def main() -> None:
+    """Run ingest until it is told to stop; status 1 when it must be replaced, 2 when a setting is bad."""
+    settings = load(IngestSettings)
+    configure_logs("ingest", settings.log_level)
+    sys.exit(asyncio.run(run(settings)))
+
+
+async def run(settings: IngestSettings) -> int:
+    """Serve until a signal or a producer that can never work again; return the exit status."""
+    loop = asyncio.get_running_loop()
+    fatal: list[str] = []
+    async with stopping() as stop:
+
+        def on_fatal(reason: str) -> None:
+            fatal.append(reason)
+            loop.call_soon_threadsafe(stop.set)
+
+        async with publishing(settings, on_fatal) as publisher:
+            validator = EventValidator(settings.ingest_event_bytes_max)
+            servicer = IngestServicer(validator, batch_limits(), publisher, settings.ingest_retry_seconds)
+            try:
+                async with serving(settings, servicer, publisher.check_reachable) as address:
+                    logger().info("serving", address=str(address), topic=settings.kafka_topic)
+                    await stop.wait()
+            except OSError as error:
+                logger().error("cannot serve", setting="UGC_INGEST_LISTEN", error=str(error))
+                return 1
+    for reason in fatal:
+        logger().error("the producer failed for good", error=reason)
+    return 1 if fatal else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The errors that a client is answered with, as google.rpc.Status.
+
+invalid(violations)   INVALID_ARGUMENT with BadRequest: drop the event, or mend it
+unavailable(reason)   UNAVAILABLE with RetryInfo: send the event again after the delay
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
+
+# An error of a whole request travels in a header, and gRPC refuses headers of more than 8 KiB.
+VIOLATIONS_MAX = 20
+NANOSECONDS = 1_000_000_000
+
+
+def invalid(violations: Sequence[BadRequest.FieldViolation]) -> Status:
+    """Say which fields were refused and why; beyond the 20th they are only counted."""
+    first = violations[0]
+    message = f"{first.field}: {first.description}"
+    if len(violations) > 1:
+        message += f" (and {len(violations) - 1} more)"
+    detail = BadRequest(field_violations=violations[:VIOLATIONS_MAX])
+    return Status(code=INVALID_ARGUMENT, message=message, details=[packed(detail)])
+
+
+def unavailable(reason: str, retry_seconds: float) -> Status:
+    """Say that the event was not acknowledged by Kafka, and when to send it again."""
+    seconds = int(retry_seconds)
+    delay = Duration(seconds=seconds, nanos=round((retry_seconds - seconds) * NANOSECONDS))
+    return Status(code=UNAVAILABLE, message=reason, details=[packed(RetryInfo(retry_delay=delay))])
+
+
+def within(index: int, violations: Sequence[BadRequest.FieldViolation]) -> list[BadRequest.FieldViolation]:
+    """Name the same fields as seen from the batch: `events[3].payload.movie_id`."""
+    return [
+        BadRequest.FieldViolation(
+            # A violation of the event as a whole is named `event`; within a batch the index says it.
+            field=f"events[{index}]" + ("" if violation.field == "event" else f".{violation.field}"),
+            description=violation.description,
+        )
+        for violation in violations
+    ]
+
+
+def packed(message: Message) -> Any:
+    """Wrap a detail as google.protobuf.Any."""
+    wrapped = Any()
+    wrapped.Pack(message)
+    return wrapped

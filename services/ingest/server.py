@@ -1,0 +1,91 @@
+"""The gRPC server around the servicer: handlers, reflection, health, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from ugc.v1 import ingest_service_pb2
+
+from services.ingest.publisher import UnreachableError
+from services.ingest.servicer import IngestServicer
+from services.ingest.settings import IngestSettings
+from services.runtime.logs import Outage, logger
+from services.runtime.settings import Address
+
+SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+OVERALL = ""
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    settings: IngestSettings, servicer: IngestServicer, check_reachable: Callable[[float], None]
+) -> AsyncIterator[Address]:
+    """Serve at the address yielded; at the end say NOT_SERVING, give callers a moment, let requests in work end."""
+    server = grpc.aio.server(
+        options=(
+            # Two servers would silently share the port, each taking half of the calls.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
+        ),
+        maximum_concurrent_rpcs=settings.ingest_requests_max,
+    )
+    checks = health.aio.HealthServicer()
+    await say(checks, NOT_SERVING)
+    server.add_generic_rpc_handlers((handlers(servicer),))
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = settings.ingest_listen
+    port = server.add_insecure_port(str(address))
+    await server.start()
+    watch = asyncio.create_task(watch_kafka(checks, check_reachable, settings.ingest_health_seconds))
+    try:
+        yield Address(address.host, port)
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        await say(checks, NOT_SERVING)
+        await asyncio.sleep(settings.ingest_drain_seconds)
+        await server.stop(settings.ingest_stop_seconds_max)
+        logger().info("stopped serving")
+
+
+def handlers(servicer: IngestServicer) -> grpc.GenericRpcHandler:
+    """Bind the calls to their names; without serializers, so that requests and answers are bytes."""
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "Produce": grpc.unary_unary_rpc_method_handler(servicer.produce),
+            "BatchProduce": grpc.unary_unary_rpc_method_handler(servicer.batch_produce),
+        },
+    )
+
+
+async def watch_kafka(
+    checks: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float
+) -> None:
+    """Keep the health service's answer equal to whether Kafka is reachable, until cancelled."""
+    outage = Outage("reaching Kafka")
+    while True:
+        try:
+            await asyncio.to_thread(check_reachable, seconds)
+        except UnreachableError as error:
+            outage.failed(error)
+            await say(checks, NOT_SERVING)
+        else:
+            outage.over()
+            await say(checks, SERVING)
+        await asyncio.sleep(seconds)
+
+
+async def say(checks: health.aio.HealthServicer, status: int) -> None:
+    """Give one answer for the server as a whole and for its service."""
+    for name in (OVERALL, SERVICE):
+        await checks.set(name, status)
