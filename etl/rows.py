@@ -1,0 +1,150 @@
+"""Kafka messages to ClickHouse columns: a pure function, so that the same messages always give the same rows.
+
+Values go to ClickHouse as they stand in the message and are converted there (etl/sink.py); what would not convert
+is found here, because one such value would fail the insert of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from ptars import HandlerPool
+from ugc.v1 import event_pb2
+
+from etl.message import Message
+
+Column = list[Any]
+HEX = "[0-9a-fA-F]"
+UUID_PATTERN = rf"\A{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}\z"
+UUID_BYTES = 16
+# ClickHouse's DateTime64 reaches further, but no clock that this system believes does.
+SECONDS_MAX = 4_102_444_799
+DECODER = HandlerPool([event_pb2.DESCRIPTOR]).get_for_message(event_pb2.EventRecord.DESCRIPTOR)
+UNDECODABLE = "undecodable"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A message that became no event: why, and what it held."""
+
+    offset: int
+    reason: str
+    error: str
+    raw: bytes
+    kafka_milliseconds: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All messages of one batch, each either in `columns` or in `rejected`.
+
+    `columns` are in the order of `EVENT_COLUMNS`, of equal lengths, the last being the offsets.
+    """
+
+    columns: list[Column] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        """The number of events."""
+        return len(self.columns[0]) if self.columns else 0
+
+
+def decode(messages: Sequence[Message]) -> Rows:
+    """Turn the messages of one partition into rows."""
+    values = [message.value() for message in messages]
+    faults = undecodable(values)
+    good = [index for index in range(len(values)) if index not in faults] if faults else range(len(values))
+    table = DECODER.list_to_record_batch([values[index] for index in good] if faults else values)
+    misfits = inconvertible(table)
+    if misfits:
+        faults |= {good[row]: error for row, error in misfits.items()}
+        keep = pa.array([row for row in range(table.num_rows) if row not in misfits], pa.int64())
+        table = table.take(keep)
+        good = [good[row] for row in keep.to_pylist()]
+    columns = [read(table).to_pylist() for read in EVENT_COLUMNS.values()]
+    columns.append([messages[index].offset() for index in good])
+    return Rows(columns, [reject(messages[index], faults[index]) for index in sorted(faults)])
+
+
+def reject(message: Message, error: str) -> Rejected:
+    """Describe a message that is no event."""
+    return Rejected(message.offset(), UNDECODABLE, error, message.value() or b"", message.timestamp()[1])
+
+
+def undecodable(values: Sequence[bytes | None], start: int = 0) -> dict[int, str]:
+    """Find the values that are no EventRecord, and why; by halving, because one bad value fails its whole list."""
+    try:
+        DECODER.list_to_record_batch(values)
+    except (ValueError, TypeError) as error:
+        if len(values) == 1:
+            return {start: "the message has no value" if values[0] is None else str(error)}
+        half = len(values) // 2
+        return undecodable(values[:half], start) | undecodable(values[half:], start + half)
+    return {}
+
+
+def inconvertible(table: pa.RecordBatch) -> dict[int, str]:
+    """Find the rows whose values ClickHouse could not convert, and name the field."""
+    misfits: dict[int, str] = {}
+    for problem, fits in CONVERTIBLE.items():
+        verdict = pc.fill_null(fits(table), fill_value=False)
+        if not pc.all(verdict, min_count=0).as_py():
+            for row, well in enumerate(verdict.to_pylist()):
+                if not well:
+                    misfits.setdefault(row, problem)
+    return misfits
+
+
+def top(name: str) -> Callable[[pa.RecordBatch], Any]:
+    """Read a field of EventRecord."""
+    return lambda table: table.column(name)
+
+
+def event(name: str) -> Callable[[pa.RecordBatch], Any]:
+    """Read a field of Event; null where the record has no event."""
+    return lambda table: pc.struct_field(table.column("event"), name)
+
+
+def payload(name: str) -> Callable[[pa.RecordBatch], Any]:
+    """Read a field of Payload; null where the event has no payload."""
+    return lambda table: pc.struct_field(table.column("event"), ["payload", name])
+
+
+def uuid(read: Callable[[pa.RecordBatch], Any]) -> Callable[[pa.RecordBatch], Any]:
+    """Ask whether a text is a UUID."""
+    return lambda table: pc.match_substring_regex(read(table), UUID_PATTERN)
+
+
+def up_to(read: Callable[[pa.RecordBatch], Any], maximum: int) -> Callable[[pa.RecordBatch], Any]:
+    """Ask whether a number is from 0 to `maximum`."""
+    return lambda table: pc.and_(pc.greater_equal(read(table), 0), pc.less_equal(read(table), maximum))
+
+
+# The column of ClickHouse, and where its value stands in the message.
+EVENT_COLUMNS: dict[str, Callable[[pa.RecordBatch], Any]] = {
+    "event_id": top("event_id"),
+    "event": payload("event"),
+    "movie_id": payload("movie_id"),
+    "user_id": payload("user_id"),
+    "event_data": payload("event_data"),
+    "event_time": payload("event_timestamp"),
+    "language": event("language"),
+    "timezone": event("timezone"),
+    "ip": event("ip"),
+    "version": event("version"),
+    "client_data": event("some_client_data"),
+    "received_at": top("received_at"),
+}
+CONVERTIBLE: dict[str, Callable[[pa.RecordBatch], Any]] = {
+    "event.payload is missing": lambda table: pc.is_valid(payload("movie_id")(table)),
+    "event_id is not 16 bytes": lambda table: pc.equal(pc.binary_length(table.column("event_id")), UUID_BYTES),
+    "event.payload.movie_id is not a UUID": uuid(payload("movie_id")),
+    "event.payload.user_id is not a UUID": uuid(payload("user_id")),
+    "event.payload.event_timestamp is out of range": up_to(payload("event_timestamp"), SECONDS_MAX),
+    "received_at is out of range": up_to(top("received_at"), SECONDS_MAX * 1000),
+}
