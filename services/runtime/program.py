@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from services.runtime.settings import Address
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.05
+# Loaded now: between fork and exec a process must not load anything.
+LIBC = ctypes.CDLL(None)
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 15
 
@@ -28,6 +31,10 @@ class ProgramError(Exception):
 
 class PortBusyError(ProgramError):
     """Another process listens where this program should."""
+
+
+class StoppedError(Exception):
+    """The user asked to stop while something was awaited."""
 
 
 def always_ready() -> bool:
@@ -85,10 +92,15 @@ class Child:
                 preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 -- only the main thread of a supervisor forks
             )
 
-    def await_ready(self) -> None:
-        """Return once the program is ready; ProgramError with its last log lines when it dies or takes too long."""
+    def await_ready(self, stop: threading.Event | None = None) -> None:
+        """Return once the program is ready; ProgramError with its last log lines when it dies or takes too long.
+
+        StoppedError when `stop` is set meanwhile.
+        """
         deadline = time.monotonic() + self.program.ready_seconds_max
         while not self.program.ready():
+            if stop is not None and stop.is_set():
+                raise StoppedError
             if self.process.poll() is not None:
                 raise ProgramError(f"{self.program.name} {self.cause_of_death()}\n{last_lines(self.program.log)}")
             if time.monotonic() > deadline:
@@ -102,6 +114,18 @@ class Child:
         """Say how the process ended, as in `was killed by SIGKILL`."""
         status = self.process.returncode
         return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+    def await_success(self, stop: threading.Event) -> None:
+        """Return once a program that ends by itself has ended well; ProgramError and StoppedError as `await_ready`."""
+        deadline = time.monotonic() + self.program.ready_seconds_max
+        while self.process.poll() is None:
+            if stop.is_set():
+                raise StoppedError
+            if time.monotonic() > deadline:
+                raise ProgramError(f"{self.program.name} had not ended after {self.program.ready_seconds_max:g} s")
+            time.sleep(POLL_SECONDS)
+        if self.process.returncode:
+            raise ProgramError(f"{self.program.name} {self.cause_of_death()}\n{last_lines(self.program.log)}")
 
     def stop(self) -> None:
         """Ask the program to end, wait, and kill what is left of its process group."""
@@ -124,7 +148,7 @@ def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; on systems without that, do nothing."""
     if not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # The parent may have died before the call above.
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

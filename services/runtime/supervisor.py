@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,8 +17,9 @@ DEATHS_WINDOW_SECONDS = 60.0
 class Supervisor:
     """Programs under supervision, as a context manager: whatever happens, none is left when it closes."""
 
-    def __init__(self, announce: Callable[[str], None]) -> None:
+    def __init__(self, announce: Callable[[str], None], stop: threading.Event | None = None) -> None:
         self.announce = announce
+        self.stop = stop
         self.children: list[Child] = []
         self.deaths: dict[str, deque[float]] = {}
 
@@ -31,12 +33,15 @@ class Supervisor:
             self.children.pop().stop()
 
     def start(self, programs: Sequence[Program]) -> None:
-        """Start programs together and return once all are ready; ProgramError when a port is busy or one fails."""
+        """Start programs together and return once all are ready; ProgramError when a port is busy or one fails.
+
+        StoppedError when the stop flag is set meanwhile.
+        """
         for program in programs:
             refuse_busy_ports(program)
         started = [self._spawn(program) for program in programs]
         for child in started:
-            child.await_ready()
+            child.await_ready(self.stop)
 
     def tend(self, now: float | None = None) -> None:
         """Start again each program that has died; ProgramError with its last log lines at five deaths in a minute."""

@@ -1,0 +1,46 @@
+# The two commands of the README are `make up` and `make test`; the rest is for developers.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: up test check bench generate lock format
+
+## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
+up:
+	@$(PYTHON) services/up/setup.py run
+	@exec $(BIN)/ugc-up $(if $(CHECK),--check)
+
+## test: set up and run every test, against real servers
+test:
+	@$(PYTHON) services/up/setup.py test
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+## check: everything CI checks besides the tests
+check:
+	@$(PYTHON) services/up/setup.py test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/ugc
+	@if git rev-parse --verify --quiet HEAD~1 >/dev/null; then \
+	  $(BIN)/buf breaking --against '.git#ref=HEAD~1'; else echo 'buf breaking: no commit to compare with'; fi
+	$(BIN)/python proto/generate.py --check
+
+## generate: compile the protos
+generate:
+	$(BIN)/python proto/generate.py
+
+## lock: pin every package again, with hashes
+lock:
+	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build pyproject.toml -o locks/run.txt
+	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --group dev -c locks/run.txt pyproject.toml -o locks/dev.txt
+
+LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links
+
+## format: lay the code out
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write --path proto/ugc

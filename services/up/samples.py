@@ -1,0 +1,71 @@
+"""The documented event, sent through both doors, and its rows as ClickHouse returns them."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from db.clickhouse.client import connect
+from google.protobuf import json_format
+from ugc.v1.event_pb2 import Event
+from ugc.v1.ingest_service_pb2 import ProduceResponse
+
+from services.runtime.program import ProgramError
+from services.runtime.settings import Address
+from services.up.documented import DOCUMENTED_EVENT
+
+CALL_SECONDS_MAX = 15
+ROW_SECONDS_MAX = 60
+POLL_SECONDS = 0.1
+
+
+def send_by_rest(gateway: Address) -> str:
+    """Post the documented event to the gateway; return the event's identity."""
+    request = urllib.request.Request(
+        f"http://{gateway}/api/v1/produce",
+        data=DOCUMENTED_EVENT.encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:  # noqa: S310 -- our own gateway
+        identity: str = json.load(answer)["eventId"]
+    return identity
+
+
+def send_by_grpc(ingest: Address) -> str:
+    """Call Produce with the documented event; return the event's identity."""
+    with grpc.insecure_channel(str(ingest)) as channel:
+        call = channel.unary_unary(
+            "/ugc.v1.IngestService/Produce",
+            request_serializer=Event.SerializeToString,
+            response_deserializer=ProduceResponse.FromString,
+        )
+        answer: ProduceResponse = call(json_format.Parse(DOCUMENTED_EVENT, Event()), timeout=CALL_SECONDS_MAX)
+    return answer.event_id
+
+
+def await_row(url: str, identity: str, meanwhile: Callable[[], None]) -> dict[str, Any]:
+    """Wait for an event's row, by column; ProgramError when it has not come in time."""
+    deadline = time.monotonic() + ROW_SECONDS_MAX
+    client = connect(url)
+    try:
+        while time.monotonic() < deadline:
+            rows, columns = client.execute(
+                "SELECT * FROM events WHERE event_id = %(id)s", {"id": identity}, with_column_types=True
+            )
+            if rows:
+                return dict(zip((name for name, _ in columns), rows[0], strict=True))
+            meanwhile()
+            time.sleep(POLL_SECONDS)
+    finally:
+        client.disconnect()
+    raise ProgramError(f"event {identity} was acknowledged, but is no row in ClickHouse after {ROW_SECONDS_MAX} s")
+
+
+def printed(row: dict[str, Any]) -> str:
+    """Lay a row out one column a line."""
+    width = max(map(len, row))
+    return "\n".join(f"    {name:<{width}}  {value}" for name, value in row.items())

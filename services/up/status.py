@@ -1,0 +1,80 @@
+"""The live status line: events accepted, rows stored, lag; asked in the background so that supervision never waits."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clickhouse_driver.errors import Error as DriverError
+from confluent_kafka import KafkaException
+from db.clickhouse.client import connect
+from db.kafka.topics import OffsetReader
+
+ASK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the stores say; None where a store does not answer."""
+
+    accepted: int | None = None
+    lag: int | None = None
+    stored: int | None = None
+    rejected: int | None = None
+
+    def __str__(self) -> str:
+        if self.accepted is None:
+            kafka = "Kafka does not answer"
+        else:
+            kafka = f"events accepted {self.accepted:,}   lag {self.lag:,}"
+        clickhouse = "ClickHouse does not answer"
+        if self.stored is not None:
+            clickhouse = f"rows stored {self.stored:,}   rejected {self.rejected:,}"
+        return f"{kafka}   {clickhouse}"
+
+
+class Status:
+    """Asks once a second; `numbers` is the latest answer."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, group: str, clickhouse_url: str) -> None:
+        self.numbers = Numbers()
+        self._offsets = OffsetReader(bootstrap_servers, topic, group)
+        self._url = clickhouse_url
+        self._stopped = threading.Event()
+
+    @contextlib.contextmanager
+    def refreshing(self) -> Iterator[Status]:
+        """Ask in the background until left."""
+        thread = threading.Thread(target=self._ask_until_stopped, name="status")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _ask_until_stopped(self) -> None:
+        while not self._stopped.wait(ASK_SECONDS):
+            accepted, lag = self._ask_kafka()
+            stored, rejected = self._ask_clickhouse()
+            self.numbers = Numbers(accepted, lag, stored, rejected)
+
+    def _ask_kafka(self) -> tuple[int | None, int | None]:
+        try:
+            partitions = self._offsets.read()
+        except KafkaException:
+            return None, None
+        return sum(each.high for each in partitions), sum(each.lag for each in partitions)
+
+    def _ask_clickhouse(self) -> tuple[int | None, int | None]:
+        client = connect(self._url)
+        try:
+            query = "SELECT (SELECT count() FROM events), (SELECT count() FROM rejected_events)"
+            ((stored, rejected),) = client.execute(query)
+        except (DriverError, OSError, EOFError):
+            return None, None
+        finally:
+            client.disconnect()
+        return stored, rejected

@@ -1,0 +1,156 @@
+"""The programs of the system in the order in which they start, and what is done with them: prove, supervise, stop."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from db.servers import local_programs
+from rich.console import Console
+
+from services.runtime.program import Child, Program, StoppedError, always_ready
+from services.runtime.supervisor import Supervisor
+from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
+from services.up.settings import UpSettings, reachable
+from services.up.status import Status
+
+TEND_SECONDS = 0.2
+# How often the status is printed where there is no terminal to show a live line.
+PLAIN_STATUS_SECONDS = 10.0
+READY_SECONDS_MAX = 90.0
+PROBE_SECONDS_MAX = 2.0
+
+
+class System:
+    """Everything that `make up` runs."""
+
+    def __init__(self, settings: UpSettings, console: Console, stop: threading.Event) -> None:
+        self._settings = settings
+        self._console = console
+        self._stop = stop
+        self._gateway = reachable(settings.gateway_listen)
+        self._ingest = reachable(settings.ingest_listen)
+        self._kafka = settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.local_kafka_port}"
+        local = f"clickhouse://default@127.0.0.1:{settings.local_clickhouse_port}/ugc"
+        self._clickhouse = settings.clickhouse_url or local
+
+    def run(self, *, check: bool) -> None:
+        """Start, prove, and unless only checking supervise until stopped; no process is left when it returns."""
+        try:
+            with Supervisor(self._say, self._stop) as supervisor:
+                self._start(supervisor)
+                self._prove(supervisor)
+                if not check:
+                    self._show_addresses()
+                    self._supervise(supervisor)
+                self._say("stopping")
+        except StoppedError:
+            self._say("stopped before everything was up")
+
+    def _start(self, supervisor: Supervisor) -> None:
+        """Start the stores, make topic and tables, start the processes; each is awaited."""
+        settings = self._settings
+        stores = local_programs(
+            settings,
+            kafka=settings.kafka_bootstrap_servers is None,
+            clickhouse=settings.clickhouse_url is None,
+        )
+        self._announce(supervisor, stores)
+        self._say("starting migrate")
+        migration = Child(self._program("migrate", "db.migrate"))
+        try:
+            migration.await_success(self._stop)
+        finally:
+            migration.stop()
+        self._announce(supervisor, self._processes())
+
+    def _announce(self, supervisor: Supervisor, programs: list[Program]) -> None:
+        for program in programs:
+            self._say(f"starting {program.name}, log in {program.log}")
+        supervisor.start(programs)
+
+    def _processes(self) -> list[Program]:
+        """Return our processes; stopped in reverse, so that ingest outlives the gateway and etl outlives both."""
+        settings = self._settings
+        return [
+            self._program("etl", "etl"),
+            self._program("ingest", "services.ingest", {"UGC_INGEST_LISTEN": settings.ingest_listen}),
+            self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
+        ]
+
+    def _program(self, name: str, module: str, listens: dict[str, object] | None = None) -> Program:
+        return Program(
+            name=name,
+            argv=(sys.executable, "-m", module),
+            log=self._settings.local_directory / "logs" / f"{name}.log",
+            environment={
+                "UGC_KAFKA_BOOTSTRAP_SERVERS": self._kafka,
+                "UGC_CLICKHOUSE_URL": self._clickhouse,
+                "UGC_INGEST_TARGET": str(self._ingest),
+            },
+            listens=listens or {},
+            # The gateway is ready when ingest serves, and ingest serves when Kafka is reachable.
+            ready=self._doors_open if name == "gateway" else always_ready,
+            ready_seconds_max=READY_SECONDS_MAX,
+        )
+
+    def _doors_open(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self._gateway}/readyz", timeout=PROBE_SECONDS_MAX):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _prove(self, supervisor: Supervisor) -> None:
+        """Send the documented event through both doors and print its rows."""
+        for door, identity in (
+            ("REST", send_by_rest(self._gateway)),
+            ("gRPC", send_by_grpc(self._ingest)),
+        ):
+            row = await_row(self._clickhouse, identity, lambda: self._tend(supervisor))
+            self._say(f"sent by {door}, stored in ClickHouse:\n{printed(row)}")
+
+    def _tend(self, supervisor: Supervisor) -> None:
+        if self._stop.is_set():
+            raise StoppedError
+        supervisor.tend()
+
+    def _show_addresses(self) -> None:
+        http = self._settings.local_clickhouse_http_port
+        lines = [
+            f"REST           curl -d @event.json http://{self._gateway}/api/v1/produce",
+            f"OpenAPI page   http://{self._gateway}/api/openapi",
+            f"gRPC           grpcurl -plaintext {self._ingest} list",
+            f"               buf curl --protocol grpc --http2-prior-knowledge http://{self._ingest} --list-methods",
+        ]
+        if self._settings.clickhouse_url is None:
+            lines.append(f"ClickHouse     http://127.0.0.1:{http}/play   (database ugc, user default, no password)")
+        lines.append("Stop with Ctrl-C.")
+        self._say("everything is up\n" + "\n".join(f"    {line}" for line in lines))
+
+    def _supervise(self, supervisor: Supervisor) -> None:
+        """Start again what dies and show the status, until asked to stop."""
+        settings = self._settings
+        status = Status(self._kafka, settings.kafka_topic, settings.etl_group, self._clickhouse)
+        with status.refreshing():
+            if self._console.is_terminal:
+                with self._console.status("") as line:
+                    while not self._stop.wait(TEND_SECONDS):
+                        supervisor.tend()
+                        line.update(str(status.numbers))
+            else:
+                self._supervise_plainly(supervisor, status)
+
+    def _supervise_plainly(self, supervisor: Supervisor, status: Status) -> None:
+        shown = time.monotonic()
+        while not self._stop.wait(TEND_SECONDS):
+            supervisor.tend()
+            if time.monotonic() - shown >= PLAIN_STATUS_SECONDS:
+                self._say(str(status.numbers))
+                shown = time.monotonic()
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)

@@ -1,0 +1,116 @@
+"""Kafka messages become columns, each message exactly once: as an event or as a rejected one."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import pytest
+from google.protobuf.message import DecodeError
+from ugc.v1.event_pb2 import Event, EventRecord
+
+from etl.rows import EVENT_COLUMNS, Rows, decode
+from tests.support.events import documented, numbered, record, valid
+from tests.support.messages import FakeMessage
+
+IDENTITY = uuid.uuid4().bytes
+
+
+def rows(*values: bytes | None) -> Rows:
+    return decode([FakeMessage(value, at=100 + index) for index, value in enumerate(values)])
+
+
+def test_every_field() -> None:
+    """The documented event fills every column with its value."""
+    decoded = rows(record(documented(), IDENTITY, 1_700_000_000_123))
+    (row,) = zip(*decoded.columns, strict=True)
+
+    assert dict(zip([*EVENT_COLUMNS, "kafka_offset"], row, strict=True)) == {
+        "event_id": IDENTITY,
+        "event": "some_event",
+        "movie_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2",
+        "user_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2",
+        "event_data": "some_event_data",
+        "event_time": 1621932759,
+        "language": "RU",
+        "timezone": "Europe/Moscow",
+        "ip": "192.168.1.1",
+        "version": "1.0",
+        "client_data": "some_client_data",
+        "received_at": 1_700_000_000_123,
+        "kafka_offset": 100,
+    }
+    assert decoded.rejected == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"garbage", "failed to decode"),
+        (None, "no value"),
+        (b"", "event.payload is missing"),
+        (record(Event(language="RU")), "event.payload is missing"),
+        (record(documented(), b"short"), "event_id is not 16 bytes"),
+        (record(valid(movie_id="x")), "movie_id is not a UUID"),
+        (record(valid(user_id="1ec4cd73-2fd5-4f25-af68-b6595d279af2\n")), "user_id is not a UUID"),
+        (record(valid(event_timestamp=2**62)), "event_timestamp is out of range"),
+        (record(valid(event_timestamp=-1)), "event_timestamp is out of range"),
+        (record(documented(), received_at=2**62), "received_at is out of range"),
+    ],
+)
+def test_rejected(value: bytes | None, words: str) -> None:
+    """What is no event is set apart with the reason and its bytes, and its neighbours are events."""
+    decoded = rows(record(numbered(1)), value, record(numbered(2)))
+    (rejected,) = decoded.rejected
+
+    assert decoded.columns[-1] == [100, 102]
+    assert (rejected.offset, rejected.reason, rejected.raw) == (101, "undecodable", value or b"")
+    assert words in rejected.error
+    assert rejected.kafka_milliseconds == 1_700_000_000_456
+
+
+def test_only_rejected() -> None:
+    """A batch without any event is a batch all the same."""
+    decoded = rows(b"garbage", None, b"\xff")
+
+    assert decoded.events == 0
+    assert [each.offset for each in decoded.rejected] == [100, 101, 102]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_conservation(seed: int) -> None:
+    """Whatever the mixture, every offset is in exactly one place, and events agree with protobuf's own decoder."""
+    chance = random.Random(seed)
+    values = [mutated(record(numbered(number)), chance) for number in range(200)]
+    decoded = rows(*values)
+    found = dict(zip(decoded.columns[-1], zip(*decoded.columns[:-1], strict=True), strict=True))
+
+    assert sorted([*found, *(each.offset for each in decoded.rejected)]) == list(range(100, 300))
+    for offset, row in found.items():
+        reference = EventRecord.FromString(values[offset - 100])
+        assert row[0] == reference.event_id
+        assert row[2] == reference.event.payload.movie_id
+        assert row[10] == reference.event.some_client_data
+
+
+def mutated(value: bytes, chance: random.Random) -> bytes:
+    """Change nothing, a byte, or the length."""
+    match chance.randrange(4):
+        case 0:
+            at = chance.randrange(len(value))
+            return value[:at] + bytes([chance.randrange(256)]) + value[at + 1 :]
+        case 1:
+            return value[: chance.randrange(len(value))]
+        case _:
+            return value
+
+
+def test_decoders_agree_on_what_is_no_message() -> None:
+    """What protobuf refuses, the columnar decoder refuses."""
+    chance = random.Random(7)
+    for _ in range(300):
+        value = mutated(record(numbered(1)), chance)
+        try:
+            EventRecord.FromString(value)
+        except DecodeError:
+            assert "failed to decode" in rows(value).rejected[0].error

@@ -1,0 +1,191 @@
+"""IngestService over a real gRPC channel, with a publisher that fails as told."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from services.ingest.publisher import Record
+from services.ingest.server import handlers
+from services.ingest.servicer import IngestServicer
+from services.ingest.validation import EventValidator, batch_limits
+from tests.support.events import documented, valid
+
+RETRY_SECONDS = 1.5
+
+
+class FakePublisher:
+    """Keeps what it is given; refuses the events whose data says so."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    async def publish(self, records: Sequence[Record]) -> dict[int, str]:
+        self.records += records
+        sent = [EventRecord.FromString(record.value).event for record in records]
+        return {index: "Kafka: down" for index, event in enumerate(sent) if event.payload.event_data == "fail"}
+
+
+@pytest.fixture
+def publisher() -> FakePublisher:
+    return FakePublisher()
+
+
+@pytest.fixture
+async def channel(publisher: FakePublisher) -> AsyncIterator[grpc.aio.Channel]:
+    server = grpc.aio.server()
+    servicer = IngestServicer(EventValidator(65_536), batch_limits(), publisher, RETRY_SECONDS)
+    server.add_generic_rpc_handlers((handlers(servicer),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(0)
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> IngestServiceStub:
+    return IngestServiceStub(channel)
+
+
+async def failure(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> Status:
+    """Await a call that must fail; return its google.rpc.Status."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)
+    assert status is not None
+    return status
+
+
+async def http_code(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
+    return dict(await call.initial_metadata())["x-http-code"]
+
+
+async def test_produce(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """An event is stored as it came, keyed by its user, with an identity and a time of the server's."""
+    call = stub.Produce(documented())
+    answer = await call
+
+    assert await http_code(call) == "201"
+    assert uuid.UUID(answer.event_id).version == 7
+    (sent,) = publisher.records
+    stored = EventRecord.FromString(sent.value)
+    assert sent.key == documented().payload.user_id.encode()
+    assert stored.event == documented()
+    assert stored.event_id == uuid.UUID(answer.event_id).bytes
+    assert stored.received_at > 1_700_000_000_000
+
+
+async def test_idempotency_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """The client's event_id is the identity, in lower case, and comes back."""
+    key = "018F5E2A-7B1C-7DEF-8ABC-0123456789AB"
+    answer = await stub.Produce(valid(event_id=key))
+
+    assert answer.event_id == key.lower()
+    assert EventRecord.FromString(publisher.records[0].value).event_id == uuid.UUID(key).bytes
+
+
+async def test_same_user_same_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """A user written in capitals is the same user."""
+    await stub.Produce(valid(user_id=documented().payload.user_id.upper()))
+
+    assert publisher.records[0].key == documented().payload.user_id.encode()
+
+
+async def test_invalid(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """A bad event is INVALID_ARGUMENT with its fields, and nothing is written."""
+    status = await failure(stub.Produce(valid(movie_id="x", event="")))
+    details = BadRequest()
+
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert status.message.startswith("payload.movie_id: must be a UUID")
+    assert status.details[0].Unpack(details)
+    assert [each.field for each in details.field_violations] == ["payload.movie_id", "payload.event"]
+    assert publisher.records == []
+
+
+async def test_unavailable(stub: IngestServiceStub) -> None:
+    """An event that Kafka did not acknowledge is UNAVAILABLE with a delay."""
+    status = await failure(stub.Produce(valid(event_data="fail")))
+    retry = RetryInfo()
+
+    assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == RETRY_SECONDS * 1000
+
+
+async def test_batch(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """A batch of good events is accepted as a whole."""
+    call = stub.BatchProduce(EventBatch(events=[documented()] * 3))
+    answer = await call
+
+    assert (answer.accepted, list(answer.rejected)) == (3, [])
+    assert await http_code(call) == "201"
+    assert len({EventRecord.FromString(record.value).event_id for record in publisher.records}) == 3
+
+
+async def test_batch_in_part(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """One bad event does not abort a batch: each verdict stands at its index, the rest is stored."""
+    events = [documented(), valid(movie_id="x"), valid(event_data="fail"), documented()]
+    call = stub.BatchProduce(EventBatch(events=events))
+    answer = await call
+
+    assert await http_code(call) == "207"
+    assert answer.accepted == 2
+    verdicts = {rejected.index: rejected.error for rejected in answer.rejected}
+    assert {index: error.code for index, error in verdicts.items()} == {1: 3, 2: 14}
+    assert verdicts[1].details[0].Is(BadRequest.DESCRIPTOR)
+    assert verdicts[2].details[0].Is(RetryInfo.DESCRIPTOR)
+    assert len(publisher.records) == 3
+
+
+async def test_batch_of_which_none_is_valid(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """Nothing accepted: the error itself, its fields named as seen from the batch."""
+    status = await failure(stub.BatchProduce(EventBatch(events=[valid(movie_id="x"), Event()])))
+    details = BadRequest()
+
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert status.details[0].Unpack(details)
+    assert [each.field for each in details.field_violations] == ["events[0].payload.movie_id", "events[1].payload"]
+    assert publisher.records == []
+
+
+async def test_batch_that_kafka_refuses(stub: IngestServiceStub) -> None:
+    """Nothing accepted and something to retry: UNAVAILABLE."""
+    events = [valid(event_data="fail"), valid(movie_id="x")]
+
+    assert (await failure(stub.BatchProduce(EventBatch(events=events)))).code == grpc.StatusCode.UNAVAILABLE.value[0]
+
+
+async def test_large_refusal_fits_a_header(stub: IngestServiceStub) -> None:
+    """10,000 bad events are refused with a list that gRPC can carry."""
+    events = [valid(movie_id="\u044b" * 50, event="!", event_timestamp=-1)] * 10_000
+
+    status = await failure(stub.BatchProduce(EventBatch(events=events)))
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "and 29999 more" in status.message
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "not 0"), (10_001, "not 10001")])
+async def test_batch_size(stub: IngestServiceStub, count: int, words: str) -> None:
+    """A batch has 1 to 10,000 events."""
+    status = await failure(stub.BatchProduce(EventBatch(events=[Event()] * count)))
+
+    assert status.message == f"events: must have 1 to 10000 events, {words}"
+
+
+async def test_garbage(channel: grpc.aio.Channel) -> None:
+    """Bytes that are no message are INVALID_ARGUMENT, never an internal error."""
+    for method in ("Produce", "BatchProduce"):
+        raw = channel.unary_unary(f"/ugc.v1.IngestService/{method}")
+        status = await failure(raw(b"\xff\xff\xff"))
+
+        assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
