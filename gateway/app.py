@@ -1,0 +1,167 @@
+"""The HTTP server: finds the route, reads the body, calls the service, writes its answer or the error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp.web import BaseRequest, Response, Server, ServerRunner, StreamResponse, TCPSite
+from google.rpc import code_pb2
+
+from gateway.backend import Backend
+from gateway.body import read_body
+from gateway.errors import CallError, GatewayError, OverloadedError, error_body, error_headers, status_of
+from gateway.metadata import call_timeout, http_code, request_metadata, response_headers
+from gateway.page import Page
+from gateway.routes import Found, Routes
+from gateway.settings import GatewaySettings
+from gateway.templates import decode_path
+from gateway.transcoding import Transcoder, to_json
+from services.runtime.logs import logger
+from services.runtime.settings import Address
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+UNKNOWN_FIELDS = "X-Unknown-Fields"
+
+Handler = Callable[[], Awaitable[Response]]
+
+
+@dataclass
+class Gateway:
+    """Answers every request; `draining` makes it unready before it stops."""
+
+    settings: GatewaySettings
+    routes: Routes
+    transcoder: Transcoder
+    backend: Backend
+    page: Page
+    draining: bool = False
+    in_work: int = field(default=0, init=False)
+
+    async def handle(self, request: BaseRequest) -> StreamResponse:
+        """Answer one request; whatever happens, with a status of its own and no stack trace."""
+        try:
+            return await self.answer(request)
+        except GatewayError as error:
+            return self.refuse(error)
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception:  # noqa: BLE001 -- the last line: a bug is logged whole and told in one word
+            logger().exception("a request failed", method=request.method, path=request.rel_url.raw_path)
+            return self.refuse(CallError(status_of(code_pb2.INTERNAL, "internal error", None)))
+
+    async def answer(self, request: BaseRequest) -> Response:
+        """Answer from our own pages, else by a call."""
+        path = decode_path(raw_path(request))
+        own = self.own_pages().get(path)
+        if own is not None and request.method in ("GET", "HEAD"):
+            return await own()
+        found = self.routes.find(self.meant_method(request, path), path)
+        if self.in_work >= self.settings.gateway_concurrency_max:
+            raise OverloadedError("too many requests in work, try again")
+        self.in_work += 1
+        try:
+            return await self.transcode(request, found)
+        finally:
+            self.in_work -= 1
+
+    def own_pages(self) -> Mapping[str, Handler]:
+        """Map the paths that no descriptor names."""
+        return {**self.page.handlers, "/healthz": self.alive, "/readyz": self.ready}
+
+    def meant_method(self, request: BaseRequest, path: str) -> str:
+        """Return the method, which a form may override; a form may also stand for a GET (as in grpc-gateway)."""
+        if request.method != "POST" or request.content_type != FORM:
+            return request.method
+        override = request.headers.get("X-HTTP-Method-Override")
+        if override:
+            return override.upper()
+        if not self.routes.has("POST", path) and self.routes.has("GET", path):
+            return "GET"
+        return "POST"
+
+    async def transcode(self, request: BaseRequest, found: Found) -> Response:
+        """Translate a request, call, translate the answer."""
+        timeout = call_timeout(request.headers.get("Grpc-Timeout"))
+        body = await read_body(request, self.settings.gateway_body_bytes_max, self.settings.gateway_body_seconds_max)
+        query = request.rel_url.raw_query_string
+        if request.method == "POST" and found.route.http_method == "GET":
+            query = "&".join(filter(None, (query, body.decode("latin-1"))))
+        asked = self.transcoder.request(found, query, body, strict=is_true(request.headers.get("X-Strict")))
+        metadata = request_metadata(request.headers.items(), request.host, peer(request))
+        given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
+        answer = Response(
+            body=self.transcoder.answer(found.route, given.message),
+            status=http_code(given.trailing) or http_code(given.initial) or 200,
+            content_type=JSON,
+        )
+        for name, value in response_headers(given.initial):
+            answer.headers.add(name, value)
+        if asked.unknown_fields:
+            answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
+        return answer
+
+    def refuse(self, error: GatewayError) -> Response:
+        """Return an error's answer."""
+        headers = error_headers(error, self.settings.gateway_retry_seconds)
+        body = error_body(error, self.transcoder.detail)
+        return Response(body=body, status=error.status, headers=headers, content_type=JSON)
+
+    async def alive(self) -> Response:
+        """Answer that the process runs."""
+        return Response(body=to_json({"status": "alive"}), content_type=JSON)
+
+    async def ready(self) -> Response:
+        """Answer whether the service behind us is reachable and serving."""
+        if self.draining or not await self.backend.is_serving():
+            raise OverloadedError("stopping" if self.draining else "the service behind the gateway is not serving")
+        return Response(body=to_json({"status": "ready"}), content_type=JSON)
+
+
+@contextlib.asynccontextmanager
+async def serving(gateway: Gateway) -> AsyncIterator[Address]:
+    """Serve at the address yielded; at the end become unready, give balancers a moment, let requests in work end."""
+    settings = gateway.settings
+    server = Server(
+        gateway.handle,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=settings.gateway_keepalive_seconds,
+    )
+    runner = ServerRunner(server, shutdown_timeout=settings.gateway_stop_seconds_max)
+    await runner.setup()
+    try:
+        site = TCPSite(runner, settings.gateway_listen.host, settings.gateway_listen.port, reuse_port=False)
+        await site.start()
+        yield Address(settings.gateway_listen.host, runner.addresses[0][1])
+        gateway.draining = True
+        await asyncio.sleep(settings.gateway_drain_seconds)
+    finally:
+        await runner.cleanup()
+
+
+def raw_path(request: BaseRequest) -> str:
+    """Return the path as the client wrote it, also from an absolute request target."""
+    target = request.raw_path if isinstance(request.raw_path, str) else ""
+    if not target.startswith("/"):
+        target = request.rel_url.raw_path
+    return target.partition("?")[0].partition("#")[0]
+
+
+def is_true(text: str | None) -> bool:
+    """Whether a header switches something on."""
+    return text is not None and text.strip().lower() in ("1", "true", "yes")
+
+
+def peer(request: BaseRequest) -> str:
+    """Return the address of the other end of the connection."""
+    return request.remote or ""
+
+
+def header_name(name: str) -> str:
+    """Return a JSON name as it can stand in a list in a header."""
+    printable = name.encode("ascii", "backslashreplace").decode()
+    return "".join(letter if " " < letter <= "~" and letter != "," else "?" for letter in printable)

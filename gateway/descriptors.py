@@ -1,0 +1,133 @@
+"""The descriptor set: a pool of its own, the HTTP rules of its methods, and the comments of its elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from google.protobuf import descriptor_pb2, message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+
+from gateway.dynamic import Dynamic
+from gateway.errors import DescriptorError
+
+# Field numbers within descriptor.proto, as SourceCodeInfo's paths use them.
+FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6
+MESSAGE_FIELD, MESSAGE_NESTED, MESSAGE_ENUM = 2, 3, 4
+ENUM_VALUE, SERVICE_METHOD = 2, 2
+
+HTTP_EXTENSION = "google.api.http"
+RULES_EXTENSION = "buf.validate.field"
+Path = tuple[int, ...]
+
+
+@dataclass
+class Schema:
+    """A loaded descriptor set."""
+
+    pool: DescriptorPool
+    files: list[descriptor_pb2.FileDescriptorProto]
+    comments: dict[str, str] = field(default_factory=dict)
+
+    def services(self) -> Iterator[ServiceDescriptor]:
+        """Yield the services in the order of the files."""
+        for file in self.files:
+            for service in file.service:
+                yield self.pool.FindServiceByName(full_name(file.package, service.name))
+
+    def http_rule(self, method: MethodDescriptor) -> Dynamic | None:
+        """Return the google.api.HttpRule of a method, or None."""
+        return self._option(method, "google.protobuf.MethodOptions", HTTP_EXTENSION)
+
+    def field_rules(self, member: FieldDescriptor) -> Dynamic | None:
+        """Return the buf.validate.FieldRules of a field, or None."""
+        return self._option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
+
+    def message_class(self, descriptor: Descriptor) -> type[Message]:
+        """Return the Python class of a message."""
+        return message_factory.GetMessageClass(descriptor)
+
+    def _option(self, element: Dynamic, options: str, extension: str) -> Dynamic | None:
+        if not element.has_options:
+            return None
+        try:
+            found: Dynamic = self.pool.FindExtensionByName(extension)
+            kind = message_factory.GetMessageClass(self.pool.FindMessageTypeByName(options))
+        except KeyError:
+            return None  # a set that does not know the extension uses it nowhere
+        # Parsed with the set's own classes: the extensions are known there, whatever this process imports.
+        parsed = kind.FromString(element.GetOptions().SerializeToString())
+        return parsed.Extensions[found] if parsed.HasExtension(found) else None
+
+
+def load_schema(data: bytes) -> Schema:
+    """Read a serialized FileDescriptorSet; DescriptorError when it is none, or lacks its imports."""
+    try:
+        files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
+    except DecodeError as error:
+        raise DescriptorError(f"not a FileDescriptorSet: {error}") from error
+    pool = DescriptorPool()
+    for file in files:
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:
+            raise DescriptorError(f"{file.name} does not load (compile with --include_imports): {error}") from error
+    schema = Schema(pool, files)
+    for file in files:
+        schema.comments.update(comments(file))
+    return schema
+
+
+def comments(file: descriptor_pb2.FileDescriptorProto) -> dict[str, str]:
+    """Return the leading comments of a file's elements by full name."""
+    names = dict(element_names(file))
+    return {
+        names[path]: text
+        for location in file.source_code_info.location
+        if (path := tuple(location.path)) in names and (text := tidy(location.leading_comments))
+    }
+
+
+def tidy(comment: str) -> str:
+    """Return a comment without the space that follows the slashes of each line."""
+    return comment.replace("\r\n", "\n").rstrip("\n").replace("\n ", "\n").strip()
+
+
+def element_names(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the full name of every commented kind of element."""
+    for number, message in enumerate(file.message_type):
+        yield from message_names(message, (FILE_MESSAGE, number), file.package)
+    for number, enum in enumerate(file.enum_type):
+        yield from enum_names(enum, (FILE_ENUM, number), file.package)
+    for number, service in enumerate(file.service):
+        name = full_name(file.package, service.name)
+        yield (FILE_SERVICE, number), name
+        for index, method in enumerate(service.method):
+            yield (FILE_SERVICE, number, SERVICE_METHOD, index), full_name(name, method.name)
+
+
+def message_names(message: descriptor_pb2.DescriptorProto, path: Path, scope: str) -> Iterator[tuple[Path, str]]:
+    """Yield a message, its fields and what is nested in it."""
+    name = full_name(scope, message.name)
+    yield path, name
+    for number, member in enumerate(message.field):
+        yield (*path, MESSAGE_FIELD, number), full_name(name, member.name)
+    for number, nested in enumerate(message.nested_type):
+        yield from message_names(nested, (*path, MESSAGE_NESTED, number), name)
+    for number, enum in enumerate(message.enum_type):
+        yield from enum_names(enum, (*path, MESSAGE_ENUM, number), name)
+
+
+def enum_names(enum: descriptor_pb2.EnumDescriptorProto, path: Path, scope: str) -> Iterator[tuple[Path, str]]:
+    """Yield an enum and its values."""
+    name = full_name(scope, enum.name)
+    yield path, name
+    for number, value in enumerate(enum.value):
+        yield (*path, ENUM_VALUE, number), full_name(name, value.name)
+
+
+def full_name(scope: str, name: str) -> str:
+    """Join a scope, which may be empty, and a name."""
+    return f"{scope}.{name}" if scope else name

@@ -1,0 +1,199 @@
+"""What can go wrong in the gateway, and how an error looks to a client: google.rpc.Status as JSON.
+
+GatewayError                an answer other than success: gRPC code, message, HTTP status, headers
++-- RequestError            400: the request cannot become the method's message
+|   +-- UndecodableError    400: the JSON of a body is malformed or has a wrong type
++-- NotFoundError           404: no route has this path
++-- WrongMethodError        405: the path is known, with other methods
++-- BodyTooSlowError        408: the client did not send its body in time
++-- BodyTooLargeError       413
++-- BodyEncodingError       415: a Content-Encoding that we do not read
++-- OverloadedError         503: too many requests in work
++-- CallError               the service answered with an error, or could not be reached
+DescriptorError             the descriptor set cannot be served; the process refuses to start
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from gateway.dynamic import Dynamic
+
+# The nonstandard status that grpc-gateway and nginx give to a request whose client went away.
+CLIENT_CLOSED_REQUEST = 499
+
+# Every code of google.rpc.Code, as grpc-gateway v2 maps it.
+HTTP_STATUSES: Mapping[int, int] = {
+    code_pb2.OK: HTTPStatus.OK,
+    code_pb2.CANCELLED: CLIENT_CLOSED_REQUEST,
+    code_pb2.UNKNOWN: HTTPStatus.INTERNAL_SERVER_ERROR,
+    code_pb2.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    code_pb2.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+    code_pb2.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    code_pb2.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    code_pb2.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    code_pb2.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    code_pb2.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    code_pb2.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
+    code_pb2.ABORTED: HTTPStatus.CONFLICT,
+    code_pb2.OUT_OF_RANGE: HTTPStatus.BAD_REQUEST,
+    code_pb2.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
+    code_pb2.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    code_pb2.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    code_pb2.DATA_LOSS: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+RETRIABLE_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# A google.protobuf.Any's bytes and type to JSON, or None for a type that nobody knows.
+DetailWriter = Callable[[Dynamic], dict[str, Any] | None]
+
+
+class DescriptorError(Exception):
+    """The descriptor set cannot be served; the text is for the operator."""
+
+
+class GatewayError(Exception):
+    """An answer other than success; subclasses fix the code and the HTTP status."""
+
+    code: int = code_pb2.INTERNAL
+    http_status: int | None = None
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = dict(headers or {})
+
+    @property
+    def details(self) -> Sequence[Any]:
+        """The error's details, messages of google.protobuf.Any; none unless the service gave some."""
+        return ()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the answer."""
+        return self.http_status or HTTP_STATUSES.get(self.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class RequestError(GatewayError):
+    """The request cannot become the method's message; the text names the field."""
+
+    code = code_pb2.INVALID_ARGUMENT
+
+
+class UndecodableError(RequestError):
+    """A body is not the JSON of the message it should be."""
+
+
+class NotFoundError(GatewayError):
+    """No route has this path."""
+
+    code = code_pb2.NOT_FOUND
+
+
+class WrongMethodError(GatewayError):
+    """The path has routes, for other methods; `Allow` lists them."""
+
+    code = code_pb2.UNIMPLEMENTED
+    http_status = HTTPStatus.METHOD_NOT_ALLOWED
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__("Method Not Allowed", {"Allow": ", ".join(allowed)})
+
+
+class BodyTooSlowError(GatewayError):
+    """The client did not send its body in time."""
+
+    code = code_pb2.DEADLINE_EXCEEDED
+    http_status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class BodyTooLargeError(GatewayError):
+    """The body is larger than the limit, which the text names."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+    http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"the body is larger than {bytes_max} bytes, the limit after decompression")
+
+
+class BodyEncodingError(GatewayError):
+    """The body has a Content-Encoding that we do not read."""
+
+    code = code_pb2.INVALID_ARGUMENT
+    http_status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class OverloadedError(GatewayError):
+    """Too many requests are in work."""
+
+    code = code_pb2.UNAVAILABLE
+
+
+class CallError(GatewayError):
+    """The service answered with an error, or could not be reached."""
+
+    def __init__(self, status: Dynamic, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status.message, headers)
+        self.code = status.code
+        self.given = status
+
+    @property
+    def details(self) -> Sequence[Any]:
+        """The details that the service gave."""
+        return list(self.given.details)
+
+
+def status_of(code: int, message: str, rich: bytes | None) -> Dynamic:
+    """Return the google.rpc.Status of a failed call: the rich one of its metadata, or one made of the rest."""
+    if rich:
+        try:
+            given = status_pb2.Status.FromString(rich)
+        except ValueError:  # protobuf's DecodeError: the service's own mistake must not hide its code
+            given = None
+        if given is not None and given.code == code:
+            return given
+    return status_pb2.Status(code=code, message=message)
+
+
+def error_headers(error: GatewayError, retry_seconds: int) -> dict[str, str]:
+    """Return the answer's headers: Retry-After with every 429 and 503, WWW-Authenticate with every 401."""
+    headers = dict(error.headers)
+    if error.status in RETRIABLE_STATUSES:
+        headers.setdefault("Retry-After", str(retry_delay(error.details) or retry_seconds))
+    if error.code == code_pb2.UNAUTHENTICATED:
+        headers.setdefault("WWW-Authenticate", header_text(error.message))
+    return headers
+
+
+def retry_delay(details: Sequence[Any]) -> int | None:
+    """Return the delay of a google.rpc.RetryInfo among the details, in whole seconds rounded up."""
+    info = error_details_pb2.RetryInfo()
+    for detail in details:
+        if detail.Is(info.DESCRIPTOR):
+            info.ParseFromString(detail.value)
+            delay: int = info.retry_delay.seconds + (info.retry_delay.nanos > 0)
+            return max(0, delay)
+    return None
+
+
+def header_text(text: str) -> str:
+    """Return the text as far as a header can hold it: printable ASCII, the rest as question marks."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text)
+
+
+def error_body(error: GatewayError, write_detail: DetailWriter) -> bytes:
+    """Return google.rpc.Status as grpc-gateway writes it; a detail of unknown type as its @type and base64 value."""
+    details = [write_detail(detail) or opaque(detail) for detail in error.details]
+    status = {"code": error.code, "message": error.message, "details": details}
+    return json.dumps(status, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def opaque(detail: Dynamic) -> dict[str, str]:
+    """Return a detail of a type that nobody knows."""
+    return {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode()}

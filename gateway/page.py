@@ -1,0 +1,58 @@
+"""The documentation page and its document: Scalar's standalone bundle, served from here and calling no other host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp.web import FileResponse, Response
+
+PAGE = Path(__file__).parent / "page"
+BUNDLE = PAGE / "scalar.js"
+PAGE_PATH = "/api/openapi"
+DOCUMENT_PATH = "/api/openapi.json"
+BUNDLE_PATH = "/api/openapi/scalar.js"
+BUNDLE_SECONDS_MAX = 86_400
+
+Handler = Callable[[], Awaitable[Any]]
+
+
+class Page:
+    """The page, the script it needs and the document it shows."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+        self._page = (PAGE / "index.html").read_bytes()
+        self.handlers: Mapping[str, Handler] = {
+            PAGE_PATH: self.page,
+            DOCUMENT_PATH: self.document,
+            BUNDLE_PATH: self.bundle,
+        }
+
+    async def page(self) -> Response:
+        """Answer with the page; the browser is told to load nothing from elsewhere."""
+        policy = (
+            "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:"
+        )
+        headers = {"Content-Security-Policy": policy}
+        return Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
+
+    async def document(self) -> Response:
+        """Answer with the OpenAPI document."""
+        return Response(body=self._document, content_type="application/json")
+
+    async def bundle(self) -> FileResponse:
+        """Answer with Scalar's script."""
+        return FileResponse(BUNDLE, headers={"Cache-Control": f"max-age={BUNDLE_SECONDS_MAX}"})
+
+
+def missing_bundle() -> str | None:
+    """Return what to tell the operator when the page's script was not fetched, else None."""
+    if BUNDLE.is_file():
+        return None
+    source = json.loads((PAGE / "bundle.json").read_text())
+    package = f"{source['name']}@{source['version']}"
+    return f"{BUNDLE} is missing: run the set-up, which takes {source['member']} from `npm pack {package}`"

@@ -1,0 +1,127 @@
+"""Routes: which method of which service an HTTP method and path mean, from google.api.http alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import MethodDescriptor
+
+from gateway.descriptors import Schema
+from gateway.dynamic import Dynamic
+from gateway.errors import DescriptorError, NotFoundError, WrongMethodError
+from gateway.templates import Template, compile_template
+
+WHOLE_BODY = "*"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One binding of a method. `body` is "*", the name of a field, or "" for none."""
+
+    method: MethodDescriptor
+    # Position among the method's bindings, 0 for the rule itself.
+    index: int
+    http_method: str
+    template: Template
+    body: str
+    response_body: str
+
+    @property
+    def call(self) -> str:
+        """The method as gRPC names it, as in `/package.Service/Method`."""
+        return f"/{self.method.containing_service.full_name}/{self.method.name}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A route, and the fields that its path set."""
+
+    route: Route
+    fields: dict[str, str]
+
+
+class Routes:
+    """All routes of a descriptor set, looked up by method and path."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.all = routes
+        self._fixed = {(route.http_method, route.template.text): route for route in routes if not route.template.fields}
+
+    def find(self, http_method: str, path: str) -> Found:
+        """Return the route of a request; NotFoundError, or WrongMethodError when other methods have the path."""
+        fixed = self._fixed.get((http_method, path))
+        if fixed is not None:
+            return Found(fixed, {})
+        others: dict[str, None] = {}
+        for route in self.all:
+            fields = route.template.match(path)
+            if fields is None:
+                continue
+            if route.http_method == http_method:
+                return Found(route, fields)
+            others[route.http_method] = None
+        if others:
+            raise WrongMethodError(sorted(others))
+        raise NotFoundError("Not Found")
+
+    def has(self, http_method: str, path: str) -> bool:
+        """Whether a request would find a route."""
+        return any(route.http_method == http_method and route.template.match(path) is not None for route in self.all)
+
+
+def load_routes(schema: Schema) -> Routes:
+    """Derive the routes of all services; DescriptorError for a rule that does not fit its messages."""
+    routes = [
+        route
+        for service in schema.services()
+        for method in service.methods
+        if not (method.client_streaming or method.server_streaming)
+        for route in method_routes(schema, method)
+    ]
+    if not routes:
+        raise DescriptorError("no method has a google.api.http option")
+    return Routes(routes)
+
+
+def method_routes(schema: Schema, method: MethodDescriptor) -> Iterator[Route]:
+    """Yield the bindings of a method: its rule, then the additional ones."""
+    rule = schema.http_rule(method)
+    if rule is None:
+        return
+    for index, binding in enumerate((rule, *rule.additional_bindings)):
+        yield checked(route_of(method, index, binding))
+
+
+def route_of(method: MethodDescriptor, index: int, binding: Dynamic) -> Route:
+    """Read one binding."""
+    kind = binding.WhichOneof("pattern")
+    if kind is None:
+        raise DescriptorError(f"{method.full_name}: a google.api.http rule without a method and path")
+    http_method, path = (
+        (binding.custom.kind, binding.custom.path) if kind == "custom" else (kind.upper(), getattr(binding, kind))
+    )
+    return Route(method, index, http_method, compile_template(path), binding.body, binding.response_body)
+
+
+def checked(route: Route) -> Route:
+    """Return a route whose fields all exist."""
+    for path in route.template.fields:
+        field_at(route.method, path)
+    if route.body not in ("", WHOLE_BODY):
+        field_at(route.method, route.body)
+    if route.response_body and route.response_body not in route.method.output_type.fields_by_name:
+        raise DescriptorError(f"{route.method.full_name}: response_body {route.response_body!r} is no field")
+    return route
+
+
+def field_at(method: MethodDescriptor, path: str) -> Dynamic:
+    """Return the request's field at a dotted path of proto names; DescriptorError when there is none."""
+    message: Dynamic = method.input_type
+    field: Dynamic = None
+    for name in path.split("."):
+        field = message.fields_by_name.get(name) if message is not None else None
+        if field is None:
+            raise DescriptorError(f"{method.full_name}: {path!r} is no field of {method.input_type.full_name}")
+        message = field.message_type
+    return field

@@ -1,0 +1,48 @@
+"""Settings of the gateway, each a UGC_* variable with its unit last; DESIGN's names first."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import NoDecode
+
+from services.runtime.settings import Address, AddressSetting, LogSettings
+
+
+def product_descriptors() -> Path:
+    """Where the product's own descriptor set lies."""
+    return Path(str(files("ugc.v1").joinpath("descriptors.binpb")))
+
+
+class GatewaySettings(LogSettings):
+    """What an operator can choose about the HTTP server and the calls behind it."""
+
+    # NoDecode: an address is a tuple, and pydantic-settings would read tuples as JSON.
+    gateway_listen: Annotated[AddressSetting, NoDecode] = Address("0.0.0.0", 8000)  # noqa: S104 -- a server for other hosts
+    ingest_target: str = Field(default="localhost:50051", min_length=1, max_length=1_024)
+    # A FileDescriptorSet with imports and comments; its services with google.api.http options are served.
+    gateway_descriptors: Path = Field(default_factory=product_descriptors)
+    # The largest body of a request, after decompression; a larger one is 413.
+    gateway_body_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
+    # How long a client may take to send a body; a slower one is 408.
+    gateway_body_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
+    # How long a call may take when the client sets no Grpc-Timeout, and at most when it does; then it is 504.
+    gateway_timeout_seconds: float = Field(default=10.0, gt=0, le=3_600)
+    gateway_timeout_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
+    # The largest answer of the service, in bytes of Protobuf.
+    gateway_answer_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
+    # Requests in work at once; one more is 503.
+    gateway_concurrency_max: int = Field(default=256, ge=1, le=100_000)
+    # What a client is told to wait after a 429 or 503 for which the service names no delay.
+    gateway_retry_seconds: int = Field(default=1, ge=1, le=3_600)
+    # The longest pause between two attempts to reach the service again, and the limit of a readiness check.
+    gateway_reconnect_seconds_max: float = Field(default=1.0, ge=0.1, le=60)
+    gateway_ready_seconds_max: float = Field(default=1.0, gt=0, le=60)
+    # An idle connection is closed after this.
+    gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
+    # After SIGTERM: time for balancers to see 503 on /readyz, then time for requests in work to end.
+    gateway_drain_seconds: float = Field(default=0.5, ge=0, le=60)
+    gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)

@@ -1,0 +1,83 @@
+"""Path templates of google.api.http: `/v1/{name=shelves/*}/books/{book.id}:read`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from gateway.errors import DescriptorError, RequestError
+
+VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_.]*)(?:=([^{}]*))?\}")
+VERB = re.compile(r":([^/{}:]+)$")
+PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled template; `openapi` and `parameters` are how OpenAPI writes it: path, and names with their fields."""
+
+    text: str
+    pattern: re.Pattern[str]
+    fields: tuple[str, ...]
+    openapi: str
+    parameters: tuple[tuple[str, str], ...]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the values of the fields in a decoded path, or None when it is another one."""
+        found = self.pattern.fullmatch(path)
+        return None if found is None else dict(zip(self.fields, found.groups(), strict=True))
+
+
+def compile_template(text: str) -> Template:
+    """Read a template; DescriptorError when it is malformed."""
+    if not text.startswith("/"):
+        raise DescriptorError(f"path template {text!r} must start with /")
+    pattern: list[str] = []
+    openapi: list[str] = []
+    fields: list[str] = []
+    parameters: list[tuple[str, str]] = []
+    position = 0
+    for variable in VARIABLE.finditer(text):
+        pattern.append(segments(text[position : variable.start()]))
+        openapi.append(text[position : variable.start()])
+        name, inner = variable[1], variable[2] or "*"
+        fields.append(name)
+        pattern.append(f"({segments(inner)})")
+        openapi.append(openapi_segments(inner, name, parameters))
+        position = variable.end()
+    pattern.append(segments(text[position:]))
+    openapi.append(text[position:])
+    if "{" in text[position:] or "}" in text[position:]:
+        raise DescriptorError(f"path template {text!r} is malformed")
+    return Template(text, re.compile("".join(pattern), re.DOTALL), tuple(fields), "".join(openapi), tuple(parameters))
+
+
+def segments(text: str) -> str:
+    """Return the expression of literals, `*` (one segment) and `**` (any rest)."""
+    parts = re.split(r"(\*\*|\*)", text)
+    return "".join({"**": ".*", "*": "[^/]+"}.get(part) or re.escape(part) for part in parts)
+
+
+def openapi_segments(text: str, field: str, parameters: list[tuple[str, str]]) -> str:
+    """Write a variable's segments for OpenAPI: each wildcard is a parameter, the first with the field's own name."""
+    count = 0
+
+    def wildcard(_match: re.Match[str]) -> str:
+        nonlocal count
+        name = field if count == 0 else f"{field}_{count}"
+        count += 1
+        parameters.append((name, field))
+        return f"{{{name}}}"
+
+    return re.sub(r"\*\*|\*", wildcard, text)
+
+
+def decode_path(path: str) -> str:
+    """Undo the percent-encoding of a path; RequestError when it is malformed."""
+    if PERCENT.search(path):
+        raise RequestError("malformed percent-encoding in the path")
+    try:
+        return unquote_to_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise RequestError("the path is not UTF-8") from error

@@ -1,0 +1,94 @@
+"""HTTP to gRPC and back, pure: a request's body, path and query to message bytes; an answer's bytes to JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import DecodeError, EncodeError
+from google.rpc import code_pb2, error_details_pb2
+
+from gateway.descriptors import Schema
+from gateway.dynamic import Dynamic
+from gateway.errors import CallError, UndecodableError, status_of
+from gateway.json_reader import Reading
+from gateway.json_text import is_blank, parse
+from gateway.json_writer import JsonWriter
+from gateway.query import FieldSetter, parse_query
+from gateway.routes import WHOLE_BODY, Found, Route
+from gateway.shapes import Shapes
+
+# Importing it is what makes the standard error details known to the default pool.
+STANDARD_DETAILS = error_details_pb2.DESCRIPTOR.name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call needs of an HTTP request: the message, and the JSON names that it does not have."""
+
+    message: bytes
+    unknown_fields: tuple[str, ...]
+
+
+class Transcoder:
+    """Translates for one descriptor set."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._shapes = Shapes()
+        self._setter = FieldSetter(self._shapes)
+        self._writer = JsonWriter(self._shapes, schema.pool, Default())
+
+    def request(self, found: Found, query: str, body: bytes, *, strict: bool) -> Request:
+        """Return the message of a request; RequestError names what is wrong with it.
+
+        With `strict` an unknown JSON name is an error.
+        """
+        route = found.route
+        message = self._schema.message_class(route.method.input_type)()
+        reading = Reading(self._shapes, strict=strict)
+        try:
+            if route.body and not is_blank(body):
+                self._read_body(reading, route, message, body)
+            self._setter.from_path(message, found.fields)
+            if route.body != WHOLE_BODY:
+                taken = [*found.fields, *([route.body] if route.body else [])]
+                self._setter.from_query(message, parse_query(query), taken)
+            return Request(message.SerializeToString(), tuple(reading.unknown))
+        except (RecursionError, EncodeError) as error:
+            raise UndecodableError("the body is nested deeper than a Protobuf message can be") from error
+
+    def _read_body(self, reading: Reading, route: Route, message: Dynamic, body: bytes) -> None:
+        value = parse(body)
+        if route.body == WHOLE_BODY:
+            reading.message(message, value)
+            return
+        member = self._shapes.of(message.DESCRIPTOR).by_name[route.body]
+        # As grpc-gateway: null is an empty list or map, but no message.
+        if value is None and not member.takes_null and (member.is_list or member.is_map or member.message is None):
+            return
+        reading.member(message, member, value)
+
+    def answer(self, route: Route, data: bytes) -> bytes:
+        """Return the JSON of an answer; CallError when the service sent something else than its method says."""
+        message: Any = self._schema.message_class(route.method.output_type)()
+        try:
+            message.ParseFromString(data)
+        except DecodeError as error:
+            text = f"the service's answer is no {route.method.output_type.full_name}"
+            raise CallError(status_of(code_pb2.INTERNAL, text, None)) from error
+        written = self._writer.message(message)
+        if route.response_body:
+            written = written[route.method.output_type.fields_by_name[route.response_body].json_name]
+        return to_json(written)
+
+    def detail(self, packed: Dynamic) -> dict[str, Any] | None:
+        """Return an error's detail as JSON, or None when its type is unknown."""
+        return self._writer.any(packed)
+
+
+def to_json(value: Dynamic) -> bytes:
+    """Return JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
