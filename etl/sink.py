@@ -37,7 +37,7 @@ REJECTED = (
     ("reason", "String", "reason"),
     ("error", "String", "error"),
     ("raw", "String", "raw"),
-    ("kafka_timestamp", "Int64", "fromUnixTimestamp64Milli(kafka_timestamp)"),
+    ("kafka_time", "Int64", "fromUnixTimestamp64Milli(kafka_time)"),
 )
 INSERT_SETTINGS = {
     # The server's default since 26 is to answer before the rows are stored in their table.

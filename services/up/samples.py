@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from db.clickhouse.client import connect
 from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
+from db.clickhouse.client import connected
 from services.runtime.program import ProgramError
 from services.runtime.settings import Address
 from services.up.documented import DOCUMENTED_EVENT
@@ -50,18 +50,13 @@ def send_by_grpc(ingest: Address) -> str:
 def await_row(url: str, identity: str, meanwhile: Callable[[], None]) -> dict[str, Any]:
     """Wait for an event's row, by column; ProgramError when it has not come in time."""
     deadline = time.monotonic() + ROW_SECONDS_MAX
-    client = connect(url)
-    try:
+    with connected(url) as clickhouse:
         while time.monotonic() < deadline:
-            rows, columns = client.execute(
-                "SELECT * FROM events WHERE event_id = %(id)s", {"id": identity}, with_column_types=True
-            )
+            rows = clickhouse.records("SELECT * FROM events WHERE event_id = %(id)s", {"id": identity})
             if rows:
-                return dict(zip((name for name, _ in columns), rows[0], strict=True))
+                return rows[0]
             meanwhile()
             time.sleep(POLL_SECONDS)
-    finally:
-        client.disconnect()
     raise ProgramError(f"event {identity} was acknowledged, but is no row in ClickHouse after {ROW_SECONDS_MAX} s")
 
 

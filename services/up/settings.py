@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from db.settings import LocalSettings
 from pydantic import Field
 
+from db.settings import LocalSettings
 from services.runtime.settings import Address, AddressSetting
 
 

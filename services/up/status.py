@@ -7,9 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clickhouse_driver.errors import Error as DriverError
-from confluent_kafka import KafkaException
-from db.clickhouse.client import connect
+from db.clickhouse.client import ClickHouse, connected
+from db.errors import StoreError
 from db.kafka.topics import OffsetReader
 
 ASK_SECONDS = 1.0
@@ -54,27 +53,26 @@ class Status:
         finally:
             self._stopped.set()
             thread.join()
+            self._offsets.close()
 
     def _ask_until_stopped(self) -> None:
-        while not self._stopped.wait(ASK_SECONDS):
-            accepted, lag = self._ask_kafka()
-            stored, rejected = self._ask_clickhouse()
-            self.numbers = Numbers(accepted, lag, stored, rejected)
+        with connected(self._url) as clickhouse:
+            while not self._stopped.wait(ASK_SECONDS):
+                accepted, lag = self._ask_kafka()
+                stored, rejected = self._ask_clickhouse(clickhouse)
+                self.numbers = Numbers(accepted, lag, stored, rejected)
 
     def _ask_kafka(self) -> tuple[int | None, int | None]:
         try:
             partitions = self._offsets.read()
-        except KafkaException:
+        except StoreError:
             return None, None
         return sum(each.high for each in partitions), sum(each.lag for each in partitions)
 
-    def _ask_clickhouse(self) -> tuple[int | None, int | None]:
-        client = connect(self._url)
+    def _ask_clickhouse(self, clickhouse: ClickHouse) -> tuple[int | None, int | None]:
+        query = "SELECT (SELECT count() FROM events), (SELECT count() FROM rejected_events)"
         try:
-            query = "SELECT (SELECT count() FROM events), (SELECT count() FROM rejected_events)"
-            ((stored, rejected),) = client.execute(query)
-        except (DriverError, OSError, EOFError):
+            ((stored, rejected),) = clickhouse.rows(query)
+        except StoreError:
             return None, None
-        finally:
-            client.disconnect()
         return stored, rejected

@@ -8,10 +8,11 @@ import time
 import urllib.error
 import urllib.request
 
-from db.servers import local_programs
 from rich.console import Console
 
+from db.servers import local_programs
 from services.runtime.program import Child, Program, StoppedError, always_ready
+from services.runtime.settings import Address
 from services.runtime.supervisor import Supervisor
 from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
 from services.up.settings import UpSettings, reachable
@@ -81,7 +82,7 @@ class System:
             self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
         ]
 
-    def _program(self, name: str, module: str, listens: dict[str, object] | None = None) -> Program:
+    def _program(self, name: str, module: str, listens: dict[str, Address] | None = None) -> Program:
         return Program(
             name=name,
             argv=(sys.executable, "-m", module),

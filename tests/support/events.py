@@ -16,7 +16,7 @@ def documented() -> Event:
     return json_format.Parse(DOCUMENTED_EVENT, Event())
 
 
-def valid(**changes: Any) -> Event:  # noqa: ANN401 -- any field of Event or Payload
+def valid(**changes: Any) -> Event:
     """Return the documented event with other values; names of Payload's fields reach into it."""
     event = documented()
     for name, value in changes.items():

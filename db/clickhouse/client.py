@@ -1,0 +1,81 @@
+"""A connection to ClickHouse for administration: migrations, the status line, tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import clickhouse_driver
+from clickhouse_driver.errors import Error as DriverError
+from clickhouse_driver.errors import ServerException
+
+from db.errors import StoreError, UnavailableError
+
+CONNECT_SECONDS_MAX = 5
+ANSWER_SECONDS_MAX = 60
+
+
+class RefusedError(StoreError):
+    """ClickHouse answered with an error; `code` is ClickHouse's number for it."""
+
+    def __init__(self, error: ServerException) -> None:
+        super().__init__(f"ClickHouse: {error.message.partition('Stack trace')[0].strip()}")
+        self.code: int = error.code
+
+
+class ClickHouse:
+    """One connection; for one thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._client = clickhouse_driver.Client.from_url(url)
+        self._client.connection.connect_timeout = CONNECT_SECONDS_MAX
+        self._client.connection.send_receive_timeout = ANSWER_SECONDS_MAX
+
+    def rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows; RefusedError or UnavailableError."""
+        with self._translated():
+            return list(self._client.execute(query, parameters))
+
+    def records(self, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run a query and return its rows by column name."""
+        with self._translated():
+            rows, columns = self._client.execute(query, parameters, with_column_types=True)
+            return [dict(zip((name for name, _ in columns), row, strict=True)) for row in rows]
+
+    def insert(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+        """Insert rows."""
+        with self._translated():
+            self._client.execute(query, rows)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except ServerException as error:
+            raise RefusedError(error) from error
+        except (DriverError, OSError, EOFError) as error:
+            # The connection's state is unknown; the next call makes a new one.
+            self._client.disconnect()
+            raise UnavailableError(f"ClickHouse does not answer: {error}") from error
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[ClickHouse]:
+    """Open a connection to a clickhouse:// URL; it is made at the first query."""
+    connection = ClickHouse(url)
+    try:
+        yield connection
+    finally:
+        connection._client.disconnect()  # noqa: SLF001 -- the same module
+
+
+def database_of(url: str) -> str:
+    """Return the database that a URL names."""
+    return urlsplit(url).path.lstrip("/")
+
+
+def with_database(url: str, database: str) -> str:
+    """Return the URL with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))

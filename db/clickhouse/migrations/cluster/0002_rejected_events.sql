@@ -1,0 +1,20 @@
+-- One row per Kafka message that did not become an event, with all it held.
+CREATE TABLE rejected_events ON CLUSTER '{cluster_name}'
+(
+    reason LowCardinality(String) COMMENT 'undecodable: no valid EventRecord; duplicate: a repeated event_id; refused: ClickHouse would not take the row',
+    error String COMMENT 'What exactly was wrong',
+    raw String COMMENT 'The value of the Kafka message, as it was',
+    kafka_time DateTime64(3, 'UTC') COMMENT 'Timestamp of the Kafka message',
+    kafka_partition UInt32 COMMENT 'Partition of the Kafka message',
+    kafka_offset UInt64 COMMENT 'Offset of the Kafka message in its partition',
+    INDEX by_offset kafka_offset TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/rejected_events', '{replica}')
+PARTITION BY toYYYYMM(kafka_time)
+ORDER BY (reason, kafka_time, kafka_partition, kafka_offset)
+SETTINGS replicated_deduplication_window = 1000
+COMMENT 'Kafka messages that are no events';
+
+-- What analysts read; the ETL writes the tables above, shard by shard.
+CREATE TABLE rejected_events_all ON CLUSTER '{cluster_name}' AS rejected_events
+ENGINE = Distributed('{cluster_name}', currentDatabase(), 'rejected_events', kafka_partition);

@@ -1,0 +1,141 @@
+"""The topic: made once, never silently changed; and its offsets for the status line."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from db.errors import ConflictError, UnavailableError
+
+REQUEST_SECONDS_MAX = 5.0
+PROBE_SECONDS_MAX = 1.0
+STATUS_SECONDS_MAX = 2.0
+POLL_SECONDS = 0.1
+MILLISECONDS_PER_HOUR = 3_600_000
+NO_OFFSET = 0
+
+
+@dataclass(frozen=True)
+class TopicLayout:
+    """How a topic is to be."""
+
+    partitions: int
+    replication_factor: int
+    min_insync_replicas: int
+    retention_hours: int
+
+    def configuration(self) -> dict[str, str]:
+        """Return the topic's own settings; compaction would break the order of offsets that delivery relies on."""
+        return {
+            "cleanup.policy": "delete",
+            "min.insync.replicas": str(self.min_insync_replicas),
+            "retention.ms": str(self.retention_hours * MILLISECONDS_PER_HOUR),
+        }
+
+
+@dataclass(frozen=True)
+class PartitionOffsets:
+    """The first offset, the one after the last, and the group's committed one."""
+
+    partition: int
+    low: int
+    high: int
+    committed: int
+
+    @property
+    def lag(self) -> int:
+        """Messages that the group has not committed."""
+        return self.high - max(self.committed, self.low)
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """Whether a broker answers a request for metadata; for readiness."""
+    try:
+        return bool(admin(bootstrap_servers).list_topics(timeout=PROBE_SECONDS_MAX).brokers)
+    except KafkaException:
+        return False
+
+
+def provision(bootstrap_servers: str, topic: str, layout: TopicLayout) -> bool:
+    """Make the topic and wait until every partition has a leader; False when it was there already.
+
+    ConflictError when it is there with fewer partitions, UnavailableError when Kafka does not answer.
+    """
+    client = admin(bootstrap_servers)
+    wanted = NewTopic(topic, layout.partitions, layout.replication_factor, config=layout.configuration())
+    created = True
+    try:
+        asked = client.create_topics([wanted], request_timeout=REQUEST_SECONDS_MAX)[topic]
+        # The client's own limit comes first; this one is for a client that forgets it.
+        asked.result(2 * REQUEST_SECONDS_MAX)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise UnavailableError(f"Kafka did not create topic {topic}: {error.args[0].str()}") from error
+        created = False
+    found = await_leaders(client, topic)
+    if found < layout.partitions:
+        raise ConflictError(
+            f"topic {topic} has {found} partitions, UGC_KAFKA_PARTITIONS asks for {layout.partitions}; adding "
+            "some moves users to other partitions, so it is not done here: use Kafka's own tools, or change the variable"
+        )
+    return created
+
+
+def await_leaders(client: AdminClient, topic: str) -> int:
+    """Wait until the topic's partitions can be written to; return how many they are."""
+    deadline = time.monotonic() + REQUEST_SECONDS_MAX
+    while time.monotonic() < deadline:
+        try:
+            found = client.list_topics(topic, timeout=PROBE_SECONDS_MAX).topics[topic]
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+        if not found.error and all(each.leader >= 0 for each in found.partitions.values()):
+            return len(found.partitions)
+        time.sleep(POLL_SECONDS)
+    raise UnavailableError(f"topic {topic} has partitions without a leader after {REQUEST_SECONDS_MAX:g} s")
+
+
+def admin(bootstrap_servers: str) -> AdminClient:
+    """Make a client that keeps its complaints to itself: the callers report."""
+    quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
+    return AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
+
+
+class OffsetReader:
+    """Reads a topic's offsets again and again over one connection; it never joins the group."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, group: str) -> None:
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "log_level": 0,
+                "error_cb": lambda _error: None,
+            }
+        )
+
+    def read(self) -> list[PartitionOffsets]:
+        """Return the offsets of every partition; UnavailableError when Kafka does not answer."""
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=STATUS_SECONDS_MAX).topics[self._topic]
+            asked = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
+            committed = self._consumer.committed(asked, timeout=STATUS_SECONDS_MAX)
+            return [self._offsets(each) for each in committed]
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def _offsets(self, committed: TopicPartition) -> PartitionOffsets:
+        low, high = self._consumer.get_watermark_offsets(committed, timeout=STATUS_SECONDS_MAX)
+        # Kafka says -1001 where nothing was committed.
+        return PartitionOffsets(committed.partition, low, high, max(committed.offset, NO_OFFSET))

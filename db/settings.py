@@ -1,0 +1,45 @@
+"""Settings of the stores: of the local servers, and of the topic and tables that `ugc-migrate` makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from services.runtime.settings import KafkaSettings, LogSettings, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PORT_MAX = 65_535
+
+
+class LocalSettings(Settings):
+    """Where the local servers keep their data and listen."""
+
+    local_directory: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / ".local"
+    local_kafka_port: int = Field(default=9092, ge=1, le=PORT_MAX)
+    local_kafka_controller_port: int = Field(default=9093, ge=1, le=PORT_MAX)
+    local_clickhouse_port: int = Field(default=9000, ge=1, le=PORT_MAX)
+    local_clickhouse_http_port: int = Field(default=8123, ge=1, le=PORT_MAX)
+
+
+class ClickHouseSettings(Settings):
+    """Where the tables are."""
+
+    clickhouse_url: str = Field(
+        default="clickhouse://default@localhost:9000/ugc",
+        pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
+    )
+
+
+class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
+    """How topic and tables are made."""
+
+    kafka_partitions: int = Field(default=6, ge=1, le=10_000)
+    kafka_replication_factor: int = Field(default=1, ge=1, le=15)
+    kafka_min_insync_replicas: int = Field(default=1, ge=1, le=15)
+    kafka_retention_hours: int = Field(default=168, ge=1, le=87_600)
+    # The cluster's name in ClickHouse's configuration; empty for a single server.
+    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+    # How long to wait for the servers.
+    migrate_wait_seconds_max: float = Field(default=60.0, gt=0, le=3_600)

@@ -1,0 +1,64 @@
+"""Real servers for tests, started when first needed, on free ports; none is left when pytest ends."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.clickhouse.client import ClickHouse, connected
+from db.clickhouse.local_server import clickhouse_program
+from db.clickhouse.schema import migrate
+from db.kafka.local_server import kafka_program
+from db.kafka.topics import TopicLayout, provision
+from services.runtime.program import free_port, running
+
+PARTITIONS = 3
+LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a broker; the value is its bootstrap server."""
+    port, controller_port = free_port(), free_port()
+    with running(kafka_program(tmp_path_factory.mktemp("kafka"), port, controller_port)):
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a ClickHouse server; the value is its address without a database."""
+    port = free_port()
+    with running(clickhouse_program(tmp_path_factory.mktemp("clickhouse"), port, free_port())):
+        yield f"clickhouse://default@127.0.0.1:{port}"
+
+
+@pytest.fixture
+def topic(kafka: str) -> str:
+    """Make a new topic of 3 partitions."""
+    name = f"test-{uuid.uuid4().hex}"
+    assert provision(kafka, name, LAYOUT)
+    return name
+
+
+@pytest.fixture
+def database(clickhouse: str) -> str:
+    """Make a new database with its tables; the value is its address."""
+    url = f"{clickhouse}/test_{uuid.uuid4().hex}"
+    assert migrate(url)
+    return url
+
+
+@pytest.fixture
+def tables(database: str) -> Iterator[ClickHouse]:
+    """Open a connection to the new database."""
+    with connected(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Return a folder for logs of processes."""
+    return tmp_path
