@@ -19,6 +19,8 @@ from gateway.settings import GatewaySettings
 DETAILS = "grpc-status-details-bin"
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
 RECONNECT_FIRST_MS = 100
+# What the library says when the deadline passed here or there, and what grpc-gateway says.
+LIBRARY_TIMED_OUT = "Deadline Exceeded"
 TIMED_OUT = "context deadline exceeded"
 
 
@@ -95,7 +97,7 @@ def call_error(error: grpc.aio.AioRpcError) -> CallError:
     rich = next((value for name, value in trailing if name == DETAILS and isinstance(value, bytes)), None)
     code: int = error.code().value[0]
     text = error.details() or ""
-    if code == code_pb2.DEADLINE_EXCEEDED and text == "Deadline Exceeded":
+    if code == code_pb2.DEADLINE_EXCEEDED and LIBRARY_TIMED_OUT in text:
         text = TIMED_OUT
     if code == code_pb2.UNAVAILABLE and "failed to connect" in text:
         # The library's text shows addresses of our network, several times.

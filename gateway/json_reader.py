@@ -14,6 +14,8 @@ from gateway.well_known import READERS
 
 # Unknown keys beyond this are counted in no list: they end up in a header.
 UNKNOWN_NAMES_MAX = 20
+# Protobuf readers refuse 100 levels. A level of JSON may be three of Protobuf: from here on we look.
+SHALLOW_LEVELS_MAX = 30
 
 
 class Reading:
@@ -27,9 +29,11 @@ class Reading:
         self.strict = strict
         self.trail: list[str] = []
         self.unknown: dict[str, None] = {}
+        self.is_deep = False
 
     def message(self, target: Message, value: Value) -> None:
         """Set the fields of a message from an object."""
+        self.note_depth()
         shape = self.shapes.of(target.DESCRIPTOR)
         special = READERS.get(shape.full_name)
         if special is not None:
@@ -130,6 +134,11 @@ class Reading:
         if scalar is None and self.strict:
             raise self.invalid(member.type_name, value)
         return scalar
+
+    def note_depth(self) -> None:
+        """Remember that the message may be nested too deep for its reader."""
+        if len(self.trail) > SHALLOW_LEVELS_MAX:
+            self.is_deep = True
 
     def unknown_key(self, key: str) -> None:
         """Note a key that the message does not have, once wherever in a list it stands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import decimal
 import math
 import struct
 from collections.abc import Callable, Mapping
@@ -18,8 +19,8 @@ from gateway.shapes import NULL_VALUE, Member, Shapes
 from gateway.well_known import READERS
 
 ANY = "google.protobuf.Any"
-# Beyond this a double has no fraction and more digits than it knows.
-INTEGRAL_MAX = 2**53
+# From here on Go, too, writes an exponent.
+INTEGRAL_MAX = 1e21
 
 
 class JsonWriter:
@@ -108,13 +109,13 @@ def write_double(value: float) -> float | int | str:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if value.is_integer() and abs(value) < INTEGRAL_MAX else value
+    # By way of its shortest digits: int() would write more of them than the double knows.
+    return int(decimal.Decimal(repr(value))) if value.is_integer() and abs(value) < INTEGRAL_MAX else value
 
 
 def write_float(value: float) -> float | int | str:
     """Return a float with the fewest digits that read back as it."""
-    written = write_double(value)
-    return shortest(value) if isinstance(written, float) else written
+    return write_double(shortest(value)) if math.isfinite(value) else write_double(value)
 
 
 def shortest(value: float) -> float:
@@ -129,7 +130,7 @@ def shortest(value: float) -> float:
 def single(value: float) -> float:
     """Round to 32 bits."""
     try:
-        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         return math.inf
     return rounded

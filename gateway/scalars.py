@@ -90,7 +90,7 @@ def read_float(value: Value) -> float:
     """Read a float field; what does not fit in 32 bits is refused."""
     number = read_double(value)
     try:
-        struct.pack("f", number)
+        struct.pack("<f", number)
     except OverflowError as error:
         raise NotThisType from error
     return number

@@ -56,8 +56,11 @@ class Transcoder:
             if route.body != WHOLE_BODY:
                 taken = [*found.fields, *([route.body] if route.body else [])]
                 self._setter.from_query(message, parse_query(query), taken)
-            return Request(message.SerializeToString(), tuple(reading.unknown))
-        except (RecursionError, EncodeError) as error:
+            data = message.SerializeToString()
+            if reading.is_deep:
+                message.ParseFromString(data)
+            return Request(data, tuple(reading.unknown))
+        except (RecursionError, EncodeError, DecodeError) as error:
             raise UndecodableError("the body is nested deeper than a Protobuf message can be") from error
 
     def _read_body(self, reading: Reading, route: Route, message: Dynamic, body: bytes) -> None:

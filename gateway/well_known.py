@@ -81,12 +81,15 @@ def list_value(reading: Reading, target: Dynamic, value: Value) -> None:
     """Read any array."""
     if not isinstance(value, list) or isinstance(value, Members):
         raise reading.wrong(f"must be an array, not {show(value)}")
-    for item in value:
+    for position, item in enumerate(value):
+        reading.trail.append(f"[{position}]")
         any_value(reading, target.values.add(), item)
+        reading.trail.pop()
 
 
 def any_value(reading: Reading, target: Dynamic, value: Value) -> None:
     """Read any JSON value."""
+    reading.note_depth()
     match value:
         case None:
             target.null_value = 0
