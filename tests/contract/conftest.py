@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from grpc_tools import protoc
+from grpc_tools import protoc  # type: ignore[import-untyped]  # the library carries no types
 
 from services.runtime.program import Program, free_port, port_answers, running
 from services.runtime.settings import Address

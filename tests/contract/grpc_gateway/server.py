@@ -21,7 +21,7 @@ from events.v1 import events_pb2, events_pb2_grpc  # type: ignore[import-not-fou
 NO_DEADLINE_SECONDS = 1e6
 
 
-def detail(message: Any) -> any_pb2.Any:  # noqa: ANN401 -- any message
+def detail(message: Any) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
@@ -61,7 +61,7 @@ INITIAL = {
 class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]
     """Answers as it is told."""
 
-    async def Produce(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 -- named and typed by gRPC
+    async def Produce(self, request: Any, context: Any) -> Any:  # noqa: N802 -- named and typed by gRPC
         """Answer as `mode` says."""
         mode = request.mode
         if mode in RICH:
@@ -82,7 +82,7 @@ class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]
             context.set_trailing_metadata((("x-trail", "t1"),))
         return events_pb2.ProduceResponse() if mode == "empty" else echo(request, context)
 
-    async def BatchProduce(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802, ARG002 -- as above
+    async def BatchProduce(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 -- as above
         """Count the events."""
         if request.fail_fast:
             return events_pb2.BatchProduceResponse(accepted=-len(request.events))
@@ -90,7 +90,7 @@ class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]
         return events_pb2.BatchProduceResponse(accepted=len(request.events), results=results)
 
 
-def echo(request: Any, context: Any) -> Any:  # noqa: ANN401 -- generated types
+def echo(request: Any, context: Any) -> Any:
     """Return what was asked, and what came with it."""
     response = events_pb2.ProduceResponse(
         event_id=request.event.event_id, offset=9007199254740993, partition=3, payload=request.event.payload

@@ -1,0 +1,248 @@
+"""The gateway in front of nobody, or of a service in this process: bad input gets a status of its own, never a 500."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+
+from gateway.__main__ import build
+from gateway.app import serving
+from gateway.backend import connecting
+from gateway.settings import GatewaySettings
+from services.runtime.program import free_port
+from services.runtime.settings import Address
+
+LOCAL = Address("127.0.0.1", 0)
+BODY_BYTES_MAX = 4_096
+
+
+class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
+    """Accepts everything, with the status that the real one sets; `slow` as the kind of event takes too long."""
+
+    async def Produce(self, request: event_pb2.Event, context: Any) -> Any:  # noqa: N802 -- named by gRPC
+        if request.payload.event == "slow":
+            await asyncio.sleep(30)
+        await context.send_initial_metadata((("x-http-code", "201"),))
+        return ingest_service_pb2.ProduceResponse(event_id=request.event_id)
+
+    async def BatchProduce(self, request: event_pb2.EventBatch, context: Any) -> Any:  # noqa: N802 -- as above
+        context.set_trailing_metadata((("x-http-code", "207"),))
+        return ingest_service_pb2.BatchProduceResponse(accepted=len(request.events))
+
+
+@contextlib.asynccontextmanager
+async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
+    """Serve on a port; yield what says whether it is healthy."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    checks = health.aio.HealthServicer()
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield checks
+    finally:
+        await server.stop(0)
+
+
+@contextlib.asynccontextmanager
+async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
+    """Serve in front of a port; yield the URL."""
+    chosen = {
+        "gateway_listen": LOCAL,
+        "ingest_target": f"127.0.0.1:{port}",
+        "gateway_drain_seconds": 0,
+        "gateway_body_bytes_max": BODY_BYTES_MAX,
+        "gateway_timeout_seconds": 2,
+        **changes,
+    }
+    settings = GatewaySettings(**chosen)
+    async with connecting(settings) as backend, serving(build(settings, backend)) as address:
+        yield f"http://{address}"
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[str]:
+    port = free_port()
+    async with ingest(port), gateway(port) as url:
+        yield url
+
+
+async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=named) as answer:
+        return answer.status, json.loads(await answer.read()), dict(answer.headers)
+
+
+async def test_the_service_chooses_the_success_status(door: str) -> None:
+    """x-http-code is honoured before and after the message, and not forwarded."""
+    status, answer, headers = await post(f"{door}/api/v1/produce", b'{"event_id": "e"}')
+    assert (status, answer) == (201, {"eventId": "e"})
+    assert not [name for name in headers if "http-code" in name.lower()]
+    status, answer, _headers = await post(f"{door}/api/v1/batch_produce", b"[{}, {}]")
+    assert (status, answer) == (207, {"accepted": 2, "rejected": []})
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"{", "malformed JSON"),
+        (b'{"payload": {"event_timestamp": "soon"}}', "payload.event_timestamp"),
+        (b'{"payload": {"movie_id": 5}}', "payload.movie_id"),
+        (b'{"payload": []}', "payload"),
+        (b'{"ip": "a", "ip": "b"}', "ip"),
+        (b'{"payload": {"event_timestamp": NaN}}', "NaN"),
+        (b'{"payload": {"event_timestamp": 1e999999999999}}', "payload.event_timestamp"),
+        (b'{"payload": {"event_timestamp": ' + b"9" * 1_000 + b"}}", "payload.event_timestamp"),
+        (b'{"ip": "\\ud800"}', "surrogate"),
+        (b'{"ip": "\xff"}', "UTF-8"),
+        (b'{"ip": "a"} x', "malformed JSON"),
+        (b'{"a":' * 700, "malformed JSON"),
+        (b"[1]", "object"),
+        (b"null", "object"),
+    ],
+)
+async def test_bad_json_is_400_and_named(door: str, body: bytes, named: str) -> None:
+    """Whatever is wrong with a body, the answer is 400 with google.rpc.Status that says where."""
+    status, answer, _headers = await post(f"{door}/api/v1/produce", body)
+    assert (status, answer["code"], answer["details"]) == (400, 3, [])
+    assert named in answer["message"]
+
+
+async def test_a_bad_event_of_a_batch_is_named_by_its_index(door: str) -> None:
+    """The place in the array is part of the field's name."""
+    _status, answer, _headers = await post(f"{door}/api/v1/batch_produce", b'[{}, {"payload": {"event": 1}}]')
+    assert "[1].payload.event" in answer["message"]
+
+
+async def test_unknown_keys_are_named_or_refused(door: str) -> None:
+    """An unknown key is accepted and named in X-Unknown-Fields; with X-Strict it is a 400."""
+    body = b'{"payload": {"mood": 1}, "x": {"y": 2}}'
+    status, _answer, headers = await post(f"{door}/api/v1/produce", body)
+    assert (status, headers["X-Unknown-Fields"]) == (201, "payload.mood, x")
+    status, answer, _headers = await post(f"{door}/api/v1/produce", body, X_Strict="true")
+    assert status == 400
+    assert "payload.mood" in answer["message"]
+
+
+async def test_gzip_is_read_by_header_and_by_magic_bytes(door: str) -> None:
+    """A compressed body is decompressed; a corrupt one is 400; one that grows too large is 413 with the limit."""
+    url, body = f"{door}/api/v1/produce", gzip.compress(b'{"event_id": "e"}')
+    assert (await post(url, body, Content_Encoding="gzip"))[0] == 201
+    assert (await post(url, body))[0] == 201
+    assert (await post(url, body[:-9]))[0] == 400
+    assert (await post(url, b"{}", Content_Encoding="gzip"))[0] == 400
+    assert (await post(url, b"{}", Content_Encoding="br"))[0] == 415
+    status, answer, _headers = await post(url, gzip.compress(b" " * BODY_BYTES_MAX * 100))
+    assert status == 413
+    assert str(BODY_BYTES_MAX) in answer["message"]
+
+
+async def test_an_oversize_body_is_413(door: str) -> None:
+    """Announced or chunked, a body beyond the limit is refused with the limit in the message."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _chunk in range(10):
+            yield b" " * 1_000
+
+    status, answer, _headers = await post(f"{door}/api/v1/produce", b" " * (BODY_BYTES_MAX + 1))
+    assert (status, str(BODY_BYTES_MAX) in answer["message"]) == (413, True)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{door}/api/v1/produce", data=chunks()) as refused,
+    ):
+        assert refused.status == 413
+
+
+async def test_a_slow_body_is_408() -> None:
+    """A client that does not finish its body is not waited for longer than the limit."""
+    async with gateway(free_port(), gateway_body_seconds_max=0.2) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        line = await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        await writer.wait_closed()
+        assert line.startswith(b"HTTP/1.1 408")
+
+
+async def test_a_late_service_is_504(door: str) -> None:
+    """The gateway does not wait longer than its own limit, nor than the client's Grpc-Timeout."""
+    url, body = f"{door}/api/v1/produce", b'{"payload": {"event": "slow"}}'
+    status, answer, _headers = await post(url, body, Grpc_Timeout="100m")
+    assert (status, answer["code"]) == (504, 4)
+
+
+async def test_nobody_behind_is_503_until_somebody_is() -> None:
+    """Without ingest: 503 with Retry-After and unready; soon after it starts, or starts again, everything works."""
+    port = free_port()
+    async with gateway(port) as url:
+        status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
+        assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
+        for _start in range(2):
+            async with ingest(port) as checks:
+                await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+                await until(url, 200)
+                assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
+                await checks.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+                await until(url, 503)
+
+
+async def until(url: str, status: int) -> None:
+    """Wait for a readiness, for at most five seconds."""
+    async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{url}/readyz") as answer:
+                if answer.status == status:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_full_gateway_is_503_with_retry_after() -> None:
+    """More requests in work than allowed are refused at once."""
+    port = free_port()
+    async with ingest(port), gateway(port, gateway_concurrency_max=1) as url:
+        target = f"{url}/api/v1/produce"
+        slow = asyncio.create_task(post(target, b'{"payload": {"event": "slow"}}', Grpc_Timeout="1500m"))
+        await asyncio.sleep(0.5)
+        status, _answer, headers = await post(target, b"{}")
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert (await slow)[0] == 504
+
+
+async def test_paths_and_methods(door: str) -> None:
+    """Unknown paths are 404, known ones with another method 405 with Allow, malformed ones 400."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{door}/api/v1/produce") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        async with session.post(f"{door}/api/v1/nothing", data=b"{}") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (404, 5)
+        async with session.get(f"{door}/healthz") as answer:
+            assert answer.status == 200
+
+
+async def test_a_bad_descriptor_set_stops_the_start(tmp_path: Path) -> None:
+    """The process refuses to boot on nonsense, by the setting's name."""
+    nonsense = tmp_path / "nonsense.binpb"
+    nonsense.write_bytes(b"nonsense")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway"),
+        env={**os.environ, "UGC_GATEWAY_DESCRIPTORS": str(nonsense)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _out, error = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2
+    assert b"bad setting UGC_GATEWAY_DESCRIPTORS" in error
