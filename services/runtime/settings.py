@@ -7,7 +7,7 @@ import sys
 from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "UGC_"
 EXIT_BAD_SETTING = 2
@@ -40,7 +40,8 @@ def parse_address(text: object) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-AddressSetting = Annotated[Address, BeforeValidator(parse_address)]
+# NoDecode: the text is ours to read, not JSON.
+AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 
 
 class KafkaSettings(Settings):

@@ -1,0 +1,156 @@
+"""What people who debug with public tools see: reflection, health, and clear errors when a store is down."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from db.clickhouse.client import ClickHouse, connected
+from db.clickhouse.local_server import clickhouse_program
+from db.clickhouse.schema import migrate
+from db.kafka.local_server import kafka_program
+from db.kafka.topics import provision
+from services.runtime.program import Child, free_port, running
+from services.up.documented import DOCUMENTED_EVENT
+from tests.conftest import LAYOUT
+from tests.support.events import documented, numbered
+from tests.support.system import (
+    Place,
+    await_equal,
+    everything,
+    get,
+    ingest_stub,
+    post,
+    send_until_accepted,
+    serving,
+)
+
+BUF = Path(sys.executable).parent / "buf"
+DEADLINE_SECONDS = 15
+
+
+def test_reflection(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
+    """The service and its messages can be listed by reflection, as grpcurl and buf curl do."""
+    place = Place(tmp_path, kafka, topic, database)
+    with running(place.ingest()), grpc.insecure_channel(place.ingest_address) as channel:
+        found = ProtoReflectionDescriptorDatabase(channel)
+        services = set(found.get_services())
+        pool: Any = DescriptorPool(found)
+        method = pool.FindServiceByName("ugc.v1.IngestService").methods_by_name["BatchProduce"]
+
+    assert services == {"ugc.v1.IngestService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert method.input_type.full_name == "ugc.v1.EventBatch"
+
+
+@pytest.mark.parametrize("tool", ["buf", "grpcurl"])
+def test_command_line_tools(tool: str, tmp_path: Path, kafka: str, topic: str, database: str) -> None:
+    """`buf curl` and `grpcurl` call Produce by reflection with the documented JSON."""
+    if tool == "grpcurl" and shutil.which("grpcurl") is None:
+        pytest.skip("grpcurl is not on this machine: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4")
+    place = Place(tmp_path, kafka, topic, database)
+    address = place.ingest_address
+    method = f"http://{address}/ugc.v1.IngestService/Produce"
+    commands = {
+        "buf": [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", DOCUMENTED_EVENT, method],
+        "grpcurl": ["grpcurl", "-plaintext", "-d", DOCUMENTED_EVENT, address, "ugc.v1.IngestService/Produce"],
+    }
+    with running(place.ingest()):
+        done = subprocess.run(commands[tool], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert '"eventId"' in done.stdout
+
+
+def test_kafka_down(tmp_path: Path, clickhouse: str) -> None:
+    """Without Kafka nothing is acknowledged: UNAVAILABLE and 503 in time, health says so, and both recover."""
+    port, database = free_port(), f"{clickhouse}/kafka_down"
+    migrate(database)
+    broker = kafka_program(tmp_path / "kafka", port, free_port())
+    place = Place(tmp_path, f"127.0.0.1:{port}", "down", database, {"UGC_INGEST_DELIVERY_SECONDS_MAX": "1"})
+    kafka = Child(broker)
+    try:
+        kafka.await_ready()
+        provision(place.kafka, place.topic, LAYOUT)
+        with everything(place), ingest_stub(place.ingest_address) as stub, connected(database) as tables:
+            kafka.kill()
+            began = time.monotonic()
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Produce(documented(), timeout=DEADLINE_SECONDS)
+            status, answer = post(f"{place.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode())
+            assert time.monotonic() - began < 2 * DEADLINE_SECONDS
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert (status, answer["code"]) == (503, 14)
+            await_equal(lambda: serving(place.ingest_address), wanted=False)
+            await_equal(lambda: get(f"{place.gateway_url}/readyz")[0], 503)
+            assert get(f"{place.gateway_url}/healthz")[0] == 200
+            kafka = Child(broker)
+            kafka.await_ready()
+            await_equal(lambda: serving(place.ingest_address), wanted=True)
+            event = numbered(1)
+            send_until_accepted(stub, [event])
+            await_equal(
+                lambda: tables.rows("SELECT count() FROM events WHERE event_id = %(id)s", {"id": event.event_id}),
+                [(1,)],
+            )
+    finally:
+        kafka.stop()
+
+
+def test_clickhouse_down(tmp_path: Path, kafka: str, topic: str) -> None:
+    """Without ClickHouse the etl waits, says so once, and stores everything when it is back."""
+    port = free_port()
+    database = f"clickhouse://default@127.0.0.1:{port}/down"
+    server = clickhouse_program(tmp_path / "clickhouse", port, free_port())
+    place = Place(tmp_path, kafka, topic, database, {"UGC_ETL_RETRY_SECONDS_MAX": "0.3"})
+    with running(server):
+        migrate(database)
+    with running(place.etl()), running(place.ingest()), ingest_stub(place.ingest_address) as stub:
+        send_until_accepted(stub, [numbered(number) for number in range(100)])
+        await_equal(lambda: "inserting into ClickHouse failed" in place.log("etl"), wanted=True)
+        time.sleep(2)  # long enough for many retries, each of which could have logged
+        with running(server), connected(database) as tables:
+            await_equal(lambda: uniq(tables), 100)
+
+        assert place.log("etl").count("inserting into ClickHouse failed") <= 3  # once for each partition's batch
+        assert "inserting into ClickHouse works again" in place.log("etl")
+
+
+def uniq(tables: ClickHouse) -> int:
+    """Return the number of different events."""
+    ((found,),) = tables.rows("SELECT uniqExact(event_id) FROM events")
+    return int(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "variable", "value"),
+    [
+        ("services.ingest", "UGC_INGEST_LISTEN", "nonsense"),
+        ("services.ingest", "UGC_INGEST_EVENT_BYTES_MAX", "-1"),
+        ("services.ingest", "UGC_KAFKA_TOPIC", "a topic"),
+        ("gateway", "UGC_GATEWAY_LISTEN", "localhost"),
+        ("gateway", "UGC_INGEST_TARGET", "x"),
+        ("etl", "UGC_ETL_FLUSH_ROWS", "many"),
+        ("etl", "UGC_ETL_FLUSH_SECONDS", "0"),
+        ("etl", "UGC_CLICKHOUSE_URL", "http://localhost"),
+        ("db.migrate", "UGC_KAFKA_PARTITIONS", "0"),
+        ("services.up", "UGC_LOCAL_KAFKA_PORT", "99999999"),
+    ],
+)
+def test_bad_setting(module: str, variable: str, value: str) -> None:
+    """A process refuses to start on a bad setting, and names it."""
+    done = subprocess.run(
+        [sys.executable, "-m", module], env={variable: value}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 2
+    assert f"bad setting {variable}:" in done.stderr
+    assert "Traceback" not in done.stderr

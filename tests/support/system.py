@@ -1,0 +1,162 @@
+"""Our processes for tests: ingest, gateway and etl on free ports, before given Kafka and ClickHouse servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from ugc.v1.event_pb2 import Event, EventBatch
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from services.runtime.program import Program, always_ready, free_port, running
+
+AWAIT_SECONDS_MAX = 90.0
+POLL_SECONDS = 0.1
+CALL_SECONDS_MAX = 30.0
+
+
+@dataclass
+class Place:
+    """Where the processes of one test meet."""
+
+    folder: Path
+    kafka: str
+    topic: str
+    database: str
+    settings: dict[str, str] = field(default_factory=dict)
+    ingest_port: int = field(default_factory=free_port)
+    gateway_port: int = field(default_factory=free_port)
+
+    @property
+    def ingest_address(self) -> str:
+        return f"127.0.0.1:{self.ingest_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    def program(self, name: str, module: str, ready: Callable[[], bool] = always_ready) -> Program:
+        return Program(
+            name=name,
+            argv=(sys.executable, "-m", module),
+            log=self.folder / f"{name}.log",
+            environment={
+                "UGC_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+                "UGC_KAFKA_TOPIC": self.topic,
+                "UGC_CLICKHOUSE_URL": self.database,
+                "UGC_INGEST_LISTEN": self.ingest_address,
+                "UGC_INGEST_TARGET": self.ingest_address,
+                "UGC_INGEST_DRAIN_SECONDS": "0.1",
+                "UGC_GATEWAY_LISTEN": f"127.0.0.1:{self.gateway_port}",
+                "UGC_ETL_GROUP": f"etl-{self.topic}",
+                "UGC_ETL_FLUSH_SECONDS": "0.2",
+                **self.settings,
+            },
+            ready=ready,
+            ready_seconds_max=AWAIT_SECONDS_MAX,
+        )
+
+    def ingest(self) -> Program:
+        return self.program("ingest", "services.ingest", lambda: serving(self.ingest_address))
+
+    def gateway(self) -> Program:
+        return self.program("gateway", "gateway", lambda: get(f"{self.gateway_url}/readyz")[0] == 200)
+
+    def etl(self) -> Program:
+        return self.program("etl", "etl")
+
+    def log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
+
+@contextlib.contextmanager
+def everything(place: Place) -> Iterator[Place]:
+    """Run all three processes."""
+    with running(place.etl()), running(place.ingest()), running(place.gateway()):
+        yield place
+
+
+def serving(address: str) -> bool:
+    """Whether ingest says that it serves."""
+    from grpc_health.v1 import health_pb2
+
+    with grpc.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer: health_pb2.HealthCheckResponse = check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@contextlib.contextmanager
+def ingest_stub(address: str) -> Iterator[IngestServiceStub]:
+    """Open a channel that finds ingest again quickly after a restart."""
+    options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        yield IngestServiceStub(channel)
+
+
+def send_until_accepted(stub: IngestServiceStub, events: Sequence[Event]) -> None:
+    """Send a batch as a careful client does: again while the answer is UNAVAILABLE, or is none."""
+    deadline = time.monotonic() + AWAIT_SECONDS_MAX
+    while True:
+        try:
+            answer = stub.BatchProduce(EventBatch(events=events), timeout=CALL_SECONDS_MAX)
+        except grpc.RpcError as error:
+            retriable = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED
+            if error.code() not in retriable or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            assert {rejected.error.code for rejected in answer.rejected} <= {14}
+            if not answer.rejected:
+                return
+            events = [events[rejected.index] for rejected in answer.rejected]
+
+
+def await_equal(read: Callable[[], Any], wanted: Any, seconds_max: float = AWAIT_SECONDS_MAX) -> None:
+    """Wait until something reads as wanted; the assertion shows the last reading."""
+    deadline = time.monotonic() + seconds_max
+    while (found := read()) != wanted and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    assert found == wanted
+
+
+def get(url: str) -> tuple[int, bytes]:
+    """Fetch a page: status and body; status 0 when nothing answers."""
+    return ask(urllib.request.Request(url))
+
+
+def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    """Post JSON: status and parsed answer."""
+    status, answer = ask(
+        urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"} | (headers or {}))
+    )
+    return status, json.loads(answer) if answer else None
+
+
+def ask(request: urllib.request.Request) -> tuple[int, bytes]:
+    """Send a request; an error status is an answer too."""
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except (urllib.error.URLError, ConnectionError):
+        return 0, b""
