@@ -1,0 +1,39 @@
+# One image for every process of ours: ugc-migrate, ugc-ingest, ugc-gateway, ugc-etl.
+
+# The OpenAPI page's script: one file of an npm package, by the integrity written in bundle.json.
+FROM node:22-slim AS page
+WORKDIR /page
+COPY gateway/page/bundle.json ./
+RUN set -eu; \
+    field() { node -p "require('./bundle.json').$1"; }; \
+    npm pack "$(field name)@$(field version)" --silent > archive; \
+    integrity="sha512-$(node -p "crypto.createHash('sha512').update(fs.readFileSync('$(cat archive)')).digest('base64')")"; \
+    if [ "$integrity" != "$(field integrity)" ]; then echo "wrong integrity: $integrity"; exit 1; fi; \
+    tar -xzOf "$(cat archive)" "$(field member)" > scalar.js; \
+    test -s scalar.js
+
+# Exactly the locked packages, checked by hash, then the project without fetching anything.
+FROM python:3.11-slim AS packages
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /app
+RUN python -m venv /opt/venv
+COPY locks/run.txt locks/run.txt
+RUN /opt/venv/bin/pip install --no-deps --require-hashes -r locks/run.txt
+COPY pyproject.toml README.md ./
+COPY services services
+COPY etl etl
+COPY gateway gateway
+COPY db db
+COPY proto/gen proto/gen
+COPY --from=page /page/scalar.js gateway/page/scalar.js
+# Editable: the page's script and the descriptors are found beside the code, in /app.
+RUN /opt/venv/bin/pip install --no-deps --no-build-isolation -e . && /opt/venv/bin/python -m compileall -q .
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ugc
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=packages /app /app
+USER 10001
+CMD ["ugc-ingest"]
