@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor_pool import Default
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError, Message
 from google.rpc import code_pb2, error_details_pb2
 
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, UndecodableError, status_of
+from gateway.fast_json import FastReader
 from gateway.json_reader import Reading
 from gateway.json_text import is_blank, parse
 from gateway.json_writer import JsonWriter
@@ -38,6 +39,7 @@ class Transcoder:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._shapes = Shapes()
+        self._fast: dict[Route, FastReader] = {}
         self._setter = FieldSetter(self._shapes)
         self._writer = JsonWriter(self._shapes, schema.pool, Default())
 
@@ -47,11 +49,9 @@ class Transcoder:
         With `strict` an unknown JSON name is an error.
         """
         route = found.route
-        message = self._schema.message_class(route.method.input_type)()
         reading = Reading(self._shapes, strict=strict)
         try:
-            if route.body and not is_blank(body):
-                self._read_body(reading, route, message, body)
+            message = self._read_body(reading, route, body)
             self._setter.from_path(message, found.fields)
             if route.body != WHOLE_BODY:
                 taken = [*found.fields, *([route.body] if route.body else [])]
@@ -63,16 +63,32 @@ class Transcoder:
         except (RecursionError, EncodeError, DecodeError) as error:
             raise UndecodableError("the body is nested deeper than a Protobuf message can be") from error
 
-    def _read_body(self, reading: Reading, route: Route, message: Dynamic, body: bytes) -> None:
+    def _read_body(self, reading: Reading, route: Route, body: bytes) -> Dynamic:
+        """Return the message with what the body sets."""
+        kind = self._schema.message_class(route.method.input_type)
+        if not route.body or is_blank(body):
+            return kind()
+        fast = self._fast_reader(route, kind).read(body)
+        return fast if fast is not None else self._read_exactly(reading, route, kind(), body)
+
+    def _fast_reader(self, route: Route, kind: type[Message]) -> FastReader:
+        known = self._fast.get(route)
+        if known is None:
+            field = None if route.body == WHOLE_BODY else kind.DESCRIPTOR.fields_by_name[route.body]
+            known = self._fast[route] = FastReader(kind, field)
+        return known
+
+    def _read_exactly(self, reading: Reading, route: Route, message: Dynamic, body: bytes) -> Dynamic:
         value = parse(body)
         if route.body == WHOLE_BODY:
             reading.message(message, value)
-            return
+            return message
         member = self._shapes.of(message.DESCRIPTOR).by_name[route.body]
         # As grpc-gateway: null is an empty list or map, but no message.
-        if value is None and not member.takes_null and (member.is_list or member.is_map or member.message is None):
-            return
-        reading.member(message, member, value)
+        is_message = member.message is not None and not member.is_list and not member.is_map
+        if value is not None or member.takes_null or is_message:
+            reading.member(message, member, value)
+        return message
 
     def answer(self, route: Route, data: bytes) -> bytes:
         """Return the JSON of an answer; CallError when the service sent something else than its method says."""
