@@ -9,34 +9,35 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf import json_format, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from gateway.dynamic import Dynamic
+from gateway.errors import opaque
 from gateway.shapes import NULL_VALUE, Member, Shapes
-from gateway.well_known import READERS
+from gateway.well_known import READERS, wrapper
 
-ANY = "google.protobuf.Any"
 # From here on Go, too, writes an exponent.
 INTEGRAL_MAX = 1e21
+# With so many digits every float reads back as itself.
+FLOAT_DIGITS = 9
 
 
 class JsonWriter:
     """Writes messages of one pool; inside a google.protobuf.Any, also of the others."""
 
     def __init__(self, shapes: Shapes, *pools: DescriptorPool) -> None:
-        self._shapes = shapes
+        self.shapes = shapes
         self._pools = pools
 
     def message(self, message: Message) -> Dynamic:
         """Return a message as what json.dumps takes."""
-        shape = self._shapes.of(message.DESCRIPTOR)
-        if shape.full_name == ANY:
-            return self.any(message) or {}
-        if shape.full_name in READERS:
-            return json_format.MessageToDict(message)
+        shape = self.shapes.of(message.DESCRIPTOR)
+        special = SPECIAL.get(shape.full_name)
+        if special is not None:
+            return special(self, message)
         values: dict[str, Any] = {}
         for member in shape.members:
             if member.is_list or member.is_map:
@@ -51,7 +52,7 @@ class JsonWriter:
         """Return a repeated or a map field."""
         if member.is_list:
             return [self.value(item, member) for item in field]
-        entry = self._shapes.of(member.message)
+        entry = self.shapes.of(member.message)
         return {map_key(key): self.value(value, entry.by_name["value"]) for key, value in field.items()}
 
     def value(self, value: Dynamic, member: Member) -> Dynamic:
@@ -120,11 +121,11 @@ def write_float(value: float) -> float | int | str:
 
 def shortest(value: float) -> float:
     """Return the double with the fewest digits that rounds to this 32-bit float."""
-    for digits in (6, 7, 8):
+    for digits in range(1, FLOAT_DIGITS):
         short = float(f"{value:.{digits}g}")
         if single(short) == value:
             return short
-    return float(f"{value:.9g}")
+    return float(f"{value:.{FLOAT_DIGITS}g}")
 
 
 def single(value: float) -> float:
@@ -136,6 +137,45 @@ def single(value: float) -> float:
     return rounded
 
 
+def write_any(writer: JsonWriter, packed: Dynamic) -> Dynamic:
+    """Write a google.protobuf.Any; one of unknown type as opaque."""
+    return (writer.any(packed) or opaque(packed)) if packed.type_url else {}
+
+
+def write_wrapper(writer: JsonWriter, message: Dynamic) -> Dynamic:
+    """Write the wrapped scalar itself."""
+    return writer.value(message.value, writer.shapes.of(message.DESCRIPTOR).by_name["value"])
+
+
+def write_struct(writer: JsonWriter, struct: Dynamic) -> Dynamic:
+    """Write any object."""
+    return {key: write_value(writer, value) for key, value in struct.fields.items()}
+
+
+def write_list(writer: JsonWriter, values: Dynamic) -> Dynamic:
+    """Write any array."""
+    return [write_value(writer, value) for value in values.values]
+
+
+def write_value(writer: JsonWriter, value: Dynamic) -> Dynamic:
+    """Write any JSON value."""
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return write_double(value.number_value)
+        case "string_value" | "bool_value" as kind:
+            return getattr(value, kind)
+        case "struct_value":
+            return write_struct(writer, value.struct_value)
+        case "list_value":
+            return write_list(writer, value.list_value)
+    return None
+
+
+def write_text(_writer: JsonWriter, message: Dynamic) -> Dynamic:
+    """Write a timestamp, a duration or a field mask."""
+    return message.ToJsonString()
+
+
 WRITERS: Mapping[int, Callable[[Dynamic], Any]] = {
     FieldDescriptor.TYPE_INT64: str,
     FieldDescriptor.TYPE_UINT64: str,
@@ -145,4 +185,12 @@ WRITERS: Mapping[int, Callable[[Dynamic], Any]] = {
     FieldDescriptor.TYPE_DOUBLE: write_double,
     FieldDescriptor.TYPE_FLOAT: write_float,
     FieldDescriptor.TYPE_BYTES: lambda value: base64.b64encode(value).decode(),
+}
+SPECIAL: Mapping[str, Callable[[JsonWriter, Dynamic], Dynamic]] = {
+    "google.protobuf.Any": write_any,
+    "google.protobuf.Struct": write_struct,
+    "google.protobuf.ListValue": write_list,
+    "google.protobuf.Value": write_value,
+    **{f"google.protobuf.{name}": write_text for name in ("Timestamp", "Duration", "FieldMask")},
+    **{name: write_wrapper for name, read in READERS.items() if read is wrapper},
 }

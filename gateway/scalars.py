@@ -68,7 +68,10 @@ def integer_reader(low: int, high: int) -> Reader:
 
 def whole(text: str) -> int:
     """Return the integer that a number with a point or an exponent is."""
-    if len(re.split("[eE]", text)[-1].lstrip("+-")) > EXPONENT_DIGITS_MAX and "e" in text.lower():
+    digits, _, exponent = text.lower().partition("e")
+    if not digits.strip("-0."):
+        return 0
+    if len(exponent.lstrip("+-")) > EXPONENT_DIGITS_MAX:
         raise NotThisType
     number = decimal.Decimal(text)
     if number.adjusted() > INTEGER_DIGITS_MAX or number != number.to_integral_value():

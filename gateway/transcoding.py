@@ -98,14 +98,21 @@ class Transcoder:
         except DecodeError as error:
             text = f"the service's answer is no {route.method.output_type.full_name}"
             raise CallError(status_of(code_pb2.INTERNAL, text, None)) from error
-        written = self._writer.message(message)
+        try:
+            written = self._writer.message(message)
+        except ValueError as error:  # a timestamp or a duration out of range
+            text = f"the service's answer has no JSON form: {error}"
+            raise CallError(status_of(code_pb2.INTERNAL, text, None)) from error
         if route.response_body:
             written = written[route.method.output_type.fields_by_name[route.response_body].json_name]
         return to_json(written)
 
     def detail(self, packed: Dynamic) -> dict[str, Any] | None:
         """Return an error's detail as JSON, or None when its type is unknown."""
-        return self._writer.any(packed)
+        try:
+            return self._writer.any(packed)
+        except ValueError:  # a duration out of range: the service's mistake must not hide its error
+            return None
 
 
 def to_json(value: Dynamic) -> bytes:

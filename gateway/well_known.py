@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 Special: TypeAlias = "Callable[[Reading, Any, Value], None]"
 
-TIMESTAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
-DURATION = re.compile(r"([+-]?)(?:(0|[1-9]\d*)(?:\.(\d{0,9}))?|\.(\d{1,9}))s", re.ASCII)
+TIMESTAMP = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d?):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
+)
+DURATION = re.compile(r"([+-]?)(?:(0|[1-9]\d*)(?:\.(\d{0,9}))?|\.(\d{0,9}))s", re.ASCII)
 CAMEL_PATH = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*)*", re.ASCII)
 DURATION_SECONDS_MAX = 315_576_000_000
 DURATION_DIGITS_MAX = 12
 TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
+# Of an offset, as Go's time.Parse has them.
 HOURS_MAX, MINUTES_MAX = 24, 60
 
 
@@ -39,7 +42,7 @@ def timestamp(reading: Reading, target: Dynamic, value: Value) -> None:
         raise reading.invalid(target.DESCRIPTOR.full_name, value) from error
     offset = int(hours or 0) * 3_600 + int(minutes or 0) * 60
     seconds = calendar.timegm(moment.utctimetuple()) - (-offset if sign == "-" else offset)
-    if int(hours or 0) > HOURS_MAX or int(minutes or 0) >= MINUTES_MAX or seconds not in TIMESTAMP_SECONDS:
+    if int(hours or 0) > HOURS_MAX or int(minutes or 0) > MINUTES_MAX or seconds not in TIMESTAMP_SECONDS:
         raise reading.invalid(target.DESCRIPTOR.full_name, value)
     target.seconds, target.nanos = seconds, int((fraction or "").ljust(9, "0"))
 
@@ -51,14 +54,12 @@ def duration(reading: Reading, target: Dynamic, value: Value) -> None:
         raise reading.invalid(target.DESCRIPTOR.full_name, value)
     sign = -1 if match[1] == "-" else 1
     nanos = int((match[3] or match[4] or "").ljust(9, "0"))
-    if int(match[2] or 0) == DURATION_SECONDS_MAX and nanos:
-        raise reading.invalid(target.DESCRIPTOR.full_name, value)
     target.seconds, target.nanos = sign * int(match[2] or 0), sign * nanos
 
 
 def field_mask(reading: Reading, target: Dynamic, value: Value) -> None:
     """Read paths in camelCase with commas between them."""
-    given = text(reading, target, value)
+    given = text(reading, target, value).strip()
     for path in given.split(",") if given else ():
         if not CAMEL_PATH.fullmatch(path):
             raise reading.invalid(target.DESCRIPTOR.full_name, value)
