@@ -1,4 +1,4 @@
-"""A ClickHouse server on this machine, from the npm package's library; its data kept from run to run and through kill -9."""
+"""A ClickHouse server on this machine, from npm's library; its data kept from run to run and through kill -9."""
 
 from __future__ import annotations
 

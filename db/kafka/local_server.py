@@ -1,4 +1,4 @@
-"""A broker of Apache Kafka on this machine: one node in KRaft mode, its data kept from run to run and through kill -9."""
+"""A broker of Apache Kafka on this machine: one node in KRaft mode; it keeps its data, also through kill -9."""
 
 from __future__ import annotations
 

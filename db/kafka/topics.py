@@ -81,7 +81,7 @@ def provision(bootstrap_servers: str, topic: str, layout: TopicLayout) -> bool:
     if found < layout.partitions:
         raise ConflictError(
             f"topic {topic} has {found} partitions, UGC_KAFKA_PARTITIONS asks for {layout.partitions}; adding "
-            "some moves users to other partitions, so it is not done here: use Kafka's own tools, or change the variable"
+            "some moves users to other partitions, so it is not done here: use Kafka's tools, or change the variable"
         )
     return created
 

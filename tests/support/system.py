@@ -108,7 +108,7 @@ def ingest_stub(address: str) -> Iterator[IngestServiceStub]:
     """Open a channel that finds ingest again quickly after a restart."""
     options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
     with grpc.insecure_channel(address, options=options) as channel:
-        yield IngestServiceStub(channel)
+        yield IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def send_until_accepted(stub: IngestServiceStub, events: Sequence[Event]) -> None:
