@@ -7,7 +7,7 @@ COPY gateway/page/bundle.json ./
 RUN set -eu; \
     field() { node -p "require('./bundle.json').$1"; }; \
     npm pack "$(field name)@$(field version)" --silent > archive; \
-    integrity="sha512-$(node -p "crypto.createHash('sha512').update(fs.readFileSync('$(cat archive)')).digest('base64')")"; \
+    integrity="sha512-$(node -p "require('crypto').createHash('sha512').update(require('fs').readFileSync('$(cat archive)')).digest('base64')")"; \
     if [ "$integrity" != "$(field integrity)" ]; then echo "wrong integrity: $integrity"; exit 1; fi; \
     tar -xzOf "$(cat archive)" "$(field member)" > scalar.js; \
     test -s scalar.js

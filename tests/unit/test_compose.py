@@ -1,0 +1,208 @@
+"""The compose file, the Dockerfile and the servers' configuration agree with each other and with the code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from db.settings import MigrateSettings
+from etl.settings import EtlSettings
+from gateway.settings import GatewaySettings
+from services.ingest.settings import IngestSettings
+from services.runtime.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE_FILE = ROOT / "docker-compose.yml"
+# The compose file's schema, for machines with Go but without compose.
+SCHEMA_MODULE = "github.com/compose-spec/compose-go/v2@v2.16.1"
+SECONDS_MAX = 60
+SETTINGS: dict[str, type[Settings]] = {
+    "ugc-migrate": MigrateSettings,
+    "ugc-ingest": IngestSettings,
+    "ugc-gateway": GatewaySettings,
+    "ugc-etl": EtlSettings,
+}
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROFILES = {
+    "single": {"kafka", "clickhouse", "migrate", "ingest", "gateway", "etl"},
+    "cluster": {
+        *(f"kafka-{broker}" for broker in (1, 2, 3)),
+        *(f"keeper-{keeper}" for keeper in (1, 2, 3)),
+        *(f"clickhouse-{shard}-{replica}" for shard in (1, 2) for replica in (1, 2)),
+        *("cluster-migrate", "cluster-ingest", "cluster-gateway", "etl-1", "etl-2"),
+    },
+}
+OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+XML_FILES = sorted((ROOT / "db" / "cluster").glob("*.xml"))
+
+
+@functools.cache
+def compose_command() -> tuple[str, ...] | None:
+    """Find a compose that works here: DESIGN's own build, Docker's plug-in, or the old program."""
+    for command in ((str(ROOT / ".local" / "docker-compose"),), ("docker", "compose"), ("docker-compose",)):
+        try:
+            subprocess.run([*command, "version"], capture_output=True, check=True, timeout=SECONDS_MAX)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return command
+    return None
+
+
+def ask_compose(*arguments: str) -> str:
+    """Run compose on the file as a user would who has set nothing; skip where there is no compose."""
+    command = compose_command()
+    if command is None:
+        pytest.skip("neither .local/docker-compose nor `docker compose` is here")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", PREFIX))}
+    done = subprocess.run(
+        [*command, "--project-directory", str(ROOT), "--file", str(COMPOSE_FILE), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=SECONDS_MAX,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("profile", "arguments"), [("single", ()), ("cluster", ("--profile", "cluster"))])
+def test_config(profile: str, arguments: tuple[str, ...]) -> None:
+    """Compose accepts both sizes; without a profile it starts the single node, with `cluster` the cluster alone."""
+    ask_compose(*arguments, "config", "-q")
+
+    assert set(ask_compose(*arguments, "config", "--services").split()) == PROFILES[profile]
+
+
+def test_schema() -> None:
+    """The file follows the compose specification's schema."""
+    import jsonschema  # type: ignore[import-untyped]  # it carries no types
+
+    jsonschema.validate(COMPOSE, json.loads(schema_file().read_text(encoding="utf-8")))
+
+
+def schema_file() -> Path:
+    """Fetch the schema with Go, which checks what it fetches; skip where Go is absent or offline."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not here to fetch the compose specification's schema")
+    try:
+        done = subprocess.run(
+            ["go", "mod", "download", "-json", SCHEMA_MODULE],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            timeout=SECONDS_MAX,
+        )
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"Go did not fetch the compose specification's schema: {error}")
+    return Path(json.loads(done.stdout)["Dir"]) / "schema" / "compose-spec.json"
+
+
+def test_profiles_stand_alone() -> None:
+    """Every service is in one profile, and in that profile is whatever it waits for."""
+    for profile, names in PROFILES.items():
+        assert {name for name, service in SERVICES.items() if service["profiles"] == [profile]} == names
+        for name in names:
+            assert set(SERVICES[name].get("depends_on", {})) <= names
+    assert sum(map(len, PROFILES.values())) == len(SERVICES)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ports(profile: str) -> None:
+    """In either size the three doors are open, each once."""
+    published = [port for name in PROFILES[profile] for port in SERVICES[name].get("ports", [])]
+
+    assert sorted(published) == ["127.0.0.1:8123:8123", "50051:50051", "8000:8000"]
+
+
+def test_volumes() -> None:
+    """Every store has a volume of its own, and every declared volume has its store."""
+    sources = [source for name in SERVICES for source, _ in mounts(name) if not source.startswith(".")]
+
+    assert sorted(sources) == sorted(COMPOSE["volumes"])
+    assert {name for name in SERVICES if mounts(name)} == set(SERVICES) - set(OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every UGC_ variable of a service is a setting of its process, with a value that the process accepts."""
+    service = SERVICES[name]
+    settings = SETTINGS[service["command"][0]]
+    fields = {PREFIX + field.upper() for field in settings.model_fields}
+
+    assert set(service["environment"]) <= fields
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, str(value))
+    settings()
+
+
+def test_no_other_variables() -> None:
+    """No UGC_ variable stands outside the environments that are checked above."""
+    known = {variable for name in OURS for variable in SERVICES[name]["environment"]}
+    comments_cut = re.sub(r"#.*", "", COMPOSE_FILE.read_text(encoding="utf-8"))
+
+    assert set(re.findall(rf"\b{PREFIX}\w+", comments_cut)) == known
+
+
+def test_mounted_files_exist() -> None:
+    """Every file that a service mounts is in the repository, and every file of db/cluster is mounted."""
+    mounted = {ROOT / source for name in SERVICES for source, _ in mounts(name) if source.startswith(".")}
+
+    assert mounted == set(XML_FILES)
+    assert all(path.is_file() for path in mounted)
+
+
+@pytest.mark.parametrize("path", XML_FILES, ids=lambda path: path.name)
+def test_xml(path: Path) -> None:
+    """ClickHouse's configuration is well-formed, and every variable that it reads is set where it is mounted."""
+    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 -- a file of ours
+    wanted = {variable for element in root.iter() if (variable := element.get("from_env"))}
+
+    assert root.tag == "clickhouse"
+    for name, service in SERVICES.items():
+        if any(source.endswith(f"/{path.name}") for source, _ in mounts(name)):
+            assert wanted <= set(service["environment"])
+
+
+def test_cluster_topology() -> None:
+    """The servers and keepers named in the configuration are the services, and each knows itself by its own name."""
+    server, keeper = (ET.parse(ROOT / "db" / "cluster" / f"{each}.xml") for each in ("server", "keeper"))  # noqa: S314 -- files of ours
+    shards = [[host.text for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
+
+    assert shards == [[f"clickhouse-{shard}-{replica}" for replica in (1, 2)] for shard in (1, 2)]
+    for shard, hosts in enumerate(shards, 1):
+        for host in hosts:
+            environment = SERVICES[str(host)]["environment"]
+            assert (environment["CLICKHOUSE_SHARD"], environment["CLICKHOUSE_REPLICA"]) == (shard, host)
+    assert [host.text for host in server.iterfind("zookeeper/node/host")] == ["keeper-1", "keeper-2", "keeper-3"]
+    for each in keeper.iterfind("keeper_server/raft_configuration/server"):
+        assert str(SERVICES[str(each.findtext("hostname"))]["environment"]["KEEPER_ID"]) == each.findtext("id")
+
+
+def test_dockerfile_sources() -> None:
+    """Every file that the Dockerfile copies from the repository is there, and .dockerignore lets it through."""
+    copies = re.findall(r"^COPY (?!--from)(.+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    allowed = re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    sources = [source for line in copies for source in line.split()[:-1]]
+
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert any(source == path or source.startswith(f"{path}/") for path in allowed), source
+
+
+def mounts(name: str) -> list[tuple[str, str]]:
+    """Return what a service mounts, and where."""
+    return [(source, target) for source, target, *_ in (text.split(":") for text in SERVICES[name].get("volumes", []))]
