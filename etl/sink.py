@@ -39,6 +39,8 @@ REJECTED = (
     ("raw", "String", "raw"),
     ("kafka_time", "Int64", "fromUnixTimestamp64Milli(kafka_time)"),
 )
+# Until the plan protocol brings the topic's identity.
+NO_TOPIC = "00000000-0000-0000-0000-000000000000"
 INSERT_SETTINGS = {
     # The server's default since 26 is to answer before the rows are stored in their table.
     "async_insert": 0,
@@ -57,7 +59,8 @@ def statement(table: str, columns: tuple[tuple[str, str, str], ...], partition: 
     values = ", ".join(f"{expression} AS {name}_" for name, _, expression in columns)
     wire = ", ".join(f"{name} {kind}" for name, kind, _ in columns)
     return (
-        f"INSERT INTO {table} ({names}, kafka_partition) SELECT {values}, {partition} AS kafka_partition_ "  # noqa: S608 -- names of ours
+        f"INSERT INTO {table} ({names}, kafka_topic_id, kafka_partition) "  # noqa: S608 -- names of ours
+        f"SELECT {values}, toUUID('{NO_TOPIC}') AS kafka_topic_id_, {partition} AS kafka_partition_ "
         f"FROM input('{wire}') FORMAT Native"
     )
 

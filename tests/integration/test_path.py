@@ -77,6 +77,7 @@ def test_documented_event(system: Place, tables: ClickHouse) -> None:
     received_at = row.pop("received_at")
     assert abs((datetime.now(UTC) - received_at).total_seconds()) < 300
     assert row.pop("kafka_partition") in range(3)
+    assert isinstance(row.pop("kafka_topic_id"), uuid.UUID)
     movie = uuid.UUID("1ec4cd73-2fd5-4f25-af68-b6595d279af2")
     assert row == {
         "event_id": uuid.UUID(answer["eventId"]),

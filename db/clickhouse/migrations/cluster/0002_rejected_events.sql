@@ -5,8 +5,10 @@ CREATE TABLE rejected_events ON CLUSTER '{cluster_name}'
     error String COMMENT 'What exactly was wrong',
     raw String COMMENT 'The value of the Kafka message, as it was',
     kafka_time DateTime64(3, 'UTC') COMMENT 'Timestamp of the Kafka message',
+    kafka_topic_id UUID COMMENT 'Identity of the Kafka topic: a recreated topic counts its offsets anew',
     kafka_partition UInt32 COMMENT 'Partition of the Kafka message',
     kafka_offset UInt64 COMMENT 'Offset of the Kafka message in its partition',
+    INDEX by_partition kafka_partition TYPE minmax GRANULARITY 1,
     INDEX by_offset kafka_offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/rejected_events', '{replica}')

@@ -13,6 +13,7 @@ CREATE TABLE events
     version LowCardinality(String) COMMENT 'Version of the client program',
     client_data String COMMENT 'Free text of the client, some_client_data in the contract',
     received_at DateTime64(3, 'UTC') COMMENT 'When ingest received it, by the server''s clock',
+    kafka_topic_id UUID COMMENT 'Identity of the Kafka topic: a recreated topic counts its offsets anew',
     kafka_partition UInt32 COMMENT 'Partition of the Kafka message',
     kafka_offset UInt64 COMMENT 'Offset of the Kafka message in its partition',
     INDEX by_partition kafka_partition TYPE minmax GRANULARITY 1,
