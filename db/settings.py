@@ -43,3 +43,13 @@ class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
     clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
     # How long to wait for the servers.
     migrate_wait_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
+
+
+class AuditSettings(KafkaSettings, ClickHouseSettings):
+    """What is audited: the etl's group and window, and the tables it writes."""
+
+    etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
+    # An event whose event_id occurs among the previous so many of its partition is a repeat.
+    etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
+    # The cluster's name in ClickHouse's configuration; empty for a single server.
+    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")

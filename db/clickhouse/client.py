@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +16,8 @@ from db.errors import StoreError, UnavailableError
 
 CONNECT_SECONDS_MAX = 5
 ANSWER_SECONDS_MAX = 60
+# What the driver would log is raised to the caller, who says it in one line.
+logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
 
 class RefusedError(StoreError):

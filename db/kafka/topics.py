@@ -1,12 +1,15 @@
-"""The topic: made once, never silently changed; and its offsets for the status line."""
+"""The topic: made once, never silently changed; its identity; and its offsets for the status line and the audit."""
 
 from __future__ import annotations
 
+import base64
+import json
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -40,12 +43,22 @@ class TopicLayout:
 
 @dataclass(frozen=True)
 class PartitionOffsets:
-    """The first offset, the one after the last, and the group's committed one."""
+    """The first offset, the one after the last, and the group's committed one with what was committed beside it."""
 
     partition: int
     low: int
     high: int
     committed: int
+    metadata: str = ""
+
+    @property
+    def end(self) -> int:
+        """The last offset that may be stored: of the plan in the metadata, or the last committed one."""
+        try:
+            return max(int(json.loads(self.metadata)["end"]), self.committed - 1)
+        except (ValueError, KeyError, TypeError):
+            # Nothing is planned: the etl's own note without a plan, or none.
+            return self.committed - 1
 
     @property
     def lag(self) -> int:
@@ -100,6 +113,24 @@ def await_leaders(client: AdminClient, topic: str) -> int:
     raise UnavailableError(f"topic {topic} has partitions without a leader after {REQUEST_SECONDS_MAX:g} s")
 
 
+def topic_identity(bootstrap_servers: str, topic: str) -> uuid.UUID:
+    """Return what tells a topic from an earlier one of that name.
+
+    ConflictError when there is no such topic, UnavailableError when Kafka does not answer.
+    """
+    # Held until the answer is there: a client that is collected ends what it was asked.
+    client = admin(bootstrap_servers)
+    asked = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_SECONDS_MAX)
+    try:
+        found = asked[topic].result(2 * REQUEST_SECONDS_MAX)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise ConflictError(f"Kafka has no topic {topic}") from error
+        raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+    # Kafka writes it in URL-safe base64 without padding.
+    return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{found.topic_id}=="))
+
+
 def admin(bootstrap_servers: str) -> AdminClient:
     """Make a client that keeps its complaints to itself: the callers report."""
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
@@ -138,4 +169,5 @@ class OffsetReader:
     def _offsets(self, committed: TopicPartition) -> PartitionOffsets:
         low, high = self._consumer.get_watermark_offsets(committed, timeout=STATUS_SECONDS_MAX)
         # Kafka says -1001 where nothing was committed.
-        return PartitionOffsets(committed.partition, low, high, max(committed.offset, NO_OFFSET))
+        offset = max(committed.offset, NO_OFFSET)
+        return PartitionOffsets(committed.partition, low, high, offset, committed.metadata or "")

@@ -1,0 +1,105 @@
+"""What the tables hold, counted for the audit: in memory that does not grow with the tables."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from db.clickhouse.client import ClickHouse
+from db.conservation import BUCKET_OFFSETS, EXAMPLES_MAX, Bucket, Repeats, Stored
+
+# Above this a grouping by event_id goes on on disk.
+GROUPING_BYTES_MAX = 1_000_000_000
+Place = tuple[uuid.UUID, int]
+
+BOTH = """
+(
+    SELECT kafka_topic_id, kafka_partition, kafka_offset, 0 AS rejected FROM events{suffix}
+    UNION ALL
+    SELECT kafka_topic_id, kafka_partition, kafka_offset, 1 AS rejected FROM rejected_events{suffix}
+)
+"""
+# A bitmap of adjacent offsets takes a bit for each; a set would take 16 bytes.
+BUCKETS = """
+SELECT kafka_topic_id, kafka_partition, countIf(rejected = 0), countIf(rejected = 1),
+    groupBitmap(kafka_offset),
+    groupBitmapIf(kafka_offset, kafka_topic_id != %(topic_id)s
+        OR kafka_offset < transform(kafka_partition, %(partitions)s, %(floors)s, toUInt64(0))),
+    min(kafka_offset), max(kafka_offset)
+FROM {both}
+GROUP BY kafka_topic_id, kafka_partition, intDiv(kafka_offset, %(bucket)s) AS bucket
+ORDER BY kafka_topic_id, kafka_partition, bucket
+"""
+OFFSETS = """
+SELECT kafka_offset, countIf(rejected = 0), countIf(rejected = 1)
+FROM {both}
+WHERE kafka_topic_id = %(topic_id)s AND kafka_partition = %(partition)s
+    AND kafka_offset BETWEEN %(first)s AND %(last)s
+GROUP BY kafka_offset
+ORDER BY kafka_offset
+"""
+# A row that is stored twice has one offset: it is counted with the offsets, not here.
+REPEATS = """
+SELECT kafka_topic_id, kafka_partition,
+    sum(arrayCount(distance -> distance <= %(window)s, distances)),
+    sum(arrayCount(distance -> distance > %(window)s, distances)),
+    countIf(place > 1),
+    groupArrayIf(%(examples)s)((event_id, offsets), arrayExists(distance -> distance <= %(window)s, distances))
+FROM
+(
+    SELECT kafka_topic_id, kafka_partition, event_id, arraySort(groupUniqArray(kafka_offset)) AS offsets,
+        arrayPopFront(arrayDifference(offsets)) AS distances,
+        row_number() OVER (PARTITION BY event_id ORDER BY kafka_topic_id, kafka_partition) AS place
+    FROM events{suffix}
+    WHERE event_id IN (SELECT event_id FROM events{suffix} GROUP BY event_id HAVING count() > 1)
+    GROUP BY kafka_topic_id, kafka_partition, event_id
+)
+GROUP BY kafka_topic_id, kafka_partition
+SETTINGS max_bytes_before_external_group_by = %(bytes)s, distributed_product_mode = 'global'
+"""
+
+
+class StoredEvents:
+    """The tables `events` and `rejected_events`, of one server or of all shards."""
+
+    def __init__(self, connection: ClickHouse, *, cluster: bool) -> None:
+        self._connection = connection
+        self._suffix = "_all" if cluster else ""
+        self._both = BOTH.format(suffix=self._suffix)
+
+    def buckets(self, topic_id: uuid.UUID, floors: Mapping[int, int]) -> dict[Place, list[Bucket]]:
+        """Count every partition in stretches, in their order; `floors` are the floors of the topic's partitions."""
+        found: dict[Place, list[Bucket]] = {}
+        for row in self._connection.rows(
+            BUCKETS.format(both=self._both),
+            {
+                "topic_id": topic_id,
+                "partitions": list(floors),
+                "floors": list(floors.values()),
+                "bucket": BUCKET_OFFSETS,
+            },
+        ):
+            found.setdefault((row[0], row[1]), []).append(Bucket(*row[2:]))
+        return found
+
+    def offsets(self, place: Place, first: int, last: int) -> list[Stored]:
+        """Read the stored offsets from one to another, both included."""
+        parameters = {"topic_id": place[0], "partition": place[1], "first": first, "last": last}
+        return [Stored(*row) for row in self._connection.rows(OFFSETS.format(both=self._both), parameters)]
+
+    def repeats(self, window: int) -> dict[Place, Repeats]:
+        """Count the event_ids that have more than one offset, by partition."""
+        parameters = {"window": window, "examples": EXAMPLES_MAX, "bytes": GROUPING_BYTES_MAX}
+        return {
+            (topic_id, partition): Repeats(near, far, elsewhere, tuple(map(spell_repeat, examples)))
+            for topic_id, partition, near, far, elsewhere, examples in self._connection.rows(
+                REPEATS.format(suffix=self._suffix), parameters
+            )
+        }
+
+
+def spell_repeat(example: tuple[uuid.UUID, list[int]]) -> str:
+    """Write an event_id and where it stands; of many offsets the first."""
+    event_id, offsets = example
+    shown = ", ".join(map(str, offsets[:EXAMPLES_MAX]))
+    return f"{event_id} at offsets {shown}{', ...' if len(offsets) > EXAMPLES_MAX else ''}"

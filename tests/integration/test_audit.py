@@ -1,0 +1,218 @@
+"""`ugc-audit` on real servers: clean where the law holds, and it finds each way to break it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from db.audit import audit
+from db.clickhouse.client import ClickHouse
+from db.conservation import Kind
+from services.runtime.program import free_port, running
+from tests.support.consumed import Consumed
+from tests.support.events import numbered, record
+from tests.support.system import AWAIT_SECONDS_MAX, Place
+
+COUNT = 70_000  # more than one bucket of the audit
+PLAN = '{"v":1,"topic":"x","end":%d,"rows":1,"hash":"","deadline":1}'
+
+
+@pytest.fixture
+def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consumed:
+    """Return a topic of which partition 0 is wholly consumed: events, and one rejected message in the middle."""
+    made = Consumed(kafka, topic, database, tables)
+    made.produce(0, [b"x"] * COUNT)
+    made.store(0, 0, 1_000)
+    made.reject(0, 1_000)
+    made.store(0, 1_001, COUNT - 1_001)
+    made.commit(0, COUNT)
+    return made
+
+
+def found(consumed: Consumed) -> list[tuple[Kind, int, tuple[str, ...]]]:
+    """Audit and return what is wrong with partition 0."""
+    report = audit(consumed.settings)
+    assert {breach.partition for breach in report.breaches} <= {0}
+    return [(breach.kind, breach.count, breach.examples) for breach in report.breaches]
+
+
+def test_clean(consumed: Consumed) -> None:
+    """Where every consumed offset is one row nothing is reported, also of partitions without a message."""
+    report = audit(consumed.settings)
+
+    assert report.breaches == ()
+    assert report.topic_id == consumed.topic_id
+    assert [(each.number, each.events, each.rejected, each.lag) for each in report.partitions] == [
+        (0, COUNT - 1, 1, 0),
+        (1, 0, 0, 0),
+        (2, 0, 0, 0),
+    ]
+
+
+def test_deleted_row(consumed: Consumed) -> None:
+    """A row that is gone is missing, by its offset."""
+    consumed.delete(0, 500)
+
+    assert found(consumed) == [(Kind.MISSING, 1, ("offset 500",))]
+
+
+@pytest.mark.parametrize("first", [0, COUNT - 3])
+def test_missing_ends(consumed: Consumed, first: int) -> None:
+    """Rows that are gone at the beginning or the end are missing too: Kafka knows that they were consumed."""
+    for offset in range(first, first + 3):
+        consumed.delete(0, offset)
+
+    assert found(consumed) == [(Kind.MISSING, 3, (f"offsets {first} to {first + 2}",))]
+
+
+def test_skipped_offsets(consumed: Consumed) -> None:
+    """A stretch that was never stored, longer than a bucket, is one gap, however much is right after it."""
+    consumed.produce(0, [b"x"] * 2 * COUNT)
+    consumed.store(0, 3 * COUNT - 10, 10)
+    consumed.commit(0, 3 * COUNT)
+
+    assert found(consumed) == [(Kind.MISSING, 2 * COUNT - 10, (f"offsets {COUNT} to {3 * COUNT - 11}",))]
+
+
+def test_doubled_row(consumed: Consumed) -> None:
+    """A row that is stored twice in one table is found, and its event is not a repeat besides."""
+    consumed.store(0, 68_000, 1)
+
+    assert found(consumed) == [(Kind.TWICE, 1, ("offset 68000 (2 of events, 0 of rejected_events)",))]
+
+
+def test_offset_in_both_tables(consumed: Consumed) -> None:
+    """A message that is an event and rejected as well is stored twice."""
+    consumed.reject(0, 7)
+
+    assert found(consumed) == [(Kind.TWICE, 1, ("offset 7 (1 of events, 1 of rejected_events)",))]
+
+
+def test_repeated_event(consumed: Consumed) -> None:
+    """An event_id twice within the window is a breach, farther apart or in another partition it is only counted."""
+    consumed.produce(0, [b"x"] * 2)
+    consumed.store(0, COUNT, 1, identity=COUNT - 100)
+    consumed.store(0, COUNT + 1, 1, identity=17)
+    consumed.commit(0, COUNT + 2)
+    consumed.produce(1, [b"x"])
+    consumed.store(1, 0, 1, identity=18)
+    consumed.commit(1, 1)
+    ((kind, count, (example,)),) = found(consumed)
+    first, second, _ = audit(consumed.settings).partitions
+
+    assert (kind, count) == (Kind.REPEATED, 1)
+    assert f"at offsets {COUNT - 100}, {COUNT}" in example
+    assert (first.repeats.near, first.repeats.far) == (1, 1)
+    assert first.repeats.elsewhere + second.repeats.elsewhere == 1
+
+
+def test_rows_beyond_the_committed_offset(consumed: Consumed) -> None:
+    """Rows after the committed offset are a breach unless a plan announced them."""
+    consumed.produce(0, [b"x"] * 20)
+    consumed.store(0, COUNT, 5)
+    assert found(consumed) == [(Kind.BEYOND, 5, (f"offsets {COUNT} to {COUNT + 4}",))]
+
+    consumed.commit(0, COUNT, PLAN % (COUNT + 9))
+    report = audit(consumed.settings)
+    assert report.breaches == ()
+    assert (report.partitions[0].in_flight, report.lag) == (5, 20)
+
+    consumed.store(0, COUNT + 15, 1)
+    assert found(consumed) == [(Kind.BEYOND, 1, (f"offset {COUNT + 15}",))]
+
+
+def test_many_breaches(consumed: Consumed) -> None:
+    """All are counted, the first ten are shown."""
+    consumed.tables.rows(
+        "DELETE FROM events WHERE kafka_offset % 2 = 0 AND kafka_offset < 200 SETTINGS lightweight_deletes_sync = 2"
+    )
+    ((kind, count, examples),) = found(consumed)
+
+    assert (kind, count) == (Kind.MISSING, 100)
+    assert examples == tuple(f"offset {2 * number}" for number in range(10))
+
+
+def test_earlier_topic(consumed: Consumed) -> None:
+    """Rows of an earlier topic with the same offsets are no doubles, and are held to the law by themselves."""
+    consumed.tables.rows("INSERT INTO events SELECT * REPLACE (generateUUIDv4() AS kafka_topic_id) FROM events LIMIT 1")
+    earlier = audit(consumed.settings).partitions[-1]
+
+    assert earlier.claim is None
+    assert (earlier.events, earlier.missing, earlier.breaches) == (1, 0, ())
+
+
+def test_wait(consumed: Consumed) -> None:
+    """The audit waits for the group, and what is not consumed when the time is up is a breach."""
+    consumed.produce(0, [b"x"])
+    report = audit(consumed.settings, wait_seconds_max=0.3)
+    assert [(breach.kind, breach.count) for breach in report.breaches] == [(Kind.BEHIND, 1)]
+
+    def consume() -> None:
+        consumed.reject(0, COUNT)
+        consumed.commit(0, COUNT + 1)
+
+    group = threading.Timer(0.5, consume)
+    group.start()
+    report = audit(consumed.settings, wait_seconds_max=60)
+    group.join()
+    assert (report.breaches, report.lag) == ((), 0)
+
+
+def ugc_audit(consumed: Consumed, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the program."""
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    return subprocess.run(
+        [sys.executable, "-m", "db.audit", *arguments],
+        env={**os.environ, **environment, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_program(consumed: Consumed) -> None:
+    """The exit status tells clean, breach, bad setting and a dead store apart; the breach is in words and in JSON."""
+    clean = ugc_audit(consumed)
+    assert (clean.returncode, clean.stderr) == (0, "")
+    assert "clean: every consumed message is one row" in clean.stdout
+
+    consumed.delete(0, 3)
+    broken = ugc_audit(consumed)
+    assert broken.returncode == 1
+    assert "partition 0: 1 missing: offset 3" in broken.stdout
+    (breach,) = json.loads(ugc_audit(consumed, "--json").stdout)["breaches"]
+    assert (breach["kind"], breach["examples"]) == ("missing", ["offset 3"])
+
+    bad = ugc_audit(consumed, UGC_ETL_DUPLICATE_WINDOW="0")
+    assert (bad.returncode, "UGC_ETL_DUPLICATE_WINDOW" in bad.stderr) == (2, True)
+
+    for setting, value in (
+        ("UGC_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}"),
+        ("UGC_CLICKHOUSE_URL", f"clickhouse://default@127.0.0.1:{free_port()}/ugc"),
+        ("UGC_KAFKA_TOPIC", "nowhere"),
+    ):
+        dead = ugc_audit(consumed, **{setting: value})
+        assert (dead.returncode, "Traceback" in dead.stderr) == (3, False)
+
+
+@pytest.mark.parametrize("rows", [100, 50_000])
+def test_real_etl(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse, rows: int) -> None:
+    """While the real etl loads and after it the audit is clean, with batches of any size and with garbage."""
+    made = Consumed(kafka, topic, database, tables)
+    settings = {"UGC_ETL_GROUP": made.group, "UGC_ETL_FLUSH_ROWS": str(rows)}
+    with running(Place(tmp_path, kafka, topic, database, settings).etl()):
+        for partition in (0, 1, 2):
+            made.produce(partition, [record(numbered(1), uuid.uuid4().bytes) for _ in range(3_000)] + [b"garbage"])
+            assert audit(made.settings).breaches == ()
+        report = audit(made.settings, wait_seconds_max=AWAIT_SECONDS_MAX)
+
+    assert report.breaches == ()
+    assert [(each.events, each.rejected, each.lag) for each in report.partitions] == [(3_000, 1, 0)] * 3

@@ -1,0 +1,94 @@
+"""A topic that was consumed: messages in Kafka, their rows in ClickHouse, the group's commits; made without an etl."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from db.clickhouse.client import ClickHouse
+from db.kafka.topics import topic_identity
+from db.settings import AuditSettings
+
+PRODUCE_SECONDS_MAX = 30
+# The event_id of offset n is n, unless a test says otherwise.
+EVENTS = """
+INSERT INTO events
+SELECT toUUID(UUIDNumToString(toFixedString(unhex(leftPad(hex(%(identity)s + number), 32, '0')), 16))), 'like',
+    generateUUIDv4(), generateUUIDv4(), '', now64(3), 'RU', 'Europe/Moscow', '', '1.0', '', now64(3), %(topic_id)s,
+    %(partition)s, %(first)s + number
+FROM numbers(%(count)s)
+"""
+REJECTED = """
+INSERT INTO rejected_events (reason, error, raw, kafka_time, kafka_topic_id, kafka_partition, kafka_offset)
+SELECT 'undecodable', 'no event', 'x', now64(3), %(topic_id)s, %(partition)s, %(first)s + number FROM numbers(%(count)s)
+"""
+
+
+@dataclass
+class Consumed:
+    """The topic of one test, its tables and its group."""
+
+    kafka: str
+    topic: str
+    database: str
+    tables: ClickHouse
+
+    @property
+    def group(self) -> str:
+        return f"group-{self.topic}"
+
+    @property
+    def topic_id(self) -> uuid.UUID:
+        return topic_identity(self.kafka, self.topic)
+
+    @property
+    def settings(self) -> AuditSettings:
+        return AuditSettings(
+            kafka_bootstrap_servers=self.kafka,
+            kafka_topic=self.topic,
+            clickhouse_url=self.database,
+            etl_group=self.group,
+            etl_duplicate_window=100,
+        )
+
+    def produce(self, partition: int, values: Iterable[bytes]) -> None:
+        """Write messages and wait for their acknowledgement."""
+        failures: list[object] = []
+        producer = Producer({"bootstrap.servers": self.kafka, "queue.buffering.max.messages": 1_000_000})
+        for value in values:
+            producer.poll(0)
+            producer.produce(
+                self.topic, value, partition=partition, on_delivery=lambda error, _: failures.append(error)
+            )
+        assert producer.flush(PRODUCE_SECONDS_MAX) == 0
+        assert set(failures) == {None}
+
+    def store(self, partition: int, first: int, count: int, identity: int | None = None) -> None:
+        """Insert rows of `events` for the offsets from `first` on."""
+        base = first + partition * 1_000_000_000 if identity is None else identity
+        parameters = self._place(partition) | {"first": first, "count": count, "identity": base}
+        self.tables.rows(EVENTS, parameters)
+
+    def reject(self, partition: int, first: int, count: int = 1) -> None:
+        """Insert rows of `rejected_events`."""
+        self.tables.rows(REJECTED, self._place(partition) | {"first": first, "count": count})
+
+    def delete(self, partition: int, offset: int) -> None:
+        """Delete an event, as no program of ours does."""
+        self.tables.rows(
+            "DELETE FROM events WHERE kafka_topic_id = %(topic_id)s AND kafka_partition = %(partition)s"
+            " AND kafka_offset = %(offset)s SETTINGS lightweight_deletes_sync = 2",
+            self._place(partition) | {"offset": offset},
+        )
+
+    def commit(self, partition: int, offset: int, metadata: str = "") -> None:
+        """Commit as the group, with what the etl writes beside it."""
+        consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": self.group})
+        consumer.commit(offsets=[TopicPartition(self.topic, partition, offset, metadata)], asynchronous=False)
+        consumer.close()
+
+    def _place(self, partition: int) -> dict[str, object]:
+        return {"topic_id": self.topic_id, "partition": partition}
