@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from etl.buffer import Buffer
-from etl.loader import AtLeastOnce, Loader, flush_limits
+import sys
+import time
+
+from etl.clock import ServerClock
+from etl.delivery import Delivery
+from etl.errors import LoaderStoppedError
+from etl.loader import Loader, LoaderLimits
+from etl.partition import FlushLimits
+from etl.refusals import Refusals
 from etl.settings import EtlSettings
-from etl.sink import connected
-from etl.source import subscribed
+from etl.sink import ClickHouseSink
+from etl.sink import connected as connected_to_clickhouse
+from etl.source import KafkaSource
+from etl.source import connected as connected_to_kafka
+from services.runtime.failpoints import FailpointSettings, arm
 from services.runtime.lifecycle import stop_flag
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
 
+EXIT_STOPPED = 1
+
 
 def main() -> None:
-    """Run the ETL until it is told to stop."""
+    """Run the ETL until it is told to stop; status 1 when a person must decide how to go on."""
     settings = load(EtlSettings)
+    arm(load(FailpointSettings).failpoint)
     configure_logs("etl", settings.log_level)
-    buffer = Buffer(flush_limits(settings))
-    with stop_flag() as stop, connected(settings) as sink, subscribed(settings, buffer.drop) as source:
+    with (
+        stop_flag() as stop,
+        connected_to_clickhouse(settings) as sink,
+        connected_to_kafka(settings) as source,
+    ):
+        loader = make_loader(settings, source, sink)
+        source.join(loader)
         logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
-        retry_seconds = settings.etl_retry_seconds_min, settings.etl_retry_seconds_max
-        delivery = AtLeastOnce(source, sink, stop, retry_seconds)
-        Loader(source, buffer, delivery, settings.etl_poll_rows).run(stop)
+        try:
+            loader.run(stop)
+        except LoaderStoppedError as error:
+            logger().error("cannot go on", error=str(error))
+            sys.exit(EXIT_STOPPED)
+
+
+def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink) -> Loader:
+    """Put the parts together."""
+    clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
+    refusals = Refusals(settings.etl_refused_ratio_max, settings.etl_refused_in_a_row_max)
+    limits = LoaderLimits(
+        FlushLimits(settings.etl_flush_seconds, settings.etl_flush_rows, settings.etl_flush_bytes),
+        settings.etl_poll_rows,
+        settings.etl_duplicate_window,
+        settings.etl_retry_seconds_min,
+        settings.etl_retry_seconds_max,
+    )
+    return Loader(source, sink, Delivery(source, sink, clock, refusals), clock, limits)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,44 @@
-"""What can go wrong outside the ETL; foreign errors are translated at the boundary.
+"""What can go wrong in the ETL; foreign errors are translated at the boundary.
 
 EtlError
-  SinkError      ClickHouse did not take a batch: down, refusing, or not answering; the batch is tried again
-  SourceError    Kafka did not take a commit; the batch may be delivered once more
+  SinkError            ClickHouse did not acknowledge; whether it stored anything is unknown: the partition starts over
+    DataRefusedError   ClickHouse refused a block for its data, nothing of it is stored: the bad rows are sought
+  SourceError          Kafka did not answer or acknowledge; whether it applied a commit is unknown: starts over
+  LoaderStoppedError   a person must decide; the process ends with status 1
+    LogChangedError    the log is no longer what was planned or committed
+    RefusalsError      ClickHouse refuses too many rows: the table is wrong, not the events
 """
 
 from __future__ import annotations
 
 
 class EtlError(Exception):
-    """Base of the errors that the loader handles."""
+    """Base of the errors of this process."""
 
 
 class SinkError(EtlError):
-    """ClickHouse did not acknowledge an insert; whether it was applied is unknown."""
+    """ClickHouse did not acknowledge; whether it applied the insert is unknown."""
+
+
+class DataRefusedError(SinkError):
+    """ClickHouse refused a block because of a value in it; `code` is ClickHouse's number for the error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SourceError(EtlError):
-    """Kafka did not acknowledge a commit; whether it was applied is unknown."""
+    """Kafka did not answer or acknowledge; whether a commit was applied is unknown."""
+
+
+class LoaderStoppedError(EtlError):
+    """Going on could lose or double events, or fill a table with refusals: a person must decide."""
+
+
+class LogChangedError(LoaderStoppedError):
+    """The topic no longer holds what a plan or a commit says; the message names the partition and the offsets."""
+
+
+class RefusalsError(LoaderStoppedError):
+    """ClickHouse refuses more rows than single bad events explain."""

@@ -1,116 +1,250 @@
-"""The loop of the ETL: take messages, decode, insert, commit. One thread does it all."""
+"""The loop of the ETL: take messages, open partitions, deliver what is due, close what is idle; in one thread."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
-from etl.buffer import Buffer, FlushLimits
-from etl.errors import SinkError, SourceError
+from etl.block import Coordinates
+from etl.clock import ServerClock
+from etl.delivery import Delivery
+from etl.duplicates import DuplicateWindow
+from etl.errors import EtlError, LogChangedError, SinkError, SourceError
 from etl.message import Message
-from etl.rows import Rows, decode
-from etl.settings import EtlSettings
+from etl.partition import NOTHING_STORED, FlushLimits, Partition
+from etl.plan import Position, Topic
+from etl.rows import identities_of
+from services.runtime.failpoints import reach
 from services.runtime.logs import Outage, logger
 
 POLL_SECONDS = 0.1
+# How often it is asked whether a former owner's inserts have ended.
+QUIET_POLL_SECONDS = 0.1
 
 
 class Source(Protocol):
     """Where messages come from."""
 
-    owned: set[int]
-
     def poll(self, count: int, seconds: float) -> Sequence[Message]:
-        """Return up to `count` messages of our partitions."""
+        """Return up to `count` messages of partitions that were started; partitions may come and go meanwhile."""
 
-    def idle(self, seconds: float) -> None:
-        """Wait without taking messages; partitions may leave `owned`."""
+    def topic(self) -> Topic:
+        """Return the topic as it is now."""
 
-    def commit(self, partition: int, offset: int) -> None:
-        """Say that everything before `offset` is stored."""
+    def position(self, at: Coordinates) -> Position:
+        """Return what was committed for a partition."""
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        """Return the first offset that the log holds, and the one after its last."""
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver a partition's messages from an offset on."""
+
+    def hold(self, partition: int) -> None:
+        """Deliver no messages of a partition until it is started again."""
 
 
-class Sink(Protocol):
-    """Where rows go."""
+class History(Protocol):
+    """What ClickHouse holds of a partition."""
 
-    def insert(self, partition: int, rows: Rows) -> None:
-        """Store a batch; SinkError when that is not certain."""
+    def now(self) -> int:
+        """Return ClickHouse's time in milliseconds."""
+
+    def last_held(self, at: Coordinates, first: int) -> int | None:
+        """Return the largest stored offset from `first` on."""
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return event_ids by offset."""
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return the messages of repeats by offset."""
 
 
-class AtLeastOnce:
-    """Delivers batches: insert until acknowledged, then commit.
+@dataclass(frozen=True)
+class LoaderLimits:
+    """How much at a time, and how patiently."""
 
-    The guarantee: an offset is committed only after every row before it was acknowledged by ClickHouse. A crash, a
-    lost answer or a rebalance between the insert and the commit inserts the batch again: never lost, sometimes twice.
-    """
-
-    def __init__(self, source: Source, sink: Sink, stop: threading.Event, retry_seconds: tuple[float, float]) -> None:
-        self._source = source
-        self._sink = sink
-        self._stop = stop
-        self._retry_seconds_min, self._retry_seconds_max = retry_seconds
-        self._inserting = Outage("inserting into ClickHouse")
-        self._committing = Outage("committing to Kafka")
-
-    def deliver(self, partition: int, messages: Sequence[Message]) -> bool:
-        """Store a batch and commit; False when it was given up: stopping, or the partition is no longer ours."""
-        if not self._insert(partition, decode(messages)):
-            return False
-        self._commit(partition, messages[-1].offset() + 1)
-        return True
-
-    def _insert(self, partition: int, rows: Rows) -> bool:
-        """Try until ClickHouse acknowledges. A batch given up was not committed: its next owner reads it again."""
-        wait = self._retry_seconds_min
-        while True:
-            try:
-                self._sink.insert(partition, rows)
-            except SinkError as error:
-                self._inserting.failed(error)
-                self._source.idle(wait)
-                wait = min(2 * wait, self._retry_seconds_max)
-                if self._stop.is_set() or partition not in self._source.owned:
-                    return False
-            else:
-                self._inserting.over()
-                return True
-
-    def _commit(self, partition: int, offset: int) -> None:
-        """Commit once. When it fails, the commit of the partition's next batch says the same and more."""
-        try:
-            self._source.commit(partition, offset)
-        except SourceError as error:
-            self._committing.failed(error)
-        else:
-            self._committing.over()
+    flush: FlushLimits
+    poll_rows: int
+    duplicate_window: int
+    retry_seconds_min: float
+    retry_seconds_max: float
 
 
 class Loader:
-    """Fills batches by partition and hands those that are due to the delivery."""
+    """Loads the partitions that the group gives it. `assigned`, `revoked` and `lost` are called inside `poll`."""
 
-    def __init__(self, source: Source, buffer: Buffer, delivery: AtLeastOnce, poll_rows: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        history: History,
+        delivery: Delivery,
+        clock: ServerClock,
+        limits: LoaderLimits,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
-        self._buffer = buffer
+        self._history = history
         self._delivery = delivery
-        self._poll_rows = poll_rows
+        self._clock = clock
+        self._limits = limits
+        self._monotonic = monotonic
+        # Ours by the callbacks alone: the broker lets a member commit partitions that it no longer owns.
+        self._partitions: dict[int, Partition] = {}
+        self._topic: Topic | None = None
+        self._outage = Outage("storing events")
 
     def run(self, stop: threading.Event) -> None:
-        """Load until told to stop, then load what was taken."""
+        """Load until told to stop, then store what was taken; LoaderStoppedError when a person must decide."""
         while not stop.is_set():
-            self._buffer.add(self._source.poll(self._poll_rows, POLL_SECONDS), time.monotonic())
-            self._flush(self._buffer.due(time.monotonic()))
-        self._flush(self._buffer.partitions())
+            self.step(POLL_SECONDS)
+        self._work(lambda partition: partition.is_fresh())
+        self.close(self._partitions.values())
         logger().info("stopped loading")
 
-    def _flush(self, partitions: Sequence[int]) -> None:
-        for partition in partitions:
-            # A delivery polls while it waits, and a poll can take partitions away.
-            if messages := self._buffer.take(partition):
-                self._delivery.deliver(partition, messages)
+    def step(self, seconds: float) -> None:
+        """Do what there is to do now, waiting for messages at most for `seconds`."""
+        self._take(self._source.poll(self._limits.poll_rows, seconds))
+        for partition in self._all():
+            if not partition.is_open and self._monotonic() >= partition.wait_until:
+                self._try(partition, self._open)
+        self._work(lambda partition: partition.is_due(self._limits.flush, self._monotonic()))
+        self.close(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Hear that partitions are ours; they are opened after the poll."""
+        for number in partitions:
+            self._partitions[number] = Partition(number)
+        # Asked again, because a recreated topic is another one.
+        self._topic = None
+        reach("in-rebalance")
+        logger().info("partitions assigned", partitions=sorted(self._partitions))
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Hear that partitions are to be given up: say what is stored, forget the rest. Nothing may escape."""
+        leaving = [self._partitions[number] for number in partitions if number in self._partitions]
+        reach("in-rebalance")
+        self.close(leaving)
+        self.lost(partition.number for partition in leaving)
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Hear that partitions are another's already: commit nothing."""
+        for number in partitions:
+            self._partitions.pop(number, None)
+        logger().info("partitions gone", partitions=sorted(self._partitions))
+
+    def reset(self, number: int) -> None:
+        """Hear that Kafka cannot deliver from where it should: look at the partition afresh."""
+        if partition := self._partitions.get(number):
+            self._start_over(partition, SourceError(f"partition {number} has no messages at its offset"))
+
+    def close(self, partitions: Iterable[Partition]) -> None:
+        """Tell Kafka what is stored. A failure costs the next owner a look, no row."""
+        for partition in list(partitions):
+            self._try(partition, self._delivery.close)
+
+    def _all(self) -> list[Partition]:
+        return list(self._partitions.values())
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        for number, group in groupby(messages, lambda message: message.partition()):
+            partition = self._partitions.get(number)
+            if partition is None or not partition.is_open:
+                continue
+            if not partition.take(list(group), self._monotonic()):
+                self._start_over(partition, SourceError(f"partition {number} lacks offset {partition.next_offset}"))
+
+    def _work(self, is_due: Callable[[Partition], bool]) -> None:
+        for partition in self._all():
+            while is_due(partition) and self._try(partition, self._load):
+                pass
+
+    def _try(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
+        """Act; after a failure nothing is known, so the partition starts over."""
+        try:
+            act(partition)
+        except (SinkError, SourceError) as error:
+            self._start_over(partition, error)
+            return False
+        return True
+
+    def _start_over(self, partition: Partition, error: EtlError) -> None:
+        self._outage.failed(error)
+        partition.close()
+        self._source.hold(partition.number)
+        limits = self._limits
+        wait = min(limits.retry_seconds_min * 2**partition.failures, limits.retry_seconds_max)
+        partition.wait_until = self._monotonic() + wait
+        partition.failures += 1
+
+    def _open(self, partition: Partition) -> None:
+        """Read what Kafka and ClickHouse know of a partition, and go on from there."""
+        if self._topic is None:
+            self._topic = self._source.topic()
+        at = partition.at = Coordinates(self._topic, partition.number)
+        position = self._source.position(at)
+        low, high = self._source.limits(partition.number)
+        start = low if position.offset is None else position.offset
+        refuse_lost_offsets(partition, start, low, high)
+        now = self._history.now()
+        self._clock.sync(now)
+        last = self._history.last_held(at, start)
+        partition.stored_through = NOTHING_STORED if last is None else last
+        partition.inherited = position.plan
+        partition.committed = partition.next_offset = start
+        # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
+        partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
+        if last is not None and position.plan is None:
+            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
+        partition.window = self._window(at, start)
+        self._source.start(partition.number, start)
+        partition.is_open, partition.is_held = True, False
+
+    def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
+        """Read back the identities of the last events before an offset."""
+        horizon = self._limits.duplicate_window
+        known = self._history.recent_events(at, start - horizon, start - 1)
+        repeats = self._history.recent_repeats(at, start - horizon, start - 1)
+        known |= dict(zip(repeats, identities_of(list(repeats.values())), strict=True))
+        window = DuplicateWindow(horizon)
+        offsets = sorted(known)
+        window.repeats([known[offset] for offset in offsets], offsets)
+        return window
+
+    def _load(self, partition: Partition) -> None:
+        """Store the next batch of a partition."""
+        batch = partition.batch(self._limits.flush.rows)
+        if partition.is_fresh():
+            self._delivery.deliver(partition, batch)
+        elif self._delivery.is_quiet(partition):
+            self._delivery.recover(partition, batch)
+        else:
+            self._wait_for_quiet(partition)
+            return
+        partition.drop(len(batch), self._monotonic())
+        if partition.is_held:
+            self._source.start(partition.number, partition.next_offset)
+            partition.is_held = False
+        partition.failures = 0
+        self._outage.over()
+
+    def _wait_for_quiet(self, partition: Partition) -> None:
+        """Look again a little later; meanwhile the partition's messages stay in Kafka."""
+        if not partition.is_held:
+            self._source.hold(partition.number)
+            partition.is_held = True
+        partition.wait_until = self._monotonic() + QUIET_POLL_SECONDS
 
 
-def flush_limits(settings: EtlSettings) -> FlushLimits:
-    """Read the limits of a batch from the settings."""
-    return FlushLimits(settings.etl_flush_seconds, settings.etl_flush_rows, settings.etl_flush_bytes)
+def refuse_lost_offsets(partition: Partition, start: int, low: int, high: int) -> None:
+    """Raise LogChangedError when the log does not hold the offset to go on from."""
+    if not low <= start <= high:
+        raise LogChangedError(
+            f"partition {partition.number} was stored up to offset {start}, but the log holds {low} to {high - 1}: "
+            "its retention was shorter than the lag, or it was cut. Look with ugc-audit, then commit the offset to go "
+            "on from with empty metadata, by Kafka's own tools, while no etl runs"
+        )

@@ -8,23 +8,36 @@ from services.runtime.settings import KafkaSettings, LogSettings
 
 
 class EtlSettings(KafkaSettings, LogSettings):
-    """What an operator can choose about the consumer and its batches."""
+    """What an operator can choose about the consumer, its batches and what it promises."""
 
     clickhouse_url: str = Field(
         default="clickhouse://default@localhost:9000/ugc", pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*"
     )
+    # The cluster whose servers may run inserts of ours; empty for a single server.
+    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
     # A partition's batch is inserted when its oldest event has waited this long, or when it is this large.
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)
     etl_flush_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     etl_flush_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824)
     # Messages taken from Kafka's client at a time.
-    etl_poll_rows: int = Field(default=10_000, ge=1, le=1_000_000)
+    etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     # Kilobytes that Kafka's client fetches ahead.
     etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # How long a failed insert waits for its next try: doubled each time from the first to the second.
+    # An event whose event_id occurs among the previous so many of its partition is a repeat.
+    etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
+    # How long a planned insert may take to begin. A recovery waits this long; an insert that begins later is refused.
+    etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)
+    # How long an insert may run in ClickHouse.
+    etl_insert_seconds_max: int = Field(default=20, ge=1, le=300)
+    # The process stops when ClickHouse refuses a larger part of the last 100,000 rows, or so many in a row.
+    etl_refused_ratio_max: float = Field(default=0.01, gt=0, le=1)
+    etl_refused_in_a_row_max: int = Field(default=1_000, ge=1, le=1_000_000)
+    # How long a partition waits to start over after a failure: doubled each time from the first to the second.
     etl_retry_seconds_min: float = Field(default=0.2, gt=0, le=60)
     etl_retry_seconds_max: float = Field(default=5.0, gt=0, le=300)
     # How long connecting to ClickHouse, and waiting for its next packet, may take.
     etl_connect_seconds_max: float = Field(default=5.0, gt=0, le=60)
     etl_answer_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
+    # How long Kafka may take to answer what is committed, and for the identity of a topic.
+    etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)

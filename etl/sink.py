@@ -1,4 +1,4 @@
-"""Inserts rows into ClickHouse, a batch as one block per table.
+"""Inserts blocks into ClickHouse, and asks it what it holds.
 
 Strings and integers go over the wire as they are; ClickHouse converts them in the SELECT, which is several times
 cheaper than Python objects.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
-import clickhouse_driver
 from clickhouse_driver.errors import Error as DriverError
+from clickhouse_driver.errors import ServerException
 
-from etl.errors import SinkError
-from etl.rows import Rows
+from etl.block import EVENTS, Block, Coordinates
+from etl.client import InsertClient, make_client
+from etl.errors import DataRefusedError, SinkError
 from etl.settings import EtlSettings
 
 # Column of `events`, its type on the wire, and the expression that makes the stored value of it.
-EVENTS = (
+EVENTS_WIRE = (
     ("event_id", "FixedString(16)", "toUUID(UUIDNumToString(event_id))"),
     ("event", "String", "event"),
     ("movie_id", "String", "toUUID(movie_id)"),
@@ -32,78 +34,153 @@ EVENTS = (
     ("received_at", "Int64", "fromUnixTimestamp64Milli(received_at)"),
     ("kafka_offset", "UInt64", "kafka_offset"),
 )
-REJECTED = (
+REJECTED_WIRE = (
     ("kafka_offset", "UInt64", "kafka_offset"),
     ("reason", "String", "reason"),
     ("error", "String", "error"),
     ("raw", "String", "raw"),
     ("kafka_time", "Int64", "fromUnixTimestamp64Milli(kafka_time)"),
 )
-# Until the plan protocol brings the topic's identity.
-NO_TOPIC = "00000000-0000-0000-0000-000000000000"
-INSERT_SETTINGS = {
-    # The server's default since 26 is to answer before the rows are stored in their table.
-    "async_insert": 0,
-    "insert_deduplicate": 0,
-    "max_execution_time": 20,
-    # A batch is one block, so that it is stored as a whole or not at all.
-    "max_insert_block_size": 10_000_000,
-    "min_insert_block_size_rows": 0,
-    "min_insert_block_size_bytes": 0,
+# What ClickHouse answers when a value of the block is at fault, and not the server, the table or the connection.
+DATA_ERRORS = {
+    6: "CANNOT_PARSE_TEXT",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    131: "TOO_LARGE_STRING_SIZE",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    376: "CANNOT_PARSE_UUID",
+    407: "DECIMAL_OVERFLOW",
+    469: "VIOLATED_CONSTRAINT",
+    675: "CANNOT_PARSE_IPV4",
+    676: "CANNOT_PARSE_IPV6",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
+FENCED = "FENCED"
+HELD = """
+SELECT kafka_offset FROM {table}
+WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
+"""
+LAST = """
+SELECT max(toInt64(kafka_offset)), count() FROM {table}
+WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset >= %(first)s
+"""
+RECENT_EVENTS = """
+SELECT kafka_offset, UUIDStringToNum(toString(event_id)) FROM events
+WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
+"""
+RECENT_REPEATS = """
+SELECT kafka_offset, raw FROM rejected_events
+WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
+AND reason = 'duplicate'
+"""
 
 
-def statement(table: str, columns: tuple[tuple[str, str, str], ...], partition: int) -> str:
-    """Write the INSERT that converts on the server; the partition is the same for all rows of a batch."""
+def statement(block: Block) -> str:
+    """Write the INSERT that converts on the server, and that the server refuses once the deadline has passed."""
+    columns = EVENTS_WIRE if block.table == EVENTS else REJECTED_WIRE
     names = ", ".join(name for name, _, _ in columns)
     values = ", ".join(f"{expression} AS {name}_" for name, _, expression in columns)
     wire = ", ".join(f"{name} {kind}" for name, kind, _ in columns)
     return (
-        f"INSERT INTO {table} ({names}, kafka_topic_id, kafka_partition) "  # noqa: S608 -- names of ours
-        f"SELECT {values}, toUUID('{NO_TOPIC}') AS kafka_topic_id_, {partition} AS kafka_partition_ "
-        f"FROM input('{wire}') FORMAT Native"
+        f"INSERT INTO {block.table} ({names}, kafka_topic_id, kafka_partition) "  # noqa: S608 -- names and numbers of ours
+        f"SELECT {values}, toUUID('{block.at.topic.identity}') AS topic_, {block.at.partition} AS partition_ "
+        f"FROM input('{wire}') "
+        f"WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({block.deadline}), '{FENCED}') = 0 FORMAT Native"
     )
 
 
 @contextlib.contextmanager
 def connected(settings: EtlSettings) -> Iterator[ClickHouseSink]:
     """Make the client; it connects when first used, and again after each failure."""
-    client = clickhouse_driver.Client.from_url(settings.clickhouse_url)
-    client.connection.connect_timeout = settings.etl_connect_seconds_max
-    client.connection.send_receive_timeout = settings.etl_answer_seconds_max
+    client = make_client(settings.clickhouse_url, settings.etl_connect_seconds_max, settings.etl_answer_seconds_max)
     try:
-        yield ClickHouseSink(client)
+        yield ClickHouseSink(client, settings.etl_insert_seconds_max, settings.clickhouse_cluster)
     finally:
         client.disconnect()
 
 
 class ClickHouseSink:
-    """The tables `events` and `rejected_events`."""
+    """The tables `events` and `rejected_events`. For one thread."""
 
-    def __init__(self, client: clickhouse_driver.Client) -> None:
+    def __init__(self, client: InsertClient, insert_seconds_max: int, cluster: str) -> None:
         self._client = client
+        self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
+        self._settings = {
+            # The server's default since 26 is to answer before the rows are stored in their table.
+            "async_insert": 0,
+            "insert_deduplicate": 1,
+            "max_execution_time": insert_seconds_max,
+            # A batch is one block, so that it is stored as a whole or not at all.
+            "max_insert_threads": 1,
+            "max_block_size": 2_000_000,
+            "max_insert_block_size": 2_000_000,
+            "min_insert_block_size_rows": 0,
+            "min_insert_block_size_bytes": 0,
+        }
 
-    def insert(self, partition: int, rows: Rows) -> None:
-        """Store a batch; SinkError when ClickHouse has not acknowledged all of it."""
-        if rows.rejected:
-            rejected: list[list[object]] = [
-                [each.offset for each in rows.rejected],
-                [each.reason for each in rows.rejected],
-                [each.error for each in rows.rejected],
-                [each.raw for each in rows.rejected],
-                [each.kafka_milliseconds for each in rows.rejected],
-            ]
-            self._execute(statement("rejected_events", REJECTED, partition), rejected)
-        if rows.events:
-            self._execute(statement("events", EVENTS, partition), rows.columns)
+    def insert(self, block: Block) -> None:
+        """Store a block; DataRefusedError when nothing of it is stored, SinkError when that is not certain."""
+        settings = {**self._settings, "insert_deduplication_token": block.name}
+        with self._translated():
+            self._client.execute(statement(block), block.columns, columnar=True, settings=settings, query_id=block.name)
 
-    def _execute(self, query: str, columns: list[list[object]]) -> None:
+    def now(self) -> int:
+        """Return ClickHouse's time, in milliseconds since the Unix epoch."""
+        ((now,),) = self._rows("SELECT toUnixTimestamp64Milli(now64(3))")
+        return int(now)
+
+    def is_inserting(self, at: Coordinates) -> bool:
+        """Whether an insert into the partition still runs."""
+        query = f"SELECT count() FROM {self._processes} WHERE startsWith(query_id, %(name)s)"  # noqa: S608 -- ours
+        ((running,),) = self._rows(query, {"name": at.name})
+        return bool(running)
+
+    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        """Return which offsets from `first` to `last` are rows of either table; SinkError when one is twice."""
+        query = " UNION ALL ".join(HELD.format(table=table) for table in ("events", "rejected_events"))
+        return {offset for (offset,) in self._rows(query, parameters(at, first, last))}
+
+    def last_held(self, at: Coordinates, first: int) -> int | None:
+        """Return the largest offset from `first` on that either table holds."""
+        query = " UNION ALL ".join(LAST.format(table=table) for table in ("events", "rejected_events"))
+        return max((last for last, count in self._rows(query, parameters(at, first, 0)) if count), default=None)
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return the event_ids of the events from `first` to `last`, by offset."""
+        return dict(self._rows(RECENT_EVENTS, parameters(at, first, last)))
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return the messages from `first` to `last` that were repeats, by offset."""
+        return dict(self._rows(RECENT_REPEATS, parameters(at, first, last)))
+
+    def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with self._translated():
+            return list(self._client.execute(query, values, settings={"strings_as_bytes": True}))
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            self._client.execute(query, columns, columnar=True, settings=INSERT_SETTINGS)
-        except (DriverError, OSError, EOFError) as error:
-            # The connection's state is unknown; the next try makes a new one.
+            yield
+        except ServerException as error:
+            if error.code in DATA_ERRORS:
+                raise DataRefusedError(error.code, first_line(error)) from error
             self._client.disconnect()
             raise SinkError(first_line(error)) from error
+        except (DriverError, OSError, EOFError) as error:
+            # The connection's state is unknown; the next call makes a new one.
+            self._client.disconnect()
+            raise SinkError(first_line(error)) from error
+
+
+def parameters(at: Coordinates, first: int, last: int) -> dict[str, Any]:
+    """Return what the queries above ask for."""
+    return {"topic": at.topic.identity, "partition": at.partition, "first": max(first, 0), "last": last}
 
 
 def first_line(error: Exception) -> str:

@@ -1,47 +1,75 @@
-"""Reads the topic as a member of the consumer group, and commits offsets."""
+"""Reads the topic as a member of the consumer group, and commits offsets with what is planned."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, cast
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from etl.errors import SourceError
+from etl.block import Coordinates
+from etl.errors import LogChangedError, SourceError
 from etl.message import Message
+from etl.plan import Position, Topic, read_position
 from etl.settings import EtlSettings
 from services.runtime.logs import Outage, logger
 
 # Longer than the longest insert with its retries between two polls.
 POLL_INTERVAL_SECONDS_MAX = 600
+# The offset to go on from is not in the log.
+OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- so it is named
+# What consume() takes at most.
+POLL_MESSAGES_MAX = 1_000_000
+
+
+class Listener(Protocol):
+    """Who hears which partitions are ours. Called inside poll, where no exception may escape."""
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Hear of new ones."""
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Hear of some that are to be given up, and are still ours."""
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Hear of some that are another's already."""
+
+    def reset(self, number: int) -> None:
+        """Hear of one whose next offset Kafka does not have."""
 
 
 @contextlib.contextmanager
-def subscribed(settings: EtlSettings, on_gone: Callable[[Iterable[int]], None]) -> Iterator[KafkaSource]:
-    """Join the group; leave it on the way out. `on_gone` hears which partitions are no longer ours, inside a poll."""
+def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
+    """Make the consumer, which joins the group with `join`; leave the group on the way out."""
     outage = Outage("reaching Kafka")
+    connection: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "reconnect.backoff.max.ms": 1000,
+    }
+    quiet: dict[str, Any] = {"log_level": 3, "error_cb": lambda error: outage.failed(KafkaException(error))}
     consumer = Consumer(
         {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            **connection,
+            **quiet,
             "client.id": "ugc-etl",
             "group.id": settings.etl_group,
             # KIP-848: joins in a fraction of a second, revokes single partitions, notices a recreated topic.
             "group.protocol": "consumer",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
+            # Where a partition begins is decided when it is opened; an offset that is gone is for a person to judge.
+            "auto.offset.reset": "error",
             "max.poll.interval.ms": POLL_INTERVAL_SECONDS_MAX * 1000,
             "queued.max.messages.kbytes": settings.etl_fetch_kilobytes_max,
             "fetch.wait.max.ms": 100,
-            "reconnect.backoff.max.ms": 1000,
             "topic.metadata.refresh.interval.ms": 10_000,
-            "log_level": 3,
-            "error_cb": lambda error: outage.failed(KafkaException(error)),
         }
     )
-    source = KafkaSource(consumer, outage, on_gone)
-    consumer.subscribe([settings.kafka_topic], on_assign=source.assigned, on_revoke=source.gone, on_lost=source.gone)
+    source = KafkaSource(
+        consumer, AdminClient({**connection, **quiet}), settings.kafka_topic, settings.etl_kafka_seconds_max, outage
+    )
     try:
         yield source
     finally:
@@ -49,62 +77,128 @@ def subscribed(settings: EtlSettings, on_gone: Callable[[Iterable[int]], None]) 
 
 
 class KafkaSource:
-    """The partitions that are ours, known from the group's callbacks alone."""
+    """The topic's messages, and the group's commits. For one thread."""
 
-    def __init__(self, consumer: Consumer, outage: Outage, on_gone: Callable[[Iterable[int]], None]) -> None:
+    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, outage: Outage) -> None:
         self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._seconds_max = seconds_max
         self._outage = outage
-        self._on_gone = on_gone
-        self._topic = ""
-        self._early: list[Message] = []
-        self.owned: set[int] = set()
+        self._listener: Listener | None = None
+
+    def join(self, listener: Listener) -> None:
+        """Join the group; `listener` hears what becomes ours."""
+        self._listener = listener
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=lambda _, partitions: listener.revoked(numbers(partitions)),
+            on_lost=lambda _, partitions: listener.lost(numbers(partitions)),
+        )
 
     def poll(self, count: int, seconds: float) -> list[Message]:
-        """Return up to `count` messages of our partitions, waiting at most `seconds` for them."""
-        early, self._early = self._early, []
-        return early or self._consume(count, seconds)
-
-    def idle(self, seconds: float) -> None:
-        """Stay a member of the group for a while without taking messages; partitions may come and go."""
-        ours = [TopicPartition(self._topic, partition) for partition in self.owned]
-        self._consumer.pause(ours)
-        # A partition that is assigned meanwhile is not paused: its message waits for the next poll.
-        self._early += self._consume(1, seconds)
-        self._consumer.resume([each for each in ours if each.partition in self.owned])
-
-    def _consume(self, count: int, seconds: float) -> list[Message]:
-        taken = self._consumer.consume(count, seconds)
+        """Return up to `count` messages of started partitions, waiting at most `seconds` for them."""
+        taken = self._consumer.consume(min(count, POLL_MESSAGES_MAX), seconds)
         good = [message for message in taken if message.error() is None]
         if good:
             self._outage.over()
         for message in taken if len(good) != len(taken) else ():
             if error := message.error():
-                self._outage.failed(KafkaException(error))
+                self._heard(error, message.partition())
         return cast("list[Message]", good)
 
-    def commit(self, partition: int, offset: int) -> None:
-        """Say that everything before `offset` is stored; SourceError when Kafka does not acknowledge it."""
+    def _heard(self, error: KafkaError, partition: int | None) -> None:
+        if error.code() in OFFSET_ERRORS and partition is not None and self._listener is not None:
+            self._listener.reset(partition)
+        else:
+            self._outage.failed(KafkaException(error))
+
+    def topic(self) -> Topic:
+        """Return the topic as it is now; SourceError when Kafka does not answer or has none of that name."""
         try:
-            answers = self._consumer.commit(
-                offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=False
-            )
+            asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=self._seconds_max)
+            found = asked[self._topic].result(2 * self._seconds_max)
+            cluster = self._admin.list_topics(self._topic, timeout=self._seconds_max).cluster_id
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+        return Topic(self._topic, uuid_text(found.topic_id), str(cluster))
+
+    def position(self, at: Coordinates) -> Position:
+        """Return what the group has committed for a partition."""
+        try:
+            (found,) = self._consumer.committed([self._at(at.partition)], timeout=self._seconds_max)
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+        if found.error:
+            raise SourceError(str(found.error))
+        try:
+            # Kafka says -1001 where nothing was committed.
+            return read_position(at.topic.identity, found.offset if found.offset >= 0 else None, found.metadata or "")
+        except LogChangedError as error:
+            raise LogChangedError(f"partition {at.partition}: {error}") from error
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        """Return the first offset that the log holds, and the one after its last."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(self._at(partition), timeout=self._seconds_max)
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+        return low, high
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver a partition's messages from an offset on."""
+        try:
+            self._consumer.seek(self._at(partition, offset))
+            self._consumer.resume([self._at(partition)])
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+
+    def hold(self, partition: int) -> None:
+        """Deliver nothing of a partition until it is started again."""
+        try:
+            self._consumer.pause([self._at(partition)])
+        except KafkaException as error:
+            # It is no longer assigned, so nothing of it is delivered.
+            logger().debug("a partition could not be held", partition=partition, error=str(error))
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        """Commit an offset and wait for the answer; SourceError unless Kafka says that it is done.
+
+        One partition at a time: of several a failing one raises although the others were applied.
+        """
+        try:
+            answers = self._consumer.commit(offsets=[self._at(partition, offset, metadata)], asynchronous=False)
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         for answer in answers or ():
             if answer.error:
                 raise SourceError(str(answer.error))
 
-    def assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions into our set; called inside poll."""
-        for each in partitions:
-            self._topic = each.topic
-            self.owned.add(each.partition)
-        logger().info("partitions assigned", partitions=sorted(self.owned))
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Held at once: where each begins is known when it is opened, after this poll.
+        held = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
+        consumer.incremental_assign(held)
+        consumer.pause(held)
+        assert self._listener is not None  # noqa: S101 -- it joined
+        self._listener.assigned(numbers(partitions))
 
-    def gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Drop partitions that were revoked or lost; called inside poll."""
-        numbers = {each.partition for each in partitions}
-        self.owned -= numbers
-        self._early = [message for message in self._early if message.partition() not in numbers]
-        self._on_gone(numbers)
-        logger().info("partitions gone", gone=sorted(numbers), partitions=sorted(self.owned))
+    def _at(self, partition: int, offset: int | None = None, metadata: str = "") -> TopicPartition:
+        if offset is None:
+            return TopicPartition(self._topic, partition)
+        return TopicPartition(self._topic, partition, offset, metadata)
+
+
+def numbers(partitions: Iterable[TopicPartition]) -> list[int]:
+    """Return the numbers of partitions of the one topic."""
+    return [each.partition for each in partitions]
+
+
+def uuid_text(identity: object) -> str:
+    """Write a topic's identity as ClickHouse and people write UUIDs; Kafka writes it in base64."""
+    high, low = (
+        number % 2**64
+        for number in (identity.get_most_significant_bits(), identity.get_least_significant_bits())  # type: ignore[attr-defined]
+    )
+    text = f"{high:016x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

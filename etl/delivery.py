@@ -1,0 +1,192 @@
+"""The steps of the protocol for one batch: plan, insert, commit; and the recovery of what may be stored in part.
+
+The guarantee: each offset of a partition becomes exactly one row. architecture/decisions/0010 has the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from etl.block import Block, Coordinates, events_block, rejected_block
+from etl.clock import ServerClock
+from etl.errors import DataRefusedError, LogChangedError, SinkError
+from etl.message import Message
+from etl.partition import Partition
+from etl.plan import Plan, closing_metadata
+from etl.refusals import Refusals
+from etl.rows import REFUSED, Rejected, Rows, decode, digest, reject, without_repeats
+from services.runtime.failpoints import reach
+
+Decode = Callable[[Sequence[Message]], Rows]
+
+
+class Commits(Protocol):
+    """Where plans are written."""
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        """Commit synchronously; SourceError unless Kafka says that it is done."""
+
+
+class Sink(Protocol):
+    """Where rows go."""
+
+    def insert(self, block: Block) -> None:
+        """Store a block; DataRefusedError when nothing of it is stored, SinkError when that is not certain."""
+
+    def now(self) -> int:
+        """Return ClickHouse's time in milliseconds."""
+
+    def is_inserting(self, at: Coordinates) -> bool:
+        """Whether an insert into the partition still runs."""
+
+    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        """Return which offsets from `first` to `last` are stored."""
+
+
+@dataclass
+class Batch:
+    """Messages that follow one another in the log, their rows, and the plan under which these are inserted now."""
+
+    at: Coordinates
+    messages: Sequence[Message]
+    rows: Rows
+    plan: Plan
+    # Inserts made under the present plan; it numbers their names.
+    parts: int = 0
+    refused: list[Rejected] = field(default_factory=list)
+
+    def next_part(self) -> int:
+        """Return the number of the next insert."""
+        self.parts += 1
+        return self.parts
+
+
+class Delivery:
+    """Stores batches, each exactly once. Any exception means: nothing is known, start the partition over."""
+
+    def __init__(
+        self, commits: Commits, sink: Sink, clock: ServerClock, refusals: Refusals, decode: Decode = decode
+    ) -> None:
+        self._commits = commits
+        self._sink = sink
+        self._clock = clock
+        self._refusals = refusals
+        self._decode = decode
+
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+        """Store a batch of which nothing is stored. Its plan closes the batch before it: one commit a batch."""
+        batch = self._prepare(partition, messages)
+        reach("before-plan")
+        # The lines that make the guarantee. Kafka knows what will be inserted before it is; ClickHouse refuses it after
+        # the plan's deadline, before which no other owner begins; the offset moves on only after a clean answer.
+        self._plan(batch, partition)
+        self._store(batch, partition)
+        partition.unclosed = batch.plan.end + 1
+        reach("after-acknowledgement")
+
+    def close(self, partition: Partition) -> None:
+        """Tell Kafka that everything is stored, when no further batch comes to say so."""
+        if partition.unclosed is None:
+            return
+        metadata = closing_metadata(coordinates(partition).topic.identity)
+        self._commits.commit(partition.number, partition.unclosed, metadata)
+        partition.committed, partition.unclosed = partition.unclosed, None
+        reach("after-commit")
+
+    def is_quiet(self, partition: Partition) -> bool:
+        """Whether no insert of a former owner can begin or still run."""
+        return self._sink.now() > partition.quiet_after and not self._sink.is_inserting(coordinates(partition))
+
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+        """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""
+        batch = self._prepare(partition, messages)
+        if partition.inherited is not None:
+            refuse_another_log(partition, partition.inherited, batch.plan)
+        reach("in-recovery")
+        # Proves that we own the partition, and tells the next owner until when our own insert may begin.
+        self._plan(batch, partition)
+        held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
+        batch.rows = batch.rows.select(lambda offset: offset not in held)
+        self._renew(batch)
+        self._store(batch, partition)
+        if self._sink.held(batch.at, batch.plan.first, batch.plan.end) != {each.offset() for each in messages}:
+            raise SinkError(f"after its recovery the batch {batch.plan} is not stored as a whole")
+        partition.inherited = None
+        partition.unclosed = batch.plan.end + 1
+
+    def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
+        rows = without_repeats(self._decode(messages), messages, partition.window)
+        at = coordinates(partition)
+        first = partition.committed if partition.unclosed is None else partition.unclosed
+        end, told = messages[-1].offset(), digest(messages)
+        plan = Plan(at.topic.identity, first, end, len(messages), told, self._clock.deadline())
+        return Batch(at, messages, rows, plan)
+
+    def _plan(self, batch: Batch, partition: Partition) -> None:
+        """Commit the plan; everything before it is stored, which Kafka learns with it."""
+        self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
+        partition.committed, partition.unclosed = batch.plan.first, None
+
+    def _store(self, batch: Batch, partition: Partition) -> None:
+        reach("after-plan")
+        if batch.rows.rejected:
+            self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
+        if batch.rows.events:
+            self._store_events(batch, batch.rows)
+        if batch.refused:
+            self._renew(batch)
+            self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.refused))
+            forget_refused(batch, partition)
+
+    def _store_events(self, batch: Batch, rows: Rows) -> None:
+        """Insert events; when their data is refused, halves of them, until the bad ones stand alone."""
+        try:
+            self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
+        except DataRefusedError as error:
+            if rows.events == 1:
+                self._refusals.refused(error)
+                batch.refused.append(refusal(batch, rows, error))
+                return
+            for half in rows.halves():
+                self._renew(batch)
+                self._store_events(batch, half)
+        else:
+            self._refusals.stored(rows.events)
+
+    def _renew(self, batch: Batch) -> None:
+        """Plan the batch again when many inserts have used up the time of its plan."""
+        if self._clock.is_near(batch.plan.deadline):
+            batch.plan = batch.plan.until(self._clock.deadline())
+            self._commits.commit(batch.at.partition, batch.plan.first, batch.plan.metadata())
+
+
+def coordinates(partition: Partition) -> Coordinates:
+    """Return which partition an open one is."""
+    assert partition.at is not None  # noqa: S101 -- opening it sets it
+    return partition.at
+
+
+def refuse_another_log(partition: Partition, planned: Plan, found: Plan) -> None:
+    """Raise LogChangedError when the messages are not those that the plan was made for."""
+    if (planned.end, planned.rows, planned.digest) != (found.end, found.rows, found.digest):
+        raise LogChangedError(
+            f"partition {partition.number}: the plan {planned} does not fit the log, where {found.rows} messages with "
+            f"digest {found.digest} stand; were messages deleted before they were stored? Look with ugc-audit, then "
+            "commit the offset to go on from with empty metadata, by Kafka's own tools, while no etl runs"
+        )
+
+
+def refusal(batch: Batch, rows: Rows, error: DataRefusedError) -> Rejected:
+    """Describe the one event that ClickHouse does not take."""
+    (offset,) = rows.offsets
+    message = next(message for message in batch.messages if message.offset() == offset)
+    return reject(message, REFUSED, f"ClickHouse's error {error.code}: {error}")
+
+
+def forget_refused(batch: Batch, partition: Partition) -> None:
+    """Let refused events come again without being repeats."""
+    offsets = {each.offset for each in batch.refused}
+    for identity in batch.rows.select(lambda offset: offset in offsets).identities:
+        partition.window.forget(identity)

@@ -1,0 +1,118 @@
+"""What the loader knows of one partition that is ours: where it stands and what waits. No I/O; time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from etl.block import Coordinates
+from etl.duplicates import DuplicateWindow
+from etl.message import Message
+from etl.plan import Plan
+
+NOTHING_STORED = -1
+
+
+@dataclass(frozen=True)
+class FlushLimits:
+    """A batch is due when it reaches any of these."""
+
+    seconds: float
+    rows: int
+    bytes: int
+
+
+@dataclass
+class Partition:
+    """One partition. It is closed until what Kafka and ClickHouse say of it was read, and again after any failure."""
+
+    number: int
+    # Which topic's partition it is, known once it was opened.
+    at: Coordinates | None = None
+    is_open: bool = False
+    # Whether Kafka was asked to deliver nothing more for now.
+    is_held: bool = False
+    # Not worked on before this moment.
+    wait_until: float = 0.0
+    failures: int = 0
+    # The offset of the next message to take; what comes before it was taken already.
+    next_offset: int = 0
+    # The next message where a gap in the log was seen: the second time it is believed.
+    gap_at: int | None = None
+    # What Kafka holds: everything before it is stored.
+    committed: int = 0
+    # A plan found in Kafka whose insert may have happened in part, and may still be happening.
+    inherited: Plan | None = None
+    # The largest offset that ClickHouse holds already, though Kafka says less.
+    stored_through: int = NOTHING_STORED
+    # Until this moment of ClickHouse's clock, in milliseconds, an insert of a former owner may begin.
+    quiet_after: int = 0
+    # Up to here everything is stored, but Kafka does not know yet; the next plan or an idle moment tells it.
+    unclosed: int | None = None
+    window: DuplicateWindow = field(default_factory=lambda: DuplicateWindow(1))
+    pending: list[Message] = field(default_factory=list)
+    pending_bytes: int = 0
+    since: float = 0.0
+
+    def take(self, messages: Sequence[Message], now: float) -> bool:
+        """Append messages in the order of the log; False when some are missing in between, and nothing is taken."""
+        first = messages[0].offset()
+        if first < self.next_offset:
+            # Fetched before the partition started over.
+            messages = [message for message in messages if message.offset() >= self.next_offset]
+            if not messages:
+                return True
+            first = messages[0].offset()
+        last = messages[-1].offset()
+        contiguous = first == self.next_offset and last - first + 1 == len(messages)
+        if not contiguous and self.gap_at != self.next_offset:
+            self.gap_at = self.next_offset
+            return False
+        if not self.pending:
+            self.since = now
+        self.pending.extend(messages)
+        self.pending_bytes += sum(map(len, messages))
+        self.next_offset = last + 1
+        return True
+
+    def is_due(self, limits: FlushLimits, now: float) -> bool:
+        """Whether the batch has reached a limit; one that was planned by another is due when it is complete."""
+        if not self.is_open or now < self.wait_until or not self.pending:
+            return False
+        if self.inherited is not None:
+            return self.next_offset > self.inherited.end
+        return (
+            now - self.since >= limits.seconds or len(self.pending) >= limits.rows or self.pending_bytes >= limits.bytes
+        )
+
+    def is_idle(self, limits: FlushLimits, now: float) -> bool:
+        """Whether something was stored that Kafka does not know, and nothing more has come for a while."""
+        return self.unclosed is not None and not self.pending and now - self.since >= limits.seconds
+
+    def is_fresh(self) -> bool:
+        """Whether something waits of which ClickHouse has nothing yet."""
+        return (
+            self.is_open
+            and self.inherited is None
+            and bool(self.pending)
+            and self.pending[0].offset() > self.stored_through
+        )
+
+    def batch(self, rows_max: int) -> Sequence[Message]:
+        """Return what is inserted next: exactly what an inherited plan names, else up to `rows_max` messages."""
+        if self.inherited is None:
+            return self.pending[:rows_max]
+        end = self.inherited.end
+        return [message for message in self.pending if message.offset() <= end]
+
+    def drop(self, count: int, now: float) -> None:
+        """Remove the first messages: they are stored."""
+        del self.pending[:count]
+        self.pending_bytes = sum(map(len, self.pending))
+        self.since = now
+
+    def close(self) -> None:
+        """Forget everything that must be read again."""
+        self.is_open = False
+        self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
+        self.pending, self.pending_bytes = [], 0

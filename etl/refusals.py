@@ -1,0 +1,49 @@
+"""How many rows ClickHouse refuses: single bad events are set aside, a table that takes nothing stops the process."""
+
+from __future__ import annotations
+
+from etl.errors import DataRefusedError, RefusalsError
+
+# The ratio is that of about so many rows, newer ones counting more.
+SAMPLE_ROWS = 100_000
+# So few prove nothing about a ratio.
+REFUSED_MIN = 100
+
+
+class Refusals:
+    """Counts rows that were stored and refused."""
+
+    def __init__(self, ratio_max: float, in_a_row_max: int) -> None:
+        self._ratio_max = ratio_max
+        self._in_a_row_max = in_a_row_max
+        self._in_a_row = 0
+        self._refused = 0.0
+        self._rows = 0.0
+
+    def stored(self, rows: int) -> None:
+        """Note rows that ClickHouse took."""
+        self._in_a_row = 0
+        self._note(rows, 0)
+
+    def refused(self, error: DataRefusedError) -> None:
+        """Note a row that it did not take; RefusalsError when it is one too many."""
+        self._in_a_row += 1
+        self._note(1, 1)
+        if self._in_a_row > self._in_a_row_max:
+            raise RefusalsError(
+                f"ClickHouse has refused {self._in_a_row} rows in a row (UGC_ETL_REFUSED_IN_A_ROW_MAX), "
+                f"the last for: {error}"
+            )
+        if self._refused >= REFUSED_MIN and self._refused > self._ratio_max * self._rows:
+            raise RefusalsError(
+                f"ClickHouse refuses {self._refused / self._rows:.1%} of the rows (UGC_ETL_REFUSED_RATIO_MAX), "
+                f"the last for: {error}"
+            )
+
+    def _note(self, rows: int, refused: int) -> None:
+        self._rows += rows
+        self._refused += refused
+        if self._rows > SAMPLE_ROWS:
+            faded = SAMPLE_ROWS / self._rows
+            self._rows *= faded
+            self._refused *= faded

@@ -1,0 +1,100 @@
+"""Points at which a fault test ends or freezes this process: `reach(name)` does nothing unless UGC_FAILPOINT says so.
+
+UGC_FAILPOINT is `name:action@count[,name:action@count...]`: `kill` is SIGKILL, `stop` is SIGSTOP until somebody sends
+SIGCONT; the count says at which time the point is reached that happens, 1 being the first. For tests alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+from services.runtime.settings import Settings
+
+Name = Literal[
+    "before-plan",
+    "after-plan",
+    "before-data",
+    "mid-block",
+    "after-data",
+    "after-acknowledgement",
+    "after-commit",
+    "in-recovery",
+    "in-rebalance",
+    "between-produce-and-report",
+]
+MEANINGS: dict[Name, str] = {
+    "before-plan": "etl: a batch is cut, its plan is not committed",
+    "after-plan": "etl: the plan is committed, nothing of the insert was sent",
+    "before-data": "etl: ClickHouse has the INSERT, no byte of its data was sent",
+    "mid-block": "etl: half of a block was sent",
+    "after-data": "etl: all data and its end were sent, the answer was not read",
+    "after-acknowledgement": "etl: ClickHouse has acknowledged, the closing commit was not sent",
+    "after-commit": "etl: the closing commit was acknowledged, nothing was done since",
+    "in-recovery": "etl: a plan without a clean acknowledgement is being recovered",
+    "in-rebalance": "etl: inside the callback that takes partitions away or hands them over",
+    "between-produce-and-report": "ingest: all records of a request were handed to the producer, no report was awaited",
+}
+ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+@dataclass(frozen=True)
+class Failpoint:
+    """What happens to the process, and the time of reaching the point at which it does."""
+
+    name: str
+    action: signal.Signals
+    count: int
+
+
+def parse_failpoints(text: object) -> tuple[Failpoint, ...]:
+    """Read UGC_FAILPOINT; ValueError says what is wrong."""
+    return text if isinstance(text, tuple) else tuple(parse_failpoint(part) for part in str(text).split(","))
+
+
+def parse_failpoint(text: str) -> Failpoint:
+    """Read one `name:action@count`."""
+    name, _, rest = text.partition(":")
+    action, _, count = rest.partition("@")
+    if name not in get_args(Name):
+        raise ValueError(f"must name one of {', '.join(get_args(Name))}, not {name!r}")
+    if action not in ACTIONS or not count.isascii() or not count.isdigit() or int(count) < 1:
+        raise ValueError(f"must be name:{'|'.join(ACTIONS)}@count with a count from 1, not {text!r}")
+    return Failpoint(name, ACTIONS[action], int(count))
+
+
+class FailpointSettings(Settings):
+    """What a fault test does to the process; empty in every other life of it."""
+
+    failpoint: Annotated[tuple[Failpoint, ...], NoDecode, BeforeValidator(parse_failpoints)] = ()
+
+
+_waiting: list[Failpoint] = []
+_reached: dict[str, int] = {}
+
+
+def arm(failpoints: Iterable[Failpoint]) -> None:
+    """Set what `reach` does from now on; called once, when the process starts."""
+    _waiting[:] = failpoints
+    _reached.clear()
+
+
+def reach(name: Name) -> None:
+    """Pass a point; the process ends or freezes here when a fault test has asked for it."""
+    if not _waiting:
+        return
+    _reached[name] = _reached.get(name, 0) + 1
+    for each in _waiting:
+        if (each.name, each.count) == (name, _reached[name]):
+            os.kill(os.getpid(), each.action)
+
+
+def armed() -> bool:
+    """Whether any point does anything: code that exists for fault tests alone is put in place only then."""
+    return bool(_waiting)
