@@ -13,7 +13,7 @@ from typing import Any
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
-from etl.block import EVENTS, Block, Coordinates
+from etl.block import EVENTS, REJECTED, Block, Coordinates
 from etl.client import InsertClient, make_client
 from etl.errors import DataRefusedError, SinkError
 from etl.settings import EtlSettings
@@ -71,11 +71,11 @@ SELECT max(toInt64(kafka_offset)), count() FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset >= %(first)s
 """
 RECENT_EVENTS = """
-SELECT kafka_offset, UUIDStringToNum(toString(event_id)) FROM events
+SELECT kafka_offset, UUIDStringToNum(toString(event_id)) FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
 """
 RECENT_REPEATS = """
-SELECT kafka_offset, raw FROM rejected_events
+SELECT kafka_offset, raw FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
 AND reason = 'duplicate'
 """
@@ -111,6 +111,8 @@ class ClickHouseSink:
     def __init__(self, client: InsertClient, insert_seconds_max: int, cluster: str) -> None:
         self._client = client
         self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
+        # A partition may have been another shard's before: what is asked spans them all.
+        self._events, self._rejected = (f"{table}_all" if cluster else table for table in (EVENTS, REJECTED))
         self._settings = {
             # The server's default since 26 is to answer before the rows are stored in their table.
             "async_insert": 0,
@@ -142,22 +144,22 @@ class ClickHouseSink:
         return bool(running)
 
     def held(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` are rows of either table; SinkError when one is twice."""
-        query = " UNION ALL ".join(HELD.format(table=table) for table in ("events", "rejected_events"))
+        """Return which offsets from `first` to `last` are rows of either table."""
+        query = " UNION ALL ".join(HELD.format(table=table) for table in (self._events, self._rejected))
         return {offset for (offset,) in self._rows(query, parameters(at, first, last))}
 
     def last_held(self, at: Coordinates, first: int) -> int | None:
         """Return the largest offset from `first` on that either table holds."""
-        query = " UNION ALL ".join(LAST.format(table=table) for table in ("events", "rejected_events"))
+        query = " UNION ALL ".join(LAST.format(table=table) for table in (self._events, self._rejected))
         return max((last for last, count in self._rows(query, parameters(at, first, 0)) if count), default=None)
 
     def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
         """Return the event_ids of the events from `first` to `last`, by offset."""
-        return dict(self._rows(RECENT_EVENTS, parameters(at, first, last)))
+        return dict(self._rows(RECENT_EVENTS.format(table=self._events), parameters(at, first, last)))
 
     def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
         """Return the messages from `first` to `last` that were repeats, by offset."""
-        return dict(self._rows(RECENT_REPEATS, parameters(at, first, last)))
+        return dict(self._rows(RECENT_REPEATS.format(table=self._rejected), parameters(at, first, last)))
 
     def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with self._translated():

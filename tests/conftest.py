@@ -23,7 +23,9 @@ LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_rep
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a broker; the value is its bootstrap server."""
     port, controller_port = free_port(), free_port()
-    with running(kafka_program(tmp_path_factory.mktemp("kafka"), port, controller_port)):
+    with running(
+        kafka_program(tmp_path_factory.mktemp("kafka"), port, controller_port, group_session_milliseconds=4_000)
+    ):
         yield f"127.0.0.1:{port}"
 
 

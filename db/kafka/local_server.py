@@ -13,6 +13,7 @@ from services.runtime.settings import Address
 LIBRARIES = ROOT / ".local" / "kafka" / "libs"
 FORMAT_SECONDS_MAX = 60
 HOST = "127.0.0.1"
+HEARTBEATS_A_SESSION = 6
 PROPERTIES = """\
 # Written by db/kafka/local_server.py at every start.
 process.roles=broker,controller
@@ -36,8 +37,11 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 min.insync.replicas=1
 group.initial.rebalance.delay.ms=0
-group.consumer.min.session.timeout.ms=6000
+# A killed etl's partitions are taken over after this; the default is 45 s.
+group.consumer.min.session.timeout.ms={group_session_milliseconds}
 group.consumer.session.timeout.ms={group_session_milliseconds}
+group.consumer.min.heartbeat.interval.ms={heartbeat_milliseconds}
+group.consumer.heartbeat.interval.ms={heartbeat_milliseconds}
 # After kill -9 the old registration must expire before the new one is taken: seconds instead of a quarter minute.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
@@ -62,7 +66,7 @@ Configuration:
 
 
 def kafka_program(
-    directory: Path, port: int, controller_port: int, *, group_session_milliseconds: int = 45_000
+    directory: Path, port: int, controller_port: int, *, group_session_milliseconds: int = 10_000
 ) -> Program:
     """Return the broker, its storage formatted; data and log stand in `directory`."""
     data = directory / "data"
@@ -75,6 +79,7 @@ def kafka_program(
             controller_port=controller_port,
             data=data,
             group_session_milliseconds=group_session_milliseconds,
+            heartbeat_milliseconds=group_session_milliseconds // HEARTBEATS_A_SESSION,
         )
     )
     logging.write_text(LOGGING)

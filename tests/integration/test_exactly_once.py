@@ -1,0 +1,290 @@
+"""Each event is one row, on real Kafka and ClickHouse: repeats, refusals, lost offsets, new topics, open plans."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from ugc.v1.event_pb2 import Event
+
+from db.clickhouse.client import ClickHouse
+from db.kafka.topics import provision
+from services.runtime.program import running
+from tests.conftest import LAYOUT
+from tests.support.events import numbered, record, valid
+from tests.support.system import Place, await_equal
+
+WAIT_SECONDS_MAX = 60
+HORIZON = 50
+
+
+@pytest.fixture
+def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+    """Return where the etl of a test works: small batches, a short horizon and a short fence."""
+    settings = {
+        "UGC_ETL_DUPLICATE_WINDOW": str(HORIZON),
+        "UGC_ETL_FENCE_SECONDS": "1",
+        "UGC_ETL_FLUSH_ROWS": "100",
+    }
+    return Place(tmp_path, kafka, topic, database, settings)
+
+
+def identified(event: Event) -> bytes:
+    """Return the record of an event under its own event_id."""
+    return record(event, uuid.UUID(event.event_id).bytes)
+
+
+def write(place: Place, values: Iterable[bytes | None], partition: int = 0) -> None:
+    """Write messages to one partition."""
+    failures: list[object] = []
+    producer = Producer({"bootstrap.servers": place.kafka})
+    for value in values:
+        producer.produce(place.topic, value, partition=partition, on_delivery=lambda error, _: failures.append(error))
+    assert producer.flush(WAIT_SECONDS_MAX) == 0
+    assert not any(failures)
+
+
+def commit(place: Place, offset: int, metadata: str = "") -> None:
+    """Commit an offset of partition 0 as Kafka's own tools do, once no etl is a member any more."""
+    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        try:
+            consumer.commit(offsets=[TopicPartition(place.topic, 0, offset, metadata)], asynchronous=False)
+            break
+        except KafkaException as error:
+            # A member that was killed stays one until its session ends.
+            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    consumer.close()
+
+
+def committed(place: Place) -> tuple[int, str]:
+    """Return what the group has committed for partition 0."""
+    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
+    (found,) = consumer.committed([TopicPartition(place.topic, 0)], timeout=WAIT_SECONDS_MAX)
+    consumer.close()
+    return found.offset, found.metadata or ""
+
+
+def offsets(tables: ClickHouse, table: str = "events") -> list[int]:
+    """Return the offsets of a table's rows in their order."""
+    return [offset for (offset,) in tables.rows(f"SELECT kafka_offset FROM {table} ORDER BY kafka_offset")]
+
+
+def await_rows(tables: ClickHouse, count: int) -> None:
+    """Wait until both tables together hold so many rows."""
+    query = "SELECT (SELECT count() FROM events) + (SELECT count() FROM rejected_events)"
+    await_equal(lambda: tables.rows(query), [(count,)])
+
+
+def load(place: Place, tables: ClickHouse, count: int) -> None:
+    """Run the etl until both tables hold so many rows, then end it by SIGTERM."""
+    with running(place.etl()):
+        await_rows(tables, count)
+
+
+def test_repeats_are_stored_once(place: Place, tables: ClickHouse) -> None:
+    """A repeat within the horizon is a rejected row with reason `duplicate`, also across a restart; beyond it a row."""
+    first, second = numbered(1), numbered(2)
+    filler = [identified(numbered(10 + number)) for number in range(HORIZON)]
+    write(place, [identified(first), identified(second), identified(first)])
+    load(place, tables, 3)
+    write(place, [identified(second), *filler, identified(first)])
+    load(place, tables, 3 + 1 + HORIZON + 1)
+
+    assert offsets(tables, "rejected_events") == [2, 3]
+    assert tables.rows("SELECT reason, error FROM rejected_events ORDER BY kafka_offset") == [
+        ("duplicate", "repeats offset 0"),
+        ("duplicate", "repeats offset 1"),
+    ]
+    # The repeat at offset 2 is further back than the horizon when the last message comes.
+    assert tables.rows(f"SELECT count() FROM events WHERE event_id = '{first.event_id}'") == [(2,)]
+
+
+def test_refused_rows_stand_alone(place: Place, tables: ClickHouse) -> None:
+    """What ClickHouse refuses for its data is set aside with ClickHouse's code, the rest of the batch is stored."""
+    tables.rows("ALTER TABLE events ADD CONSTRAINT no_poison CHECK event != 'poison'")
+    events = [numbered(number) for number in range(40)]
+    for number in (3, 4, 31):
+        events[number].payload.event = "poison"
+    write(place, map(identified, events))
+    load(place, tables, 40)
+
+    assert offsets(tables, "rejected_events") == [3, 4, 31]
+    assert tables.rows("SELECT DISTINCT reason, error LIKE '%error 469%' FROM rejected_events") == [("refused", 1)]
+    assert len(offsets(tables)) == 37
+    # Refused is not stored, so the same event sent again is no repeat.
+    tables.rows("ALTER TABLE events DROP CONSTRAINT no_poison")
+    write(place, [identified(events[3])])
+    load(place, tables, 41)
+    assert offsets(tables)[-1] == 40
+
+
+def test_a_table_that_refuses_everything_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+    """When nearly all is refused the process ends with status 1 and says why, and the table of rejects stays empty."""
+    tables.rows("ALTER TABLE events ADD CONSTRAINT nothing CHECK event = 'nothing'")
+    write(place, [identified(numbered(number)) for number in range(60)])
+    place.settings["UGC_ETL_REFUSED_IN_A_ROW_MAX"] = "20"
+    status, log = run_to_its_end(place)
+
+    assert status == 1
+    assert "UGC_ETL_REFUSED_IN_A_ROW_MAX" in log
+    assert offsets(tables, "rejected_events") == []
+    tables.rows("ALTER TABLE events DROP CONSTRAINT nothing")
+    load(place, tables, 60)
+    assert offsets(tables) == list(range(60))
+
+
+def run_to_its_end(place: Place) -> tuple[int, str]:
+    """Run an etl that ends by itself."""
+    program = place.etl()
+    done = subprocess.run(
+        program.argv,
+        env={**program.environment},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS_MAX,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_offsets_that_went_back_double_nothing(place: Place, tables: ClickHouse) -> None:
+    """After somebody reset the group's offset, or it was lost, what is stored already is read back and left out."""
+    write(place, [identified(numbered(number)) for number in range(250)])
+    load(place, tables, 250)
+    for offset in (0, 120):
+        commit(place, offset)
+        write(place, [identified(numbered(number)) for number in range(10)])
+        load(place, tables, len(offsets(tables)) + 10)
+
+    assert offsets(tables) == list(range(270))
+
+
+def test_another_group_doubles_nothing(place: Place, tables: ClickHouse) -> None:
+    """A group without offsets finds what another has stored."""
+    write(place, [identified(numbered(number)) for number in range(150)])
+    load(place, tables, 150)
+    place.settings["UGC_ETL_GROUP"] = f"new-{place.topic}"
+    write(place, [identified(numbered(number)) for number in range(150, 160)])
+    load(place, tables, 160)
+
+    assert offsets(tables) == list(range(160))
+
+
+@pytest.mark.parametrize("stored", [0, 3, 10])
+def test_a_plan_left_behind_is_completed(place: Place, tables: ClickHouse, stored: int) -> None:
+    """Whatever part of a planned batch was stored before its owner died, the rest is stored once."""
+    events = [numbered(number) for number in range(15)]
+    write(place, map(identified, events[:stored]))
+    load(place, tables, stored)
+    write(place, map(identified, events[stored:]))
+    _, metadata = committed(place)
+    place.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
+    if stored < len(events):
+        assert run_to_its_end(place)[0] == -9
+    offset, plan = committed(place)
+    assert '"end":14' in plan
+    assert offset == stored
+    assert metadata != plan
+    del place.settings["UGC_FAILPOINT"]
+    load(place, tables, 15)
+
+    assert offsets(tables) == list(range(15))
+
+
+def test_a_plan_that_does_not_fit_the_log_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+    """A plan with another hash than the log's stops the process, with the partition and both numbers in its words."""
+    write(place, [identified(numbered(number)) for number in range(5)])
+    load(place, tables, 5)
+    write(place, [identified(numbered(number)) for number in range(5, 10)])
+    place.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
+    assert run_to_its_end(place)[0] == -9
+    del place.settings["UGC_FAILPOINT"]
+    offset, plan = committed(place)
+    commit(place, offset, plan.replace('"rows":5', '"rows":6'))
+    status, log = run_to_its_end(place)
+
+    assert status == 1
+    assert "partition 0" in log
+    assert "does not fit the log" in log
+    assert offsets(tables) == list(range(5))
+
+
+def test_messages_gone_before_they_were_stored_stop_the_loader(place: Place, tables: ClickHouse) -> None:
+    """When retention was shorter than the lag, the process says which offsets are gone instead of passing over them."""
+    write(place, [identified(numbered(number)) for number in range(5)])
+    load(place, tables, 5)
+    write(place, [identified(numbered(number)) for number in range(5, 10)])
+    admin = AdminClient({"bootstrap.servers": place.kafka})
+    for future in admin.delete_records([TopicPartition(place.topic, 0, 8)]).values():
+        future.result(WAIT_SECONDS_MAX)
+    status, log = run_to_its_end(place)
+
+    assert status == 1
+    assert "partition 0 was stored up to offset 5, but the log holds 8 to 9" in log
+
+
+def test_a_recreated_topic_is_another_topic(place: Place, tables: ClickHouse) -> None:
+    """Offsets of a recreated topic are new coordinates: its events are stored beside those of the old one."""
+    with running(place.etl()):
+        write(place, [identified(numbered(number)) for number in range(20)])
+        await_rows(tables, 20)
+        recreate(place)
+        write(place, [identified(numbered(100 + number)) for number in range(20)])
+        await_rows(tables, 40)
+
+    assert offsets(tables) == sorted([*range(20), *range(20)])
+    assert tables.rows("SELECT uniqExact(kafka_topic_id) FROM events") == [(2,)]
+    assert {(row[-2], row[-1]) for row in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
+
+
+def recreate(place: Place) -> None:
+    """Delete the topic and make it again."""
+    admin = AdminClient({"bootstrap.servers": place.kafka})
+    admin.delete_topics([place.topic])[place.topic].result(WAIT_SECONDS_MAX)
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while place.topic in admin.list_topics(timeout=WAIT_SECONDS_MAX).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert provision(place.kafka, place.topic, LAYOUT)
+
+
+def test_undecodable_and_repeated_in_one_batch(place: Place, tables: ClickHouse) -> None:
+    """Bad messages of every kind in one batch are rejected one by one; the good ones around them are stored."""
+    known = numbered(1)
+    values: Sequence[bytes | None] = [
+        identified(known),
+        b"garbage",
+        identified(known),
+        None,
+        record(valid(), b"short"),
+        identified(numbered(2)),
+    ]
+    write(place, values)
+    load(place, tables, len(values))
+
+    assert offsets(tables) == [0, 5]
+    assert tables.rows("SELECT kafka_offset, reason FROM rejected_events ORDER BY kafka_offset") == [
+        (1, "undecodable"),
+        (2, "duplicate"),
+        (3, "undecodable"),
+        (4, "undecodable"),
+    ]
+
+
+def test_a_failpoint_that_does_not_exist(place: Place) -> None:
+    """A failpoint that does not exist stops the process by the setting's name."""
+    place.settings["UGC_FAILPOINT"] = "nowhere:kill@1"
+    status, log = run_to_its_end(place)
+
+    assert status == 2
+    assert "UGC_FAILPOINT" in log
