@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: up test check bench generate lock format
+.PHONY: up test check bench generate pictures lock format
 
 ## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
 up:
@@ -26,10 +26,15 @@ check:
 	@if git rev-parse --verify --quiet HEAD~1 >/dev/null; then \
 	  $(BIN)/buf breaking --against '.git#ref=HEAD~1'; else echo 'buf breaking: no commit to compare with'; fi
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python architecture/pictures.py --check
 
 ## generate: compile the protos
 generate:
 	$(BIN)/python proto/generate.py
+
+## pictures: draw architecture/*.svg
+pictures:
+	$(BIN)/python architecture/pictures.py
 
 ## lock: pin every package again, with hashes
 lock:
