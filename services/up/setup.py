@@ -178,9 +178,12 @@ def run_step(step: Step, going: dict[str, float]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     say(f"{step.name}: installing")
-    going[step.name] = time.monotonic()
-    step.install(log)
-    seconds = time.monotonic() - going.pop(step.name)
+    since = going[step.name] = time.monotonic()
+    try:
+        step.install(log)
+    finally:
+        del going[step.name]
+    seconds = time.monotonic() - since
     marker = stamp(step)
     marker.parent.mkdir(parents=True, exist_ok=True)
     for old in marker.parent.glob(f"{step.name.replace(' ', '-')}-*"):

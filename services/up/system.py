@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from db.servers import local_programs
 from services.runtime.program import Child, Program, StoppedError, always_ready
 from services.runtime.settings import Address
 from services.runtime.supervisor import Supervisor
+from services.up.documented import DOCUMENTED_EVENT
 from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
 from services.up.settings import UpSettings, reachable
 from services.up.status import Status
@@ -120,14 +122,20 @@ class System:
         supervisor.tend()
 
     def _show_addresses(self) -> None:
-        http = self._settings.local_clickhouse_http_port
+        """Print commands that work when pasted; the event that they send is in a file."""
+        event = self._settings.local_directory / "event.json"
+        event.write_text(DOCUMENTED_EVENT, encoding="utf-8")
+        if event.is_relative_to(Path.cwd()):
+            event = event.relative_to(Path.cwd())
+        call = "ugc.v1.IngestService/Produce"
         lines = [
-            f"REST           curl -d @event.json http://{self._gateway}/api/v1/produce",
+            f"REST           curl -d @{event} http://{self._gateway}/api/v1/produce",
             f"OpenAPI page   http://{self._gateway}/api/openapi",
-            f"gRPC           grpcurl -plaintext {self._ingest} list",
-            f"               buf curl --protocol grpc --http2-prior-knowledge http://{self._ingest} --list-methods",
+            f"gRPC           grpcurl -plaintext -d @ {self._ingest} {call} < {event}",
+            f"               buf curl --protocol grpc --http2-prior-knowledge -d @{event} http://{self._ingest}/{call}",
         ]
         if self._settings.clickhouse_url is None:
+            http = self._settings.local_clickhouse_http_port
             lines.append(f"ClickHouse     http://127.0.0.1:{http}/play   (database ugc, user default, no password)")
         lines.append("Stop with Ctrl-C.")
         self._say("everything is up\n" + "\n".join(f"    {line}" for line in lines))
