@@ -31,6 +31,8 @@ JAVA_MIN = 17
 HEARTBEAT_SECONDS = 10
 STEP_SECONDS_MAX = 1_800
 LOG_TAIL_LINES = 15
+# What shells make of a process that SIGINT ended.
+INTERRUPTED = 130
 
 
 class SetupError(Exception):
@@ -60,6 +62,9 @@ def main() -> int:
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("set-up: interrupted; it goes on from here the next time\n")
+        return INTERRUPTED
     return 0
 
 
@@ -95,12 +100,21 @@ def python_step(lock: str) -> Step:
 
     def install(log: Path) -> None:
         pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-q"]
-        if not (VENV / "bin" / "python").exists():
+        if not is_usable(VENV):
             run([sys.executable, "-m", "venv", "--clear", str(VENV)], log)
         run([*pip, "--require-hashes", "-r", str(requirements)], log)
         run([*pip, "--no-build-isolation", "-e", str(ROOT)], log)
 
     return Step(name, (requirements, ROOT / "pyproject.toml"), (VENV / "bin" / proof,), install)
+
+
+def is_usable(environment: Path) -> bool:
+    """Whether a virtual environment is whole, stands where it was made, and is of the Python that runs this."""
+    python, pip = environment / "bin" / "python", environment / "bin" / "pip"
+    if not python.exists() or not pip.exists() or str(environment) not in pip.read_text():
+        return False
+    question = [str(python), "-c", "import pip, sys; print(sys.version)"]
+    return subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip() == sys.version
 
 
 def kafka_step() -> Step:
@@ -149,7 +163,8 @@ def is_due(step: Step) -> bool:
 
 def stamp(step: Step) -> Path:
     """Return the file whose presence says that the step succeeded with these inputs."""
-    digest = hashlib.sha256(sys.version.encode())
+    # A folder that was moved has scripts that point to where it was.
+    digest = hashlib.sha256(f"{sys.version} {ROOT}".encode())
     for path in step.inputs:
         digest.update(path.read_bytes())
     return LOCAL / "stamps" / f"{step.name.replace(' ', '-')}-{digest.hexdigest()[:16]}"

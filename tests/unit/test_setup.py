@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from services.up import setup
-from services.up.setup import SetupError, Step, check_prerequisites, is_due, java_version, main, run, run_steps
+from services.up.setup import (
+    SetupError,
+    Step,
+    check_prerequisites,
+    is_due,
+    is_usable,
+    java_version,
+    main,
+    run,
+    run_steps,
+)
 
 
 @pytest.fixture
@@ -105,6 +115,19 @@ def test_missing_program_ends_with_one_line(
 
     assert main() == 1
     assert capsys.readouterr().err == ("Maven is needed (for Kafka's jars); install it with: apt-get install maven\n")
+
+
+def test_usable_environment(tmp_path: Path) -> None:
+    """An environment is used again only when it is whole and where it was made; otherwise it is made anew."""
+    made, moved = tmp_path / "made", tmp_path / "moved"
+    assert not is_usable(made)
+    run([sys.executable, "-m", "venv", str(made)], tmp_path / "log")
+    assert is_usable(made)
+    made.rename(moved)
+    assert not is_usable(moved)
+    moved.rename(made)
+    (made / "bin" / "pip").unlink()
+    assert not is_usable(made)
 
 
 def test_done_once(local: Path) -> None:

@@ -1,0 +1,55 @@
+"""The cluster's migrations make a single server's tables, in SQL that ClickHouse reads; no cluster runs here."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from db.clickhouse.client import ClickHouse
+from db.clickhouse.schema import MIGRATIONS, Migration, migrations
+
+CLUSTER = migrations(MIGRATIONS / "cluster")
+SINGLE = migrations(MIGRATIONS / "single")
+# What a cluster's statement has otherwise, and what a single server's has in its place.
+DIFFERENCES = (
+    (r" ON CLUSTER '\{cluster_name\}'", ""),
+    (
+        r"ENGINE = Replicated(\w*MergeTree)\('/clickhouse/tables/\{shard\}/\{database\}/\w+', '\{replica\}'\)",
+        r"ENGINE = \1",
+    ),
+    (r"\breplicated_deduplication_window", "non_replicated_deduplication_window"),
+    (r"\b(events|rejected_events)_all\b", r"\1"),
+)
+
+
+def as_single(migration: Migration) -> list[str]:
+    """Return the statements as a single server's migration has them; Distributed tables are only a cluster's."""
+    statements = [each for each in migration.statements() if "ENGINE = Distributed" not in each]
+    for pattern, replacement in DIFFERENCES:
+        statements = [re.sub(pattern, replacement, each) for each in statements]
+    return statements
+
+
+def test_both_have_the_same_files() -> None:
+    """Every migration of a single server has its like for the cluster."""
+    assert [each.name for each in CLUSTER] == [each.name for each in SINGLE]
+
+
+@pytest.mark.parametrize("single", SINGLE, ids=lambda each: each.name)
+def test_both_make_the_same_tables(single: Migration) -> None:
+    """But for replication and distribution, the statements are the same to the letter."""
+    (cluster,) = [each for each in CLUSTER if each.name == single.name]
+
+    assert as_single(cluster) == single.statements()
+
+
+@pytest.mark.parametrize("cluster", CLUSTER, ids=lambda each: each.name)
+def test_clickhouse_reads_the_statements(cluster: Migration, tables: ClickHouse) -> None:
+    """ClickHouse parses every statement of the cluster, and all of it is replicated or spans the shards."""
+    for statement in cluster.statements():
+        text = statement.replace("{cluster_name}", "ugc")
+
+        assert tables.rows(f"EXPLAIN AST {text}")
+        assert "ON CLUSTER 'ugc'" in text
+        assert re.search(r"ENGINE = (Replicated|Distributed)|CREATE VIEW", text)
