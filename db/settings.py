@@ -30,6 +30,8 @@ class ClickHouseSettings(Settings):
         default="clickhouse://default@localhost:9000/ugc",
         pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
     )
+    # The cluster's name in ClickHouse's configuration; empty for a single server.
+    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
 
 
 class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
@@ -39,8 +41,6 @@ class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
     kafka_replication_factor: int = Field(default=1, ge=1, le=15)
     kafka_min_insync_replicas: int = Field(default=1, ge=1, le=15)
     kafka_retention_hours: int = Field(default=168, ge=1, le=87_600)
-    # The cluster's name in ClickHouse's configuration; empty for a single server.
-    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
     # How long to wait for the servers.
     migrate_wait_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
 
@@ -51,5 +51,7 @@ class AuditSettings(KafkaSettings, ClickHouseSettings):
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
     # An event whose event_id occurs among the previous so many of its partition is a repeat.
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
-    # The cluster's name in ClickHouse's configuration; empty for a single server.
-    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+
+
+class ReplaySettings(KafkaSettings, ClickHouseSettings):
+    """Where rejected events are, and where they go."""

@@ -51,11 +51,11 @@ FROM
         arrayPopFront(arrayDifference(offsets)) AS distances,
         row_number() OVER (PARTITION BY event_id ORDER BY kafka_topic_id, kafka_partition) AS place
     FROM events{suffix}
-    WHERE event_id IN (SELECT event_id FROM events{suffix} GROUP BY event_id HAVING count() > 1)
+    WHERE event_id GLOBAL IN (SELECT event_id FROM events{suffix} GROUP BY event_id HAVING count() > 1)
     GROUP BY kafka_topic_id, kafka_partition, event_id
 )
 GROUP BY kafka_topic_id, kafka_partition
-SETTINGS max_bytes_before_external_group_by = %(bytes)s, distributed_product_mode = 'global'
+SETTINGS max_bytes_before_external_group_by = %(bytes)s
 """
 
 

@@ -1,0 +1,67 @@
+"""Puts messages on the topic and says which of them Kafka has acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+DELIVERY_SECONDS_MAX = 30
+# The client's own limit comes first; this one is for a client that forgets it.
+FLUSH_SECONDS_MAX = 2 * DELIVERY_SECONDS_MAX
+
+
+class Replayer:
+    """A producer whose acknowledgement means that all in-sync replicas have the message."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "client.id": "ugc-replay",
+                "acks": "all",
+                "enable.idempotence": True,
+                "message.timeout.ms": DELIVERY_SECONDS_MAX * 1000,
+                "compression.type": "lz4",
+                # As ingest does: a user's events stay in one partition.
+                "partitioner": "murmur2_random",
+                "log_level": 0,
+                "error_cb": lambda _error: None,
+            }
+        )
+
+    def send(self, messages: Sequence[tuple[bytes | None, bytes]]) -> dict[int, str]:
+        """Write messages, each a key and a value; return the errors of those that were not acknowledged, by index."""
+        errors = dict.fromkeys(range(len(messages)), "Kafka did not answer")
+
+        def answered(error: KafkaError | None, _message: object, index: int) -> None:
+            if error is None:
+                del errors[index]
+            else:
+                errors[index] = error.str()
+
+        for index, (key, value) in enumerate(messages):
+            try:
+                self._producer.produce(self._topic, value, key, on_delivery=partial(answered, index=index))
+            except (BufferError, KafkaException) as error:
+                errors[index] = str(error)
+        self._producer.flush(FLUSH_SECONDS_MAX)
+        return errors
+
+    def close(self) -> None:
+        """Forget what is left."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+
+@contextlib.contextmanager
+def replaying(bootstrap_servers: str, topic: str) -> Iterator[Replayer]:
+    """Open a producer; it connects when first used."""
+    replayer = Replayer(bootstrap_servers, topic)
+    try:
+        yield replayer
+    finally:
+        replayer.close()

@@ -1,0 +1,163 @@
+"""`ugc-replay`: puts rejected events back on the topic, chosen by reason and time, each at most once.
+
+The guarantee, at most once: a run claims messages in `replayed_events`, durably, before it sends them, and sends only
+those that nobody else has claimed. Of two runs that claim the same message at the same time at least one reads its
+claims after both are written, sees the other's, and takes its own back; a claim that was taken back sends nothing, so
+it binds nobody. What a run had claimed when it died, or Kafka did not acknowledge, stays claimed and is not sent again.
+
+Exit status: 0 all sent, 1 some were not, 2 a bad setting or option, 3 a store does not answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from google.protobuf.message import DecodeError
+from ugc.v1.event_pb2 import EventRecord
+
+from db.clickhouse.client import connected
+from db.clickhouse.replayed import Rejected, ReplayLedger, Selection
+from db.errors import StoreError
+from db.kafka.replayer import Replayer, replaying
+from db.kafka.topics import topic_identity
+from db.settings import ReplaySettings
+from services.runtime.settings import load
+
+EXIT_NOT_ALL, EXIT_STORE = 1, 3
+REASONS = ("undecodable", "refused", "duplicate")
+# Claimed and sent together; what is lost to the topic when a run dies is at most so many.
+BATCH_EVENTS = 500
+ERRORS_SHOWN_MAX = 10
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a run did.
+
+    Of the `chosen`, some were `replayed` before, some `contested` by another run at the same time, and some `failed`.
+    """
+
+    chosen: int = 0
+    sent: int = 0
+    replayed: int = 0
+    contested: int = 0
+    failed: int = 0
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+
+def main() -> None:
+    """Replay what the options choose and print how many that were."""
+    options = parser().parse_args()
+    settings = load(ReplaySettings)
+    since, until = milliseconds(options.since), milliseconds(options.until)
+    selection = Selection(options.reason, since, until)
+    try:
+        outcome = replay(settings, selection, options.limit, dry_run=options.dry_run)
+    except StoreError as error:
+        sys.stderr.write(f"ugc-replay: {error}\n")
+        sys.exit(EXIT_STORE)
+    for problem in outcome.errors[:ERRORS_SHOWN_MAX]:
+        sys.stderr.write(f"ugc-replay: not sent: {problem}\n")
+    sys.stdout.write(
+        f"chosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "
+        f"skipped {outcome.replayed + outcome.contested} (replayed before: {outcome.replayed}, "
+        f"another run was at them: {outcome.contested}), failed {outcome.failed}\n"
+    )
+    sys.exit(EXIT_NOT_ALL if outcome.failed or outcome.contested else 0)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of the program."""
+    made = argparse.ArgumentParser(prog="ugc-replay", description="Put rejected events back on the topic, once.")
+    made.add_argument("--reason", choices=REASONS, required=True, help="why they were rejected")
+    epoch, now = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(time.time(), UTC)
+    help_text = "Kafka's time of the message, ISO 8601, UTC unless it says otherwise"
+    made.add_argument("--since", type=moment, default=epoch, metavar="TIME", help=f"from then on: {help_text}")
+    made.add_argument("--until", type=moment, default=now, metavar="TIME", help="before then, likewise; default: now")
+    made.add_argument("--limit", type=count, default=sys.maxsize, metavar="N", help="send at most so many")
+    made.add_argument("--dry-run", action="store_true", help="only say how many would be sent")
+    return made
+
+
+def moment(text: str) -> datetime:
+    """Read a point in time; ValueError when it is none."""
+    read = datetime.fromisoformat(text)
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def count(text: str) -> int:
+    """Read a number of events; ValueError when it is none, or below 1."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def milliseconds(when: datetime) -> int:
+    """Return the milliseconds since the Unix epoch."""
+    return int(when.timestamp() * 1000)
+
+
+def replay(
+    settings: ReplaySettings, selection: Selection, limit: int = sys.maxsize, *, dry_run: bool = False
+) -> Outcome:
+    """Send what a selection chooses and nobody has sent; StoreError when a store does not answer.
+
+    A batch that Kafka did not take whole is the last one: more claims would only be lost.
+    """
+    servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
+    # Before the first claim: a claim on what cannot be sent would be lost.
+    topic_identity(servers, topic)
+    run_id = uuid.uuid4()
+    with connected(settings.clickhouse_url) as connection, replaying(servers, topic) as replayer:
+        ledger = ReplayLedger(connection, cluster=bool(settings.clickhouse_cluster))
+        outcome = Outcome(ledger.count(selection), replayed=ledger.count_claimed(selection))
+        for batch in batches(ledger, selection, limit):
+            if dry_run:
+                outcome.sent += len(batch)
+            elif not send(ledger, replayer, run_id, batch, outcome):
+                break
+    return outcome
+
+
+def batches(ledger: ReplayLedger, selection: Selection, limit: int) -> Iterator[list[Rejected]]:
+    """Read what nobody has claimed, a batch at a time."""
+    after = None
+    while limit > 0 and (batch := ledger.page(selection, after, min(BATCH_EVENTS, limit))):
+        yield batch
+        after = batch[-1].place
+        limit -= len(batch)
+
+
+def send(ledger: ReplayLedger, replayer: Replayer, run_id: uuid.UUID, batch: list[Rejected], outcome: Outcome) -> bool:
+    """Claim a batch, send what is ours alone, and count; False when Kafka did not acknowledge all of it."""
+    places = [each.place for each in batch]
+    ledger.claim(run_id, places)
+    contested = ledger.contested(run_id, places)
+    if contested:
+        ledger.withdraw(run_id, contested)
+    ours = [each for each in batch if each.place not in contested]
+    errors = replayer.send([(key_of(each.raw), each.raw) for each in ours])
+    outcome.contested += len(contested)
+    outcome.failed += len(errors)
+    outcome.sent += len(ours) - len(errors)
+    outcome.errors += [f"{ours[index].place}: {error}" for index, error in errors.items()]
+    return not errors
+
+
+def key_of(raw: bytes) -> bytes | None:
+    """Return the key that ingest gave the message, so that it meets its user's events; None when it cannot be read."""
+    try:
+        user_id = EventRecord.FromString(raw).event.payload.user_id
+    except DecodeError:
+        return None
+    return user_id.lower().encode() or None
+
+
+if __name__ == "__main__":
+    main()
