@@ -10,6 +10,7 @@ from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.validation import EventValidator, batch_limits
+from services.runtime.failpoints import arm
 from services.runtime.lifecycle import stopping
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
@@ -19,6 +20,7 @@ def main() -> None:
     """Run ingest until it is told to stop; status 1 when it must be replaced, 2 when a setting is bad."""
     settings = load(IngestSettings)
     configure_logs("ingest", settings.log_level)
+    arm(settings.failpoint)
     sys.exit(asyncio.run(run(settings)))
 
 

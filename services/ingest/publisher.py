@@ -11,6 +11,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.ingest.settings import IngestSettings
+from services.runtime.failpoints import reach
 from services.runtime.logs import logger
 
 POLL_SECONDS = 0.1
@@ -103,6 +104,7 @@ class KafkaPublisher:
                 refusal = describe(error.args[0])
                 countdown.expect(index)
                 break
+        reach("between-produce-and-report")
         await countdown.done
         failures = countdown.failures_by_index(records)
         return failures | dict.fromkeys(range(countdown.expected, len(records)), refusal)

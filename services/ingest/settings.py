@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from services.runtime.failpoints import FailpointSettings
 from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings
 
 
-class IngestSettings(KafkaSettings, LogSettings):
+class IngestSettings(KafkaSettings, LogSettings, FailpointSettings):
     """What an operator can choose about the gRPC server and its producer."""
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts
