@@ -195,7 +195,7 @@ class Loader:
         last = self._history.last_held(at, start)
         partition.stored_through = NOTHING_STORED if last is None else last
         partition.inherited = position.plan
-        partition.committed = partition.next_offset = start
+        partition.stand_at(start)
         # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
         partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
         if last is not None and position.plan is None:

@@ -37,8 +37,8 @@ class Partition:
     failures: int = 0
     # The offset of the next message to take; what comes before it was taken already.
     next_offset: int = 0
-    # The next message where a gap in the log was seen: the second time it is believed.
-    gap_at: int | None = None
+    # Where the log was seen to lack offsets: the second time it is believed.
+    gaps: set[int] = field(default_factory=set)
     # What Kafka holds: everything before it is stored.
     committed: int = 0
     # A plan found in Kafka whose insert may have happened in part, and may still be happening.
@@ -54,20 +54,24 @@ class Partition:
     pending_bytes: int = 0
     since: float = 0.0
 
+    def stand_at(self, offset: int) -> None:
+        """Go on from an offset, which is what Kafka holds."""
+        self.committed = self.next_offset = offset
+        self.gaps = {gap for gap in self.gaps if gap >= offset}
+
     def take(self, messages: Sequence[Message], now: float) -> bool:
         """Append messages in the order of the log; False when some are missing in between, and nothing is taken."""
-        first = messages[0].offset()
-        if first < self.next_offset:
+        if messages[0].offset() < self.next_offset:
             # Fetched before the partition started over.
             messages = [message for message in messages if message.offset() >= self.next_offset]
             if not messages:
                 return True
-            first = messages[0].offset()
         last = messages[-1].offset()
-        contiguous = first == self.next_offset and last - first + 1 == len(messages)
-        if not contiguous and self.gap_at != self.next_offset:
-            self.gap_at = self.next_offset
-            return False
+        if last - self.next_offset + 1 != len(messages):
+            gaps = gaps_before(messages, self.next_offset)
+            if not gaps <= self.gaps:
+                self.gaps |= gaps
+                return False
         if not self.pending:
             self.since = now
         self.pending.extend(messages)
@@ -116,3 +120,13 @@ class Partition:
         self.is_open = False
         self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes = [], 0
+
+
+def gaps_before(messages: Sequence[Message], expected: int) -> set[int]:
+    """Return the first missing offset of each gap before and between messages, of which `expected` is to be the first."""
+    gaps = set()
+    for message in messages:
+        if message.offset() != expected:
+            gaps.add(expected)
+        expected = message.offset() + 1
+    return gaps
