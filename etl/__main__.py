@@ -16,7 +16,7 @@ from etl.sink import ClickHouseSink
 from etl.sink import connected as connected_to_clickhouse
 from etl.source import KafkaSource
 from etl.source import connected as connected_to_kafka
-from services.runtime.failpoints import FailpointSettings, arm
+from services.runtime.failpoints import arm
 from services.runtime.lifecycle import stop_flag
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
@@ -27,8 +27,8 @@ EXIT_STOPPED = 1
 def main() -> None:
     """Run the ETL until it is told to stop; status 1 when a person must decide how to go on."""
     settings = load(EtlSettings)
-    arm(load(FailpointSettings).failpoint)
     configure_logs("etl", settings.log_level)
+    arm(settings.failpoint)
     with (
         stop_flag() as stop,
         connected_to_clickhouse(settings) as sink,

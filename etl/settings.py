@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from services.runtime.failpoints import FailpointSettings
 from services.runtime.settings import KafkaSettings, LogSettings
 
 
-class EtlSettings(KafkaSettings, LogSettings):
+class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     """What an operator can choose about the consumer, its batches and what it promises."""
 
     clickhouse_url: str = Field(

@@ -39,7 +39,7 @@ def generate(target: Path) -> None:
     """Write the Python modules, their type stubs and the descriptor set with comments below `target`."""
     (target / DESCRIPTORS).parent.mkdir(parents=True, exist_ok=True)
     run(f"--python_out={target}", f"--pyi_out={target}", *PRODUCT, *VENDORED)
-    run(f"--grpc_python_out={target}", "ugc/v1/ingest_service.proto")
+    run(f"--grpc_python_out={target}", "ugc/v1/ingest_service.proto", "ugc/v1/debug_service.proto")
     # Comments live only in descriptor sets: the OpenAPI texts come from here.
     run(f"--descriptor_set_out={target / DESCRIPTORS}", "--include_imports", "--include_source_info", *PRODUCT)
     for package in ("ugc", "ugc/v1", "buf", "buf/validate"):

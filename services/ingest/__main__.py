@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from services.ingest.authentication import Authenticator
+from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.publisher import publishing
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
@@ -36,10 +38,19 @@ async def run(settings: IngestSettings) -> int:
 
         async with publishing(settings, on_fatal) as publisher:
             validator = EventValidator(settings.ingest_event_bytes_max)
-            servicer = IngestServicer(validator, batch_limits(), publisher, settings.ingest_retry_seconds)
+            servicer = IngestServicer(
+                validator, batch_limits(), publisher, settings.ingest_retry_seconds, authenticator(settings)
+            )
+            debug = DebugServicer(servicer, validator) if settings.ingest_debug else ClosedDebugServicer()
             try:
-                async with serving(settings, servicer, publisher.check_reachable) as address:
-                    logger().info("serving", address=str(address), topic=settings.kafka_topic)
+                async with serving(settings, servicer, debug, publisher.check_reachable) as address:
+                    logger().info(
+                        "serving",
+                        address=str(address),
+                        topic=settings.kafka_topic,
+                        authentication=settings.keys is not None,
+                        debug=settings.ingest_debug,
+                    )
                     await stop.wait()
             except OSError as error:
                 logger().error("cannot serve", setting="UGC_INGEST_LISTEN", error=str(error))
@@ -47,6 +58,13 @@ async def run(settings: IngestSettings) -> int:
     for reason in fatal:
         logger().error("the producer failed for good", error=reason)
     return 1 if fatal else 0
+
+
+def authenticator(settings: IngestSettings) -> Authenticator | None:
+    """Return what checks tokens, None when anybody may call."""
+    if settings.keys is None:
+        return None
+    return Authenticator(settings.keys, settings.token_rules, settings.ingest_auth_cache_tokens_max)
 
 
 if __name__ == "__main__":

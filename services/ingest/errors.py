@@ -2,6 +2,9 @@
 
 invalid(violations)   INVALID_ARGUMENT with BadRequest: drop the event, or mend it
 unavailable(reason)   UNAVAILABLE with RetryInfo: send the event again after the delay
+denied()              PERMISSION_DENIED: the token speaks for another user than the event's
+unauthenticated(why)  UNAUTHENTICATED: no token, or none that we trust
+not_found(reason)     NOT_FOUND: a door that is closed
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from collections.abc import Sequence
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
 # An error of a whole request travels in a header, and gRPC refuses headers of more than 8 KiB.
 VIOLATIONS_MAX = 20
+USER = "payload.user_id"
+NOT_THE_SUBJECT = "must be the subject of the token"
 NANOSECONDS = 1_000_000_000
 
 
@@ -35,6 +40,26 @@ def unavailable(reason: str, retry_seconds: float) -> Status:
     seconds = int(retry_seconds)
     delay = Duration(seconds=seconds, nanos=round((retry_seconds - seconds) * NANOSECONDS))
     return Status(code=UNAVAILABLE, message=reason, details=[packed(RetryInfo(retry_delay=delay))])
+
+
+def denied() -> Status:
+    """Say that the token is good, but of another user than the event."""
+    return Status(code=PERMISSION_DENIED, message=f"{USER}: {NOT_THE_SUBJECT}")
+
+
+def not_the_subject() -> BadRequest.FieldViolation:
+    """Say the same as a violation, for a list that has others."""
+    return BadRequest.FieldViolation(field=USER, description=NOT_THE_SUBJECT)
+
+
+def unauthenticated(reason: str) -> Status:
+    """Say why the caller is not known."""
+    return Status(code=UNAUTHENTICATED, message=reason)
+
+
+def not_found(reason: str) -> Status:
+    """Say that there is nothing behind this method, and how there could be."""
+    return Status(code=NOT_FOUND, message=reason)
 
 
 def within(index: int, violations: Sequence[BadRequest.FieldViolation]) -> list[BadRequest.FieldViolation]:

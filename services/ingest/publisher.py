@@ -6,22 +6,18 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from services.ingest.records import Headers, Record
 from services.ingest.settings import IngestSettings
 from services.runtime.failpoints import reach
 from services.runtime.logs import logger
 
 POLL_SECONDS = 0.1
-
-
-class Record(NamedTuple):
-    """What becomes a Kafka message."""
-
-    key: bytes
-    value: bytes
+# Kafka's client chooses the partition by the key.
+ANY_PARTITION = -1
+NOW = 0
 
 
 class UnreachableError(Exception):
@@ -88,14 +84,18 @@ class KafkaPublisher:
         self._producer = producer
         self._topic = topic
 
-    async def publish(self, records: Sequence[Record]) -> dict[int, str]:
-        """Write all records and return once Kafka has answered for each: the reasons of those that failed, by index."""
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
+        """Write all records and return once Kafka has answered for each: the reasons of those that failed, by index.
+
+        Every message carries the same headers.
+        """
         countdown = Countdown(len(records))
         produce, topic, delivered = self._producer.produce, self._topic, countdown.delivered
         refusal = "the queue to Kafka is full"
         for index, record in enumerate(records):
             try:
-                produce(topic, record.value, record.key, on_delivery=delivered)
+                # By position: names cost a third more.
+                produce(topic, record.value, record.key, ANY_PARTITION, delivered, None, NOW, headers)
             except BufferError:
                 countdown.expect(index)
                 break

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from ugc.v1 import ingest_service_pb2
+from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
+from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -18,6 +19,7 @@ from services.runtime.logs import Outage, logger
 from services.runtime.settings import Address
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+DEBUG_SERVICE = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OVERALL = ""
@@ -25,9 +27,15 @@ OVERALL = ""
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: IngestSettings, servicer: IngestServicer, check_reachable: Callable[[float], None]
+    settings: IngestSettings,
+    servicer: IngestServicer,
+    debug: DebugServicer | ClosedDebugServicer,
+    check_reachable: Callable[[float], None],
 ) -> AsyncIterator[Address]:
-    """Serve at the address yielded; at the end say NOT_SERVING, give callers a moment, let requests in work end."""
+    """Serve at the address yielded; at the end say NOT_SERVING, give callers a moment, let requests in work end.
+
+    Health and reflection are open to all: they say nothing of any viewer, and probes carry no token.
+    """
     server = grpc.aio.server(
         options=(
             # Two servers would silently share the port, each taking half of the calls.
@@ -38,9 +46,11 @@ async def serving(
     )
     checks = health.aio.HealthServicer()
     await say(checks, NOT_SERVING)
-    server.add_generic_rpc_handlers((handlers(servicer),))
+    server.add_generic_rpc_handlers((handlers(servicer), debug_handlers(debug)))
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    # A closed door is not shown.
+    shown = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
+    reflection.enable_server_reflection((*shown, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = settings.ingest_listen
     port = server.add_insecure_port(str(address))
     await server.start()
@@ -65,6 +75,13 @@ def handlers(servicer: IngestServicer) -> grpc.GenericRpcHandler:
             "Produce": grpc.unary_unary_rpc_method_handler(servicer.produce),
             "BatchProduce": grpc.unary_unary_rpc_method_handler(servicer.batch_produce),
         },
+    )
+
+
+def debug_handlers(debug: DebugServicer | ClosedDebugServicer) -> grpc.GenericRpcHandler:
+    """Bind the developers' call to its name."""
+    return grpc.method_handlers_generic_handler(
+        DEBUG_SERVICE, {"RandomBatchProduce": grpc.unary_unary_rpc_method_handler(debug.random_batch_produce)}
     )
 
 

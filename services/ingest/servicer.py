@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-import grpc
 from google.rpc.error_details_pb2 import BadRequest
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 from ugc.v1.event_pb2 import Event
-from ugc.v1.ingest_service_pb2 import BatchProduceResponse, ProduceResponse, RejectedEvent
+from ugc.v1.ingest_service_pb2 import ProduceResponse
 
-from services.ingest.errors import invalid, unavailable, within
-from services.ingest.identity import format_identity, new_identities, parse_identity
-from services.ingest.publisher import Record
-from services.ingest.validation import BatchLimits, EventValidator, FieldViolation
-from services.ingest.wire import DecodeError, received_at_bytes, record_bytes, split_batch
+from services.ingest.authentication import Authenticator, UnauthenticatedError
+from services.ingest.call import Call, Context
+from services.ingest.errors import denied, invalid, unauthenticated, unavailable
+from services.ingest.identity import format_identity
+from services.ingest.records import Headers, Record, stamp
+from services.ingest.validation import BatchLimits, EventValidator
+from services.ingest.verdicts import Verdicts
+from services.ingest.wire import DecodeError, split_batch
+from services.ingest.words import FieldViolation
+from services.runtime.logs import logger
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-CREATED, MULTI_STATUS = "201", "207"
-# The gateway's idiom for a success other than 200.
-HTTP_CODE = "x-http-code"
+# A bad batch of 10,000 takes most of a second; other calls get their turn after each so many events.
+EVENTS_PER_TURN = 200
 
 
 class Publisher(Protocol):
     """Where accepted events go."""
 
-    async def publish(self, records: Sequence[Record]) -> dict[int, str]:
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
         """Write all records; return the reasons of those not acknowledged, by index."""
 
 
@@ -36,89 +36,103 @@ class IngestServicer:
     """The two calls. Requests arrive as bytes, so that an event is stored as it came."""
 
     def __init__(
-        self, validator: EventValidator, limits: BatchLimits, publisher: Publisher, retry_seconds: float
+        self,
+        validator: EventValidator,
+        limits: BatchLimits,
+        publisher: Publisher,
+        retry_seconds: float,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self._validator = validator
         self._limits = limits
         self._publisher = publisher
         self._retry_seconds = retry_seconds
+        self._authenticator = authenticator
 
     async def produce(self, request: bytes, context: Context) -> bytes:
-        """Take one event: OK once Kafka has acknowledged it, else INVALID_ARGUMENT or UNAVAILABLE."""
+        """Take one event: OK once Kafka has acknowledged it, else the error that says what to do."""
+        call = Call(context)
+        user = await self.user_bound(call)
         event, violations = self._validator.check(request)
         if violations:
-            await abort(context, invalid(violations))
-        (identity,), records = stamp([(request, event)])
-        failures = await self._publisher.publish(records)
+            await call.fail(invalid(violations))
+        if user is not None and not is_of(user, event):
+            await call.fail(denied())
+        (identity,), records = stamp([request], [event])
+        failures = await self._publish(records, call.headers)
         if failures:
-            await abort(context, unavailable(failures[0], self._retry_seconds))
-        await context.send_initial_metadata(((HTTP_CODE, CREATED),))
+            await call.fail(unavailable(failures[0], self._retry_seconds))
+        await call.succeed(accepted=1)
         return ProduceResponse(event_id=format_identity(identity)).SerializeToString()
 
     async def batch_produce(self, request: bytes, context: Context) -> bytes:
         """Take a batch: every event is validated, the good ones are written, the others listed by index."""
-        encoded = await self._split(request, context)
-        refused: dict[int, list[FieldViolation]] = {}
-        accepted: list[tuple[bytes, Event]] = []
-        indexes: list[int] = []
-        for index, one in enumerate(encoded):
-            event, violations = self._validator.check(one)
-            if violations:
-                refused[index] = violations
-            else:
-                accepted.append((one, event))
-                indexes.append(index)
-        _, records = stamp(accepted)
-        failures = await self._publisher.publish(records) if records else {}
-        failed = {indexes[position]: reason for position, reason in failures.items()}
-        return await self._answer_batch(context, len(encoded), refused, failed)
+        call = Call(context)
+        user = await self.user_bound(call)
+        return await self.take_batch(call, request, user)
 
-    async def _split(self, request: bytes, context: Context) -> list[bytes]:
+    async def user_bound(self, call: Call) -> str | None:
+        """Return the one user whose events this caller may send, None when any; fail the call of a stranger."""
+        if self._authenticator is None:
+            return None
+        try:
+            return self._authenticator.user_bound(call.authorization)
+        except UnauthenticatedError as error:
+            await call.fail(unauthenticated(str(error)))
+
+    async def take_batch(self, call: Call, request: bytes, user: str | None) -> bytes:
+        """Do what BatchProduce does, for a call whose caller is known."""
+        encoded = await self._split(call, request)
+        verdicts = Verdicts(len(encoded), self._retry_seconds)
+        events = self._validator.check_all(request, encoded) or await self._check_each(encoded, verdicts)
+        if user is not None:
+            verdicts.denied = {index for index in verdicts.open() if not is_of(user, events[index])}
+        indexes = verdicts.open()
+        _, records = stamp([encoded[index] for index in indexes], [events[index] for index in indexes])
+        failures = await self._publish(records, call.headers) if records else {}
+        verdicts.failed = {indexes[position]: reason for position, reason in failures.items()}
+        if error := verdicts.overall():
+            await call.fail(error)
+        response = verdicts.response()
+        await call.succeed(response.accepted, len(response.rejected))
+        return response.SerializeToString()
+
+    async def _split(self, call: Call, request: bytes) -> list[bytes]:
         try:
             encoded = split_batch(request)
         except DecodeError:
-            await abort(context, invalid([violation("events", "is not the Protobuf of a ugc.v1.EventBatch")]))
+            await call.fail(invalid([violation("events", "is not the Protobuf of a ugc.v1.EventBatch")]))
         low, high = self._limits.events_min, self._limits.events_max
         if not low <= len(encoded) <= high:
             problem = f"must have {low} to {high} events, not {len(encoded)}"
-            await abort(context, invalid([violation("events", problem)]))
-        return encoded
+            await call.fail(invalid([violation("events", problem)]))
+        return list(encoded)
 
-    async def _answer_batch(
-        self, context: Context, total: int, refused: dict[int, list[FieldViolation]], failed: dict[int, str]
-    ) -> bytes:
-        """Answer with the verdict of each event, or with the error itself when none was accepted."""
-        accepted = total - len(refused) - len(failed)
-        if not accepted and failed:
-            await abort(context, unavailable(next(iter(failed.values())), self._retry_seconds))
-        if not accepted:
-            await abort(context, invalid([each for index, of in refused.items() for each in within(index, of)]))
-        errors = {index: invalid(violations) for index, violations in refused.items()}
-        errors |= {index: unavailable(reason, self._retry_seconds) for index, reason in failed.items()}
-        rejected = [RejectedEvent(index=index, error=errors[index]) for index in sorted(errors)]
-        await context.send_initial_metadata(((HTTP_CODE, MULTI_STATUS if rejected else CREATED),))
-        return BatchProduceResponse(accepted=accepted, rejected=rejected).SerializeToString()
+    async def _check_each(self, encoded: Sequence[bytes], verdicts: Verdicts) -> list[Event]:
+        """Look at each event of a batch that has something wrong; return all, the invalid ones among them."""
+        events: list[Event] = []
+        for index, one in enumerate(encoded):
+            event, violations = self._validator.check(one)
+            events.append(event)
+            if violations:
+                verdicts.invalid[index] = violations
+            if index % EVENTS_PER_TURN == EVENTS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return events
+
+    async def _publish(self, records: Sequence[Record], headers: Headers | None) -> dict[int, str]:
+        failures = await self._publisher.publish(records, headers)
+        if failures:
+            reason = next(iter(failures.values()))
+            logger().warning("events were not acknowledged", events=len(failures), of=len(records), reason=reason)
+        return failures
 
 
-def stamp(events: Sequence[tuple[bytes, Event]]) -> tuple[list[bytes], list[Record]]:
-    """Give accepted events their identity and time of receipt: the identities, and the records for Kafka."""
-    now = time.time_ns() // 1_000_000
-    ending = received_at_bytes(now)
-    fresh = iter(new_identities(sum(not event.event_id for _, event in events), now))
-    identities = [parse_identity(event.event_id) if event.event_id else next(fresh) for _, event in events]
-    return identities, [
-        # Upper and lower case are the same user, so they must be the same key.
-        Record(event.payload.user_id.lower().encode(), record_bytes(encoded, identity, ending))
-        for (encoded, event), identity in zip(events, identities, strict=True)
-    ]
+def is_of(user: str, event: Event) -> bool:
+    """Whether an event is the user's own; case is no difference between UUIDs."""
+    return event.payload.user_id.lower() == user
 
 
 def violation(field: str, description: str) -> FieldViolation:
     """Name a field of the request and what is wrong with it."""
     return BadRequest.FieldViolation(field=field, description=description)
-
-
-async def abort(context: Context, status: Status) -> NoReturn:
-    """End the call with a google.rpc.Status; UNAVAILABLE never comes with part of a result."""
-    assert status.code  # noqa: S101 -- OK is not an error
-    await context.abort_with_status(rpc_status.to_status(status))

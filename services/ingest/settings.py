@@ -2,13 +2,82 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from services.ingest.authentication import TokenRules
+from services.ingest.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 from services.runtime.failpoints import FailpointSettings
-from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings
+from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, Settings
+
+KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
+KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)
+KeyFile = Annotated[Keys | None, NoDecode, BeforeValidator(lambda path: read_public_key(read_file(path)))]
+KeySetFile = Annotated[Keys | None, NoDecode, BeforeValidator(lambda path: read_key_set(read_file(path)))]
 
 
-class IngestSettings(KafkaSettings, LogSettings, FailpointSettings):
+class AuthenticationSettings(Settings):
+    """Who may call. Off until one of the three keys is given; key files are read once, at start."""
+
+    # A secret shared with the issuer of the tokens, at least 32 bytes: HS256.
+    ingest_auth_secret: SecretStr | None = None
+    # The file of the issuer's public key as PEM: RS256 or ES256, as the key is.
+    ingest_auth_key_file: KeyFile = None
+    # The file of the issuer's keys as JWKS: RS256 or ES256; a token names its key by `kid`.
+    ingest_auth_jwks_file: KeySetFile = None
+    # What a token's `aud` must have and its `iss` must be; not looked at when not given.
+    ingest_auth_audience: str | None = None
+    ingest_auth_issuer: str | None = None
+    # Whether a token's `sub` must be the user_id of every event that is sent with it.
+    ingest_auth_subject_is_user: bool = False
+    # How far the clocks of issuer and ingest may be apart.
+    ingest_auth_leeway_seconds: float = Field(default=30.0, ge=0, le=300)
+    # Tokens whose verdict is remembered until they expire, about 200 bytes each.
+    ingest_auth_cache_tokens_max: int = Field(default=10_000, ge=1, le=1_000_000)
+
+    @field_validator("ingest_auth_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            read_secret(secret.get_secret_value())
+        return secret
+
+    @field_validator("ingest_auth_key_file", "ingest_auth_jwks_file")
+    @classmethod
+    def _alone(cls, keys: Keys | None, info: ValidationInfo) -> Keys | None:
+        if keys is not None and any(info.data.get(name) is not None for name in KEYS):
+            raise ValueError(f"give only one of {KEYS_NAMED}")
+        return keys
+
+    @field_validator("ingest_auth_audience", "ingest_auth_issuer", "ingest_auth_subject_is_user")
+    @classmethod
+    def _with_a_key(cls, rule: object, info: ValidationInfo) -> object:
+        """Refuse a rule that would guard nothing: without a key everybody may call."""
+        if rule and all(info.data.get(name) is None for name in KEYS):
+            raise ValueError(f"needs one of {KEYS_NAMED}")
+        return rule
+
+    @property
+    def keys(self) -> Keys | None:
+        """The keys to check tokens with, None when anybody may call."""
+        if self.ingest_auth_secret is not None:
+            return read_secret(self.ingest_auth_secret.get_secret_value())
+        return self.ingest_auth_key_file or self.ingest_auth_jwks_file
+
+    @property
+    def token_rules(self) -> TokenRules:
+        """What a token must say."""
+        return TokenRules(
+            audience=self.ingest_auth_audience,
+            issuer=self.ingest_auth_issuer,
+            subject_is_user=self.ingest_auth_subject_is_user,
+            leeway_seconds=self.ingest_auth_leeway_seconds,
+        )
+
+
+class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, FailpointSettings):
     """What an operator can choose about the gRPC server and its producer."""
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts
@@ -32,3 +101,5 @@ class IngestSettings(KafkaSettings, LogSettings, FailpointSettings):
     # After SIGTERM: time for callers to notice NOT_SERVING, then time for requests in work to end.
     ingest_drain_seconds: float = Field(default=0.5, ge=0, le=60)
     ingest_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)
+    # Whether RandomBatchProduce makes events out of nothing; for development only.
+    ingest_debug: bool = False

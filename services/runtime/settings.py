@@ -67,6 +67,14 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors():
             name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-            given = f" (it is {os.environ[name]!r})" if name in os.environ else ""
+            given = (
+                f" (it is {os.environ[name]!r})" if name in os.environ and not is_secret(kind, problem["loc"]) else ""
+            )
             sys.stderr.write(f"bad setting {name}: {problem['msg']}{given}\n")
         sys.exit(EXIT_BAD_SETTING)
+
+
+def is_secret(kind: type[Settings], location: tuple[int | str, ...]) -> bool:
+    """Whether a setting's value must not be shown."""
+    field = kind.model_fields.get(str(location[0])) if location else None
+    return field is not None and "SecretStr" in repr(field.annotation)

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.ingest.publisher import Record
+from services.ingest.records import Headers, Record
 from services.ingest.server import handlers
 from services.ingest.servicer import IngestServicer
 from services.ingest.validation import EventValidator, batch_limits
@@ -27,9 +27,11 @@ class FakePublisher:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.headers: Headers | None = None
 
-    async def publish(self, records: Sequence[Record]) -> dict[int, str]:
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
         self.records += records
+        self.headers = headers
         sent = [EventRecord.FromString(record.value).event for record in records]
         return {index: "Kafka: down" for index, event in enumerate(sent) if event.payload.event_data == "fail"}
 

@@ -65,7 +65,8 @@ class IngestServiceServicer:
         """BatchProduce takes up to 10,000 events.
 
         Every event is validated before any is written. Events that are refused are listed by index, the others are written.
-        HTTP status 201 when all were accepted, 207 when some were; when none was, the error of the first is the answer.
+        HTTP status 201 when all were accepted, 207 when some were. When none was, the error itself is the answer: UNAVAILABLE
+        if some can be sent again, else INVALID_ARGUMENT, or PERMISSION_DENIED if that alone was wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,104 @@
+"""What ingest costs an event, up to Kafka: `python -m tests.benchmarks.validation` prints microseconds and ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import protovalidate
+import structlog
+from ugc.v1.event_pb2 import Event, EventBatch
+
+from services.ingest.records import stamp
+from services.ingest.servicer import IngestServicer
+from services.ingest.validation import EventValidator, batch_limits
+from services.ingest.wire import split_batch
+from tests.support.calls import AcceptingPublisher, fake_context
+from tests.support.events import numbered
+
+EVENT_BYTES_MAX = 65_536
+# Every measure does this many events a round, and the best round counts: others share the machine.
+EVENTS = 1_000
+ROUNDS = 15
+BATCHES = (1, 100, 1_000)
+
+
+class Measure(NamedTuple):
+    """One line of the table; `run` handles EVENTS events."""
+
+    name: str
+    batch: int
+    run: Callable[[], object]
+
+
+def main() -> None:
+    """Print the table."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    loop = asyncio.new_event_loop()
+    events = [numbered(number) for number in range(EVENTS)]
+    found = [(measure, best_microseconds(measure.run)) for size in BATCHES for measure in measures(events, size, loop)]
+    loop.close()
+    print(f"{events[0].ByteSize()} bytes an event; best of {ROUNDS} rounds of {EVENTS} events\n")  # noqa: T201
+    print(f"{'step':<40}{'batch':>7}{'us/event':>10}{'of whole':>10}")  # noqa: T201
+    for measure, cost in found:
+        whole = next(one for other, one in found if other.batch == measure.batch and other.name.startswith("whole"))
+        print(f"{measure.name:<40}{measure.batch:>7}{cost:>10.2f}{cost / whole:>10.0%}")  # noqa: T201
+
+
+def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) -> list[Measure]:
+    """Return what is measured for batches of one size; of one event, by Produce."""
+    validator, rules = EventValidator(EVENT_BYTES_MAX), protovalidate.Validator()
+    servicer = IngestServicer(validator, batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
+    context = fake_context()
+    groups = [events[at : at + size] for at in range(0, EVENTS, size)]
+    encoded = [[event.SerializeToString() for event in group] for group in groups]
+    if size == 1:
+        singles = [one for group in encoded for one in group]
+
+        async def produce_all() -> None:
+            for one in singles:
+                await servicer.produce(one, context)
+
+        return [
+            Measure("parse", size, lambda: [Event.FromString(one) for one in singles]),
+            Measure("protovalidate", size, lambda: [rules.collect_violations(event) for event in events]),
+            Measure("parse and validate", size, lambda: [validator.check(one) for one in singles]),
+            Measure("stamp", size, lambda: [stamp([one], [event]) for one, event in zip(singles, events, strict=True)]),
+            Measure("whole servicer, Kafka faked", size, lambda: loop.run_until_complete(produce_all())),
+        ]
+    requests = [EventBatch(events=group).SerializeToString() for group in groups]
+    batches = [EventBatch(events=group) for group in groups]
+
+    async def batch_produce_all() -> None:
+        for request in requests:
+            await servicer.batch_produce(request, context)
+
+    pairs = list(zip(requests, encoded, strict=True))
+    return [
+        Measure("parse", size, lambda: [EventBatch.FromString(request) for request in requests]),
+        Measure("cut into events", size, lambda: [list(split_batch(request)) for request in requests]),
+        Measure("protovalidate", size, lambda: [rules.collect_violations(batch) for batch in batches]),
+        Measure("parse and validate", size, lambda: [validator.check_all(*pair) for pair in pairs]),
+        Measure("parse and validate each by itself", size, lambda: [[*map(validator.check, some)] for some in encoded]),
+        Measure("stamp", size, lambda: [stamp(*pair) for pair in zip(encoded, groups, strict=True)]),
+        Measure("whole servicer, Kafka faked", size, lambda: loop.run_until_complete(batch_produce_all())),
+    ]
+
+
+def best_microseconds(run: Callable[[], object]) -> float:
+    """Return the microseconds an event of the best round."""
+    best = float("inf")
+    gc.collect()
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - began)
+    return best / EVENTS * 1e6
+
+
+if __name__ == "__main__":
+    main()
