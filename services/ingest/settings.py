@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -14,8 +15,19 @@ from services.runtime.settings import Address, AddressSetting, KafkaSettings, Lo
 
 KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
 KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)
-KeyFile = Annotated[Keys | None, NoDecode, BeforeValidator(lambda path: read_public_key(read_file(path)))]
-KeySetFile = Annotated[Keys | None, NoDecode, BeforeValidator(lambda path: read_key_set(read_file(path)))]
+
+
+def read_with(read: Callable[[str], Keys]) -> BeforeValidator:
+    """Return what turns a setting that names a file into the keys of the file."""
+
+    def keys(path: object) -> Keys | None:
+        return None if path is None else read(read_file(str(path)))
+
+    return BeforeValidator(keys)
+
+
+KeyFile = Annotated[Keys | None, NoDecode, read_with(read_public_key)]
+KeySetFile = Annotated[Keys | None, NoDecode, read_with(read_key_set)]
 
 
 class AuthenticationSettings(Settings):

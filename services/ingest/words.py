@@ -32,9 +32,9 @@ def plain(message: str, _value: object) -> str:
     return message
 
 
-def required(_message: str, _value: object) -> str:
-    """Say that the field must be there; in proto3 an empty text or a zero is absent."""
-    return "is required"
+def required(_message: str, value: object) -> str:
+    """Say that the field must be there; in proto3 an empty text is absent, and so is a zero, which some would send."""
+    return "is required and must not be 0" if isinstance(value, int) else "is required"
 
 
 def uuid_wanted(_message: str, value: str) -> str:

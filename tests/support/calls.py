@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
@@ -38,8 +38,7 @@ class FakeContext:
 
 def fake_context(*metadata: tuple[str, str]) -> Context:
     """Return a context with the given metadata."""
-    context: Any = FakeContext(metadata)
-    return context
+    return cast("Context", FakeContext(metadata))
 
 
 class AcceptingPublisher:

@@ -49,7 +49,7 @@ def test_accepted(changes: dict[str, object]) -> None:
         ({"event": "1st"}, "payload.event", "must match `^[A-Za-z]"),
         ({"event": "a" * 65}, "payload.event", "must match `^[A-Za-z]"),
         ({"event": "like\n"}, "payload.event", "must match `^[A-Za-z]"),
-        ({"event_timestamp": 0}, "payload.event_timestamp", "is required"),
+        ({"event_timestamp": 0}, "payload.event_timestamp", "is required and must not be 0"),
         ({"event_timestamp": -1}, "payload.event_timestamp", "less than or equal to 4102444799, not -1"),
         ({"event_timestamp": 1_621_932_759_000}, "payload.event_timestamp", "milliseconds"),
         ({"event_data": "x" * 32_769}, "payload.event_data", "32768 bytes, not 32769"),

@@ -1,0 +1,132 @@
+"""The golden file through both doors: gRPC to ingest, and REST to the gateway in front of it, on a real Kafka."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from ugc.v1.event_pb2 import Event, EventBatch
+from ugc.v1.ingest_service_pb2 import BatchProduceResponse, ProduceResponse
+
+from db.kafka.topics import provision
+from services.runtime.program import running
+from tests.conftest import LAYOUT, PARTITIONS
+from tests.support.golden import Case, abstracted, cases, expanded
+from tests.support.system import CALL_SECONDS_MAX, Place, post
+
+PATHS = {"Produce": "/api/v1/produce", "BatchProduce": "/api/v1/batch_produce"}
+ANSWERS: dict[str, Any] = {"Produce": ProduceResponse, "BatchProduce": BatchProduceResponse}
+# json_format finds the details of an error among the messages that are imported.
+DETAILS = error_details_pb2.DESCRIPTOR
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Place]:
+    """Run ingest and the gateway, without an etl."""
+    topic = f"test-{uuid.uuid4().hex}"
+    assert provision(kafka, topic, LAYOUT)
+    place = Place(tmp_path_factory.mktemp("golden"), kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
+    with running(place.ingest()), running(place.gateway()):
+        yield place
+
+
+def stored(place: Place) -> int:
+    """Return how many messages the topic has."""
+    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": "golden"})
+    try:
+        ends = [
+            consumer.get_watermark_offsets(TopicPartition(place.topic, number), CALL_SECONDS_MAX)[1]
+            for number in range(PARTITIONS)
+        ]
+    finally:
+        consumer.close()
+    return sum(ends)
+
+
+def accepted(asked: list[Case]) -> int:
+    """Return how many events the answers say are stored."""
+    return sum(case.answer.get("accepted", 1) for case in asked if case.code == "OK")
+
+
+def request_bytes(case: Case) -> bytes:
+    """Return what gRPC sends; unknown fields are dropped, as any generated client does."""
+    if case.bytes is not None:
+        return bytes.fromhex(case.bytes)
+    message, body = (Event(), case.request) if case.call == "Produce" else (EventBatch(), {"events": case.request})
+    return json_format.ParseDict(expanded(body), message, ignore_unknown_fields=True).SerializeToString()
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as the file has it: what is empty is left out."""
+    return json_format.MessageToDict(message)
+
+
+def canonical(case: Case, answer: Any) -> Any:
+    """Return an answer of REST as the file has it; the gateway writes what is empty too. Unknown names fail."""
+    kind = ANSWERS[case.call] if case.code == "OK" else Status
+    return as_json(json_format.ParseDict(answer, kind()))
+
+
+def by_grpc(channel: grpc.Channel, case: Case) -> tuple[str, Any]:
+    """Send a case to ingest: the code's name, and the answer or the error as JSON."""
+    call: Any = channel.unary_unary(f"/ugc.v1.IngestService/{case.call}")
+    try:
+        answer = ANSWERS[case.call].FromString(call(request_bytes(case), timeout=CALL_SECONDS_MAX))
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call too
+        assert status is not None
+        return error.code().name, as_json(status)
+    return "OK", as_json(answer)
+
+
+def test_the_file_has_every_kind_of_case() -> None:
+    """Both calls, acceptance in whole and in part, and refusal are in the file; names are told apart."""
+    found = cases()
+
+    assert len(found) == len({str(case) for case in found})
+    assert {(case.call, case.code, case.http) for case in found if case.http} == {
+        ("Produce", "OK", 201),
+        ("Produce", "INVALID_ARGUMENT", 400),
+        ("BatchProduce", "OK", 201),
+        ("BatchProduce", "OK", 207),
+        ("BatchProduce", "INVALID_ARGUMENT", 400),
+    }
+
+
+def test_by_grpc(doors: Place) -> None:
+    """Every request of the file gets its answer by gRPC; what is acknowledged is in Kafka, and nothing else."""
+    asked, before = cases(), stored(doors)
+    with grpc.insecure_channel(doors.ingest_address) as channel:
+        answers = {case: by_grpc(channel, case) for case in asked}
+
+    assert {
+        str(case): answer
+        for case, (code, answer) in answers.items()
+        if (code, abstracted(answer, case.answer)) != (case.code, case.answer)
+    } == {}
+    assert stored(doors) - before == accepted(asked)
+
+
+def test_by_rest(doors: Place) -> None:
+    """Every request that JSON can say gets the same answer by REST; what is acknowledged is in Kafka."""
+    asked, before = [case for case in cases() if case.http], stored(doors)
+    bodies = [json.dumps(expanded(case.request)).encode() for case in asked]
+    pairs = [post(doors.gateway_url + PATHS[case.call], body) for case, body in zip(asked, bodies, strict=True)]
+    answers = [(status, canonical(case, answer)) for case, (status, answer) in zip(asked, pairs, strict=True)]
+
+    assert {
+        str(case): (status, answer)
+        for case, (status, answer) in zip(asked, answers, strict=True)
+        if (status, abstracted(answer, case.answer)) != (case.http, case.answer)
+    } == {}
+    assert stored(doors) - before == accepted(asked)

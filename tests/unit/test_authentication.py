@@ -1,0 +1,235 @@
+"""Which tokens are trusted, and that a key is good for one algorithm only."""
+
+from __future__ import annotations
+
+import base64
+import random
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from services.ingest.authentication import Authenticator, TokenRules, UnauthenticatedError
+from services.ingest.keys import Keys, read_key_set, read_public_key, read_secret
+from tests.support.tokens import (
+    OTHER_SECRET,
+    SECRET,
+    USER,
+    confused,
+    ec_key,
+    encoded,
+    jwks,
+    part,
+    private_pem,
+    public_pem,
+    rsa_key,
+    signed,
+    unsigned,
+)
+
+BOUND = TokenRules(subject_is_user=True)
+MUTATIONS = 2_000
+DEEP = 4_000
+
+
+def user_of(token: str, keys: Keys, rules: TokenRules = BOUND) -> str | None:
+    """Show a token to a new authenticator."""
+    return Authenticator(keys, rules, 10).user_bound(f"Bearer {token}")
+
+
+def refusal(authorization: str | None, keys: Keys, rules: TokenRules = BOUND) -> str:
+    """Return why an authorization is refused."""
+    with pytest.raises(UnauthenticatedError) as caught:
+        Authenticator(keys, rules, 10).user_bound(authorization)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "keys"),
+    [
+        (signed(), read_secret(SECRET)),
+        (signed(rsa_key(), "RS256"), read_public_key(public_pem(rsa_key()))),
+        (signed(ec_key(), "ES256"), read_public_key(public_pem(ec_key()))),
+        (signed(rsa_key(), "RS256"), read_key_set(jwks(("one", rsa_key())))),
+        (signed(rsa_key(), "RS256", "r"), read_key_set(jwks(("e", ec_key()), ("r", rsa_key())))),
+        (signed(ec_key(), "ES256", "e"), read_key_set(jwks(("e", ec_key()), ("r", rsa_key())))),
+    ],
+)
+def test_trusted(token: str, keys: Keys) -> None:
+    """A token signed with the key, by the algorithm of its kind, is trusted and names its user."""
+    assert user_of(token, keys) == USER
+
+
+def test_user_in_any_case() -> None:
+    """A subject in capitals is the same user; without the rule the token binds nobody, and needs no subject."""
+    assert user_of(signed(sub=USER.upper()), read_secret(SECRET)) == USER
+    assert user_of(signed(sub=None), read_secret(SECRET), TokenRules()) is None
+
+
+@pytest.mark.parametrize(
+    ("authorization", "words"),
+    [
+        (None, "is required"),
+        ("", "is required"),
+        ("Bearer", "must be a bearer token"),
+        ("Bearer  ", "must be a bearer token"),
+        (f"Basic {signed()}", "must be a bearer token"),
+        ("Bearer x", "cannot be read"),
+        ("Bearer a.b.c", "cannot be read"),
+        (f"Bearer {signed()}x.y", "cannot be read"),
+        (f"Bearer {signed(exp=1)}", "has expired"),
+        (f"Bearer {signed(exp=int(time.time()) - 60)}", "has expired"),
+        (f"Bearer {signed(nbf=int(time.time()) + 600)}", "not valid yet"),
+        (f"Bearer {signed(iat=int(time.time()) + 600)}", "not valid yet"),
+        (f"Bearer {signed(OTHER_SECRET)}", "signature is not by the key"),
+        (f"Bearer {signed(exp=None)}", "has no exp"),
+        (f"Bearer {signed(sub=None)}", "has no sub"),
+        (f"Bearer {signed(SECRET * 2, 'HS512')}", "algorithm is not the one of the key"),
+        (f"Bearer {signed(rsa_key(), 'RS256')}", "algorithm is not the one of the key"),
+        (f"Bearer {unsigned()}", "algorithm is not the one of the key"),
+    ],
+)
+def test_refused(authorization: str | None, words: str) -> None:
+    """Whatever is wrong with a token is said, and nobody gets in."""
+    assert words in refusal(authorization, read_secret(SECRET))
+
+
+@pytest.mark.parametrize("pem", [public_pem(rsa_key()), public_pem(ec_key())])
+def test_confusion(pem: str) -> None:
+    """A public key is no HS256 secret, though everybody can sign with it; and no token goes without a signature."""
+    for keys in (read_public_key(pem), read_key_set(jwks(("r", rsa_key()), ("e", ec_key())))):
+        assert "Bearer" not in refusal(f"Bearer {confused(pem)}", keys)
+        refusal(f"Bearer {unsigned()}", keys)
+        refusal(f"Bearer {unsigned(kid='r')}", keys)
+        refusal(f"Bearer {signed()}", keys)
+
+
+def test_wrong_key() -> None:
+    """Another key of the same kind, or of a name that the JWKS lacks, opens nothing."""
+    several = read_key_set(jwks(("one", rsa_key()), ("two", rsa_key("two"))))
+
+    assert "signature" in refusal(f"Bearer {signed(rsa_key('x'), 'RS256')}", read_public_key(public_pem(rsa_key())))
+    assert "signature" in refusal(f"Bearer {signed(rsa_key(), 'RS256', 'two')}", several)
+    assert "names no key" in refusal(f"Bearer {signed(rsa_key(), 'RS256', 'three')}", several)
+    assert "names no key" in refusal(f"Bearer {signed(rsa_key(), 'RS256')}", several)
+
+
+def test_audience_and_issuer() -> None:
+    """They are looked at when asked for, and only then."""
+    rules, keys = TokenRules(audience="ugc", issuer="auth"), read_secret(SECRET)
+
+    assert user_of(signed(aud=["x", "ugc"], iss="auth"), keys, rules) is None
+    assert user_of(signed(aud="other", iss="other"), keys, TokenRules()) is None
+    assert "another audience" in refusal(f"Bearer {signed(aud='x', iss='auth')}", keys, rules)
+    assert "another issuer" in refusal(f"Bearer {signed(aud='ugc', iss='x')}", keys, rules)
+    assert "has no aud" in refusal(f"Bearer {signed(iss='auth')}", keys, rules)
+    assert "has no iss" in refusal(f"Bearer {signed(aud='ugc')}", keys, rules)
+
+
+def test_clock_skew() -> None:
+    """Clocks may be apart by what the settings say."""
+    rules = TokenRules(leeway_seconds=100)
+
+    assert user_of(signed(exp=int(time.time()) - 50), read_secret(SECRET), rules) is None
+    assert user_of(signed(nbf=int(time.time()) + 50), read_secret(SECRET), rules) is None
+    assert "expired" in refusal(f"Bearer {signed(exp=int(time.time()) - 150)}", read_secret(SECRET), rules)
+
+
+def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is verified once, and again when it has expired; at the bound the one used longest ago is forgotten."""
+    verified: list[bytes] = []
+    decode = jwt.decode
+
+    def counting(token: bytes, *given: Any, **named: Any) -> dict[str, Any]:
+        verified.append(token)
+        return decode(token, *given, **named)
+
+    monkeypatch.setattr(jwt, "decode", counting)
+    checks = Authenticator(read_secret(SECRET), BOUND, cache_tokens_max=2)
+    tokens = [signed(jti=str(number)) for number in range(3)]
+    for number in (0, 0, 1, 0, 2, 0, 1):
+        checks.user_bound(f"Bearer {tokens[number]}")
+
+    assert verified == [tokens[number].encode() for number in (0, 1, 2, 1)]
+    # Our clock is past the end of the token, PyJWT's is not.
+    monkeypatch.setattr(time, "time", lambda: 2**33)
+    assert checks.user_bound(f"Bearer {tokens[1]}") == USER
+    assert len(verified) == 5
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "HS256", "kid": ["x"]},
+        {"alg": ["HS256"]},
+        {"alg": "HS256", "crit": ["x"], "x": 1},
+        {"alg": "HS256", "b64": False, "crit": ["b64"]},
+        {},
+    ],
+)
+def test_odd_headers(header: dict[str, object]) -> None:
+    """Headers of the wrong shape are refused, whatever they make a parser do."""
+    refusal(f"Bearer {part(header)}.{part({'exp': 1})}.AAAA", read_secret(SECRET))
+
+
+def test_hostile_bytes() -> None:
+    """Deep nesting and 2,000 mutations of a good token are refused, with no other error and no way in (seed 4)."""
+    chance, keys = random.Random(4), read_secret(SECRET)
+    deep = encoded(b'{"alg":"HS256","x":' + b"[" * DEEP + b"]" * DEEP + b"}")
+    refusal(f"Bearer {deep}.{deep}.AAAA", keys)
+    good = signed()
+    for _ in range(MUTATIONS):
+        at = chance.randrange(len(good))
+        bad = good[:at] + chance.choice("aZ09-_.= {\u044b") * chance.randrange(3) + good[at + 1 :]
+        if decoded(bad) != decoded(good):
+            refusal(f"Bearer {bad}", keys)
+
+
+def decoded(token: str) -> list[bytes | str]:
+    """Return the parts of a token as bytes: the last character of base64 has bits that say nothing."""
+    try:
+        return [base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for each in token.split(".")]
+    except ValueError:
+        return [token]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "public key as PEM"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "public key as PEM"),
+        (private_pem(ec_key()), "public key as PEM"),
+        (public_pem(rsa_key("weak", 1_024)), "at least 2048 bits"),
+    ],
+)
+def test_bad_key_files(text: str, words: str) -> None:
+    """A file that holds no public key we can trust is refused with the reason."""
+    with pytest.raises(ValueError, match=words):
+        read_public_key(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"keys": []}',
+        '{"keys": [1]}',
+        '{"keys": [{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}]}',
+        jwks(("one", ec_key()), use="enc"),
+        jwks(("one", ec_key()), ("one", ec_key("two"))),
+        '{"keys": [' + str(jwt.algorithms.ECAlgorithm.to_jwk(ec_key())) + "]}",
+    ],
+)
+def test_bad_key_sets(text: str) -> None:
+    """A JWKS without a public key for signatures, with equal names, or with secrets or private keys is refused."""
+    with pytest.raises(ValueError, match=r"must hold|only public"):
+        read_key_set(text)
+
+
+def test_short_secret() -> None:
+    """A secret that can be guessed is refused."""
+    with pytest.raises(ValueError, match="at least 32 bytes"):
+        read_secret("x" * 31)
