@@ -18,7 +18,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
 READ = frozenset((REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION))
 PASSED_ON = (REQUEST_ID, TRACE_PARENT, TRACE_STATE)
-# A longer value is left out; W3C asks that 512 characters of tracestate travel on.
+# A longer value is left out, as an empty one is; W3C asks that 512 characters of tracestate travel on.
 VALUE_CHARACTERS_MAX = 512
 REQUEST_ID_BYTES = 16
 # The gateway's idiom for a success other than 200.
@@ -34,7 +34,7 @@ class Call:
         sent = {name: value for name, value in metadata if name in READ and isinstance(value, str)}
         self._context = context
         self.authorization = sent.pop(AUTHORIZATION, None)
-        short = {name: value for name, value in sent.items() if len(value) <= VALUE_CHARACTERS_MAX}
+        short = {name: value for name, value in sent.items() if 0 < len(value) <= VALUE_CHARACTERS_MAX}
         # Made here, an id is in the log and the answer; Kafka gets what the client sent, for each header costs there.
         self.headers: Headers | None = [(name, short[name].encode()) for name in PASSED_ON if name in short] or None
         self.request_id = short.get(REQUEST_ID) or os.urandom(REQUEST_ID_BYTES).hex()

@@ -1,18 +1,84 @@
-"""A gRPC call for tests and benchmarks that run the servicer without a server, and a publisher that stores nothing."""
+"""Ingest's servicers for tests and benchmarks: on a real gRPC channel, or called with a context that is no call's.
+
+The publishers store nothing in Kafka.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, cast
 
 import grpc
+import pytest
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from ugc.v1.event_pb2 import EventRecord
 
+from services.ingest.authentication import Authenticator
 from services.ingest.call import Context
+from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.records import Headers, Record
+from services.ingest.server import debug_handlers, handlers
+from services.ingest.servicer import IngestServicer
+from services.ingest.validation import EventValidator, batch_limits
+
+EVENT_BYTES_MAX = 65_536
+RETRY_SECONDS = 1.5
+
+
+class FakePublisher:
+    """Keeps what it is given; refuses the events whose data says so."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.headers: Headers | None = None
+
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
+        self.records += records
+        self.headers = headers
+        sent = [EventRecord.FromString(record.value).event for record in records]
+        return {index: "Kafka: down" for index, event in enumerate(sent) if event.payload.event_data == "fail"}
+
+
+class AcceptingPublisher:
+    """Acknowledges everything at once; keeps the last request's records."""
+
+    def __init__(self) -> None:
+        self.records: Sequence[Record] = ()
+
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
+        self.records = records
+        return {}
+
+
+@contextlib.asynccontextmanager
+async def ingest_channel(
+    publisher: FakePublisher, authenticator: Authenticator | None = None, *, debug: bool = True
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve both services on a free port; the value is a channel to them."""
+    server, validator = grpc.aio.server(), EventValidator(EVENT_BYTES_MAX)
+    servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator)
+    door = DebugServicer(servicer, validator) if debug else ClosedDebugServicer()
+    server.add_generic_rpc_handlers((handlers(servicer), debug_handlers(door)))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(0)
+
+
+async def failure(call: Awaitable[object]) -> Status:
+    """Await a call that must fail; return its google.rpc.Status."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it has all that is read of a Call
+    assert status is not None
+    return status
 
 
 class AbortedError(Exception):
-    """The servicer has ended the call with an error."""
+    """The servicer has ended a call of `fake_context` with an error."""
 
     def __init__(self, status: Any) -> None:
         super().__init__(status.code, status.details)
@@ -39,14 +105,3 @@ class FakeContext:
 def fake_context(*metadata: tuple[str, str]) -> Context:
     """Return a context with the given metadata."""
     return cast("Context", FakeContext(metadata))
-
-
-class AcceptingPublisher:
-    """Acknowledges everything at once; keeps the last request's records."""
-
-    def __init__(self) -> None:
-        self.records: Sequence[Record] = ()
-
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
-        self.records = records
-        return {}

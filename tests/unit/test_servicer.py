@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.ingest.records import Headers, Record
-from services.ingest.server import handlers
-from services.ingest.servicer import IngestServicer
-from services.ingest.validation import EventValidator, batch_limits
+from tests.support.calls import RETRY_SECONDS, FakePublisher, failure, ingest_channel
 from tests.support.events import documented, valid
-
-RETRY_SECONDS = 1.5
-
-
-class FakePublisher:
-    """Keeps what it is given; refuses the events whose data says so."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.headers: Headers | None = None
-
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
-        self.records += records
-        self.headers = headers
-        sent = [EventRecord.FromString(record.value).event for record in records]
-        return {index: "Kafka: down" for index, event in enumerate(sent) if event.payload.event_data == "fail"}
 
 
 @pytest.fixture
@@ -43,28 +22,13 @@ def publisher() -> FakePublisher:
 
 @pytest.fixture
 async def channel(publisher: FakePublisher) -> AsyncIterator[grpc.aio.Channel]:
-    server = grpc.aio.server()
-    servicer = IngestServicer(EventValidator(65_536), batch_limits(), publisher, RETRY_SECONDS)
-    server.add_generic_rpc_handlers((handlers(servicer),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with ingest_channel(publisher) as channel:
         yield channel
-    await server.stop(0)
 
 
 @pytest.fixture
 def stub(channel: grpc.aio.Channel) -> IngestServiceStub:
     return IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-
-
-async def failure(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> Status:
-    """Await a call that must fail; return its google.rpc.Status."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it has all that is read of a Call
-    assert status is not None
-    return status
 
 
 async def http_code(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:

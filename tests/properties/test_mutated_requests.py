@@ -1,0 +1,80 @@
+"""Mutated gRPC bodies through the servicer: each is accepted or refused as documented, and nothing else happens.
+
+UGC_TEST_MUTATIONS is how many bodies; the full count, 500,000, takes less than a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from types import FrameType
+
+import grpc
+import pytest
+import structlog
+from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
+
+from services.ingest.servicer import IngestServicer
+from services.ingest.validation import EventValidator, batch_limits
+from tests.support.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
+from tests.support.events import numbered, valid
+from tests.support.mutations import mutated
+
+BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
+SEED = 20_261_124
+# Far above what one body needs on the slowest machine: it ends a hang, it measures nothing.
+HANG_SECONDS = 120
+
+EVENTS = [numbered(1), valid(event_data="\u044b\U0001f600" * 20), valid(event_id=""), Event()]
+GOOD = {
+    "Produce": [event.SerializeToString() for event in EVENTS],
+    "BatchProduce": [EventBatch(events=EVENTS[:count]).SerializeToString() for count in (1, 2, 3, 4)]
+    + [EventBatch(events=[numbered(number) for number in range(12)]).SerializeToString()],
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet_and_bounded() -> Iterator[None]:
+    """Log nothing, and end a body that hangs."""
+
+    def hung(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"a body has taken more than {HANG_SECONDS} s")
+
+    before, handler = structlog.get_config()["processors"], signal.signal(signal.SIGALRM, hung)
+    structlog.configure(processors=[drop])
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+    structlog.configure(processors=before)
+
+
+def drop(*_: object) -> dict[str, object]:
+    """Throw a log line away."""
+    raise structlog.DropEvent
+
+
+@pytest.mark.parametrize("method", ["Produce", "BatchProduce"])
+async def test_mutated_bodies(method: str) -> None:
+    """Half of the bodies by each call: OK or INVALID_ARGUMENT, and what is accepted is a valid record (seeded)."""
+    publisher, rules = AcceptingPublisher(), EventValidator(EVENT_BYTES_MAX)
+    servicer = IngestServicer(rules, batch_limits(), publisher, retry_seconds=1.0)
+    call = servicer.produce if method == "Produce" else servicer.batch_produce
+    outcomes: Counter[str] = Counter()
+    for body in mutated(GOOD[method], BODIES // 2, SEED):
+        publisher.records = []
+        signal.alarm(HANG_SECONDS)
+        try:
+            await call(body, fake_context())
+        except AbortedError as error:
+            outcomes[error.code.name] += 1
+        else:
+            outcomes["OK"] += 1
+        for record in publisher.records:
+            stored = EventRecord.FromString(record.value)
+            assert rules.violations(stored.event) == []
+            assert (len(stored.event_id), record.key.decode()) == (16, stored.event.payload.user_id.lower())
+
+    assert outcomes.keys() == {"OK", grpc.StatusCode.INVALID_ARGUMENT.name}, outcomes
+    assert sum(outcomes.values()) == BODIES // 2

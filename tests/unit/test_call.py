@@ -1,0 +1,91 @@
+"""What travels beside a message: the request id, the trace, and where they are seen again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+import structlog
+from structlog.testing import LogCapture
+from ugc.v1.event_pb2 import EventBatch
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from tests.support.calls import FakePublisher, ingest_channel
+from tests.support.events import documented, valid
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+SENT = (("x-request-id", "abc-1"), ("traceparent", PARENT), ("tracestate", "vendor=1"), ("cookie", "secret"))
+
+
+@pytest.fixture
+def publisher() -> FakePublisher:
+    return FakePublisher()
+
+
+@pytest.fixture
+async def stub(publisher: FakePublisher) -> AsyncIterator[IngestServiceStub]:
+    async with ingest_channel(publisher) as channel:
+        yield IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+
+@pytest.fixture
+def lines() -> Iterator[LogCapture]:
+    """Capture log lines with what is bound to their task."""
+    capture = LogCapture()
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
+    yield capture
+    structlog.configure(processors=before)
+
+
+async def test_passed_on(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """The id and the trace go beside the events to Kafka, nothing else does; the id comes back."""
+    call = stub.Produce(documented(), metadata=SENT)
+    await call
+
+    assert publisher.headers == [
+        ("x-request-id", b"abc-1"),
+        ("traceparent", PARENT.encode()),
+        ("tracestate", b"vendor=1"),
+    ]
+    assert dict(await call.initial_metadata())["x-request-id"] == "abc-1"
+    await stub.BatchProduce(EventBatch(events=[documented()]), metadata=SENT[:1])
+    assert publisher.headers == [("x-request-id", b"abc-1")]
+
+
+async def test_made_when_absent(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """Without an id, or with one that is too long, each call gets one of ours; Kafka gets no headers."""
+    made = set()
+    for metadata in ((), (), (("x-request-id", "x" * 513),), (("x-request-id", ""),)):
+        call = stub.Produce(documented(), metadata=metadata)
+        await call
+        made.add(dict(await call.initial_metadata())["x-request-id"])
+        assert publisher.headers is None
+
+    assert len(made) == 4
+    assert {len(name) for name in made} == {32}
+
+
+async def test_errors_carry_the_id(stub: IngestServiceStub) -> None:
+    """A refused call has the id in its trailing metadata, beside the details."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Produce(valid(movie_id="x"), metadata=SENT)
+
+    assert dict(refused.value.trailing_metadata()).keys() == {"x-request-id", "grpc-status-details-bin"}
+    assert dict(refused.value.trailing_metadata())["x-request-id"] == "abc-1"
+
+
+async def test_log_lines_carry_the_id(stub: IngestServiceStub, lines: LogCapture) -> None:
+    """Every line that a call causes has its id, and none has another's."""
+    await stub.Produce(documented(), metadata=(("x-request-id", "first"),))
+    for event in (valid(movie_id="x"), valid(event_data="fail")):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Produce(event, metadata=(("x-request-id", event.payload.movie_id),))
+
+    assert [(line["event"], line["log_level"], line["request_id"]) for line in lines.entries] == [
+        ("accepted", "debug", "first"),
+        ("refused", "info", "x"),
+        ("events were not acknowledged", "warning", documented().payload.movie_id),
+        ("refused", "info", documented().payload.movie_id),
+    ]

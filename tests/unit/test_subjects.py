@@ -1,0 +1,127 @@
+"""Tokens at the servicer: strangers get nothing stored, and with the rule on a bearer sends only its own events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest
+from ugc.v1.debug_service_pb2 import RandomBatchProduceRequest
+from ugc.v1.event_pb2 import EventBatch, EventRecord
+from ugc.v1.ingest_service_pb2 import BatchProduceResponse
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from services.ingest.authentication import Authenticator, TokenRules
+from services.ingest.keys import read_secret
+from tests.support.calls import FakePublisher, failure, ingest_channel
+from tests.support.events import documented, valid
+from tests.support.tokens import OTHER_SECRET, SECRET, USER, signed
+
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED.value[0]
+PERMISSION_DENIED = grpc.StatusCode.PERMISSION_DENIED.value[0]
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+OTHER_USER = "7d3a0c52-91de-4c1a-8f0b-2c4b5d6e7f80"
+MINE = (("authorization", f"Bearer {signed(sub=USER.upper())}"),)
+FORGED = (("authorization", f"Bearer {signed(OTHER_SECRET)}"),)
+
+
+@contextlib.asynccontextmanager
+async def guarded(publisher: FakePublisher, *, subject_is_user: bool = True) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve with authentication on."""
+    checks = Authenticator(read_secret(SECRET), TokenRules(subject_is_user=subject_is_user), cache_tokens_max=10)
+    async with ingest_channel(publisher, checks) as channel:
+        yield channel
+
+
+def stub_of(channel: grpc.aio.Channel) -> IngestServiceStub:
+    return IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+
+async def test_strangers() -> None:
+    """Without a good token every call is UNAUTHENTICATED, even a senseless one, and nothing is stored."""
+    publisher = FakePublisher()
+    async with guarded(publisher) as channel:
+        stub = stub_of(channel)
+        for metadata in ((), FORGED):
+            for event in (documented(), valid(movie_id="x")):
+                assert (await failure(stub.Produce(event, metadata=metadata))).code == UNAUTHENTICATED
+            batch = EventBatch(events=[documented()])
+            assert (await failure(stub.BatchProduce(batch, metadata=metadata))).code == UNAUTHENTICATED
+            assert (await failure(random_batch(channel, metadata))).code == UNAUTHENTICATED
+
+    assert publisher.records == []
+
+
+async def test_produce() -> None:
+    """The bearer's own event is taken, in any case; another user's is PERMISSION_DENIED."""
+    publisher = FakePublisher()
+    async with guarded(publisher) as channel:
+        await stub_of(channel).Produce(valid(user_id=USER), metadata=MINE)
+        refused = await failure(stub_of(channel).Produce(valid(user_id=OTHER_USER), metadata=MINE))
+
+    assert (refused.code, refused.message) == (PERMISSION_DENIED, "payload.user_id: must be the subject of the token")
+    assert len(publisher.records) == 1
+
+
+async def test_batch_in_part() -> None:
+    """In a batch each event has its verdict: what is the bearer's is stored."""
+    publisher = FakePublisher()
+    events = [valid(user_id=USER), valid(user_id=OTHER_USER), valid(movie_id="x"), valid(user_id=USER.upper())]
+    async with guarded(publisher) as channel:
+        answer = await stub_of(channel).BatchProduce(EventBatch(events=events), metadata=MINE)
+
+    verdicts = [(rejected.index, rejected.error.code) for rejected in answer.rejected]
+    assert (answer.accepted, verdicts) == (2, [(1, PERMISSION_DENIED), (2, INVALID_ARGUMENT)])
+    assert {EventRecord.FromString(record.value).event.payload.user_id.lower() for record in publisher.records} == {
+        USER
+    }
+
+
+async def test_batch_of_others() -> None:
+    """Only another user's events: PERMISSION_DENIED itself; with invalid ones among them, both are listed as such."""
+    publisher, details = FakePublisher(), BadRequest()
+    theirs = valid(user_id=OTHER_USER)
+    async with guarded(publisher) as channel:
+        stub = stub_of(channel)
+        refused = await failure(stub.BatchProduce(EventBatch(events=[theirs, theirs]), metadata=MINE))
+        mixed = await failure(stub.BatchProduce(EventBatch(events=[theirs, valid(event="")]), metadata=MINE))
+
+    assert refused.code == PERMISSION_DENIED
+    assert mixed.code == INVALID_ARGUMENT
+    assert mixed.details[0].Unpack(details)
+    assert [(each.field, each.description) for each in details.field_violations] == [
+        ("events[0].payload.user_id", "must be the subject of the token"),
+        ("events[1].payload.event", "is required"),
+    ]
+    assert publisher.records == []
+
+
+async def test_without_the_rule() -> None:
+    """A service with a token may send the events of all users."""
+    publisher = FakePublisher()
+    async with guarded(publisher, subject_is_user=False) as channel:
+        events = [valid(user_id=USER), valid(user_id=OTHER_USER)]
+        answer = await stub_of(channel).BatchProduce(EventBatch(events=events), metadata=MINE)
+
+    assert answer.accepted == 2
+
+
+async def test_random_events_are_the_bearers() -> None:
+    """The debug door obeys the rule: it makes events of the token's user."""
+    publisher = FakePublisher()
+    async with guarded(publisher) as channel:
+        answer = BatchProduceResponse.FromString(await random_batch(channel, MINE))
+
+    assert answer.accepted == 3
+    assert {record.key.decode() for record in publisher.records} == {USER}
+
+
+def random_batch(
+    channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
+) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
+    """Ask for three random events."""
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        "/ugc.v1.DebugService/RandomBatchProduce"
+    )
+    return call(RandomBatchProduceRequest(batch_count=3).SerializeToString(), metadata=metadata)
