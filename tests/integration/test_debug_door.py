@@ -1,0 +1,44 @@
+"""The debug door on the real system: closed by default, open by one setting, served by the gateway's descriptors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from db.clickhouse.client import ClickHouse
+from services.runtime.program import running
+from tests.support.system import Place, await_equal, everything, post
+
+PATH = "/api/v1/random_batch_produce"
+SERVICE = "ugc.v1.DebugService"
+
+
+def services(place: Place) -> set[str]:
+    """Return the services that reflection shows."""
+    with grpc.insecure_channel(place.ingest_address) as channel:
+        return set(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+
+def test_closed(tmp_path: Path, kafka: str, topic: str) -> None:
+    """Off by default: 404 with the setting that opens it, and reflection does not show it."""
+    place = Place(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
+    with running(place.ingest()), running(place.gateway()):
+        status, answer = post(f"{place.gateway_url}{PATH}?batch_count=5", b"")
+
+        assert (status, answer["code"]) == (404, 5)
+        assert "UGC_INGEST_DEBUG=true" in answer["message"]
+        assert SERVICE not in services(place)
+
+
+def test_open(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
+    """Random events become rows; their number is bounded."""
+    place = Place(tmp_path, kafka, topic, database, {"UGC_INGEST_DEBUG": "true"})
+    with everything(place):
+        assert post(f"{place.gateway_url}{PATH}?batch_count=500", b"") == (201, {"accepted": 500, "rejected": []})
+        assert post(f"{place.gateway_url}{PATH}", b"")[1]["accepted"] == 500
+        status, answer = post(f"{place.gateway_url}{PATH}?batch_count=10001", b"")
+        assert (status, answer["details"][0]["fieldViolations"][0]["field"]) == (400, "batch_count")
+        assert SERVICE in services(place)
+        await_equal(lambda: tables.rows("SELECT uniqExact(event_id) FROM events"), [(1_000,)])

@@ -1,0 +1,47 @@
+"""What a client sends beside an event, seen by a consumer of the real topic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from confluent_kafka import Consumer
+from ugc.v1.event_pb2 import EventBatch, EventRecord
+
+from services.runtime.program import running
+from tests.support.events import numbered
+from tests.support.system import CALL_SECONDS_MAX, Place, ingest_stub
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TRACED = (("x-request-id", "request-1"), ("traceparent", PARENT), ("tracestate", "vendor=1"), ("x-other", "x"))
+
+
+def consumed(place: Place, count: int) -> dict[str, object]:
+    """Read the topic from its beginning: the headers of each event, by its client data."""
+    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": place.topic, "auto.offset.reset": "earliest"})
+    consumer.subscribe([place.topic])
+    found: dict[str, object] = {}
+    try:
+        while len(found) < count:
+            message = consumer.poll(CALL_SECONDS_MAX)
+            assert message is not None, f"{len(found)} of {count} events came"
+            assert message.error() is None
+            found[EventRecord.FromString(message.value() or b"").event.some_client_data] = message.headers()
+    finally:
+        consumer.close()
+    return found
+
+
+def test_headers_reach_a_consumer(tmp_path: Path, kafka: str, topic: str) -> None:
+    """The request id and the trace context are on every message of a request that had them, and on no other."""
+    place = Place(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
+    with running(place.ingest()), ingest_stub(place.ingest_address) as stub:
+        stub.Produce(numbered(0), metadata=TRACED, timeout=CALL_SECONDS_MAX)
+        stub.BatchProduce(EventBatch(events=[numbered(1), numbered(2)]), metadata=TRACED[:1], timeout=CALL_SECONDS_MAX)
+        stub.Produce(numbered(3), timeout=CALL_SECONDS_MAX)
+
+    assert consumed(place, 4) == {
+        "0": [("x-request-id", b"request-1"), ("traceparent", PARENT.encode()), ("tracestate", b"vendor=1")],
+        "1": [("x-request-id", b"request-1")],
+        "2": [("x-request-id", b"request-1")],
+        "3": None,
+    }
