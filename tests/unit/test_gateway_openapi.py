@@ -39,6 +39,7 @@ def test_operations_are_named_as_grpc_gateway_names_them(openapi: dict[str, Any]
     assert names == {
         "/api/v1/produce": "IngestService_Produce",
         "/api/v1/batch_produce": "IngestService_BatchProduce",
+        "/api/v1/random_batch_produce": "DebugService_RandomBatchProduce",
     }
 
 
