@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from services.ingest.authentication import TokenRules
 from services.ingest.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 from services.runtime.failpoints import FailpointSettings
-from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, Settings
+from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, NeverEmpty, Settings
 
 KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
 KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)
@@ -26,15 +26,15 @@ def read_with(read: Callable[[str], Keys]) -> BeforeValidator:
     return BeforeValidator(keys)
 
 
-KeyFile = Annotated[Keys | None, NoDecode, read_with(read_public_key)]
-KeySetFile = Annotated[Keys | None, NoDecode, read_with(read_key_set)]
+KeyFile = Annotated[Keys | None, NoDecode, NeverEmpty(), read_with(read_public_key)]
+KeySetFile = Annotated[Keys | None, NoDecode, NeverEmpty(), read_with(read_key_set)]
 
 
 class AuthenticationSettings(Settings):
     """Who may call. Off until one of the three keys is given; key files are read once, at start."""
 
     # A secret shared with the issuer of the tokens, at least 32 bytes: HS256.
-    ingest_auth_secret: SecretStr | None = None
+    ingest_auth_secret: Annotated[SecretStr | None, NeverEmpty()] = None
     # The file of the issuer's public key as PEM: RS256 or ES256, as the key is.
     ingest_auth_key_file: KeyFile = None
     # The file of the issuer's keys as JWKS: RS256 or ES256; a token names its key by `kid`.

@@ -20,6 +20,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
 
+class NeverEmpty:
+    """Marks a setting that guards something: its variable may be absent, but not empty by mistake."""
+
+
 class Address(NamedTuple):
     """A host and a port, as in `localhost:8000`."""
 
@@ -62,6 +66,10 @@ S = TypeVar("S", bound=Settings)
 
 def load(kind: type[S]) -> S:
     """Read the settings of a process; on a bad one print its variable and the reason, and exit with status 2."""
+    empty = [variable for variable in guards(kind) if os.environ.get(variable) == ""]
+    if empty:
+        sys.stderr.writelines(f"bad setting {name}: is empty; unset it, or give it a value\n" for name in empty)
+        sys.exit(EXIT_BAD_SETTING)
     try:
         return kind()
     except ValidationError as error:
@@ -72,6 +80,15 @@ def load(kind: type[S]) -> S:
             )
             sys.stderr.write(f"bad setting {name}: {problem['msg']}{given}\n")
         sys.exit(EXIT_BAD_SETTING)
+
+
+def guards(kind: type[Settings]) -> list[str]:
+    """Return the variables that must not be empty."""
+    return [
+        PREFIX + name.upper()
+        for name, field in kind.model_fields.items()
+        if any(isinstance(mark, NeverEmpty) for mark in field.metadata)
+    ]
 
 
 def is_secret(kind: type[Settings], location: tuple[int | str, ...]) -> bool:
