@@ -24,6 +24,8 @@ REQUEST_ID_BYTES = 16
 # The gateway's idiom for a success other than 200.
 HTTP_CODE = "x-http-code"
 CREATED, MULTI_STATUS = "201", "207"
+# Made once: to make a logger costs more than a line that is not written.
+LOG = logger()
 
 
 class Call:
@@ -44,13 +46,13 @@ class Call:
     async def succeed(self, accepted: int, rejected: int = 0) -> None:
         """Begin an answer of OK, with the HTTP status that the gateway shall give."""
         code = MULTI_STATUS if rejected else CREATED
-        logger().debug("accepted", events=accepted, rejected=rejected)
+        LOG.debug("accepted", events=accepted, rejected=rejected)
         await self._context.send_initial_metadata(((HTTP_CODE, code), (REQUEST_ID, self.request_id)))
 
     async def fail(self, status: Status) -> NoReturn:
         """End the call with a google.rpc.Status."""
         assert status.code  # noqa: S101 -- OK is not an error
-        logger().info("refused", code=Code.Name(status.code), reason=status.message)
+        LOG.info("refused", code=Code.Name(status.code), reason=status.message)
         answer = rpc_status.to_status(status)
         trailing = (*answer.trailing_metadata, (REQUEST_ID, self.request_id))
         await self._context.abort_with_status(Failure(answer.code, answer.details, trailing))

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 
 RANDOM_BYTES = 10
-VERSION_7 = 0x70
-VARIANT = 0x80
+TIME_SHIFT = 80
+# Version 7 and the RFC's variant stand among the random bits.
+FIXED_BITS = 0x7 << 76 | 0b10 << 62
+RANDOM_BITS = (1 << TIME_SHIFT) - 1 & ~(0xF << 76 | 0b11 << 62)
 
 
 def new_identities(count: int, now_milliseconds: int) -> list[bytes]:
     """Make `count` UUIDv7 of the given time, in milliseconds since the Unix epoch."""
-    time = now_milliseconds.to_bytes(6, "big")
+    fixed = now_milliseconds << TIME_SHIFT | FIXED_BITS
     # One system call for all of a batch.
     random = os.urandom(RANDOM_BYTES * count)
-    return [stamp(time, random[at : at + RANDOM_BYTES]) for at in range(0, len(random), RANDOM_BYTES)]
-
-
-def stamp(time: bytes, random: bytes) -> bytes:
-    """Lay out 6 bytes of time and 10 of randomness as a UUIDv7."""
-    version = VERSION_7 | random[0] & 0x0F
-    variant = VARIANT | random[2] & 0x3F
-    return time + bytes((version, random[1], variant)) + random[3:]
+    return [
+        (fixed | int.from_bytes(random[at : at + RANDOM_BYTES], "big") & RANDOM_BITS).to_bytes(16, "big")
+        for at in range(0, len(random), RANDOM_BYTES)
+    ]
 
 
 def parse_identity(text: str) -> bytes:

@@ -35,4 +35,4 @@ def stamp(encoded: Sequence[bytes], events: Sequence[Event]) -> tuple[list[bytes
     # Upper and lower case are the same user, so they must be the same key.
     keys = [event.payload.user_id.lower().encode() for event in events]
     values = [record_bytes(one, identity, ending) for one, identity in zip(encoded, identities, strict=True)]
-    return identities, list(map(Record, keys, values))
+    return identities, list(map(Record._make, zip(keys, values, strict=True)))
