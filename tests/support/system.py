@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import sys
 import time
@@ -44,6 +45,10 @@ class Place:
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.gateway_port}"
 
+    @property
+    def group(self) -> str:
+        return f"etl-{self.topic}"
+
     def program(self, name: str, module: str, ready: Callable[[], bool] = always_ready) -> Program:
         return Program(
             name=name,
@@ -57,7 +62,7 @@ class Place:
                 "UGC_INGEST_TARGET": self.ingest_address,
                 "UGC_INGEST_DRAIN_SECONDS": "0.1",
                 "UGC_GATEWAY_LISTEN": f"127.0.0.1:{self.gateway_port}",
-                "UGC_ETL_GROUP": f"etl-{self.topic}",
+                "UGC_ETL_GROUP": self.group,
                 "UGC_ETL_FLUSH_SECONDS": "0.2",
                 **self.settings,
             },
@@ -134,7 +139,7 @@ def await_equal(read: Callable[[], Any], wanted: Any, seconds_max: float = AWAIT
     deadline = time.monotonic() + seconds_max
     while (found := read()) != wanted and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    assert found == wanted
+    assert found == wanted, f"{found!r} is not yet {wanted!r} after {seconds_max:g} s"
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -158,5 +163,5 @@ def ask(request: urllib.request.Request) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
-    except (urllib.error.URLError, ConnectionError):
+    except (OSError, http.client.HTTPException):
         return 0, b""

@@ -1,0 +1,36 @@
+"""Fault tests run once with one seed in `make test`, each with many by `make test-faults`.
+
+UGC_TEST_FAULT_SEEDS is the number of seeds; without it a test has one, and tests marked `thorough` are skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.fault_results import SEEDS
+from tests.support.stage import Stage, staged
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that takes a seed its seeds."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(SEEDS or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what takes long to `make test-faults`."""
+    for item in items:
+        if item.get_closest_marker("thorough") and not SEEDS:
+            item.add_marker(pytest.mark.skip(reason="make test-faults runs it"))
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Start Kafka, ClickHouse and the gateway for all runs."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("frozen processes are seen through /proc")
+    with staged(tmp_path_factory.mktemp("stage")) as stage:
+        yield stage

@@ -1,0 +1,84 @@
+"""The path between the etl and ClickHouse breaks: cut and held in the middle of inserts, frozen, slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.support.fault_run import faulty
+from tests.support.proxy import Break, Moment, Proxy
+from tests.support.stage import Stage
+
+BREAKS = 3
+INSERTS_MAX = 4
+# The etl gives up on an answer after this; what is held arrives later than that, and later than the plan's deadline.
+ANSWER_SECONDS_MAX = 1.5
+HELD_SECONDS = 4.0
+FROZEN_SECONDS = 5.0
+DELAY_SECONDS = 0.05
+
+
+@pytest.fixture
+def proxy(stage: Stage) -> Iterator[Proxy]:
+    """Stand between the etl and ClickHouse."""
+    with Proxy(stage.clickhouse_address).serving() as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("moment", get_args(Moment))
+def test_cut(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
+    """The connection ends inside the data, before its end, after it, or when ClickHouse has answered; several times."""
+    with faulty(stage, tmp_path, f"connection cut {moment}", seed, clickhouse=proxy.address) as run:
+        run.etl()
+        run.load()
+        for _ in range(BREAKS):
+            proxy.break_insert(Break(moment, run.chance.randint(1, INSERTS_MAX), run.chance.random()))
+            run.await_broken(proxy)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["before end", *(pytest.param(moment, marks=pytest.mark.thorough) for moment in ("inside data", "after end"))],
+)
+def test_held(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
+    """An insert is held on its way until the etl has given it up, and arrives long after it was done again."""
+    impatient = {"UGC_ETL_ANSWER_SECONDS_MAX": str(ANSWER_SECONDS_MAX)}
+    with faulty(stage, tmp_path, f"insert held {moment}", seed, impatient, proxy.address) as run:
+        run.etl()
+        run.load()
+        what = Break(moment, run.chance.randint(1, INSERTS_MAX), run.chance.random(), HELD_SECONDS)
+        proxy.break_insert(what)
+        run.await_broken(proxy)
+        time.sleep(HELD_SECONDS)
+
+
+@pytest.mark.thorough
+def test_frozen(stage: Stage, tmp_path: Path, proxy: Proxy, seed: int) -> None:
+    """Nothing passes for a while, then everything that was held back."""
+    impatient = {"UGC_ETL_ANSWER_SECONDS_MAX": str(ANSWER_SECONDS_MAX)} if seed % 2 else {}
+    with faulty(stage, tmp_path, "network frozen", seed, impatient, proxy.address) as run:
+        run.etl()
+        run.etl()
+        run.load()
+        run.await_progress(rows=500)
+        proxy.freeze()
+        time.sleep(FROZEN_SECONDS)
+        proxy.thaw()
+
+
+@pytest.mark.thorough
+def test_slow(stage: Stage, tmp_path: Path, proxy: Proxy, seed: int) -> None:
+    """Every packet is late, and a member is killed meanwhile."""
+    with faulty(stage, tmp_path, "network slow", seed, clickhouse=proxy.address) as run:
+        proxy.delay_seconds = DELAY_SECONDS
+        victim = run.etl()
+        run.etl()
+        run.load()
+        run.await_progress(rows=500)
+        time.sleep(run.chance.uniform(0, 1))
+        run.kill(victim)
+        run.etl()

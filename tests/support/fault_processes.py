@@ -1,0 +1,165 @@
+"""The processes of a fault run: members of the etl's group, ingest, load; started, killed, frozen, waited for."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from db.settings import ROOT
+from services.runtime.program import Child, Program, last_lines
+from tests.support.proxy import Proxy
+from tests.support.stage import Stage
+from tests.support.system import Place, await_equal
+
+# Generous: a slow machine must not fail a run.
+AWAIT_SECONDS_MAX = 120.0
+LOAD_SEEDS = 2**31
+FROZEN = "T"
+
+
+class Processes:
+    """What runs now, and `restarts`: what ended by itself and was started again, as a supervisor does."""
+
+    def __init__(self, stage: Stage, place: Place, chance: random.Random) -> None:
+        self.stage = stage
+        self.place = place
+        self.chance = chance
+        self.members: list[Child] = []
+        self.ingests: list[Child] = []
+        self.loads: list[Child] = []
+        self.restarts: list[str] = []
+        self.ingest_restarts = 0
+        self._started: list[Child] = []
+
+    @property
+    def ledger(self) -> Path:
+        """The file that the load writes."""
+        return self.place.folder / "ledger.jsonl"
+
+    def etl(self, failpoint: str = "") -> Child:
+        """Start a member of the group; it is not waited for."""
+        member = self._start(self.place.program("etl", "etl"), failpoint)
+        self.members.append(member)
+        return member
+
+    def ingest(self, failpoint: str = "") -> Child:
+        """Start ingest and wait until it serves."""
+        child = self._start(self.place.ingest(), failpoint)
+        child.await_ready()
+        self.ingests.append(child)
+        return child
+
+    def load(self, events: int = 4_000, per_second: float = 1_500) -> Child:
+        """Start a load; several in a run share one ledger."""
+        options = {
+            "ingest": self.place.ingest_address,
+            "gateway": self.stage.doors.gateway_url,
+            "ledger": self.ledger,
+            "seed": self.chance.randrange(LOAD_SEEDS),
+            "events": events,
+            "per-second": per_second,
+            "seconds-max": AWAIT_SECONDS_MAX,
+        }
+        argv = (sys.executable, "-m", "tests.support.load", *(f"--{name}={value}" for name, value in options.items()))
+        load = self._start(Program("load", argv, log=self.place.folder / "load.log", directory=ROOT))
+        self.loads.append(load)
+        return load
+
+    def kill(self, victim: Child) -> None:
+        """End a process as kill -9 does."""
+        victim.kill()
+        self._forget(victim)
+
+    def leave(self, member: Child) -> None:
+        """End a member by SIGTERM; that it ends otherwise than well counts as a restart."""
+        self._forget(member)
+        member.stop()
+        if member.process.returncode:
+            self._note_end(member)
+
+    def await_killed(self, victim: Child) -> None:
+        """Wait until a failpoint has killed a process."""
+        self._forget(victim)
+        self.await_true(lambda: ended(victim), "the failpoint was not reached")
+        assert victim.process.returncode == -signal.SIGKILL, last_lines(victim.program.log)
+
+    def await_stopped(self, victim: Child) -> None:
+        """Wait until a failpoint has frozen a process."""
+        self.await_true(lambda: state(victim) == FROZEN, "the failpoint was not reached")
+
+    def await_broken(self, proxy: Proxy) -> None:
+        """Wait until a proxy has broken the insert that it was told to."""
+        self.await_true(proxy.broken.is_set, "no insert came by the proxy")
+
+    def await_load(self) -> None:
+        """Wait until the loads have ended; they must end well."""
+        self.await_true(lambda: all(map(ended, self.loads)), "the load does not end")
+        for load in self.loads:
+            assert load.process.returncode == 0, last_lines(load.program.log)
+
+    def await_true(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait for a condition; `otherwise` is said when it does not come true."""
+        self.await_equal(lambda: condition() or otherwise, wanted=True)
+
+    def await_equal(self, read: Callable[[], Any], wanted: Any) -> None:
+        """Wait until something reads as wanted, and meanwhile start again what has ended by itself."""
+
+        def read_and_tend() -> Any:
+            self._tend()
+            return read()
+
+        await_equal(read_and_tend, wanted, AWAIT_SECONDS_MAX)
+
+    def end(self) -> None:
+        """End every process, whatever state it is in."""
+        for child in self._started:
+            child.kill()
+
+    def _start(self, program: Program, failpoint: str = "") -> Child:
+        child = Child(
+            Program(
+                name=program.name,
+                argv=program.argv,
+                log=self.place.folder / f"{len(self._started)}-{program.name}.log",
+                environment={**program.environment, "UGC_FAILPOINT": failpoint},
+                directory=ROOT,
+                ready=program.ready,
+            )
+        )
+        self._started.append(child)
+        return child
+
+    def _tend(self) -> None:
+        for member in [each for each in self.members if ended(each)]:
+            self._forget(member)
+            self._note_end(member)
+            self.etl()
+        for ingest in [each for each in self.ingests if ended(each)]:
+            self._forget(ingest)
+            self.ingest_restarts += 1
+            self.ingest()
+
+    def _note_end(self, child: Child) -> None:
+        self.restarts.append(f"{child.program.name} {child.cause_of_death()}: {last_lines(child.program.log)}")
+
+    def _forget(self, child: Child) -> None:
+        for family in (self.members, self.ingests):
+            if child in family:
+                family.remove(child)
+
+
+def ended(child: Child) -> bool:
+    """Whether a process has ended."""
+    return child.process.poll() is not None
+
+
+def state(child: Child) -> str:
+    """Return the letter that the kernel has for a process's state; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

@@ -1,0 +1,38 @@
+"""The results of fault runs: a JSON object a line, in a file that tests/faults/table.py makes a table of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from db.settings import ROOT
+from tests.support.oracle import Verdict
+
+RESULTS = Path(os.environ.get("UGC_TEST_FAULT_RESULTS") or ROOT / ".local" / "fault-results.jsonl")
+# How many seeds each fault has; 0 is the quick subset with one.
+SEEDS = int(os.environ.get("UGC_TEST_FAULT_SEEDS") or 0)
+
+
+def judged(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict's numbers, and its breaches in words."""
+    return {
+        "sent": verdict.sent,
+        "acknowledged": verdict.acknowledged,
+        "stored": verdict.stored,
+        "lost": len(verdict.lost),
+        "doubled": len(verdict.doubled),
+        "strangers": len(verdict.strangers),
+        "excused": verdict.excused,
+        "audit": list(verdict.breaches),
+    }
+
+
+def record(fault: str, seed: int, seconds: float, numbers: Mapping[str, Any]) -> None:
+    """Append a run's result: its numbers, or why it failed before it could be judged."""
+    line = {"fault": fault, "seed": seed, **numbers, "seconds": round(seconds, 1)}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")

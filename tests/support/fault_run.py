@@ -1,0 +1,153 @@
+"""One run of a fault: a topic, a database and processes of its own, a load, and the judgement at the end.
+
+    with faulty(stage, tmp_path, "etl killed after-plan", seed) as run:
+        victim = run.etl("after-plan:kill@2")
+        run.load()
+        run.await_killed(victim)
+        run.etl()
+
+On the way out the load ends, everything is loaded, the processes stop, and the oracle judges; the result is a line of
+the results' file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from confluent_kafka import KafkaError, KafkaException
+
+from db.clickhouse.client import ClickHouse, connected
+from db.clickhouse.schema import migrate
+from db.errors import StoreError
+from db.kafka.topics import OffsetReader, TopicLayout, admin, provision
+from services.runtime.settings import Address
+from tests.support.fault_processes import Processes
+from tests.support.fault_results import judged, record
+from tests.support.ledger import read_ledger
+from tests.support.oracle import Recreation, Verdict, breaches, judge, loaded, stored_events
+from tests.support.stage import Stage
+from tests.support.system import Place
+
+LAYOUT = TopicLayout(partitions=3, replication_factor=1, min_insync_replicas=1, retention_hours=1)
+DELETE_SECONDS_MAX = 30
+FAILURE_CHARACTERS_MAX = 2_000
+# Batches small and frequent, so that a run of seconds has many; recoveries quick.
+SETTINGS = {
+    "UGC_ETL_FLUSH_SECONDS": "0.2",
+    "UGC_ETL_FLUSH_ROWS": "500",
+    "UGC_ETL_FENCE_SECONDS": "1.5",
+    "UGC_ETL_RETRY_SECONDS_MAX": "0.5",
+}
+
+
+class Run(Processes):
+    """What a test of a fault works with."""
+
+    def __init__(self, stage: Stage, place: Place, fault: str, seed: int, tables: ClickHouse) -> None:
+        super().__init__(stage, place, random.Random(f"{fault}/{seed}"))
+        self.fault = fault
+        self.seed = seed
+        self.tables = tables
+        self.recreation: Recreation | None = None
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken."""
+        return time.monotonic() - self._began
+
+    def await_progress(self, rows: int) -> None:
+        """Wait until that many more rows are stored than now."""
+        before = self._rows()
+        self.await_true(lambda: self._rows() >= before + rows, "nothing is stored any more")
+
+    def await_loaded(self) -> None:
+        """Wait until the load has ended and every message of the topic is a row."""
+        self.await_load()
+        with contextlib.closing(OffsetReader(self.stage.bootstrap, self.place.topic, self.place.group)) as reader:
+            wanted = {each.partition: each.high for each in reader.read() if each.high}
+        self.await_equal(self._loaded, wanted)
+
+    def recreate_topic(self) -> None:
+        """Delete the topic and make it again under its name."""
+        began = time.time()
+        delete_topic(self.stage.bootstrap, self.place.topic)
+        # The name is free a moment after the answer.
+        self.await_true(lambda: provision(self.stage.bootstrap, self.place.topic, LAYOUT), "the topic is still there")
+        self.recreation = Recreation(began, time.time())
+
+    def finish(self) -> Verdict:
+        """Let everything be loaded, end the members and judge."""
+        self.await_loaded()
+        for member in list(self.members):
+            self.leave(member)
+        found = breaches(self.tables)
+        return judge(read_ledger(self.ledger), stored_events(self.tables), found, self.recreation)
+
+    def _rows(self) -> int:
+        try:
+            return sum(self.tables.rows("SELECT count() FROM events")[0])
+        except StoreError:
+            return 0
+
+    def _loaded(self) -> dict[int, int] | None:
+        try:
+            return loaded(self.tables)
+        except StoreError:
+            return None
+
+
+@contextlib.contextmanager
+def faulty(
+    stage: Stage,
+    folder: Path,
+    fault: str,
+    seed: int,
+    settings: Mapping[str, str] | None = None,
+    clickhouse: Address | None = None,
+    *,
+    ingest: bool = True,
+) -> Iterator[Run]:
+    """Make a run; on the way out judge it, write its result, and assert that nothing was lost or stored twice.
+
+    `clickhouse` is where the etl finds ClickHouse, when a proxy stands before it; without `ingest` the test starts it.
+    """
+    stage.heal()
+    name = f"fault_{uuid.uuid4().hex}"
+    assert provision(stage.bootstrap, name, LAYOUT)
+    assert migrate(stage.url(name))
+    place = Place(folder, stage.bootstrap, name, stage.url(name, clickhouse), {**SETTINGS, **(settings or {})})
+    place.ingest_port = stage.doors.ingest_port
+    with connected(stage.url(name)) as tables:
+        run = Run(stage, place, fault, seed, tables)
+        try:
+            if ingest:
+                run.ingest()
+            yield run
+            verdict = run.finish()
+        except BaseException as error:
+            record(fault, seed, run.seconds, {"failed": f"{type(error).__name__}: {error}"[:FAILURE_CHARACTERS_MAX]})
+            raise
+        finally:
+            run.end()
+        numbers = {"restarts": run.restarts, "ingest_restarts": run.ingest_restarts}
+        record(fault, seed, run.seconds, judged(verdict) | numbers)
+        assert verdict.clean, str(verdict)
+        assert run.restarts == []
+        assert verdict.acknowledged == verdict.sent
+        tables.rows(f"DROP DATABASE {name}")
+        delete_topic(stage.bootstrap, name)
+
+
+def delete_topic(bootstrap: str, topic: str) -> None:
+    """Delete a topic; one that is gone already is as good."""
+    try:
+        admin(bootstrap).delete_topics([topic])[topic].result(DELETE_SECONDS_MAX)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise

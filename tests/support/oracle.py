@@ -1,0 +1,109 @@
+"""The judgement of a fault run: acknowledged events are stored, stored ones were sent, each once, the audit is clean.
+
+`judge` is pure: it takes what the client knows (the ledger) and what ClickHouse has. A topic that was deleted and made
+again takes with it what was acknowledged and not yet loaded; `Recreation` says which events that excuses:
+
+* an event acknowledged before the deletion began may be lost with the topic, never doubled;
+* an event whose sending overlaps the recreation may be in both topics, so stored once from each;
+* an event first sent after the recreation is under the full promise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from db.clickhouse.client import ClickHouse
+from tests.support.ledger import Ledger
+
+SHOWN_MAX = 5
+
+
+@dataclass(frozen=True)
+class Recreation:
+    """When the deletion of the topic was asked for, and when the new topic was there; Unix time in seconds."""
+
+    began: float
+    ended: float
+
+    def may_lose(self, first_sent: float) -> bool:
+        """Whether an event may have gone with the old topic."""
+        return first_sent <= self.ended
+
+    def may_double(self, first_sent: float, acknowledged: float | None) -> bool:
+        """Whether an event may have been written to both topics."""
+        return first_sent <= self.ended and (acknowledged is None or acknowledged >= self.began)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found; `lost`, `doubled` and `strangers` hold identities, `breaches` what the audit says."""
+
+    sent: int
+    acknowledged: int
+    stored: int
+    lost: Sequence[str] = ()
+    doubled: Sequence[str] = ()
+    strangers: Sequence[str] = ()
+    excused: int = 0
+    breaches: Sequence[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether the promise was kept."""
+        return not (self.lost or self.doubled or self.strangers or self.breaches)
+
+    def __str__(self) -> str:
+        wrong = {name: list(getattr(self, name)) for name in ("lost", "doubled", "strangers", "breaches")}
+        return "; ".join(
+            [f"sent {self.sent}, acknowledged {self.acknowledged}, stored {self.stored}"]
+            + [f"{name} {len(each)}: {', '.join(each[:SHOWN_MAX])}" for name, each in wrong.items() if each]
+        )
+
+
+def judge(
+    ledger: Ledger, stored: Mapping[str, int], breaches: Sequence[str] = (), recreation: Recreation | None = None
+) -> Verdict:
+    """Compare a client's ledger with the number of rows of each event_id in `events`."""
+    lost = {identity for identity in ledger.acknowledged if identity not in stored}
+    doubled = {identity for identity, rows in stored.items() if rows > 1}
+    excused: set[str] = set()
+    if recreation:
+        excused = {each for each in lost if recreation.may_lose(ledger.sent[each])}
+        excused |= {
+            each
+            for each in doubled & ledger.sent.keys()
+            if stored[each] == 2 and recreation.may_double(ledger.sent[each], ledger.acknowledged.get(each))
+        }
+    return Verdict(
+        sent=len(ledger.sent),
+        acknowledged=len(ledger.acknowledged),
+        stored=len(stored),
+        lost=sorted(lost - excused),
+        doubled=sorted(doubled - excused),
+        strangers=sorted(stored.keys() - ledger.sent.keys()),
+        excused=len(excused),
+        breaches=breaches,
+    )
+
+
+def stored_events(tables: ClickHouse) -> Counter[str]:
+    """Count the rows of each event_id."""
+    return Counter(dict(tables.rows("SELECT toString(event_id), count() FROM events GROUP BY event_id")))
+
+
+def loaded(tables: ClickHouse) -> dict[int, int]:
+    """Count the different offsets of each partition that are rows of either table."""
+    place = "SELECT kafka_partition, kafka_offset FROM"
+    both = f"{place} events UNION ALL {place} rejected_events"
+    return dict(tables.rows(f"SELECT kafka_partition, uniqExact(kafka_offset) FROM ({both}) GROUP BY 1"))
+
+
+def breaches(tables: ClickHouse) -> list[str]:
+    """Return what breaks the conservation law, by the view that anybody can query."""
+    return [
+        f"partition {row['kafka_partition']}: missing {row['missing']}, repeated {row['repeated']}"
+        for row in tables.records("SELECT * FROM conservation")
+        if row["missing"] or row["repeated"]
+    ]

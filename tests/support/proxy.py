@@ -1,0 +1,197 @@
+"""A path to ClickHouse that breaks on demand: between the etl and the native port, inserts are cut, held, delayed.
+
+It knows as much of the native protocol as it takes to see where the data of an insert begins and where it ends; the
+connections must be uncompressed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from services.runtime.settings import Address
+
+CHUNK_BYTES = 65_536
+POLL_SECONDS = 0.1
+CONNECT_SECONDS_MAX = 5.0
+# A packet of the client that begins a query, one that carries a block, and the block without columns that ends data.
+QUERY, DATA = b"\x01", b"\x02"
+END_OF_DATA = b"\x02\x00" + b"\x01\x00\x02\xff\xff\xff\xff\x00" + b"\x00\x00"
+
+Moment = Literal["inside data", "before end", "after end", "after answer"]
+
+
+@dataclass(frozen=True)
+class Break:
+    """What happens to the `insert`-th insert from now on (1 is the next), and at which moment of it.
+
+    The connection is cut; or with `hold_seconds` it is held and then goes on, while other connections pass.
+    `share` is how much of the first chunk of data passes before a break inside it.
+    """
+
+    moment: Moment
+    insert: int = 1
+    share: float = 0.5
+    hold_seconds: float = 0.0
+
+
+class Proxy:
+    """Listens on a port of its own and passes connections on to `target`."""
+
+    def __init__(self, target: Address) -> None:
+        self.target = target
+        self.delay_seconds = 0.0
+        self.closed = threading.Event()
+        self.broken = threading.Event()
+        self._thawed = threading.Event()
+        self._thawed.set()
+        self._lock = threading.Lock()
+        self._break: Break | None = None
+        self._inserts = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(POLL_SECONDS)
+        self._threads = [threading.Thread(target=self._accept, name="proxy")]
+
+    @property
+    def address(self) -> Address:
+        """Where to connect to."""
+        return Address(*self._listener.getsockname())
+
+    def break_insert(self, what: Break) -> None:
+        """Break one insert; `broken` is set when it has happened."""
+        with self._lock:
+            self._break, self._inserts = what, 0
+        self.broken.clear()
+
+    def freeze(self) -> None:
+        """Pass nothing on, either way, until `thaw`."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """Pass on what was held back, and go on."""
+        self._thawed.set()
+
+    def pause(self) -> None:
+        """Wait while frozen or delayed; called by the relays."""
+        while not self._thawed.wait(POLL_SECONDS) and not self.closed.is_set():
+            pass
+        if self.delay_seconds:
+            self.closed.wait(self.delay_seconds)
+
+    def begun(self) -> Break | None:
+        """Count an insert whose data begins; return what happens to it."""
+        with self._lock:
+            self._inserts += 1
+            return self._break if self._break and self._break.insert == self._inserts else None
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Proxy]:
+        """Serve; on the way out every connection is closed."""
+        self._threads[0].start()
+        try:
+            yield self
+        finally:
+            self.closed.set()
+            self.thaw()
+            for thread in self._threads:
+                thread.join()
+            self._listener.close()
+
+    def _accept(self) -> None:
+        while not self.closed.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, _ = self._listener.accept()
+                relay = threading.Thread(target=self._relay, args=(client,), name="relay")
+                self._threads.append(relay)
+                relay.start()
+
+    def _relay(self, client: socket.socket) -> None:
+        # A side that is gone is what a proxy is for; the other side learns it by the close.
+        with client, contextlib.suppress(OSError):
+            client.settimeout(None)
+            with socket.create_connection(self.target, CONNECT_SECONDS_MAX) as server:
+                server.settimeout(None)
+                Relay(self, client, server).run()
+
+
+class CutError(OSError):
+    """The connection is to end here."""
+
+
+class Relay:
+    """One connection: passes bytes both ways, one turn of the client after the other."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._turn = b""
+        self._break: Break | None = None
+        self._inserting = False
+        self._answer_is_cut = False
+
+    def run(self) -> None:
+        """Pass bytes until either side ends or the connection is cut."""
+        for side in (client_and_server := (self._client, self._server)):
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while not self._proxy.closed.is_set():
+            ready, _, _ = select.select(client_and_server, (), (), POLL_SECONDS)
+            for side in ready:
+                if not (data := side.recv(CHUNK_BYTES)):
+                    return
+                self._proxy.pause()
+                if side is self._client:
+                    self._from_client(data)
+                else:
+                    self._from_server(data)
+
+    def _from_server(self, data: bytes) -> None:
+        self._turn = b""
+        if self._answer_is_cut:
+            raise CutError
+        self._client.sendall(data)
+
+    def _from_client(self, data: bytes) -> None:
+        first = not self._turn
+        self._turn = (self._turn + data)[: len(END_OF_DATA) + 1]
+        if first and data.startswith(QUERY):
+            self._inserting, self._break = False, None
+        if self._turn == END_OF_DATA:
+            self._end(data)
+        elif first and data.startswith(DATA) and not self._inserting:
+            self._inserting, self._break = True, self._proxy.begun()
+            self._data(data)
+        else:
+            self._server.sendall(data)
+
+    def _data(self, data: bytes) -> None:
+        """Pass the first chunk of an insert's data."""
+        if self._break and self._break.moment == "inside data":
+            cut = max(1, int(len(data) * self._break.share))
+            self._server.sendall(data[:cut])
+            self._happen(self._break)
+            data = data[cut:]
+        self._server.sendall(data)
+
+    def _end(self, data: bytes) -> None:
+        """Pass the end of an insert's data."""
+        what = self._break
+        if what and what.moment == "before end":
+            self._happen(what)
+        self._server.sendall(data)
+        if what and what.moment == "after end":
+            self._happen(what)
+        if what and what.moment == "after answer":
+            self._answer_is_cut = True
+            self._proxy.broken.set()
+
+    def _happen(self, what: Break) -> None:
+        self._proxy.broken.set()
+        if not what.hold_seconds:
+            raise CutError
+        self._proxy.closed.wait(what.hold_seconds)
