@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
 from aiohttp.web import BaseRequest, Response, Server, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
 from gateway.backend import Backend
 from gateway.body import read_body
-from gateway.errors import CallError, GatewayError, OverloadedError, error_body, error_headers, status_of
-from gateway.metadata import call_timeout, http_code, request_metadata, response_headers
+from gateway.cors import Cors
+from gateway.errors import (
+    CallError,
+    GatewayError,
+    OverloadedError,
+    WrongMethodError,
+    error_body,
+    error_headers,
+    status_of,
+)
+from gateway.metadata import Sender, call_timeout, http_code, request_id, request_metadata, response_headers
 from gateway.page import Page
 from gateway.routes import Found, Routes
 from gateway.settings import GatewaySettings
@@ -25,8 +36,10 @@ from services.runtime.settings import Address
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
+REQUEST_ID = "X-Request-Id"
+OWN_METHODS = ("GET", "HEAD")
 
-Handler = Callable[[], Awaitable[Response]]
+Handler = Callable[[], Awaitable[StreamResponse]]
 
 
 @dataclass
@@ -41,32 +54,51 @@ class Gateway:
     draining: bool = False
     in_work: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self.cors = Cors(self.settings.gateway_cors_origins, self.settings.gateway_cors_seconds_max)
+
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer one request; whatever happens, with a status of its own and no stack trace."""
-        try:
-            return await self.answer(request)
-        except GatewayError as error:
-            return self.refuse(error)
-        except ConnectionError:
-            raise  # the client is gone: there is nobody to answer
-        except Exception:  # noqa: BLE001 -- the last line: a bug is logged whole and told in one word
-            logger().exception("a request failed", method=request.method, path=request.rel_url.raw_path)
-            return self.refuse(CallError(status_of(code_pb2.INTERNAL, "internal error", None)))
+        identity = request_id(request.headers.get(REQUEST_ID))
+        with structlog.contextvars.bound_contextvars(request_id=identity):
+            try:
+                answer = await self.answer(request, identity)
+            except GatewayError as error:
+                answer = self.refuse(error)
+            except ConnectionError:
+                raise  # the client is gone: there is nobody to answer
+            except Exception:  # noqa: BLE001 -- the last line: a bug is logged whole and told in one word
+                logger().exception("a request failed", method=request.method, path=request.rel_url.raw_path)
+                answer = self.refuse(CallError(status_of(code_pb2.INTERNAL, "internal error", None)))
+            logger().debug("answered", method=request.method, path=request.rel_url.raw_path, status=answer.status)
+        answer.headers[REQUEST_ID] = identity
+        for name, value in self.cors.headers(request.headers).items():
+            answer.headers.setdefault(name, value)
+        return answer
 
-    async def answer(self, request: BaseRequest) -> Response:
+    async def answer(self, request: BaseRequest, identity: str) -> StreamResponse:
         """Answer from our own pages, else by a call."""
         path = decode_path(raw_path(request))
         own = self.own_pages().get(path)
-        if own is not None and request.method in ("GET", "HEAD"):
-            return await own()
+        if self.cors.is_preflight(request.method, request.headers):
+            methods = OWN_METHODS if own is not None else self.routes.methods(path)
+            return Response(status=204, headers=self.cors.preflight(request.headers, methods))
+        if own is not None:
+            return await self.own_page(own, request.method)
         found = self.routes.find(self.meant_method(request, path), path)
         if self.in_work >= self.settings.gateway_concurrency_max:
             raise OverloadedError("too many requests in work, try again")
         self.in_work += 1
         try:
-            return await self.transcode(request, found)
+            return await self.transcode(request, found, identity)
         finally:
             self.in_work -= 1
+
+    async def own_page(self, page: Handler, method: str) -> StreamResponse:
+        """Answer from one of our own pages."""
+        if method not in OWN_METHODS:
+            raise WrongMethodError(OWN_METHODS)
+        return await page()
 
     def own_pages(self) -> Mapping[str, Handler]:
         """Map the paths that no descriptor names."""
@@ -79,11 +111,10 @@ class Gateway:
         override = request.headers.get("X-HTTP-Method-Override")
         if override:
             return override.upper()
-        if not self.routes.has("POST", path) and self.routes.has("GET", path):
-            return "GET"
-        return "POST"
+        methods = self.routes.methods(path)
+        return "GET" if "GET" in methods and "POST" not in methods else "POST"
 
-    async def transcode(self, request: BaseRequest, found: Found) -> Response:
+    async def transcode(self, request: BaseRequest, found: Found, identity: str) -> Response:
         """Translate a request, call, translate the answer."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
         body = await read_body(request, self.settings.gateway_body_bytes_max, self.settings.gateway_body_seconds_max)
@@ -91,7 +122,7 @@ class Gateway:
         if request.method == "POST" and found.route.http_method == "GET":
             query = "&".join(filter(None, (query, body.decode("latin-1"))))
         asked = self.transcoder.request(found, query, body, strict=is_true(request.headers.get("X-Strict")))
-        metadata = request_metadata(request.headers.items(), request.host, peer(request))
+        metadata = request_metadata(request.headers.items(), self.sender(request, identity))
         given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
         answer = Response(
             body=self.transcoder.answer(found.route, given.message),
@@ -103,6 +134,16 @@ class Gateway:
         if asked.unknown_fields:
             answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
         return answer
+
+    def sender(self, request: BaseRequest, identity: str) -> Sender:
+        """Say where a request is from; the proxies of trusted networks may speak for others."""
+        address = request.remote or ""
+        try:
+            known = ipaddress.ip_address(address)
+        except ValueError:  # a Unix socket has no address
+            return Sender("", request.host, is_trusted=True, request_id=identity)
+        is_trusted = any(known in network for network in self.settings.gateway_trusted_networks)
+        return Sender(address, request.host, is_trusted, identity)
 
     def refuse(self, error: GatewayError) -> Response:
         """Return an error's answer."""
@@ -154,11 +195,6 @@ def raw_path(request: BaseRequest) -> str:
 def is_true(text: str | None) -> bool:
     """Whether a header switches something on."""
     return text is not None and text.strip().lower() in ("1", "true", "yes")
-
-
-def peer(request: BaseRequest) -> str:
-    """Return the address of the other end of the connection."""
-    return request.remote or ""
 
 
 def header_name(name: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from gateway.errors import RequestError
 
@@ -24,32 +26,52 @@ TIMEOUT = re.compile(r"([0-9]{1,18})([HMSmun])", re.ASCII)
 UNIT_SECONDS = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 SUCCESS_CODES = range(200, 300)
 
+# Authorization also without the prefix, as grpc-gateway; the trace, so that it does not end here.
+AS_THEY_ARE = frozenset({"authorization", "traceparent", "tracestate"})
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
+
 Pair = tuple[str, str | bytes]
 
 
-def request_metadata(headers: Iterable[tuple[str, str]], host: str, peer: str) -> list[Pair]:
-    """Return the metadata of a call: permanent headers with a prefix, Authorization, and where the request is from."""
-    pairs: list[Pair] = []
+@dataclass(frozen=True)
+class Sender:
+    """Where a request is from; what it says about other hosts is believed when `is_trusted`."""
+
+    address: str
+    host: str
+    is_trusted: bool
+    request_id: str
+
+
+def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list[Pair]:
+    """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender."""
+    pairs: list[Pair] = [("x-request-id", sender.request_id)]
     forwarded: list[str] = []
+    host = sender.host
     for given, value in headers:
         name = given.lower()
         if not PRINTABLE.fullmatch(value):
             continue
-        if name == "x-forwarded-for":
+        if name == "x-forwarded-for" and sender.is_trusted:
             forwarded.append(value)
-        elif name == "x-forwarded-host":
+        elif name == "x-forwarded-host" and sender.is_trusted:
             host = value
-        if name == "authorization":
+        if name in AS_THEY_ARE:
             pairs.append((name, value))
         if name in FORWARDED:
             pairs.append((PREFIX + name, value))
     if PRINTABLE.fullmatch(host) and host:
         pairs.append(("x-forwarded-host", host))
-    if peer:
-        forwarded.append(peer)
+    if sender.address:
+        forwarded.append(sender.address)
     if forwarded:
         pairs.append(("x-forwarded-for", ", ".join(forwarded)))
     return pairs
+
+
+def request_id(given: str | None) -> str:
+    """Return the id that a request came with, or a new one when it has none that could stand in a log."""
+    return given if given is not None and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def call_timeout(text: str | None) -> float | None:

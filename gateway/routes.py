@@ -53,21 +53,18 @@ class Routes:
         fixed = self._fixed.get((http_method, path))
         if fixed is not None:
             return Found(fixed, {})
-        others: dict[str, None] = {}
         for route in self.all:
-            fields = route.template.match(path)
-            if fields is None:
-                continue
-            if route.http_method == http_method:
+            fields = route.template.match(path) if route.http_method == http_method else None
+            if fields is not None:
                 return Found(route, fields)
-            others[route.http_method] = None
+        others = self.methods(path)
         if others:
-            raise WrongMethodError(sorted(others))
+            raise WrongMethodError(others)
         raise NotFoundError("Not Found")
 
-    def has(self, http_method: str, path: str) -> bool:
-        """Whether a request would find a route."""
-        return any(route.http_method == http_method and route.template.match(path) is not None for route in self.all)
+    def methods(self, path: str) -> list[str]:
+        """Return the HTTP methods that a path has."""
+        return sorted({route.http_method for route in self.all if route.template.match(path) is not None})
 
 
 def load_routes(schema: Schema) -> Routes:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from services.runtime.settings import Address, AddressSetting, LogSettings
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+ORIGIN = re.compile(r"https?://[^/\s,]+")
+
+
+def split(text: object) -> object:
+    """Read a list with commas between its items."""
+    return tuple(item for part in text.split(",") if (item := part.strip())) if isinstance(text, str) else text
+
+
+def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what no browser sends as an Origin."""
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(f"an origin is like https://cinema.example, without a path, not {origin!r}")
+    return origins
+
+
+# NoDecode: pydantic-settings would read tuples as JSON.
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split)]
+LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 def product_descriptors() -> Path:
@@ -20,7 +44,7 @@ def product_descriptors() -> Path:
 class GatewaySettings(LogSettings):
     """What an operator can choose about the HTTP server and the calls behind it."""
 
-    # NoDecode: an address is a tuple, and pydantic-settings would read tuples as JSON.
+    # NoDecode for the reason above: an address is a tuple.
     gateway_listen: Annotated[AddressSetting, NoDecode] = Address("0.0.0.0", 8000)  # noqa: S104 -- a server for other hosts
     ingest_target: str = Field(default="localhost:50051", min_length=1, max_length=1_024)
     # A FileDescriptorSet with imports and comments; its services with google.api.http options are served.
@@ -43,6 +67,12 @@ class GatewaySettings(LogSettings):
     gateway_ready_seconds_max: float = Field(default=1.0, gt=0, le=60)
     # An idle connection is closed after this.
     gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
+    # Origins whose scripts may call us from a browser, with commas between them; none by default.
+    gateway_cors_origins: Origins = ()
+    # How long a browser may remember the answer to a preflight.
+    gateway_cors_seconds_max: int = Field(default=7_200, ge=0, le=86_400)
+    # Networks of the proxies in front of us, whose X-Forwarded-* headers are believed.
+    gateway_trusted_networks: Networks = LOOPBACK
     # After SIGTERM: time for balancers to see 503 on /readyz, then time for requests in work to end.
     gateway_drain_seconds: float = Field(default=0.5, ge=0, le=60)
     gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)

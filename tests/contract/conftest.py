@@ -6,7 +6,7 @@ import importlib.resources
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from grpc_tools import protoc  # type: ignore[import-untyped]  # the library car
 
 from services.runtime.program import Program, free_port, port_answers, running
 from services.runtime.settings import Address
+from tests.contract.doors import gateway, ingest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "grpc_gateway"
@@ -79,6 +80,13 @@ def down_gateway(events: Generated, tmp_path_factory: pytest.TempPathFactory) ->
     nobody = Address(LOCALHOST, free_port())
     with running(gateway_program(events, nobody, tmp_path_factory.mktemp("logs"))) as child:
         yield child.program.listens["UGC_GATEWAY_LISTEN"]
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[str]:
+    port = free_port()
+    async with ingest(port), gateway(port) as url:
+        yield url
 
 
 def gateway_program(events: Generated, target: Address, logs: Path) -> Program:

@@ -3,88 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
-import json
 import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+from grpc_health.v1 import health_pb2
+from pydantic import ValidationError
 
-from gateway.__main__ import build
-from gateway.app import serving
-from gateway.backend import connecting
 from gateway.settings import GatewaySettings
 from services.runtime.program import free_port
-from services.runtime.settings import Address
-
-LOCAL = Address("127.0.0.1", 0)
-BODY_BYTES_MAX = 4_096
-
-
-class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
-    """Accepts everything, with the status that the real one sets; `slow` as the kind of event takes too long."""
-
-    async def Produce(self, request: event_pb2.Event, context: Any) -> Any:  # noqa: N802 -- named by gRPC
-        if request.payload.event == "slow":
-            await asyncio.sleep(30)
-        await context.send_initial_metadata((("x-http-code", "201"),))
-        return ingest_service_pb2.ProduceResponse(event_id=request.event_id)
-
-    async def BatchProduce(self, request: event_pb2.EventBatch, context: Any) -> Any:  # noqa: N802 -- as above
-        context.set_trailing_metadata((("x-http-code", "207"),))
-        return ingest_service_pb2.BatchProduceResponse(accepted=len(request.events))
-
-
-@contextlib.asynccontextmanager
-async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
-    """Serve on a port; yield what says whether it is healthy."""
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    checks = health.aio.HealthServicer()
-    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield checks
-    finally:
-        await server.stop(0)
-
-
-@contextlib.asynccontextmanager
-async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
-    """Serve in front of a port; yield the URL."""
-    chosen = {
-        "gateway_listen": LOCAL,
-        "ingest_target": f"127.0.0.1:{port}",
-        "gateway_drain_seconds": 0,
-        "gateway_body_bytes_max": BODY_BYTES_MAX,
-        "gateway_timeout_seconds": 2,
-        **changes,
-    }
-    settings = GatewaySettings(**chosen)
-    async with connecting(settings) as backend, serving(build(settings, backend)) as address:
-        yield f"http://{address}"
-
-
-@pytest.fixture
-async def door() -> AsyncIterator[str]:
-    port = free_port()
-    async with ingest(port), gateway(port) as url:
-        yield url
-
-
-async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, dict[str, str]]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=named) as answer:
-        return answer.status, json.loads(await answer.read()), dict(answer.headers)
+from tests.contract.doors import BODY_BYTES_MAX, gateway, ingest, post
 
 
 async def test_the_service_chooses_the_success_status(door: str) -> None:
@@ -232,6 +164,27 @@ async def test_paths_and_methods(door: str) -> None:
             assert (answer.status, (await answer.json())["code"]) == (404, 5)
         async with session.get(f"{door}/healthz") as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gateway_cors_origins", "https://cinema.example/path"),
+        ("gateway_trusted_networks", "10.0.0.1/8"),
+        ("gateway_listen", "nowhere"),
+        ("gateway_timeout_seconds", 0),
+    ],
+)
+def test_bad_settings_are_refused_by_name(name: str, value: object) -> None:
+    """The error names the setting."""
+    with pytest.raises(ValidationError, match=name):
+        GatewaySettings(**{name: value})  # type: ignore[arg-type]  # bad on purpose
+
+
+async def test_head_of_our_own_pages(door: str) -> None:
+    """HEAD is answered as GET, without a body."""
+    async with aiohttp.ClientSession() as session, session.head(f"{door}/api/openapi.json") as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
 
 
 async def test_a_bad_descriptor_set_stops_the_start(tmp_path: Path) -> None:

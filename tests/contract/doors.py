@@ -1,0 +1,78 @@
+"""The gateway of the product in this process, in front of a service that accepts everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from multidict import CIMultiDictProxy
+from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+
+from gateway.__main__ import build
+from gateway.app import serving
+from gateway.backend import connecting
+from gateway.settings import GatewaySettings
+from services.runtime.settings import Address
+
+LOCAL = Address("127.0.0.1", 0)
+BODY_BYTES_MAX = 4_096
+SEEN = ("x-request-id", "traceparent", "x-forwarded-for", "authorization")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
+    """Accepts everything, with the status that the real one sets; `slow` as the kind of event takes too long."""
+
+    async def Produce(self, request: event_pb2.Event, context: Any) -> Any:  # noqa: N802 -- named by gRPC
+        if request.payload.event == "slow":
+            await asyncio.sleep(30)
+        seen = {key: value for key, value in context.invocation_metadata() if key in SEEN}
+        await context.send_initial_metadata((("x-http-code", "201"), ("x-seen", json.dumps(seen, sort_keys=True))))
+        return ingest_service_pb2.ProduceResponse(event_id=request.event_id)
+
+    async def BatchProduce(self, request: event_pb2.EventBatch, context: Any) -> Any:  # noqa: N802 -- as above
+        context.set_trailing_metadata((("x-http-code", "207"),))
+        return ingest_service_pb2.BatchProduceResponse(accepted=len(request.events))
+
+
+@contextlib.asynccontextmanager
+async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
+    """Serve on a port; yield what says whether it is healthy."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    checks = health.aio.HealthServicer()
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield checks
+    finally:
+        await server.stop(0)
+
+
+@contextlib.asynccontextmanager
+async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
+    """Serve in front of a port; yield the URL."""
+    chosen = {
+        "gateway_listen": LOCAL,
+        "ingest_target": f"127.0.0.1:{port}",
+        "gateway_drain_seconds": 0,
+        "gateway_body_bytes_max": BODY_BYTES_MAX,
+        "gateway_timeout_seconds": 2,
+        **changes,
+    }
+    settings = GatewaySettings(**chosen)
+    async with connecting(settings) as backend, serving(build(settings, backend)) as address:
+        yield f"http://{address}"
+
+
+async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=named) as answer:
+        return answer.status, json.loads(await answer.read()), answer.headers

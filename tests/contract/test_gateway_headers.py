@@ -1,0 +1,83 @@
+"""What browsers and proxies say in headers, and what they are told: origins, content types, ids, traces, addresses."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import pytest
+from multidict import CIMultiDictProxy
+
+from services.runtime.program import free_port
+from tests.contract.doors import TRACE, gateway, ingest, post
+
+PAGE = "https://cinema.example"
+
+
+async def preflight(url: str, origin: str) -> tuple[int, CIMultiDictProxy[str]]:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-strict"}
+    async with aiohttp.ClientSession() as session, session.options(url, headers=headers) as answer:
+        return answer.status, answer.headers
+
+
+async def test_browsers_of_allowed_origins_may_call() -> None:
+    """An allowed origin is echoed with all that a browser needs; answers and errors alike carry it."""
+    port = free_port()
+    async with ingest(port), gateway(port, gateway_cors_origins=f"{PAGE}, http://other.example") as url:
+        status, headers = await preflight(f"{url}/api/v1/produce", PAGE)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (204, PAGE)
+        assert headers["Access-Control-Allow-Credentials"] == "true"
+        assert headers["Access-Control-Allow-Methods"] == "POST"
+        assert "X-Strict" in headers["Access-Control-Allow-Headers"]
+        assert int(headers["Access-Control-Max-Age"]) > 0
+        assert "Origin" in headers["Vary"]
+        for body in (b"{}", b"{"):
+            _status, _answer, headers = await post(f"{url}/api/v1/produce", body, Origin=PAGE)
+            assert headers["Access-Control-Allow-Origin"] == PAGE
+            assert "X-Unknown-Fields" in headers["Access-Control-Expose-Headers"]
+
+
+async def test_browsers_of_other_origins_may_not() -> None:
+    """A preflight of another origin is 403; an answer to one says nothing that lets a script read it."""
+    port = free_port()
+    async with ingest(port), gateway(port, gateway_cors_origins=PAGE) as url:
+        status, headers = await preflight(f"{url}/api/v1/produce", "https://evil.example")
+        assert status == 403
+        assert not [name for name in headers if name.startswith("Access-Control")]
+        _status, _answer, headers = await post(f"{url}/api/v1/produce", b"{}", Origin="https://evil.example")
+        assert not [name for name in headers if name.startswith("Access-Control")]
+        assert headers["Vary"] == "Origin"
+
+
+async def test_without_a_list_no_preflight_is_answered(door: str) -> None:
+    """By default OPTIONS is a wrong method, as any other."""
+    status, headers = await preflight(f"{door}/api/v1/produce", PAGE)
+    assert (status, headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/plain;charset=UTF-8", "application/octet-stream", ""])
+async def test_a_beacon_is_json_whatever_it_says_it_is(door: str, content_type: str) -> None:
+    """What a closing page can send without a preflight is read as JSON."""
+    status, answer, _headers = await post(f"{door}/api/v1/produce", b'{"event_id": "e"}', Content_Type=content_type)
+    assert (status, answer["eventId"]) == (201, "e")
+
+
+async def test_request_ids_and_traces_pass_through(door: str) -> None:
+    """The id comes back and goes on, with the trace and the token; a missing or unusable one is replaced."""
+    given = {"X_Request_Id": "abc-1", "Traceparent": TRACE, "Authorization": "Bearer t"}
+    _status, _answer, headers = await post(f"{door}/api/v1/produce", b"{}", **given)
+    seen = json.loads(headers["Grpc-Metadata-X-Seen"])
+    assert headers["X-Request-Id"] == seen["x-request-id"] == "abc-1"
+    assert (seen["traceparent"], seen["authorization"]) == (TRACE, "Bearer t")
+    for unusable in ({}, {"X_Request_Id": "a b"}, {"X_Request_Id": "a" * 1_000}):
+        _status, _answer, headers = await post(f"{door}/api/v1/produce", b"{", **unusable)
+        assert len(headers["X-Request-Id"]) == 32
+
+
+async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> None:
+    """X-Forwarded-For of a stranger is dropped; our own proxy's is kept, with the proxy behind it."""
+    port = free_port()
+    for networks, expected in (("127.0.0.0/8", "10.0.0.1, 127.0.0.1"), ("10.0.0.0/8", "127.0.0.1")):
+        async with ingest(port), gateway(port, gateway_trusted_networks=networks) as url:
+            _status, _answer, headers = await post(f"{url}/api/v1/produce", b"{}", X_Forwarded_For="10.0.0.1")
+            assert json.loads(headers["Grpc-Metadata-X-Seen"])["x-forwarded-for"] == expected
