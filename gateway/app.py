@@ -12,12 +12,15 @@ import structlog
 from aiohttp.web import BaseRequest, Response, Server, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
+from gateway import forms, trailers
 from gateway.backend import Backend
 from gateway.body import read_body
 from gateway.cors import Cors
 from gateway.errors import (
     CallError,
+    ExpectationError,
     GatewayError,
+    Metadata,
     OverloadedError,
     WrongMethodError,
     error_body,
@@ -34,9 +37,11 @@ from services.runtime.logs import logger
 from services.runtime.settings import Address
 
 JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
+CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
 REQUEST_ID = "X-Request-Id"
+# What an answer carries until it is sent.
+TRAILERS = "trailers"
 OWN_METHODS = ("GET", "HEAD")
 
 Handler = Callable[[], Awaitable[StreamResponse]]
@@ -74,18 +79,23 @@ class Gateway:
         answer.headers[REQUEST_ID] = identity
         for name, value in self.cors.headers(request.headers).items():
             answer.headers.setdefault(name, value)
+        if answer.get(TRAILERS) and trailers.accepted(request.headers) and isinstance(answer, Response):
+            return await trailers.send(request, answer, answer[TRAILERS])
         return answer
 
     async def answer(self, request: BaseRequest, identity: str) -> StreamResponse:
         """Answer from our own pages, else by a call."""
-        path = decode_path(raw_path(request))
+        path = decode_path(raw_target(request)[0])
         own = self.own_pages().get(path)
         if self.cors.is_preflight(request.method, request.headers):
             methods = OWN_METHODS if own is not None else self.routes.methods(path)
             return Response(status=204, headers=self.cors.preflight(request.headers, methods))
         if own is not None:
             return await self.own_page(own, request.method)
-        found = self.routes.find(self.meant_method(request, path), path)
+        expect = request.headers.get("Expect", "").lower()
+        if expect not in ("", CONTINUE):
+            raise ExpectationError("Expect takes 100-continue alone")
+        found = self.routes.find(forms.meant_method(request, self.routes, path), path)
         if self.in_work >= self.settings.gateway_concurrency_max:
             raise OverloadedError("too many requests in work, try again")
         self.in_work += 1
@@ -104,23 +114,16 @@ class Gateway:
         """Map the paths that no descriptor names."""
         return {**self.page.handlers, "/healthz": self.alive, "/readyz": self.ready}
 
-    def meant_method(self, request: BaseRequest, path: str) -> str:
-        """Return the method, which a form may override; a form may also stand for a GET (as in grpc-gateway)."""
-        if request.method != "POST" or request.content_type != FORM:
-            return request.method
-        override = request.headers.get("X-HTTP-Method-Override")
-        if override:
-            return override.upper()
-        methods = self.routes.methods(path)
-        return "GET" if "GET" in methods and "POST" not in methods else "POST"
-
     async def transcode(self, request: BaseRequest, found: Found, identity: str) -> Response:
         """Translate a request, call, translate the answer."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
+        if "Expect" in request.headers:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # nothing of the answer has gone out
         body = await read_body(request, self.settings.gateway_body_bytes_max, self.settings.gateway_body_seconds_max)
-        query = request.rel_url.raw_query_string
-        if request.method == "POST" and found.route.http_method == "GET":
-            query = "&".join(filter(None, (query, body.decode("latin-1"))))
+        query = raw_target(request)[1]
+        if forms.is_query(request, found):
+            query, body = forms.joined(body, query), b""
         asked = self.transcoder.request(found, query, body, strict=is_true(request.headers.get("X-Strict")))
         metadata = request_metadata(request.headers.items(), self.sender(request, identity))
         given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
@@ -129,8 +132,7 @@ class Gateway:
             status=http_code(given.trailing) or http_code(given.initial) or 200,
             content_type=JSON,
         )
-        for name, value in response_headers(given.initial):
-            answer.headers.add(name, value)
+        add_metadata(answer, given.initial, given.trailing)
         if asked.unknown_fields:
             answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
         return answer
@@ -149,7 +151,10 @@ class Gateway:
         """Return an error's answer."""
         headers = error_headers(error, self.settings.gateway_retry_seconds)
         body = error_body(error, self.transcoder.detail)
-        return Response(body=body, status=error.status, headers=headers, content_type=JSON)
+        answer = Response(body=body, status=error.status, headers=headers, content_type=JSON)
+        if isinstance(error, CallError):
+            add_metadata(answer, error.initial, error.trailing)
+        return answer
 
     async def alive(self) -> Response:
         """Answer that the process runs."""
@@ -184,12 +189,20 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         await runner.cleanup()
 
 
-def raw_path(request: BaseRequest) -> str:
-    """Return the path as the client wrote it, also from an absolute request target."""
-    target = request.raw_path if isinstance(request.raw_path, str) else ""
+def add_metadata(answer: Response, initial: Metadata, trailing: Metadata) -> None:
+    """Tell the client what the service said in metadata; what followed the message waits for `handle`."""
+    for name, value in response_headers(initial):
+        answer.headers.add(name, value)
+    answer[TRAILERS] = trailers.trailers(trailing)
+
+
+def raw_target(request: BaseRequest) -> tuple[str, str]:
+    """Return path and query as the client wrote them, also from an absolute request target."""
+    target = request.raw_path
     if not target.startswith("/"):
-        target = request.rel_url.raw_path
-    return target.partition("?")[0].partition("#")[0]
+        target = request.rel_url.raw_path_qs
+    path, _, query = target.partition("?")
+    return path, query
 
 
 def is_true(text: str | None) -> bool:

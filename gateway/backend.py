@@ -19,6 +19,9 @@ from gateway.settings import GatewaySettings
 DETAILS = "grpc-status-details-bin"
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
 RECONNECT_FIRST_MS = 100
+# The library rounds the time that remains up, the longer the coarser: 100 s and a hair go out as 101 s.
+LIBRARY_SECONDS_ADDED = 0.005
+LIBRARY_SECONDS_MIN = 0.001
 # What the library says when the deadline passed here or there, and what grpc-gateway says.
 LIBRARY_TIMED_OUT = "Deadline Exceeded"
 TIMED_OUT = "context deadline exceeded"
@@ -47,7 +50,10 @@ class Backend:
         """
         stub: Dynamic = self._channel.unary_unary(method)
         limit = self._settings.gateway_timeout_seconds_max if seconds else self._settings.gateway_timeout_seconds
-        call = stub(message, timeout=seconds, metadata=tuple(metadata), wait_for_ready=False)
+        # The library's clock is in milliseconds: what is shorter than one must not become one.
+        limit = min(limit, seconds) if seconds is not None and seconds < LIBRARY_SECONDS_MIN else limit
+        timeout = seconds - min(seconds * 0.01, LIBRARY_SECONDS_ADDED) if seconds else None
+        call = stub(message, timeout=timeout, metadata=tuple(metadata), wait_for_ready=False)
         try:
             async with asyncio.timeout(limit):
                 data: bytes = await call
@@ -103,7 +109,8 @@ def call_error(error: grpc.aio.AioRpcError) -> CallError:
         # The library's text shows addresses of our network, several times.
         text = "the service behind the gateway cannot be reached"
     delay = retry_after(trailing)
-    return CallError(status_of(code, text, rich), {"Retry-After": delay} if delay else None)
+    headers = {"Retry-After": delay} if delay else None
+    return CallError(status_of(code, text, rich), headers, pairs(error.initial_metadata()), trailing)
 
 
 def pairs(metadata: grpc.aio.Metadata | None) -> list[Pair]:

@@ -8,6 +8,7 @@ GatewayError                an answer other than success: gRPC code, message, HT
 +-- BodyTooSlowError        408: the client did not send its body in time
 +-- BodyTooLargeError       413
 +-- BodyEncodingError       415: a Content-Encoding that we do not read
++-- ExpectationError        417: an Expect header other than 100-continue
 +-- OverloadedError         503: too many requests in work
 +-- CallError               the service answered with an error, or could not be reached
 DescriptorError             the descriptor set cannot be served; the process refuses to start
@@ -50,6 +51,7 @@ HTTP_STATUSES: Mapping[int, int] = {
 }
 RETRIABLE_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 # A google.protobuf.Any's bytes and type to JSON, or None for a type that nobody knows.
+Metadata = Sequence[tuple[str, str | bytes]]
 DetailWriter = Callable[[Dynamic], dict[str, Any] | None]
 
 
@@ -64,8 +66,9 @@ class GatewayError(Exception):
     http_status: int | None = None
 
     def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # A path or a query may hold what is not UTF-8, and messages quote it.
+        self.message = message.encode(errors="replace").decode()
+        super().__init__(self.message)
         self.headers = dict(headers or {})
 
     @property
@@ -129,6 +132,13 @@ class BodyEncodingError(GatewayError):
     http_status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
+class ExpectationError(GatewayError):
+    """The client expects something of HTTP that we do not know."""
+
+    code = code_pb2.INVALID_ARGUMENT
+    http_status = HTTPStatus.EXPECTATION_FAILED
+
+
 class OverloadedError(GatewayError):
     """Too many requests are in work."""
 
@@ -138,10 +148,18 @@ class OverloadedError(GatewayError):
 class CallError(GatewayError):
     """The service answered with an error, or could not be reached."""
 
-    def __init__(self, status: Dynamic, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: Dynamic,
+        headers: Mapping[str, str] | None = None,
+        initial: Metadata = (),
+        trailing: Metadata = (),
+    ) -> None:
         super().__init__(status.message, headers)
         self.code = status.code
         self.given = status
+        # What the service said besides, before and after its error.
+        self.initial, self.trailing = initial, trailing
 
     @property
     def details(self) -> Sequence[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.errors import RequestError
@@ -20,9 +20,12 @@ PREFIX = "grpcgateway-"
 HTTP_CODE = "x-http-code"
 RETRY_AFTER = "retry-after"
 # What belongs to the transport between us and the service.
-TRANSPORT = frozenset({"content-type", "user-agent", "te", "trailer", "date", "server", HTTP_CODE, RETRY_AFTER})
+TRANSPORT = frozenset({"content-type", "user-agent", "te", "trailer", "date", "server", HTTP_CODE})
 PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
-TIMEOUT = re.compile(r"([0-9]{1,18})([HMSmun])", re.ASCII)
+TIMEOUT = re.compile(r"([0-9]{1,40})([HMSmun])", re.ASCII)
+TIMEOUT_UNITS_MAX = 2**64 - 1
+# Longer ones are as good as none; the library behind the channel would overflow.
+TIMEOUT_SECONDS_MAX = 100_000_000.0
 UNIT_SECONDS = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 SUCCESS_CODES = range(200, 300)
 
@@ -46,27 +49,30 @@ class Sender:
 def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list[Pair]:
     """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender."""
     pairs: list[Pair] = [("x-request-id", sender.request_id)]
-    forwarded: list[str] = []
-    host = sender.host
-    for given, value in headers:
-        name = given.lower()
-        if not PRINTABLE.fullmatch(value):
-            continue
-        if name == "x-forwarded-for" and sender.is_trusted:
-            forwarded.append(value)
-        elif name == "x-forwarded-host" and sender.is_trusted:
-            host = value
-        if name in AS_THEY_ARE:
-            pairs.append((name, value))
-        if name in FORWARDED:
-            pairs.append((PREFIX + name, value))
-    if PRINTABLE.fullmatch(host) and host:
-        pairs.append(("x-forwarded-host", host))
+    given = [(name.lower(), value) for name, value in headers]
+    names = dict(reversed(given))
+    if names.get("pragma") == "no-cache" and "cache-control" not in names:
+        given.append(("cache-control", "no-cache"))  # as Go's HTTP server, for clients of HTTP/1.0
+    for name, value in given:
+        if PRINTABLE.fullmatch(value):
+            if name in AS_THEY_ARE:
+                pairs.append((name, value))
+            if name in FORWARDED:
+                pairs.append((PREFIX + name, value))
+    return [*pairs, *forwarding(given, sender)]
+
+
+def forwarding(headers: Iterable[tuple[str, str]], sender: Sender) -> Iterator[Pair]:
+    """Yield who asked, and which host; the sender's own words about others count only where it is trusted."""
+    said = [(name, value) for name, value in headers if sender.is_trusted and PRINTABLE.fullmatch(value)]
+    host = next((value for name, value in said if name == "x-forwarded-host" and value), sender.host)
+    if host and PRINTABLE.fullmatch(host):
+        yield "x-forwarded-host", host
+    addresses = [value for name, value in said if name == "x-forwarded-for"]
     if sender.address:
-        forwarded.append(sender.address)
-    if forwarded:
-        pairs.append(("x-forwarded-for", ", ".join(forwarded)))
-    return pairs
+        addresses.append(sender.address)
+    if addresses:
+        yield "x-forwarded-for", ", ".join(addresses)
 
 
 def request_id(given: str | None) -> str:
@@ -79,15 +85,20 @@ def call_timeout(text: str | None) -> float | None:
     if not text:
         return None
     match = TIMEOUT.fullmatch(text)
-    if match is None:
+    if match is None or int(match[1]) > TIMEOUT_UNITS_MAX:
         raise RequestError(f"invalid grpc-timeout: {text}")
-    return int(match[1]) * UNIT_SECONDS[match[2]] or None
+    return min(int(match[1]) * UNIT_SECONDS[match[2]], TIMEOUT_SECONDS_MAX) or None
 
 
-def response_headers(metadata: Sequence[Pair]) -> list[tuple[str, str]]:
-    """Return the headers that carry the service's own metadata, without those of the transport."""
+def response_headers(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
+    """Return the headers that carry the service's own metadata."""
+    return [(f"Grpc-Metadata-{name}", text) for name, text in metadata_text(metadata)]
+
+
+def metadata_text(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
+    """Return metadata as HTTP names and texts, without that of the transport; binary values as base64."""
     return [
-        (f"Grpc-Metadata-{name.title()}", base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+        (name.title(), base64.b64encode(value).decode() if isinstance(value, bytes) else value)
         for name, value in metadata
         if name not in TRANSPORT and not name.startswith(("grpc-", ":"))
     ]

@@ -46,15 +46,15 @@ class Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.all = routes
-        self._fixed = {(route.http_method, route.template.text): route for route in routes if not route.template.fields}
+        # As in grpc-gateway, the last of the routes that fit is the one.
+        self._by_method: dict[str, list[Route]] = {}
+        for route in reversed(routes):
+            self._by_method.setdefault(route.http_method, []).append(route)
 
     def find(self, http_method: str, path: str) -> Found:
         """Return the route of a request; NotFoundError, or WrongMethodError when other methods have the path."""
-        fixed = self._fixed.get((http_method, path))
-        if fixed is not None:
-            return Found(fixed, {})
-        for route in self.all:
-            fields = route.template.match(path) if route.http_method == http_method else None
+        for route in self._by_method.get(http_method, ()):
+            fields = route.template.match(path)
             if fields is not None:
                 return Found(route, fields)
         others = self.methods(path)

@@ -92,11 +92,22 @@ def read_double(value: Value) -> float:
 def read_float(value: Value) -> float:
     """Read a float field; what does not fit in 32 bits is refused."""
     number = read_double(value)
+    if not number or not math.isfinite(number):
+        return number
+    exact, near = decimal.Decimal(number_text(value)), decimal.Decimal(number)
+    if exact != near and is_even(number):
+        # Rounded twice, a value near the middle of two floats could go the wrong way: to odd first, it cannot.
+        number = math.nextafter(number, math.inf if exact > near else -math.inf)
     try:
         struct.pack("<f", number)
     except OverflowError as error:
         raise NotThisType from error
     return number
+
+
+def is_even(number: float) -> bool:
+    """Whether the last bit of a double's fraction is 0."""
+    return not struct.pack("<d", number)[0] & 1
 
 
 def read_bytes(value: Value) -> bytes:
@@ -106,7 +117,10 @@ def read_bytes(value: Value) -> bytes:
         if "+" in text or "/" in text:
             raise NotThisType
         text = text.replace("-", "+").replace("_", "/")
-    if len(text) % 4:
+    is_padded = len(text) % 4 == 0
+    # As Go's decoder: line ends are passed over, but count for whether padding is due.
+    text = text.replace("\r", "").replace("\n", "")
+    if not is_padded:
         if "=" in text:
             raise NotThisType
         text += "=" * (-len(text) % 4)

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from gateway.errors import DescriptorError, RequestError
 
 VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_.]*)(?:=([^{}]*))?\}")
-VERB = re.compile(r":([^/{}:]+)$")
+VERB = re.compile(r":[^/{}:]+$")
 PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -22,10 +22,18 @@ class Template:
     fields: tuple[str, ...]
     openapi: str
     parameters: tuple[tuple[str, str], ...]
+    # What stands at the end after a colon, with it; empty when there is none.
+    verb: str
+    # Whether it ends in `**`, which also fits no segment at all.
+    is_deep: bool
 
     def match(self, path: str) -> dict[str, str] | None:
         """Return the values of the fields in a decoded path, or None when it is another one."""
+        if self.verb and path.endswith(f"/{self.verb}"):
+            return None  # a verb of nothing
         found = self.pattern.fullmatch(path)
+        if found is None and self.is_deep and path.endswith(self.verb):
+            found = self.pattern.fullmatch(f"{path.removesuffix(self.verb)}/{self.verb}")
         return None if found is None else dict(zip(self.fields, found.groups(), strict=True))
 
 
@@ -50,13 +58,23 @@ def compile_template(text: str) -> Template:
     openapi.append(text[position:])
     if "{" in text[position:] or "}" in text[position:]:
         raise DescriptorError(f"path template {text!r} is malformed")
-    return Template(text, re.compile("".join(pattern), re.DOTALL), tuple(fields), "".join(openapi), tuple(parameters))
+    verb = VERB.search(text)
+    ending = verb[0] if verb else ""
+    return Template(
+        text,
+        re.compile("".join(pattern), re.DOTALL),
+        tuple(fields),
+        "".join(openapi),
+        tuple(parameters),
+        ending,
+        text.removesuffix(ending).rstrip("}").endswith("**"),
+    )
 
 
 def segments(text: str) -> str:
-    """Return the expression of literals, `*` (one segment) and `**` (any rest)."""
+    """Return the expression of literals, `*` (one segment, which may be empty) and `**` (any rest)."""
     parts = re.split(r"(\*\*|\*)", text)
-    return "".join({"**": ".*", "*": "[^/]+"}.get(part) or re.escape(part) for part in parts)
+    return "".join({"**": ".*", "*": "[^/]*"}.get(part) or re.escape(part) for part in parts)
 
 
 def openapi_segments(text: str, field: str, parameters: list[tuple[str, str]]) -> str:
@@ -74,10 +92,7 @@ def openapi_segments(text: str, field: str, parameters: list[tuple[str, str]]) -
 
 
 def decode_path(path: str) -> str:
-    """Undo the percent-encoding of a path; RequestError when it is malformed."""
+    """Undo the percent-encoding of a path, as far as it is UTF-8; RequestError when it is malformed."""
     if PERCENT.search(path):
         raise RequestError("malformed percent-encoding in the path")
-    try:
-        return unquote_to_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise RequestError("the path is not UTF-8") from error
+    return unquote_to_bytes(path).decode(errors="surrogateescape")

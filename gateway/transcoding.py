@@ -66,10 +66,20 @@ class Transcoder:
     def _read_body(self, reading: Reading, route: Route, body: bytes) -> Dynamic:
         """Return the message with what the body sets."""
         kind = self._schema.message_class(route.method.input_type)
-        if not route.body or is_blank(body):
+        if not route.body:
             return kind()
+        if is_blank(body):
+            return self._without_body(route, kind())
         fast = self._fast_reader(route, kind).read(body)
         return fast if fast is not None else self._read_exactly(reading, route, kind(), body)
+
+    def _without_body(self, route: Route, message: Dynamic) -> Dynamic:
+        """Return the message of an empty body: a field that is a message is there all the same, as in grpc-gateway."""
+        if route.body != WHOLE_BODY:
+            member = self._shapes.of(message.DESCRIPTOR).by_name[route.body]
+            if member.message is not None and not member.is_list and not member.is_map:
+                getattr(message, member.name).SetInParent()
+        return message
 
     def _fast_reader(self, route: Route, kind: type[Message]) -> FastReader:
         known = self._fast.get(route)
@@ -99,13 +109,18 @@ class Transcoder:
             text = f"the service's answer is no {route.method.output_type.full_name}"
             raise CallError(status_of(code_pb2.INTERNAL, text, None)) from error
         try:
-            written = self._writer.message(message)
+            written = self._writer.message(message) if not route.response_body else self._part(route, message)
         except ValueError as error:  # a timestamp or a duration out of range
             text = f"the service's answer has no JSON form: {error}"
-            raise CallError(status_of(code_pb2.INTERNAL, text, None)) from error
-        if route.response_body:
-            written = written[route.method.output_type.fields_by_name[route.response_body].json_name]
+            raise CallError(status_of(code_pb2.UNKNOWN, text, None)) from error
         return to_json(written)
+
+    def _part(self, route: Route, message: Dynamic) -> Dynamic:
+        """Return the one field that is the answer; a message that is not set is an empty one, as in grpc-gateway."""
+        member = self._shapes.of(message.DESCRIPTOR).by_name[route.response_body]
+        if member.message is not None and not member.is_list and not member.is_map:
+            return self._writer.message(getattr(message, member.name))
+        return self._writer.message(message).get(member.json_name)
 
     def detail(self, packed: Dynamic) -> dict[str, Any] | None:
         """Return an error's detail as JSON, or None when its type is unknown."""

@@ -25,6 +25,8 @@ CAMEL_PATH = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*)*", re.A
 DURATION_SECONDS_MAX = 315_576_000_000
 DURATION_DIGITS_MAX = 12
 TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
+# After so many years the calendar repeats itself.
+CYCLE_YEARS, CYCLE_SECONDS = 400, 146_097 * 86_400
 # Of an offset, as Go's time.Parse has them.
 HOURS_MAX, MINUTES_MAX = 24, 60
 
@@ -37,11 +39,13 @@ def timestamp(reading: Reading, target: Dynamic, value: Value) -> None:
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
     fraction, sign, hours, minutes = match.groups()[6:]
     try:
-        moment = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
+        # Python has no year 0, of which an offset can make the year 1.
+        moment = dt.datetime(year or CYCLE_YEARS, month, day, hour, minute, second, tzinfo=dt.UTC)
     except ValueError as error:
         raise reading.invalid(target.DESCRIPTOR.full_name, value) from error
     offset = int(hours or 0) * 3_600 + int(minutes or 0) * 60
     seconds = calendar.timegm(moment.utctimetuple()) - (-offset if sign == "-" else offset)
+    seconds -= 0 if year else CYCLE_SECONDS
     if int(hours or 0) > HOURS_MAX or int(minutes or 0) > MINUTES_MAX or seconds not in TIMESTAMP_SECONDS:
         raise reading.invalid(target.DESCRIPTOR.full_name, value)
     target.seconds, target.nanos = seconds, int((fraction or "").ljust(9, "0"))
@@ -122,8 +126,8 @@ def packed(reading: Reading, target: Dynamic, value: Value) -> None:
     if not isinstance(value, Members):
         raise reading.wrong(f"must be an object, not {show(value)}")
     types = [item for key, item in value if key == "@type"]
-    if not value:
-        return
+    if not value or (not types and not reading.strict):
+        return  # as protobuf-go: without a type its members are unknown, and passed over
     if len(types) != 1 or not isinstance(types[0], str) or isinstance(types[0], Number) or not types[0]:
         raise reading.wrong('must have one "@type" that names a message')
     inner = reading.shapes.new(target.DESCRIPTOR.file.pool, types[0].rpartition("/")[2])
@@ -132,8 +136,11 @@ def packed(reading: Reading, target: Dynamic, value: Value) -> None:
     rest = Members(pair for pair in value if pair[0] != "@type")
     if inner.DESCRIPTOR.full_name in READERS and inner.DESCRIPTOR.full_name != "google.protobuf.Empty":
         found = [item for key, item in rest if key == "value"]
-        if len(found) != 1 or len(rest) != 1:
+        if len(found) != 1:
             raise reading.wrong('must have "@type" and "value"')
+        for key, _item in rest:
+            if key != "value":
+                reading.unknown_key(key)
         reading.message(inner, found[0])
     else:
         reading.message(inner, rest)
