@@ -71,7 +71,7 @@ def whole(text: str) -> int:
     digits, _, exponent = text.lower().partition("e")
     if not digits.strip("-0."):
         return 0
-    if len(exponent.lstrip("+-")) > EXPONENT_DIGITS_MAX:
+    if len(exponent.lstrip("+-").lstrip("0")) > EXPONENT_DIGITS_MAX:
         raise NotThisType
     number = decimal.Decimal(text)
     if number.adjusted() > INTEGER_DIGITS_MAX or number != number.to_integral_value():
