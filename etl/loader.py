@@ -97,6 +97,8 @@ class Loader:
         self._partitions: dict[int, Partition] = {}
         self._topic: Topic | None = None
         self._outage = Outage("storing events")
+        # Partitions that have failed and not worked since: one outage, however many they are and however often.
+        self._failing: set[int] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Load until told to stop, then store what was taken; LoaderStoppedError when a person must decide."""
@@ -114,6 +116,9 @@ class Loader:
                 self._try(partition, self._open)
         self._work(lambda partition: partition.is_due(self._limits.flush, self._monotonic()))
         self.close(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
+        for partition in self._all():
+            if partition.failures and partition.has_stood(self._limits.retry_seconds_max, self._monotonic()):
+                self._works(partition)
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Hear that partitions are ours; they are opened after the poll."""
@@ -135,6 +140,7 @@ class Loader:
         """Hear that partitions are another's already: commit nothing."""
         for number in partitions:
             self._partitions.pop(number, None)
+            self._failing.discard(number)
         logger().info("partitions gone", partitions=sorted(self._partitions))
 
     def reset(self, number: int) -> None:
@@ -174,6 +180,7 @@ class Loader:
 
     def _start_over(self, partition: Partition, error: EtlError) -> None:
         self._outage.failed(error)
+        self._failing.add(partition.number)
         partition.close()
         self._source.hold(partition.number)
         limits = self._limits
@@ -202,7 +209,7 @@ class Loader:
             logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
         partition.window = self._window(at, start)
         self._source.start(partition.number, start)
-        partition.is_open, partition.is_held = True, False
+        partition.is_open, partition.is_held, partition.since = True, False, self._monotonic()
 
     def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
         """Read back the identities of the last events before an offset."""
@@ -229,8 +236,13 @@ class Loader:
         if partition.is_held:
             self._source.start(partition.number, partition.next_offset)
             partition.is_held = False
+        self._works(partition)
+
+    def _works(self, partition: Partition) -> None:
         partition.failures = 0
-        self._outage.over()
+        self._failing.discard(partition.number)
+        if not self._failing:
+            self._outage.over()
 
     def _wait_for_quiet(self, partition: Partition) -> None:
         """Look again a little later; meanwhile the partition's messages stay in Kafka."""

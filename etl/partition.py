@@ -93,6 +93,10 @@ class Partition:
         """Whether something was stored that Kafka does not know, and nothing more has come for a while."""
         return self.unclosed is not None and not self.pending and now - self.since >= limits.seconds
 
+    def has_stood(self, seconds: float, now: float) -> bool:
+        """Whether it is open and has had nothing to do for a while."""
+        return self.is_open and not self.pending and now - self.since >= seconds
+
     def is_fresh(self) -> bool:
         """Whether something waits of which ClickHouse has nothing yet."""
         return (
@@ -123,7 +127,7 @@ class Partition:
 
 
 def gaps_before(messages: Sequence[Message], expected: int) -> set[int]:
-    """Return the first missing offset of each gap before and between messages, of which `expected` is to be the first."""
+    """Return where gaps begin before and between messages of which `expected` should be the first."""
     gaps = set()
     for message in messages:
         if message.offset() != expected:

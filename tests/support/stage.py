@@ -17,7 +17,6 @@ from tests.support.system import Place
 
 # A member that does not answer is out of the group after this long; the group's own default is 45 s.
 GROUP_SESSION_SECONDS = 3.0
-GROUP_HEARTBEAT_SECONDS = 0.5
 
 
 class Server:
