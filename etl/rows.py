@@ -96,19 +96,26 @@ def digest(messages: Sequence[Message]) -> str:
 
 def decode(messages: Sequence[Message]) -> Rows:
     """Turn the messages of one partition into rows."""
-    values = [message.value() for message in messages]
-    faults = undecodable(values)
-    good = [index for index in range(len(values)) if index not in faults] if faults else range(len(values))
-    table = DECODER.list_to_record_batch([values[index] for index in good] if faults else values)
+    table, faults = parse([message.value() for message in messages])
+    good: Sequence[int] = [index for index in range(len(messages)) if index not in faults]
     misfits = inconvertible(table)
     if misfits:
         faults |= {good[row]: error for row, error in misfits.items()}
-        keep = pa.array([row for row in range(table.num_rows) if row not in misfits], pa.int64())
-        table = table.take(keep)
-        good = [good[row] for row in keep.to_pylist()]
+        keep = [row for row in range(table.num_rows) if row not in misfits]
+        table = table.take(pa.array(keep, pa.int64()))
+        good = [good[row] for row in keep]
     columns = [read(table).to_pylist() for read in EVENT_COLUMNS.values()]
     columns.append([messages[index].offset() for index in good])
     return Rows(columns, [reject(messages[index], UNDECODABLE, faults[index]) for index in sorted(faults)])
+
+
+def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Parse EventRecords into columns; those that are none are left out and named by index, with the reason."""
+    try:
+        return DECODER.list_to_record_batch(values), {}
+    except (ValueError, TypeError):
+        faults = undecodable(values)
+        return DECODER.list_to_record_batch([each for at, each in enumerate(values) if at not in faults]), faults
 
 
 def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
