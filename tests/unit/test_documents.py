@@ -36,14 +36,14 @@ def names(path: Path) -> str:
 
 
 def defaults() -> dict[str, set[str]]:
-    """Return every variable with its defaults, as a document writes them; `make up` may have none of its own."""
+    """Return every variable with its defaults as a document writes them; processes may differ in theirs."""
     found: dict[str, set[str]] = {}
     for process in PROCESSES:
         for name, field in process.model_fields.items():
             default: Any = field.get_default(call_default_factory=True, validated_data={})
             if isinstance(default, Path):
                 default = default.relative_to(ROOT) if default.is_relative_to(ROOT) else default
-            written = f"{default:g}" if isinstance(default, float) else str(default)
+            written = str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
             found.setdefault(PREFIX + name.upper(), set()).add(written)
     return found
 
