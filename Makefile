@@ -14,6 +14,12 @@ test:
 	@$(PYTHON) services/up/setup.py test
 	@exec $(BIN)/python -m pytest $(ARGS)
 
+## bench: what things cost on this machine, one table after the other; ARGS go to each
+bench:
+	@$(PYTHON) services/up/setup.py test
+	@set -e; for file in tests/benchmarks/[a-z]*.py; do \
+	  name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
+
 ## check: everything CI checks besides the tests
 check:
 	@$(PYTHON) services/up/setup.py test

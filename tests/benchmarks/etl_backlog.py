@@ -36,22 +36,24 @@ LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, 
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
 FLUSH_ROWS = 50_000
 IDLE_SECONDS = 3.0
-POLL_SECONDS = 0.1
+# Each look costs ClickHouse a millisecond.
+POLL_SECONDS = 0.3
 DRAIN_SECONDS_MAX = 900.0
 SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
-COLUMNS = 140
+COLUMNS = 160
 
 
 @dataclass(frozen=True)
 class Cost:
     """What one drain used: CPU seconds until the last row is visible, and of merges after that; and how fast it was.
 
-    `seconds` are from the start, `rows_per_second` from the first rows to the last.
+    `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted.
     """
 
     client: float
     server: float
     merges: float
+    parts: int
     seconds: float
     rows_per_second: float
 
@@ -156,7 +158,7 @@ def drain_by_discarding(bench: Bench) -> Cost:
     command = [sys.executable, "-m", "tests.support.discard", bench.kafka, TOPIC, group, str(bench.events)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DRAIN_SECONDS_MAX, check=True)
     cpu, seconds, messages = map(float, done.stdout.split())
-    return Cost(cpu, 0.0, 0.0, seconds, messages / seconds)
+    return Cost(cpu, 0.0, 0.0, 0, seconds, messages / seconds)
 
 
 class Meter:
@@ -193,14 +195,14 @@ class Meter:
         """Return what was used; the rate is from the first part to the last, by the server's clock."""
         assert self._rows() == self._bench.events, "some events are stored twice"
         self._database.rows("SYSTEM FLUSH LOGS part_log")
-        ((rows, seconds),) = self._database.rows(
-            "SELECT sum(rows) - argMin(rows, event_time_microseconds),"
+        ((parts, rows, seconds),) = self._database.rows(
+            "SELECT count(), sum(rows) - argMin(rows, event_time_microseconds),"
             " dateDiff('microsecond', min(event_time_microseconds), max(event_time_microseconds)) / 1e6"
             " FROM system.part_log WHERE event_type = 'NewPart' AND table = 'events' AND database = currentDatabase()"
         )
         # Of one part nobody knows when its first row came.
         rate = rows / seconds if seconds else self._bench.events / self._seconds
-        return Cost(self._client - start_up, self._server, self._merges, self._seconds, rate)
+        return Cost(self._client - start_up, self._server, self._merges, parts, self._seconds, rate)
 
     def _rows(self) -> int:
         ((found,),) = self._database.rows("SELECT count() FROM events")
@@ -236,7 +238,7 @@ def await_true(ask: Callable[[], bool]) -> None:
 
 def median(costs: list[Cost]) -> Cost:
     """Return the median of each figure."""
-    figures = ("client", "server", "merges", "seconds", "rows_per_second")
+    figures = ("client", "server", "merges", "parts", "seconds", "rows_per_second")
     return Cost(*(statistics.median(getattr(each, name) for each in costs) for name in figures))
 
 
@@ -266,7 +268,9 @@ def show(costs: dict[str, Cost], events: int) -> None:
         against = together / engine.server, (together + cost.merges) / (engine.server + engine.merges)
         figures = [f"{value / events * 1e6:.2f}" for value in (cost.client, cost.server, together, cost.merges)]
         ratios = (f"{each:.2f}" for each in against)
-        table.add_row(names[name], *figures, *ratios, f"{cost.seconds:.1f}", f"{cost.rows_per_second:,.0f}")
+        table.add_row(
+            names[name], *figures, *ratios, f"{cost.parts:g}", f"{cost.seconds:.1f}", f"{cost.rows_per_second:,.0f}"
+        )
     Console(width=COLUMNS).print(table)
 
 
