@@ -9,6 +9,7 @@ from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
 from etl.loader import Loader, LoaderLimits
+from etl.opening import Opener
 from etl.partition import FlushLimits
 from etl.refusals import Refusals
 from etl.settings import EtlSettings
@@ -51,11 +52,11 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
     limits = LoaderLimits(
         FlushLimits(settings.etl_flush_seconds, settings.etl_flush_rows, settings.etl_flush_bytes),
         settings.etl_poll_rows,
-        settings.etl_duplicate_window,
         settings.etl_retry_seconds_min,
         settings.etl_retry_seconds_max,
     )
-    return Loader(source, sink, Delivery(source, sink, clock, refusals), clock, limits)
+    opener = Opener(source, sink, clock, settings.etl_duplicate_window)
+    return Loader(source, opener, Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds), limits)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from etl.block import Block, Coordinates, events_block, rejected_block
-from etl.clock import ServerClock
+from etl.clock import MILLISECONDS, ServerClock
 from etl.errors import DataRefusedError, LogChangedError, SinkError
 from etl.message import Message
 from etl.partition import Partition
@@ -67,12 +67,19 @@ class Delivery:
     """Stores batches, each exactly once. Any exception means: nothing is known, start the partition over."""
 
     def __init__(
-        self, commits: Commits, sink: Sink, clock: ServerClock, refusals: Refusals, decode: Decode = decode
+        self,
+        commits: Commits,
+        sink: Sink,
+        clock: ServerClock,
+        refusals: Refusals,
+        skew_seconds: float = 0.0,
+        decode: Decode = decode,
     ) -> None:
         self._commits = commits
         self._sink = sink
         self._clock = clock
         self._refusals = refusals
+        self._skew = round(skew_seconds * MILLISECONDS)
         self._decode = decode
 
     def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
@@ -97,7 +104,8 @@ class Delivery:
 
     def is_quiet(self, partition: Partition) -> bool:
         """Whether no insert of a former owner can begin or still run."""
-        return self._sink.now() > partition.quiet_after and not self._sink.is_inserting(coordinates(partition))
+        quiet_after = partition.quiet_after + self._skew
+        return self._sink.now() > quiet_after and not self._sink.is_inserting(coordinates(partition))
 
     def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
         """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""

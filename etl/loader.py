@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from etl.block import Coordinates
-from etl.clock import ServerClock
 from etl.delivery import Delivery
-from etl.duplicates import DuplicateWindow
-from etl.errors import EtlError, LogChangedError, SinkError, SourceError
+from etl.errors import EtlError, SinkError, SourceError
 from etl.message import Message
-from etl.partition import NOTHING_STORED, FlushLimits, Partition
-from etl.plan import Position, Topic
-from etl.rows import identities_of
+from etl.opening import Opener
+from etl.partition import FlushLimits, Partition
 from services.runtime.failpoints import reach
 from services.runtime.logs import Outage, logger
 
@@ -32,36 +28,11 @@ class Source(Protocol):
     def poll(self, count: int, seconds: float) -> Sequence[Message]:
         """Return up to `count` messages of partitions that were started; partitions may come and go meanwhile."""
 
-    def topic(self) -> Topic:
-        """Return the topic as it is now."""
-
-    def position(self, at: Coordinates) -> Position:
-        """Return what was committed for a partition."""
-
-    def limits(self, partition: int) -> tuple[int, int]:
-        """Return the first offset that the log holds, and the one after its last."""
-
     def start(self, partition: int, offset: int) -> None:
         """Deliver a partition's messages from an offset on."""
 
     def hold(self, partition: int) -> None:
         """Deliver no messages of a partition until it is started again."""
-
-
-class History(Protocol):
-    """What ClickHouse holds of a partition."""
-
-    def now(self) -> int:
-        """Return ClickHouse's time in milliseconds."""
-
-    def last_held(self, at: Coordinates, first: int) -> int | None:
-        """Return the largest stored offset from `first` on."""
-
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return event_ids by offset."""
-
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return the messages of repeats by offset."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +41,6 @@ class LoaderLimits:
 
     flush: FlushLimits
     poll_rows: int
-    duplicate_window: int
     retry_seconds_min: float
     retry_seconds_max: float
 
@@ -81,21 +51,18 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        history: History,
+        opener: Opener,
         delivery: Delivery,
-        clock: ServerClock,
         limits: LoaderLimits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
-        self._history = history
+        self._opener = opener
         self._delivery = delivery
-        self._clock = clock
         self._limits = limits
         self._monotonic = monotonic
         # Ours by the callbacks alone: the broker lets a member commit partitions that it no longer owns.
         self._partitions: dict[int, Partition] = {}
-        self._topic: Topic | None = None
         self._outage = Outage("storing events")
         # Partitions that have failed and not worked since: one outage, however many they are and however often.
         self._failing: set[int] = set()
@@ -124,8 +91,7 @@ class Loader:
         """Hear that partitions are ours; they are opened after the poll."""
         for number in partitions:
             self._partitions[number] = Partition(number)
-        # Asked again, because a recreated topic is another one.
-        self._topic = None
+        self._opener.forget_topic()
         reach("in-rebalance")
         logger().info("partitions assigned", partitions=sorted(self._partitions))
 
@@ -189,38 +155,10 @@ class Loader:
         partition.failures += 1
 
     def _open(self, partition: Partition) -> None:
-        """Read what Kafka and ClickHouse know of a partition, and go on from there."""
-        if self._topic is None:
-            self._topic = self._source.topic()
-        at = partition.at = Coordinates(self._topic, partition.number)
-        position = self._source.position(at)
-        low, high = self._source.limits(partition.number)
-        start = low if position.offset is None else position.offset
-        refuse_lost_offsets(partition, start, low, high)
-        now = self._history.now()
-        self._clock.sync(now)
-        last = self._history.last_held(at, start)
-        partition.stored_through = NOTHING_STORED if last is None else last
-        partition.inherited = position.plan
-        partition.stand_at(start)
-        # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
-        partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
-        if last is not None and position.plan is None:
-            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
-        partition.window = self._window(at, start)
-        self._source.start(partition.number, start)
+        """Go on from what Kafka and ClickHouse know of a partition."""
+        self._opener.open(partition)
+        self._source.start(partition.number, partition.next_offset)
         partition.is_open, partition.is_held, partition.since = True, False, self._monotonic()
-
-    def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
-        """Read back the identities of the last events before an offset."""
-        horizon = self._limits.duplicate_window
-        known = self._history.recent_events(at, start - horizon, start - 1)
-        repeats = self._history.recent_repeats(at, start - horizon, start - 1)
-        known |= dict(zip(repeats, identities_of(list(repeats.values())), strict=True))
-        window = DuplicateWindow(horizon)
-        offsets = sorted(known)
-        window.repeats([known[offset] for offset in offsets], offsets)
-        return window
 
     def _load(self, partition: Partition) -> None:
         """Store the next batch of a partition."""
@@ -250,13 +188,3 @@ class Loader:
             self._source.hold(partition.number)
             partition.is_held = True
         partition.wait_until = self._monotonic() + QUIET_POLL_SECONDS
-
-
-def refuse_lost_offsets(partition: Partition, start: int, low: int, high: int) -> None:
-    """Raise LogChangedError when the log does not hold the offset to go on from."""
-    if not low <= start <= high:
-        raise LogChangedError(
-            f"partition {partition.number} was stored up to offset {start}, but the log holds {low} to {high - 1}: "
-            "its retention was shorter than the lag, or it was cut. Look with ugc-audit, then commit the offset to go "
-            "on from with empty metadata, by Kafka's own tools, while no etl runs"
-        )

@@ -29,6 +29,8 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
     # How long a planned insert may take to begin. A recovery waits this long; an insert that begins later is refused.
     etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)
+    # How far the clocks of ClickHouse's servers may be apart: a recovery waits so much longer. 0 for a single server.
+    etl_clock_skew_seconds: float = Field(default=0.0, ge=0, le=60)
     # How long an insert may run in ClickHouse.
     etl_insert_seconds_max: int = Field(default=20, ge=1, le=300)
     # The process stops when ClickHouse refuses a larger part of the last 100,000 rows, or so many in a row.

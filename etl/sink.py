@@ -10,13 +10,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import clickhouse_driver
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, REJECTED, Block, Coordinates
-from etl.client import InsertClient, make_client
 from etl.errors import DataRefusedError, SinkError
+from etl.interruption import interrupt
 from etl.settings import EtlSettings
+from services.runtime.failpoints import armed
 
 # Column of `events`, its type on the wire, and the expression that makes the stored value of it.
 EVENTS_WIRE = (
@@ -98,7 +100,13 @@ def statement(block: Block) -> str:
 @contextlib.contextmanager
 def connected(settings: EtlSettings) -> Iterator[ClickHouseSink]:
     """Make the client; it connects when first used, and again after each failure."""
-    client = make_client(settings.clickhouse_url, settings.etl_connect_seconds_max, settings.etl_answer_seconds_max)
+    client = clickhouse_driver.Client.from_url(settings.clickhouse_url)
+    client.connection.connect_timeout = settings.etl_connect_seconds_max
+    client.connection.send_receive_timeout = settings.etl_answer_seconds_max
+    # Otherwise the server passes over a misspelled setting in silence.
+    client.connection.settings_is_important = True
+    if armed():
+        interrupt(client)
     try:
         yield ClickHouseSink(client, settings.etl_insert_seconds_max, settings.clickhouse_cluster)
     finally:
@@ -108,7 +116,7 @@ def connected(settings: EtlSettings) -> Iterator[ClickHouseSink]:
 class ClickHouseSink:
     """The tables `events` and `rejected_events`. For one thread."""
 
-    def __init__(self, client: InsertClient, insert_seconds_max: int, cluster: str) -> None:
+    def __init__(self, client: clickhouse_driver.Client, insert_seconds_max: int, cluster: str) -> None:
         self._client = client
         self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
         # A partition may have been another shard's before: what is asked spans them all.

@@ -2,93 +2,37 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from ugc.v1.event_pb2 import Event
 
 from db.clickhouse.client import ClickHouse
-from db.kafka.topics import provision
 from services.runtime.program import running
-from tests.conftest import LAYOUT
 from tests.support.events import numbered, record, valid
-from tests.support.system import Place, await_equal
-
-WAIT_SECONDS_MAX = 60
-HORIZON = 50
+from tests.support.loading import (
+    HORIZON,
+    SETTINGS,
+    WAIT_SECONDS_MAX,
+    await_rows,
+    commit,
+    committed,
+    identified,
+    load,
+    offsets,
+    recreate,
+    run_to_its_end,
+    write,
+)
+from tests.support.system import Place
 
 
 @pytest.fixture
 def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
-    """Return where the etl of a test works: small batches, a short horizon and a short fence."""
-    settings = {
-        "UGC_ETL_DUPLICATE_WINDOW": str(HORIZON),
-        "UGC_ETL_FENCE_SECONDS": "1",
-        "UGC_ETL_FLUSH_ROWS": "100",
-    }
-    return Place(tmp_path, kafka, topic, database, settings)
-
-
-def identified(event: Event) -> bytes:
-    """Return the record of an event under its own event_id."""
-    return record(event, uuid.UUID(event.event_id).bytes)
-
-
-def write(place: Place, values: Iterable[bytes | None], partition: int = 0) -> None:
-    """Write messages to one partition."""
-    failures: list[object] = []
-    producer = Producer({"bootstrap.servers": place.kafka})
-    for value in values:
-        producer.produce(place.topic, value, partition=partition, on_delivery=lambda error, _: failures.append(error))
-    assert producer.flush(WAIT_SECONDS_MAX) == 0
-    assert not any(failures)
-
-
-def commit(place: Place, offset: int, metadata: str = "") -> None:
-    """Commit an offset of partition 0 as Kafka's own tools do, once no etl is a member any more."""
-    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while True:
-        try:
-            consumer.commit(offsets=[TopicPartition(place.topic, 0, offset, metadata)], asynchronous=False)
-            break
-        except KafkaException as error:
-            # A member that was killed stays one until its session ends.
-            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    consumer.close()
-
-
-def committed(place: Place) -> tuple[int, str]:
-    """Return what the group has committed for partition 0."""
-    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
-    (found,) = consumer.committed([TopicPartition(place.topic, 0)], timeout=WAIT_SECONDS_MAX)
-    consumer.close()
-    return found.offset, found.metadata or ""
-
-
-def offsets(tables: ClickHouse, table: str = "events") -> list[int]:
-    """Return the offsets of a table's rows in their order."""
-    return [offset for (offset,) in tables.rows(f"SELECT kafka_offset FROM {table} ORDER BY kafka_offset")]
-
-
-def await_rows(tables: ClickHouse, count: int) -> None:
-    """Wait until both tables together hold so many rows."""
-    query = "SELECT (SELECT count() FROM events) + (SELECT count() FROM rejected_events)"
-    await_equal(lambda: tables.rows(query), [(count,)])
-
-
-def load(place: Place, tables: ClickHouse, count: int) -> None:
-    """Run the etl until both tables hold so many rows, then end it by SIGTERM."""
-    with running(place.etl()):
-        await_rows(tables, count)
+    """Return where the etl of a test works."""
+    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
 def test_repeats_are_stored_once(place: Place, tables: ClickHouse) -> None:
@@ -141,20 +85,6 @@ def test_a_table_that_refuses_everything_stops_the_loader(place: Place, tables: 
     tables.rows("ALTER TABLE events DROP CONSTRAINT nothing")
     load(place, tables, 60)
     assert offsets(tables) == list(range(60))
-
-
-def run_to_its_end(place: Place) -> tuple[int, str]:
-    """Run an etl that ends by itself."""
-    program = place.etl()
-    done = subprocess.run(
-        program.argv,
-        env={**program.environment},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS_MAX,
-        check=False,
-    )
-    return done.returncode, done.stderr
 
 
 def test_offsets_that_went_back_double_nothing(place: Place, tables: ClickHouse) -> None:
@@ -245,17 +175,6 @@ def test_a_recreated_topic_is_another_topic(place: Place, tables: ClickHouse) ->
     assert offsets(tables) == sorted([*range(20), *range(20)])
     assert tables.rows("SELECT uniqExact(kafka_topic_id) FROM events") == [(2,)]
     assert {(row[-2], row[-1]) for row in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
-
-
-def recreate(place: Place) -> None:
-    """Delete the topic and make it again."""
-    admin = AdminClient({"bootstrap.servers": place.kafka})
-    admin.delete_topics([place.topic])[place.topic].result(WAIT_SECONDS_MAX)
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while place.topic in admin.list_topics(timeout=WAIT_SECONDS_MAX).topics:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert provision(place.kafka, place.topic, LAYOUT)
 
 
 def test_undecodable_and_repeated_in_one_batch(place: Place, tables: ClickHouse) -> None:

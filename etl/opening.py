@@ -1,0 +1,99 @@
+"""What is read before a partition is worked on: its offset and plan in Kafka, its rows in ClickHouse."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from etl.block import Coordinates
+from etl.clock import ServerClock
+from etl.duplicates import DuplicateWindow
+from etl.errors import LogChangedError
+from etl.partition import NOTHING_STORED, Partition
+from etl.plan import Position, Topic
+from etl.rows import identities_of
+from services.runtime.logs import logger
+
+
+class Log(Protocol):
+    """What Kafka holds. Each call raises SourceError when Kafka does not answer."""
+
+    def topic(self) -> Topic:
+        """Return the topic as it is now."""
+
+    def position(self, at: Coordinates) -> Position:
+        """Return what was committed for a partition."""
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        """Return the first offset that the log holds, and the one after its last."""
+
+
+class History(Protocol):
+    """What ClickHouse holds of a partition. Each call raises SinkError when it does not answer."""
+
+    def now(self) -> int:
+        """Return ClickHouse's time in milliseconds."""
+
+    def last_held(self, at: Coordinates, first: int) -> int | None:
+        """Return the largest stored offset from `first` on."""
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return event_ids by offset."""
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        """Return the messages of repeats by offset."""
+
+
+class Opener:
+    """Brings a partition to where Kafka and ClickHouse say that it stands."""
+
+    def __init__(self, log: Log, history: History, clock: ServerClock, duplicate_window: int) -> None:
+        self._log = log
+        self._history = history
+        self._clock = clock
+        self._duplicate_window = duplicate_window
+        self._topic: Topic | None = None
+
+    def forget_topic(self) -> None:
+        """Ask for the topic again, because a recreated topic is another one."""
+        self._topic = None
+
+    def open(self, partition: Partition) -> None:
+        """Read everything anew; LogChangedError when the log does not hold what was committed."""
+        if self._topic is None:
+            self._topic = self._log.topic()
+        at = partition.at = Coordinates(self._topic, partition.number)
+        position = self._log.position(at)
+        low, high = self._log.limits(partition.number)
+        start = low if position.offset is None else position.offset
+        refuse_lost_offsets(at, start, low, high)
+        self._clock.sync(self._history.now())
+        last = self._history.last_held(at, start)
+        if last is not None and position.plan is None:
+            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
+        partition.stored_through = NOTHING_STORED if last is None else last
+        partition.inherited = position.plan
+        # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
+        partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
+        partition.stand_at(start)
+        partition.window = self._window(at, start)
+
+    def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
+        """Read back the identities of the last events before an offset."""
+        first = start - self._duplicate_window
+        known = self._history.recent_events(at, first, start - 1)
+        repeats = self._history.recent_repeats(at, first, start - 1)
+        known |= dict(zip(repeats, identities_of(list(repeats.values())), strict=True))
+        window = DuplicateWindow(self._duplicate_window)
+        offsets = sorted(known)
+        window.repeats([known[offset] for offset in offsets], offsets)
+        return window
+
+
+def refuse_lost_offsets(at: Coordinates, start: int, low: int, high: int) -> None:
+    """Raise LogChangedError when the log does not hold the offset to go on from."""
+    if not low <= start <= high:
+        raise LogChangedError(
+            f"partition {at.partition} was stored up to offset {start}, but the log holds {low} to {high - 1}: "
+            "its retention was shorter than the lag, or it was cut. Look with ugc-audit, then commit the offset to go "
+            "on from with empty metadata, by Kafka's own tools, while no etl runs"
+        )
