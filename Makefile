@@ -14,11 +14,11 @@ test:
 	@$(PYTHON) services/up/setup.py test
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-## bench: what things cost on this machine, one table after the other; ARGS go to each
+## bench: what things cost on this machine, one table after the other; or one: ONLY=etl_backlog ARGS='--events 200000'
 bench:
 	@$(PYTHON) services/up/setup.py test
-	@set -e; for file in tests/benchmarks/[a-z]*.py; do \
-	  name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
+	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
+	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
 
 ## check: everything CI checks besides the tests
 check:

@@ -7,7 +7,6 @@ the medians are printed. CPU seconds are of whole processes; what ClickHouse use
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -31,31 +30,12 @@ from db.kafka.topics import TopicLayout, provision, topic_identity
 from services.runtime.program import Child, Program, free_port, running
 from tests.support.backlog import fill
 from tests.support.kafka_engine import attach, detach, write_schema
+from tests.support.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds
 
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
 FLUSH_ROWS = 50_000
-IDLE_SECONDS = 3.0
-# Each look costs ClickHouse a millisecond.
-POLL_SECONDS = 0.3
-DRAIN_SECONDS_MAX = 900.0
-SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
 COLUMNS = 160
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one drain used: CPU seconds until the last row is visible, and of merges after that; and how fast it was.
-
-    `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted.
-    """
-
-    client: float
-    server: float
-    merges: float
-    parts: int
-    seconds: float
-    rows_per_second: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +117,7 @@ def drain_by_etl(bench: Bench) -> Cost:
         await_true(lambda: "partitions assigned" in etl.program.log.read_text())
         time.sleep(IDLE_SECONDS)
         start_up = cpu_seconds(etl.process.pid)
-    with bench.database() as (url, database), Meter(bench, database) as meter:
+    with bench.database() as (url, database), Meter(bench.server.process.pid, database, bench.events) as meter:
         with running(bench.etl(url, TOPIC)) as etl:
             meter.await_rows(lambda: cpu_seconds(etl.process.pid))
         return meter.cost(start_up)
@@ -145,7 +125,7 @@ def drain_by_etl(bench: Bench) -> Cost:
 
 def drain_by_engine(bench: Bench) -> Cost:
     """Let ClickHouse load by itself."""
-    with bench.database() as (_, database), Meter(bench, database) as meter:
+    with bench.database() as (_, database), Meter(bench.server.process.pid, database, bench.events) as meter:
         attach(database, bench.kafka, TOPIC, topic_identity(bench.kafka, TOPIC))
         meter.await_rows(lambda: 0.0)
         detach(database)
@@ -159,81 +139,6 @@ def drain_by_discarding(bench: Bench) -> Cost:
     done = subprocess.run(command, capture_output=True, text=True, timeout=DRAIN_SECONDS_MAX, check=True)
     cpu, seconds, messages = map(float, done.stdout.split())
     return Cost(cpu, 0.0, 0.0, 0, seconds, messages / seconds)
-
-
-class Meter:
-    """Reads the CPU clocks around one drain into one database."""
-
-    def __init__(self, bench: Bench, database: ClickHouse) -> None:
-        self._bench = bench
-        self._database = database
-        self._pid = bench.server.process.pid
-        self._client = self._server = self._merges = self._seconds = 0.0
-
-    def __enter__(self) -> Meter:
-        """Measure ClickHouse's idle use, then start the clocks."""
-        self._settle()
-        before = cpu_seconds(self._pid)
-        time.sleep(IDLE_SECONDS)
-        self._idle_per_second = (cpu_seconds(self._pid) - before) / IDLE_SECONDS
-        self._began, self._before = time.monotonic(), cpu_seconds(self._pid)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
-
-    def await_rows(self, client_cpu: Callable[[], float]) -> None:
-        """Wait until every event is a row and read the clocks; then wait for the merges and read again."""
-        await_true(lambda: self._rows() >= self._bench.events)
-        self._client, self._seconds = client_cpu(), time.monotonic() - self._began
-        self._server = self._since(self._before, self._began)
-        before, began = cpu_seconds(self._pid), time.monotonic()
-        self._settle()
-        self._merges = self._since(before, began)
-
-    def cost(self, start_up: float) -> Cost:
-        """Return what was used; the rate is from the first part to the last, by the server's clock."""
-        assert self._rows() == self._bench.events, "some events are stored twice"
-        self._database.rows("SYSTEM FLUSH LOGS part_log")
-        ((parts, rows, seconds),) = self._database.rows(
-            "SELECT count(), sum(rows) - argMin(rows, event_time_microseconds),"
-            " dateDiff('microsecond', min(event_time_microseconds), max(event_time_microseconds)) / 1e6"
-            " FROM system.part_log WHERE event_type = 'NewPart' AND table = 'events' AND database = currentDatabase()"
-        )
-        # Of one part nobody knows when its first row came.
-        rate = rows / seconds if seconds else self._bench.events / self._seconds
-        return Cost(self._client - start_up, self._server, self._merges, parts, self._seconds, rate)
-
-    def _rows(self) -> int:
-        ((found,),) = self._database.rows("SELECT count() FROM events")
-        return int(found)
-
-    def _since(self, before: float, began: float) -> float:
-        return cpu_seconds(self._pid) - before - self._idle_per_second * (time.monotonic() - began)
-
-    def _settle(self) -> None:
-        """Wait until nothing has been merged for a while."""
-        deadline = time.monotonic() + SETTLE_SECONDS_MAX
-        quiet_since = time.monotonic()
-        while time.monotonic() - quiet_since < SETTLED_SECONDS and time.monotonic() < deadline:
-            if self._database.rows("SELECT count() FROM system.merges")[0][0]:
-                quiet_since = time.monotonic()
-            time.sleep(POLL_SECONDS)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process, of all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def await_true(ask: Callable[[], bool]) -> None:
-    """Wait, within the limit of a drain."""
-    deadline = time.monotonic() + DRAIN_SECONDS_MAX
-    while not ask():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not done after {DRAIN_SECONDS_MAX:g} s")
-        time.sleep(POLL_SECONDS)
 
 
 def median(costs: list[Cost]) -> Cost:

@@ -1,0 +1,107 @@
+"""What a drain costs: CPU clocks of whole processes, read before it and after it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.clickhouse.client import ClickHouse
+
+IDLE_SECONDS = 3.0
+# Each look costs ClickHouse a millisecond.
+POLL_SECONDS = 0.3
+DRAIN_SECONDS_MAX = 900.0
+SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one drain used: CPU seconds until the last row is visible, and of merges after that; and how fast it was.
+
+    `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted.
+    """
+
+    client: float
+    server: float
+    merges: float
+    parts: int
+    seconds: float
+    rows_per_second: float
+
+
+class Meter:
+    """Reads the CPU clocks around one drain of `events` into a database; `server` is the process of ClickHouse."""
+
+    def __init__(self, server: int, database: ClickHouse, events: int) -> None:
+        self._pid = server
+        self._database = database
+        self._events = events
+        self._client = self._server = self._merges = self._seconds = 0.0
+
+    def __enter__(self) -> Meter:
+        """Measure ClickHouse's idle use, then start the clocks."""
+        self._settle()
+        before = cpu_seconds(self._pid)
+        time.sleep(IDLE_SECONDS)
+        self._idle_per_second = (cpu_seconds(self._pid) - before) / IDLE_SECONDS
+        self._began, self._before = time.monotonic(), cpu_seconds(self._pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def await_rows(self, client_cpu: Callable[[], float]) -> None:
+        """Wait until every event is a row and read the clocks; then wait for the merges and read again."""
+        await_true(lambda: self._rows() >= self._events)
+        self._client, self._seconds = client_cpu(), time.monotonic() - self._began
+        self._server = self._since(self._before, self._began)
+        before, began = cpu_seconds(self._pid), time.monotonic()
+        self._settle()
+        self._merges = self._since(before, began)
+
+    def cost(self, start_up: float) -> Cost:
+        """Return what was used; the rate is from the first part to the last, by the server's clock."""
+        assert self._rows() == self._events, "some events are stored twice"
+        self._database.rows("SYSTEM FLUSH LOGS part_log")
+        ((parts, rows, seconds),) = self._database.rows(
+            "SELECT count(), sum(rows) - argMin(rows, event_time_microseconds),"
+            " dateDiff('microsecond', min(event_time_microseconds), max(event_time_microseconds)) / 1e6"
+            " FROM system.part_log WHERE event_type = 'NewPart' AND table = 'events' AND database = currentDatabase()"
+        )
+        # Of one part nobody knows when its first row came.
+        rate = rows / seconds if seconds else self._events / self._seconds
+        return Cost(self._client - start_up, self._server, self._merges, parts, self._seconds, rate)
+
+    def _rows(self) -> int:
+        ((found,),) = self._database.rows("SELECT count() FROM events")
+        return int(found)
+
+    def _since(self, before: float, began: float) -> float:
+        return cpu_seconds(self._pid) - before - self._idle_per_second * (time.monotonic() - began)
+
+    def _settle(self) -> None:
+        """Wait until nothing has been merged for a while."""
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < SETTLED_SECONDS and time.monotonic() < deadline:
+            if self._database.rows("SELECT count() FROM system.merges")[0][0]:
+                quiet_since = time.monotonic()
+            time.sleep(POLL_SECONDS)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def await_true(ask: Callable[[], bool]) -> None:
+    """Wait, within the limit of a drain."""
+    deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    while not ask():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not done after {DRAIN_SECONDS_MAX:g} s")
+        time.sleep(POLL_SECONDS)
