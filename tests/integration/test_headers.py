@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from confluent_kafka import Consumer
+from google.protobuf import json_format
 from ugc.v1.event_pb2 import EventBatch, EventRecord
 
 from services.runtime.program import running
 from tests.support.events import numbered
-from tests.support.system import CALL_SECONDS_MAX, Place, ingest_stub
+from tests.support.system import CALL_SECONDS_MAX, Place, ingest_stub, post
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACED = (("x-request-id", "request-1"), ("traceparent", PARENT), ("tracestate", "vendor=1"), ("x-other", "x"))
@@ -34,14 +35,18 @@ def consumed(place: Place, count: int) -> dict[str, object]:
 def test_headers_reach_a_consumer(tmp_path: Path, kafka: str, topic: str) -> None:
     """The request id and the trace context are on every message of a request that had them, and on no other."""
     place = Place(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
-    with running(place.ingest()), ingest_stub(place.ingest_address) as stub:
+    by_rest = json_format.MessageToJson(numbered(4)).encode()
+    headers = {"X-Request-Id": "request-2", "traceparent": PARENT, "tracestate": "vendor=1", "X-Other": "x"}
+    with running(place.ingest()), running(place.gateway()), ingest_stub(place.ingest_address) as stub:
+        assert post(f"{place.gateway_url}/api/v1/produce", by_rest, headers)[0] == 201
         stub.Produce(numbered(0), metadata=TRACED, timeout=CALL_SECONDS_MAX)
         stub.BatchProduce(EventBatch(events=[numbered(1), numbered(2)]), metadata=TRACED[:1], timeout=CALL_SECONDS_MAX)
         stub.Produce(numbered(3), timeout=CALL_SECONDS_MAX)
 
-    assert consumed(place, 4) == {
+    assert consumed(place, 5) == {
         "0": [("x-request-id", b"request-1"), ("traceparent", PARENT.encode()), ("tracestate", b"vendor=1")],
         "1": [("x-request-id", b"request-1")],
         "2": [("x-request-id", b"request-1")],
         "3": None,
+        "4": [("x-request-id", b"request-2"), ("traceparent", PARENT.encode()), ("tracestate", b"vendor=1")],
     }
