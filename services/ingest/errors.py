@@ -25,12 +25,12 @@ NOT_THE_SUBJECT = "must be the subject of the token"
 NANOSECONDS = 1_000_000_000
 
 
-def invalid(violations: Sequence[BadRequest.FieldViolation]) -> Status:
-    """Say which fields were refused and why; beyond the 20th they are only counted."""
-    first = violations[0]
+def invalid(violations: Sequence[BadRequest.FieldViolation], total: int | None = None) -> Status:
+    """Say which fields were refused and why; beyond the 20th they are only counted, `total` when not all are given."""
+    first, count = violations[0], total or len(violations)
     message = f"{first.field}: {first.description}"
-    if len(violations) > 1:
-        message += f" (and {len(violations) - 1} more)"
+    if count > 1:
+        message += f" (and {count - 1} more)"
     detail = BadRequest(field_violations=violations[:VIOLATIONS_MAX])
     return Status(code=INVALID_ARGUMENT, message=message, details=[packed(detail)])
 

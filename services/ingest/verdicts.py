@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice
 
 from google.rpc.status_pb2 import Status
-from ugc.v1.ingest_service_pb2 import BatchProduceResponse, RejectedEvent
+from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
-from services.ingest.errors import denied, invalid, not_the_subject, unavailable, within
+from services.ingest.errors import VIOLATIONS_MAX, denied, invalid, not_the_subject, unavailable, within
 from services.ingest.words import FieldViolation
+
+# A gRPC client takes answers of up to 4 MiB unless told otherwise, and 9,999 refusals with all their details are more.
+DETAILED_BYTES_MAX = 1_000_000
 
 
 class Verdicts:
@@ -41,7 +45,8 @@ class Verdicts:
         if self.failed:
             return unavailable(next(iter(self.failed.values())), self._retry_seconds)
         if self.invalid:
-            return invalid(self._all_violations())
+            total = sum(map(len, self.invalid.values())) + len(self.denied)
+            return invalid(list(islice(self._all_violations(), VIOLATIONS_MAX)), total)
         return denied()
 
     def response(self) -> BatchProduceResponse:
@@ -49,9 +54,16 @@ class Verdicts:
         errors = {index: invalid(violations) for index, violations in self.invalid.items()}
         errors |= {index: denied() for index in self.denied}
         errors |= {index: unavailable(reason, self._retry_seconds) for index, reason in self.failed.items()}
-        rejected = [RejectedEvent(index=index, error=errors[index]) for index in sorted(errors)]
-        return BatchProduceResponse(accepted=self.accepted, rejected=rejected)
+        response = BatchProduceResponse(accepted=self.accepted)
+        detailed_bytes = 0
+        for index in sorted(errors):
+            if detailed_bytes > DETAILED_BYTES_MAX:
+                # The message still names the first field, and says how many more there are.
+                del errors[index].details[:]
+            detailed_bytes += errors[index].ByteSize()
+            response.rejected.add(index=index, error=errors[index])
+        return response
 
-    def _all_violations(self) -> Sequence[FieldViolation]:
-        by_index = self.invalid | {index: [not_the_subject()] for index in self.denied}
-        return [violation for index in sorted(by_index) for violation in within(index, by_index[index])]
+    def _all_violations(self) -> Iterator[FieldViolation]:
+        for index in sorted(self.invalid.keys() | self.denied):
+            yield from within(index, self.invalid.get(index) or [not_the_subject()])

@@ -12,6 +12,8 @@ import protovalidate
 from google.rpc.error_details_pb2 import BadRequest
 
 ECHO_CHARACTERS_MAX = 40
+# One that is not ASCII is written as up to ten.
+ECHO_ESCAPED_CHARACTERS_MAX = 8
 # A number above this is no date in seconds of this or the next centuries; it is the present in milliseconds or finer.
 SECONDS_PLAUSIBLE_MAX = 100_000_000_000
 # The path of a fault that is of the event as a whole.
@@ -84,4 +86,5 @@ WORDS: dict[str, Callable[[str, Any], str]] = {
 def echo(value: object) -> str:
     """Quote a client's value in ASCII, cut to a length that fits a header."""
     text = str(value)
-    return ascii(text if len(text) <= ECHO_CHARACTERS_MAX else text[:ECHO_CHARACTERS_MAX] + "...")
+    most = ECHO_CHARACTERS_MAX if text.isascii() else ECHO_ESCAPED_CHARACTERS_MAX
+    return ascii(text if len(text) <= most else text[:most] + "...")

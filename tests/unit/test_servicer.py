@@ -11,7 +11,17 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from tests.support.calls import RETRY_SECONDS, FakePublisher, failure, ingest_channel
+from services.ingest.servicer import IngestServicer
+from services.ingest.validation import EventValidator, batch_limits
+from tests.support.calls import (
+    EVENT_BYTES_MAX,
+    RETRY_SECONDS,
+    AbortedError,
+    FakePublisher,
+    failure,
+    fake_context,
+    ingest_channel,
+)
 from tests.support.events import documented, valid
 
 
@@ -138,6 +148,24 @@ async def test_large_refusal_fits_a_header(stub: IngestServiceStub) -> None:
     status = await failure(stub.BatchProduce(EventBatch(events=events)))
     assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert "and 29999 more" in status.message
+
+
+async def test_large_answer_fits_a_client(stub: IngestServiceStub) -> None:
+    """9,999 refusals, each of many fields, fit the 4 MiB that a client takes; the first of them have all details."""
+    bad = valid(movie_id="\U0001f600" * 50, user_id="x" * 50, event="!", event_timestamp=-1, language="x" * 50)
+
+    answer = await stub.BatchProduce(EventBatch(events=[documented(), *[bad] * 9_999]))
+    assert (answer.accepted, len(answer.rejected)) == (1, 9_999)
+    assert len(answer.rejected[0].error.details) == 1
+    assert answer.rejected[-1].error.message.endswith("(and 4 more)")
+    assert answer.ByteSize() < 4 * 1024 * 1024
+
+
+async def test_millions_of_nothing() -> None:
+    """A request of 4,000,000 empty events is counted and refused, not made into as many objects."""
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), FakePublisher(), RETRY_SECONDS)
+    with pytest.raises(AbortedError, match="not 4000000"):
+        await servicer.batch_produce(b"\x0a\x00" * 4_000_000, fake_context())
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "not 0"), (10_001, "not 10001")])
