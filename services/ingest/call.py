@@ -16,16 +16,13 @@ from services.runtime.logs import logger
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
-READ = frozenset((REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION))
 PASSED_ON = (REQUEST_ID, TRACE_PARENT, TRACE_STATE)
-# A longer value is left out, as an empty one is; W3C asks that 512 characters of tracestate travel on.
-VALUE_CHARACTERS_MAX = 512
+# What is read of the metadata. A longer value is as none; W3C asks that 512 characters of tracestate travel on.
+CHARACTERS_MAX = dict.fromkeys(PASSED_ON, 512) | {AUTHORIZATION: 8_192}
 REQUEST_ID_BYTES = 16
 # The gateway's idiom for a success other than 200.
 HTTP_CODE = "x-http-code"
 CREATED, MULTI_STATUS = "201", "207"
-# Made once: to make a logger costs more than a line that is not written.
-LOG = logger()
 
 
 class Call:
@@ -33,26 +30,29 @@ class Call:
 
     def __init__(self, context: Context) -> None:
         metadata = context.invocation_metadata() or ()
-        sent = {name: value for name, value in metadata if name in READ and isinstance(value, str)}
+        sent = {
+            name: value
+            for name, value in metadata
+            if isinstance(value, str) and 0 < len(value) <= CHARACTERS_MAX.get(name, 0)
+        }
         self._context = context
-        self.authorization = sent.pop(AUTHORIZATION, None)
-        short = {name: value for name, value in sent.items() if 0 < len(value) <= VALUE_CHARACTERS_MAX}
+        self.authorization = sent.get(AUTHORIZATION)
         # Made here, an id is in the log and the answer; Kafka gets what the client sent, for each header costs there.
-        self.headers: Headers | None = [(name, short[name].encode()) for name in PASSED_ON if name in short] or None
-        self.request_id = short.get(REQUEST_ID) or os.urandom(REQUEST_ID_BYTES).hex()
+        self.headers: Headers | None = [(name, sent[name].encode()) for name in PASSED_ON if name in sent] or None
+        self.request_id = sent.get(REQUEST_ID) or os.urandom(REQUEST_ID_BYTES).hex()
         # A call has a task of its own, so nobody else's lines get this id.
         bind_contextvars(request_id=self.request_id)
 
     async def succeed(self, accepted: int, rejected: int = 0) -> None:
         """Begin an answer of OK, with the HTTP status that the gateway shall give."""
         code = MULTI_STATUS if rejected else CREATED
-        LOG.debug("accepted", events=accepted, rejected=rejected)
+        logger().debug("accepted", events=accepted, rejected=rejected)
         await self._context.send_initial_metadata(((HTTP_CODE, code), (REQUEST_ID, self.request_id)))
 
     async def fail(self, status: Status) -> NoReturn:
         """End the call with a google.rpc.Status."""
         assert status.code  # noqa: S101 -- OK is not an error
-        LOG.info("refused", code=Code.Name(status.code), reason=status.message)
+        logger().info("refused", code=Code.Name(status.code), reason=status.message)
         answer = rpc_status.to_status(status)
         trailing = (*answer.trailing_metadata, (REQUEST_ID, self.request_id))
         await self._context.abort_with_status(Failure(answer.code, answer.details, trailing))

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
-import structlog
-from structlog.testing import LogCapture
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
@@ -30,13 +31,10 @@ async def stub(publisher: FakePublisher) -> AsyncIterator[IngestServiceStub]:
 
 
 @pytest.fixture
-def lines() -> Iterator[LogCapture]:
+def lines() -> Iterator[list[EventDict]]:
     """Capture log lines with what is bound to their task."""
-    capture = LogCapture()
-    before = structlog.get_config()["processors"]
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
-    yield capture
-    structlog.configure(processors=before)
+    with capture_logs([merge_contextvars]) as entries:
+        yield entries
 
 
 async def test_passed_on(stub: IngestServiceStub, publisher: FakePublisher) -> None:
@@ -76,14 +74,14 @@ async def test_errors_carry_the_id(stub: IngestServiceStub) -> None:
     assert dict(refused.value.trailing_metadata())["x-request-id"] == "abc-1"
 
 
-async def test_log_lines_carry_the_id(stub: IngestServiceStub, lines: LogCapture) -> None:
+async def test_log_lines_carry_the_id(stub: IngestServiceStub, lines: list[EventDict]) -> None:
     """Every line that a call causes has its id, and none has another's."""
     await stub.Produce(documented(), metadata=(("x-request-id", "first"),))
     for event in (valid(movie_id="x"), valid(event_data="fail")):
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Produce(event, metadata=(("x-request-id", event.payload.movie_id),))
 
-    assert [(line["event"], line["log_level"], line["request_id"]) for line in lines.entries] == [
+    assert [(line["event"], line["log_level"], line["request_id"]) for line in lines] == [
         ("accepted", "debug", "first"),
         ("refused", "info", "x"),
         ("events were not acknowledged", "warning", documented().payload.movie_id),
