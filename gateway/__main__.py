@@ -56,7 +56,8 @@ def build(settings: GatewaySettings, backend: Backend) -> Gateway:
     """Derive everything from the descriptor set."""
     schema = load_schema(settings.gateway_descriptors.read_bytes())
     routes = load_routes(schema)
-    return Gateway(settings, routes, Transcoder(schema), backend, Page(document(schema, routes)))
+    page = Page(document(schema, routes), has_demo=settings.gateway_demo)
+    return Gateway(settings, routes, Transcoder(schema), backend, page)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from aiohttp.web import BaseRequest, Response, Server, ServerRunner, StreamResponse, TCPSite
+from aiohttp.web import BaseRequest, Response, ResponseKey, Server, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
 from gateway import forms, trailers
@@ -41,7 +41,7 @@ CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
 REQUEST_ID = "X-Request-Id"
 # What an answer carries until it is sent.
-TRAILERS = "trailers"
+TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
 OWN_METHODS = ("GET", "HEAD")
 
 Handler = Callable[[], Awaitable[StreamResponse]]
@@ -79,8 +79,9 @@ class Gateway:
         answer.headers[REQUEST_ID] = identity
         for name, value in self.cors.headers(request.headers).items():
             answer.headers.setdefault(name, value)
-        if answer.get(TRAILERS) and trailers.accepted(request.headers) and isinstance(answer, Response):
-            return await trailers.send(request, answer, answer[TRAILERS])
+        fields = answer.get(TRAILERS)
+        if fields and trailers.accepted(request.headers) and isinstance(answer, Response):
+            return await trailers.send(request, answer, fields)
         return answer
 
     async def answer(self, request: BaseRequest, identity: str) -> StreamResponse:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.descriptors import Schema
+from gateway.dynamic import Dynamic
 from gateway.openapi_schemas import STATUS, Json, SchemaBuilder, reference
 from gateway.routes import WHOLE_BODY, Route, Routes, field_at
 
@@ -42,6 +44,11 @@ def document(schema: Schema, routes: Routes) -> Json:
     }
 
 
+def to_text(openapi: Json) -> str:
+    """Return the document as it is served and committed: the same bytes each time."""
+    return json.dumps(openapi, ensure_ascii=False, indent=2) + "\n"
+
+
 def operation(builder: SchemaBuilder, route: Route) -> Json:
     """Describe one binding of a method."""
     method = route.method
@@ -59,7 +66,8 @@ def operation(builder: SchemaBuilder, route: Route) -> Json:
     if parameters:
         described_operation["parameters"] = parameters
     if route.body and route.http_method in METHODS_WITH_BODY:
-        described_operation["requestBody"] = {"content": json_content(body_schema(builder, route)), "required": True}
+        content = json_content(body_schema(builder, route), body_example(builder, route))
+        described_operation["requestBody"] = {"content": content, "required": True}
     described_operation["responses"] = responses(builder, route)
     if method.GetOptions().deprecated:
         described_operation["deprecated"] = True
@@ -131,6 +139,15 @@ def body_schema(builder: SchemaBuilder, route: Route) -> Json:
     return builder.field(field_at(route.method, route.body))
 
 
+def body_example(builder: SchemaBuilder, route: Route) -> Dynamic:
+    """Return an example of the body: that of its message, in a list where the body is a list; or None."""
+    if route.body == WHOLE_BODY:
+        return builder.example(route.method.input_type.full_name)
+    field = field_at(route.method, route.body)
+    shown = builder.example(field.message_type.full_name) if field.message_type is not None else None
+    return [shown] if shown is not None and field.is_repeated else shown
+
+
 def responses(builder: SchemaBuilder, route: Route) -> Json:
     """Describe the answers: any success status with the method's message, everything else with google.rpc.Status."""
     answer = route.method.output_type
@@ -144,9 +161,9 @@ def responses(builder: SchemaBuilder, route: Route) -> Json:
     }
 
 
-def json_content(schema: Json) -> Json:
+def json_content(schema: Json, example: Dynamic = None) -> Json:
     """Return a body that is JSON of a schema."""
-    return {"application/json": {"schema": schema}}
+    return {"application/json": {"schema": schema, **({} if example is None else {"example": example})}}
 
 
 def described(text: str) -> dict[str, Any]:

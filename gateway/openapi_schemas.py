@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from gateway.descriptors import Schema
+from gateway.dynamic import Dynamic
+from gateway.openapi_examples import example, without_example
 from gateway.openapi_rules import apply_rules, is_required
 
 Json: TypeAlias = "dict[str, Any]"
@@ -85,7 +87,11 @@ class SchemaBuilder:
 
     def comment(self, full_name: str) -> str:
         """Return the comment of an element, empty when it has none."""
-        return self._schema.comments.get(full_name, "")
+        return without_example(self._schema.comments.get(full_name, ""))
+
+    def example(self, full_name: str) -> Dynamic:
+        """Return the example of a message, None when its comment has none."""
+        return example(self._schema.comments.get(full_name, ""), full_name)
 
     def is_well_known(self, full_name: str) -> bool:
         """Whether a message has a JSON form of its own."""
@@ -114,6 +120,8 @@ class SchemaBuilder:
         schema: Json = {"type": "object"}
         if text := self.comment(message.full_name):
             schema["description"] = text
+        if (shown := self.example(message.full_name)) is not None:
+            schema["examples"] = [shown]
         if fields:
             schema["properties"] = {field.json_name: self.property(field) for field in fields}
         required = [field.json_name for field in fields if is_required(self._schema.field_rules(field))]

@@ -9,10 +9,13 @@ from typing import Any
 
 from aiohttp.web import FileResponse, Response
 
+from gateway.openapi import to_text
+
 PAGE = Path(__file__).parent / "page"
 BUNDLE = PAGE / "scalar.js"
 PAGE_PATH = "/api/openapi"
 DOCUMENT_PATH = "/api/openapi.json"
+DEMO_PATH = "/api/demo"
 BUNDLE_PATH = "/api/openapi/scalar.js"
 BUNDLE_SECONDS_MAX = 86_400
 
@@ -22,13 +25,15 @@ Handler = Callable[[], Awaitable[Any]]
 class Page:
     """The page, the script it needs and the document it shows."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._document = (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+    def __init__(self, document: dict[str, Any], *, has_demo: bool = False) -> None:
+        """With `has_demo` there is a demonstration too."""
+        self._document = to_text(document).encode()
         self._page = (PAGE / "index.html").read_bytes()
         self.handlers: Mapping[str, Handler] = {
             PAGE_PATH: self.page,
             DOCUMENT_PATH: self.document,
             BUNDLE_PATH: self.bundle,
+            **({DEMO_PATH: self.demo} if has_demo else {}),
         }
 
     async def page(self) -> Response:
@@ -39,6 +44,12 @@ class Page:
         )
         headers = {"Content-Security-Policy": policy}
         return Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
+
+    async def demo(self) -> Response:
+        """Answer with the demonstration, which sends events as a player does."""
+        headers = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:"}
+        body = (PAGE / "demo.html").read_bytes()
+        return Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 
     async def document(self) -> Response:
         """Answer with the OpenAPI document."""

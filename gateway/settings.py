@@ -73,6 +73,8 @@ class GatewaySettings(LogSettings):
     gateway_cors_seconds_max: int = Field(default=7_200, ge=0, le=86_400)
     # Networks of the proxies in front of us, whose X-Forwarded-* headers are believed.
     gateway_trusted_networks: Networks = LOOPBACK
+    # Whether /api/demo shows a page that sends events as a player does, for trying the system out.
+    gateway_demo: bool = False
     # After SIGTERM: time for balancers to see 503 on /readyz, then time for requests in work to end.
     gateway_drain_seconds: float = Field(default=0.5, ge=0, le=60)
     gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)

@@ -1,84 +1,74 @@
-"""The documentation: its document is valid OpenAPI, its page renders in a browser that reaches no other host."""
+"""The documentation: its page renders in a browser that reaches no other host, and sends the example."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import urllib.request
-from collections.abc import Iterator
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from gateway.page import missing_bundle
-from services.runtime.program import Program, free_port, running
-from services.runtime.settings import Address
-from tests.contract.conftest import LOCALHOST, ROOT, is_alive
+from tests.support.browser import WAIT_MS_MAX, browsing, needs_chromium
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-RENDERED_MS_MAX = 30_000
 # Time for whatever the page would still ask for; "networkidle" never comes, though all its requests have ended.
-SETTLED_MS = 1_500
+SETTLED_SECONDS = 1.5
+needs_bundle = pytest.mark.skipif(
+    missing_bundle() is not None, reason="Scalar's bundle was not fetched: run the set-up"
+)
 
 
-@pytest.fixture(scope="module")
-def product_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """Start a gateway as users do; nothing is behind it."""
-    address = Address(LOCALHOST, free_port())
-    program = Program(
-        name="gateway",
-        argv=(sys.executable, "-m", "gateway"),
-        log=tmp_path_factory.mktemp("logs") / "gateway.log",
-        environment={"UGC_GATEWAY_LISTEN": str(address), "UGC_GATEWAY_DRAIN_SECONDS": "0"},
-        directory=ROOT,
-        listens={"UGC_GATEWAY_LISTEN": address},
-        ready=lambda: is_alive(address),
-    )
-    with running(program):
-        yield address
+class Watched:
+    """A browser's page: what it asked for, what its console complained about, and what came back from our API."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.answers: list[Any] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("response", self.note)
+
+    def note(self, answer: Any) -> None:
+        """Keep an answer; Playwright takes no built-in function for this."""
+        self.answers.append(answer)
+
+    def hosts(self) -> set[str]:
+        """Return the hosts that were asked for anything."""
+        return {urlsplit(url).netloc for url in self.asked if urlsplit(url).scheme not in ("data", "blob")}
 
 
-@pytest.mark.skipif(missing_bundle() is not None, reason="Scalar's bundle was not fetched: run the set-up")
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_page_renders_without_another_host(product_gateway: Address, tmp_path: Path) -> None:
-    """The page shows every operation, asks no other host for anything, and has nothing to complain about."""
-    from playwright.sync_api import sync_playwright
+@needs_bundle
+@needs_chromium
+async def test_the_page_sends_the_example(door: str, tmp_path: Path) -> None:
+    """It shows every operation; its example, sent by its own button, is answered with 201; it asks no other host."""
+    async with browsing() as browser:
+        watched = Watched(await browser.new_page(viewport={"width": 1280, "height": 1600}))
+        page = watched.page
+        await page.goto(f"{door}/api/openapi")
+        await page.get_by_text("Produce takes one event.").first.wait_for(timeout=WAIT_MS_MAX)
+        await page.get_by_text("/api/v1/batch_produce").first.wait_for(timeout=WAIT_MS_MAX)
+        await asyncio.sleep(SETTLED_SECONDS)
+        await page.screenshot(path=str(tmp_path / "page.png"))
+        await page.get_by_role("button", name="Test Request (post /api/v1/produce)").click(timeout=WAIT_MS_MAX)
+        await page.get_by_role("dialog").get_by_text('"some_event_data"').first.wait_for(timeout=WAIT_MS_MAX)
+        await page.get_by_role("button", name="Send", exact=False).first.click(timeout=WAIT_MS_MAX)
+        await page.get_by_text("201", exact=False).first.wait_for(timeout=WAIT_MS_MAX)
+        await page.screenshot(path=str(tmp_path / "sent.png"))
+    sent = [answer for answer in watched.answers if answer.url == f"{door}/api/v1/produce"]
 
-    asked: list[str] = []
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: note_error(message, complaints))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"http://{product_gateway}/api/openapi")
-        page.get_by_text("Produce takes one event.").first.wait_for(timeout=RENDERED_MS_MAX)
-        page.get_by_text("/api/v1/batch_produce").first.wait_for(timeout=RENDERED_MS_MAX)
-        page.wait_for_timeout(SETTLED_MS)
-        page.screenshot(path=str(tmp_path / "page.png"))
-        browser.close()
-    hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme not in ("data", "blob")}
-    assert hosts == {str(product_gateway)}
-    assert complaints == []
-
-
-def note_error(message: Any, complaints: list[str]) -> None:
-    """Keep a browser console's errors."""
-    if message.type == "error":
-        complaints.append(message.text)
+    assert [answer.status for answer in sent] == [201]
+    assert watched.hosts() == {urlsplit(door).netloc}
+    assert watched.complaints == []
 
 
-def test_the_document_is_served_as_the_page_asks_for_it(product_gateway: Address) -> None:
-    """GET /api/openapi.json is JSON, and the same each time."""
-    first, second = (read(product_gateway) for _time in range(2))
-    assert first == second
-    assert first[0] == "application/json"
-
-
-def read(gateway: Address) -> tuple[str, bytes]:
-    """Fetch the document."""
-    with urllib.request.urlopen(f"http://{gateway}/api/openapi.json", timeout=5) as answer:
-        return answer.headers.get_content_type(), answer.read()
+async def test_the_document_is_served_as_the_page_asks_for_it(door: str) -> None:
+    """GET /api/openapi.json is the committed document, byte for byte."""
+    async with aiohttp.ClientSession() as session, session.get(f"{door}/api/openapi.json") as answer:
+        assert answer.content_type == "application/json"
+        committed = Path(__file__).parents[2] / "proto" / "gen" / "ugc" / "v1" / "openapi.json"
+        assert await answer.read() == committed.read_bytes()

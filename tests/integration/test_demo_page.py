@@ -1,0 +1,54 @@
+"""The demonstration in a real browser, before the real system: what its player tells arrives as rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.clickhouse.client import ClickHouse
+from services.runtime.program import running
+from tests.support.browser import WAIT_MS_MAX, browsing, needs_chromium
+from tests.support.system import Place, await_equal, everything, get
+
+ONCE = ["leave", "like", "pause", "play"]
+
+
+@pytest.fixture
+def system(tmp_path: Path, kafka: str, topic: str, database: str) -> Iterator[Place]:
+    """Run ingest, gateway and etl, with the demonstration."""
+    with everything(Place(tmp_path, kafka, topic, database, settings={"UGC_GATEWAY_DEMO": "true"})) as place:
+        yield place
+
+
+def kinds(tables: ClickHouse, viewer: str) -> list[str]:
+    """Return the kinds of a viewer's events, each as often as it is stored."""
+    rows = tables.rows(f"SELECT event FROM events WHERE user_id = '{viewer}' ORDER BY event")
+    return [str(kind) for (kind,) in rows]
+
+
+@needs_chromium
+async def test_what_a_player_tells_becomes_rows(system: Place, tables: ClickHouse) -> None:
+    """Events sent by fetch, and the beacons of the page while it closes, are rows; each is stored once."""
+    viewer = str(uuid.uuid4())
+    async with browsing() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{system.gateway_url}/api/demo?user={viewer}")
+        for button, told in (("Play", "play: 201"), ("Like", "like: 201"), ("Pause", "pause: 201")):
+            await page.get_by_role("button", name=button).click()
+            await page.get_by_text(told).wait_for(timeout=WAIT_MS_MAX)
+        # As a user closes a tab: the page hears of it, and sends its last beacons on its way out.
+        await page.close(run_before_unload=True)
+        await_equal(lambda: sorted(set(kinds(tables, viewer))), sorted({*ONCE, "watch-progress"}))
+
+    assert [kind for kind in kinds(tables, viewer) if kind in ONCE] == ONCE
+
+
+def test_the_demonstration_is_off_by_default(tmp_path: Path) -> None:
+    """Without UGC_GATEWAY_DEMO=true there is no such page."""
+    place = Place(tmp_path, kafka="", topic="", database="")
+    gateway = place.program("gateway", "gateway", lambda: get(f"{place.gateway_url}/healthz")[0] == 200)
+    with running(gateway):
+        assert get(f"{place.gateway_url}/api/demo")[0] == 404
