@@ -68,11 +68,7 @@ STATUS_SCHEMA: Json = {
         "details": {
             "type": "array",
             "description": "A list of messages that carry the error details.",
-            "items": {
-                "type": "object",
-                "properties": {"@type": {"type": "string"}},
-                "additionalProperties": True,
-            },
+            "items": ANY,
         },
     },
 }

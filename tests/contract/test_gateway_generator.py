@@ -1,0 +1,133 @@
+"""Our OpenAPI document beside that of grpc-gateway's own generator, protoc-gen-openapiv3 v2.33.0."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2
+from google.protobuf.compiler import plugin_pb2
+
+from gateway.descriptors import load_schema
+from gateway.openapi import document
+from gateway.routes import load_routes
+from gateway.settings import product_descriptors
+from tests.contract.conftest import ROOT, Generated
+
+PLUGIN = shutil.which("protoc-gen-openapiv3", path=str(ROOT / ".local" / "bin")) or shutil.which("protoc-gen-openapiv3")
+pytestmark = pytest.mark.skipif(PLUGIN is None, reason="protoc-gen-openapiv3 is not installed: .ci/run builds it by Go")
+RUN_SECONDS_MAX = 60
+REFERENCE = "#/components/schemas/"
+# Ours says more: the rules of buf.validate, and examples.
+OURS_ALONE = frozenset({
+    "examples", "example", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
+    "minItems", "maxItems", "required", "exclusiveMinimum", "exclusiveMaximum", "uniqueItems",
+})  # fmt: skip
+# Comments of Google's own types are in our words, and of other messages they lose their examples.
+IN_OTHER_WORDS = "description"
+
+
+def generated(descriptors: bytes) -> dict[str, Any]:
+    """Run the plugin as protoc does; return its documents' paths and schemas as one."""
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
+    request = plugin_pb2.CodeGeneratorRequest(
+        proto_file=files,
+        file_to_generate=[file.name for file in files if file.service],
+        parameter=",".join(f"M{file.name}=local/{file.name.removesuffix('.proto')}" for file in files),
+    )
+    assert PLUGIN is not None
+    process = subprocess.run(
+        [PLUGIN], input=request.SerializeToString(), capture_output=True, timeout=RUN_SECONDS_MAX, check=True
+    )
+    response = plugin_pb2.CodeGeneratorResponse.FromString(process.stdout)
+    assert not response.error, response.error
+    whole: dict[str, Any] = {"paths": {}, "schemas": {}}
+    for file in response.file:
+        made = json.loads(file.content)
+        whole["paths"].update(made["paths"])
+        whole["schemas"].update(made["components"]["schemas"])
+    return whole
+
+
+def ours(descriptors: bytes) -> dict[str, Any]:
+    """Return our document in the same form."""
+    schema = load_schema(descriptors)
+    made = document(schema, load_routes(schema))
+    return {"paths": made["paths"], "schemas": made["components"]["schemas"]}
+
+
+def differences(mine: Any, theirs: Any, place: str) -> list[str]:
+    """Name the places where we do not say what they say, or say more than rules and examples."""
+    if isinstance(theirs, list) and isinstance(mine, list) and len(theirs) == len(mine):
+        pairs = enumerate(zip(mine, theirs, strict=True))
+        return [found for number, (one, other) in pairs for found in differences(one, other, f"{place}[{number}]")]
+    if not isinstance(theirs, dict) or not isinstance(mine, dict):
+        return [] if mine == theirs or is_bounded_integer(mine, theirs) else [f"{place}: {mine!r}, not {theirs!r}"]
+    # The names of properties are no keywords.
+    spare = frozenset() if place.endswith(".properties") else OURS_ALONE | {IN_OTHER_WORDS}
+    extra = [f"{place}.{key} is ours alone" for key in mine.keys() - theirs.keys() - spare]
+    lost = [f"{place}.{key} is missing" for key in theirs.keys() - mine.keys()]
+    both = [key for key in theirs if key in mine and (key not in spare or key != IN_OTHER_WORDS)]
+    return extra + lost + [found for key in both for found in differences(mine[key], theirs[key], f"{place}.{key}")]
+
+
+def is_bounded_integer(mine: Any, theirs: Any) -> bool:
+    """Whether a 64-bit integer, a string to them, is also a number to us, because only numbers have bounds."""
+    return bool(mine == ["integer", "string"] and theirs == "string")
+
+
+def resolved(schema: Any, schemas: dict[str, Any]) -> Any:
+    """Follow a reference: they write the message of a whole body in place, we refer to it."""
+    name = schema.get("$ref", "").removeprefix(REFERENCE)
+    return schemas[name] if name else schema
+
+
+def comparable(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return what both must say of every operation."""
+    return {
+        f"{method} {path}": {
+            "operation": operation["operationId"],
+            "tags": operation["tags"],
+            "summary": operation.get("summary"),
+            "parameters": operation.get("parameters", []),
+            "body": resolved(content(operation["requestBody"]), whole["schemas"])
+            if "requestBody" in operation
+            else None,
+            "answer": content(success(operation["responses"])),
+            "error": content(operation["responses"]["default"]),
+        }
+        for path, item in whole["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def content(part: dict[str, Any]) -> Any:
+    """Return the schema of a body or an answer."""
+    return part["content"]["application/json"]["schema"]
+
+
+def success(responses: dict[str, Any]) -> Any:
+    """Return the answer of a success: theirs is 200, ours any, because the service chooses it."""
+    return responses.get("2XX") or responses["200"]
+
+
+def test_both_say_the_same_of_the_product() -> None:
+    """Paths, operations, parameters, bodies, answers and schemas are those of the real generator, and rules besides."""
+    check(product_descriptors().read_bytes())
+
+
+def test_both_say_the_same_of_another_service(events: Generated) -> None:
+    """So too of events.v1, which has maps, oneofs, enums and well-known types."""
+    check(events.descriptors.read_bytes())
+
+
+def check(descriptors: bytes) -> None:
+    """Compare both documents of a descriptor set."""
+    theirs, mine = generated(descriptors), ours(descriptors)
+    known = {name: schema for name, schema in mine["schemas"].items() if name in theirs["schemas"]}
+
+    assert differences(comparable(mine), comparable(theirs), "paths") == []
+    assert differences(known, theirs["schemas"], "schemas.properties") == []

@@ -1,0 +1,73 @@
+"""Schemathesis's checks against the served document, before the real ingest: every answer is one that is documented.
+
+UGC_TEST_SCHEMATHESIS is how many requests are sent, good and bad ones alike; 2,000 take a few minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+
+from db.kafka.topics import TopicLayout, provision
+from services.runtime.program import running
+from tests.support.system import Place
+
+CASES = int(os.environ.get("UGC_TEST_SCHEMATHESIS", "300"))
+TOPIC = "schemathesis"
+LAYOUT = TopicLayout(partitions=1, replication_factor=1, min_insync_replicas=1, retention_hours=1)
+SEED = 20_261_124
+load_all_checks()
+CHECKED = CHECKS.get_by_names([
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+])  # fmt: skip
+OPERATIONS = ("IngestService_Produce", "IngestService_BatchProduce", "DebugService_RandomBatchProduce")
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+EACH = -(-CASES // (len(OPERATIONS) * len(MODES)))
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Any]:
+    """Run ingest and gateway; the value is the document as it is served."""
+    assert provision(kafka, TOPIC, LAYOUT)
+    place = Place(tmp_path_factory.mktemp("api"), kafka, TOPIC, "clickhouse://nobody@127.0.0.1:1/none")
+    with running(place.ingest()), running(place.gateway()):
+        yield schemathesis.openapi.from_url(f"{place.gateway_url}/api/openapi.json")
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_is_documented(api: Any, name: str, mode: GenerationMode) -> None:
+    """No 5xx, no undocumented status, content type or header, no answer that is not of its schema (seeded)."""
+    statuses: Counter[int] = Counter()
+
+    @seed(SEED)
+    @settings(
+        max_examples=EACH,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(api.find_operation_by_id(name).as_strategy(mode))
+    def answered(case: Any) -> None:
+        response = case.call()
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=CHECKED)
+
+    answered()
+    assert sum(statuses.values()) >= EACH // 2, statuses
+    if (name, mode) == ("IngestService_Produce", GenerationMode.POSITIVE):
+        assert statuses[HTTPStatus.CREATED], statuses
