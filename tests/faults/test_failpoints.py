@@ -54,7 +54,7 @@ def test_frozen(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
     with faulty(stage, tmp_path, f"etl frozen {point}", seed) as run:
         victim = run.etl(f"{point}:stop@{run.chance.randint(1, POINTS[point])}")
         run.etl()
-        run.load(events=6_000, per_second=1_000)
+        run.load(events=5_000, per_second=1_000)
         run.await_stopped(victim)
         sleep_and_wake(run, victim)
 
@@ -73,7 +73,7 @@ def test_frozen_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
     """A member is killed in a batch, its successor frozen while recovering it, and wakes when a third has recovered."""
     with faulty(stage, tmp_path, "etl frozen in-recovery", seed) as run:
         first = run.etl(f"{run.chance.choice(UNFINISHED)}:kill@{run.chance.randint(1, 3)}")
-        run.load(events=6_000, per_second=1_000)
+        run.load(events=5_000, per_second=1_000)
         run.await_killed(first)
         second = run.etl("in-recovery:stop@1")
         run.await_stopped(second)
@@ -93,7 +93,7 @@ def test_killed_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
 def test_frozen_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
     """SIGSTOP inside the callback that hands partitions over (1) or takes them away for another member (2)."""
     with faulty(stage, tmp_path, "etl frozen in-rebalance", seed) as run:
-        run.load(events=6_000, per_second=1_000)
+        run.load(events=5_000, per_second=1_000)
         victim = rebalanced(run, f"in-rebalance:stop@{2 - seed % 2}")
         run.await_stopped(victim)
         sleep_and_wake(run, victim)

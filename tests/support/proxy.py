@@ -19,8 +19,8 @@ from services.runtime.settings import Address
 CHUNK_BYTES = 65_536
 POLL_SECONDS = 0.1
 CONNECT_SECONDS_MAX = 5.0
-# A packet of the client that begins a query, one that carries a block, and the block without columns that ends data.
-QUERY, DATA = b"\x01", b"\x02"
+# A packet of the client that carries a block, and the one whose block has no columns, which ends data.
+DATA = b"\x02"
 END_OF_DATA = b"\x02\x00" + b"\x01\x00\x02\xff\xff\xff\xff\x00" + b"\x00\x00"
 
 Moment = Literal["inside data", "before end", "after end", "after answer"]
@@ -124,15 +124,16 @@ class CutError(OSError):
 
 
 class Relay:
-    """One connection: passes bytes both ways, one turn of the client after the other."""
+    """One connection: passes bytes both ways and sees where the data of an insert begins and ends."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
         self._client = client
         self._server = server
-        self._turn = b""
-        self._break: Break | None = None
+        self._answered = True
         self._inserting = False
+        self._tail = b""
+        self._break: Break | None = None
         self._answer_is_cut = False
 
     def run(self) -> None:
@@ -151,43 +152,48 @@ class Relay:
                     self._from_server(data)
 
     def _from_server(self, data: bytes) -> None:
-        self._turn = b""
+        self._answered = True
         if self._answer_is_cut:
             raise CutError
         self._client.sendall(data)
 
     def _from_client(self, data: bytes) -> None:
-        first = not self._turn
-        self._turn = (self._turn + data)[: len(END_OF_DATA) + 1]
-        if first and data.startswith(QUERY):
-            self._inserting, self._break = False, None
-        if self._turn == END_OF_DATA:
-            self._end(data)
-        elif first and data.startswith(DATA) and not self._inserting:
+        # The server asks for data; a block that it did not ask for, right after a query, is the end of no tables.
+        begins = not self._inserting and self._answered and data.startswith(DATA) and data != END_OF_DATA
+        self._answered = False
+        if begins:
             self._inserting, self._break = True, self._proxy.begun()
-            self._data(data)
+            data = self._begin(data)
+        self._tail = (self._tail + data)[-len(END_OF_DATA) :]
+        if self._inserting and self._tail == END_OF_DATA:
+            self._inserting = False
+            self._end(data)
         else:
             self._server.sendall(data)
 
-    def _data(self, data: bytes) -> None:
-        """Pass the first chunk of an insert's data."""
-        if self._break and self._break.moment == "inside data":
-            cut = max(1, int(len(data) * self._break.share))
-            self._server.sendall(data[:cut])
-            self._happen(self._break)
-            data = data[cut:]
-        self._server.sendall(data)
+    def _begin(self, data: bytes) -> bytes:
+        """Pass the first chunk of an insert's data up to the break; return the rest."""
+        if not self._break or self._break.moment != "inside data":
+            return data
+        cut = max(1, int(len(data) * self._break.share))
+        self._server.sendall(data[:cut])
+        self._happen(self._break)
+        return data[cut:]
 
     def _end(self, data: bytes) -> None:
-        """Pass the end of an insert's data."""
+        """Pass the chunk that ends an insert's data."""
         what = self._break
         if what and what.moment == "before end":
+            cut = max(0, len(data) - len(END_OF_DATA))
+            self._server.sendall(data[:cut])
             self._happen(what)
+            data = data[cut:]
+        # Before the answer can come, which is another turn of this loop.
+        self._answer_is_cut = bool(what and what.moment == "after answer")
         self._server.sendall(data)
         if what and what.moment == "after end":
             self._happen(what)
-        if what and what.moment == "after answer":
-            self._answer_is_cut = True
+        if self._answer_is_cut:
             self._proxy.broken.set()
 
     def _happen(self, what: Break) -> None:
