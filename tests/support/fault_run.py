@@ -17,6 +17,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
@@ -24,7 +25,7 @@ from confluent_kafka import KafkaError, KafkaException
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.errors import StoreError
-from db.kafka.topics import OffsetReader, TopicLayout, admin, provision
+from db.kafka.topics import OffsetReader, TopicLayout, admin, provision, topic_identity
 from services.runtime.settings import Address
 from tests.support.fault_processes import Processes
 from tests.support.fault_results import judged, record
@@ -71,7 +72,8 @@ class Run(Processes):
         self.await_load()
         with contextlib.closing(OffsetReader(self.stage.bootstrap, self.place.topic, self.place.group)) as reader:
             wanted = {each.partition: each.high for each in reader.read() if each.high}
-        self.await_equal(self._loaded, wanted)
+        topic_id = topic_identity(self.stage.bootstrap, self.place.topic)
+        self.await_equal(lambda: self._loaded(topic_id), wanted)
 
     def recreate_topic(self) -> None:
         """Delete the topic and make it again under its name."""
@@ -86,8 +88,8 @@ class Run(Processes):
         self.await_loaded()
         for member in list(self.members):
             self.leave(member)
-        found = breaches(self.tables)
-        return judge(read_ledger(self.ledger), stored_events(self.tables), found, self.recreation)
+        direct = replace(self.place, database=self.stage.url(self.place.topic))
+        return judge(read_ledger(self.ledger), stored_events(self.tables), breaches(direct), self.recreation)
 
     def _rows(self) -> int:
         try:
@@ -95,9 +97,9 @@ class Run(Processes):
         except StoreError:
             return 0
 
-    def _loaded(self) -> dict[int, int] | None:
+    def _loaded(self, topic_id: uuid.UUID) -> dict[int, int] | None:
         try:
-            return loaded(self.tables)
+            return loaded(self.tables, topic_id)
         except StoreError:
             return None
 
@@ -146,8 +148,10 @@ def faulty(
 
 def delete_topic(bootstrap: str, topic: str) -> None:
     """Delete a topic; one that is gone already is as good."""
+    # Held until the answer is there: a client that is collected ends what it was asked.
+    client = admin(bootstrap)
     try:
-        admin(bootstrap).delete_topics([topic])[topic].result(DELETE_SECONDS_MAX)
+        client.delete_topics([topic])[topic].result(DELETE_SECONDS_MAX)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise

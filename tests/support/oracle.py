@@ -10,12 +10,16 @@ again takes with it what was acknowledged and not yet loaded; `Recreation` says 
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from db.audit import audit
 from db.clickhouse.client import ClickHouse
+from db.settings import AuditSettings
 from tests.support.ledger import Ledger
+from tests.support.system import Place
 
 SHOWN_MAX = 5
 
@@ -93,17 +97,24 @@ def stored_events(tables: ClickHouse) -> Counter[str]:
     return Counter(dict(tables.rows("SELECT toString(event_id), count() FROM events GROUP BY event_id")))
 
 
-def loaded(tables: ClickHouse) -> dict[int, int]:
-    """Count the different offsets of each partition that are rows of either table."""
-    place = "SELECT kafka_partition, kafka_offset FROM"
-    both = f"{place} events UNION ALL {place} rejected_events"
-    return dict(tables.rows(f"SELECT kafka_partition, uniqExact(kafka_offset) FROM ({both}) GROUP BY 1"))
+def loaded(tables: ClickHouse, topic_id: uuid.UUID) -> dict[int, int]:
+    """Count the different offsets of each partition of a topic that are rows of either table."""
+    both = " UNION ALL ".join(
+        f"SELECT kafka_partition, kafka_offset FROM {table} WHERE kafka_topic_id = %(topic)s"
+        for table in ("events", "rejected_events")
+    )
+    counts = f"SELECT kafka_partition, uniqExact(kafka_offset) FROM ({both}) GROUP BY 1"
+    return dict(tables.rows(counts, {"topic": topic_id}))
 
 
-def breaches(tables: ClickHouse) -> list[str]:
-    """Return what breaks the conservation law, by the view that anybody can query."""
-    return [
-        f"partition {row['kafka_partition']}: missing {row['missing']}, repeated {row['repeated']}"
-        for row in tables.records("SELECT * FROM conservation")
-        if row["missing"] or row["repeated"]
-    ]
+def breaches(place: Place) -> list[str]:
+    """Return what `ugc-audit` reports, and what Kafka does not know to be stored although everything is."""
+    settings = AuditSettings(
+        kafka_bootstrap_servers=place.kafka,
+        kafka_topic=place.topic,
+        clickhouse_url=place.database,
+        etl_group=place.group,
+    )
+    report = audit(settings)
+    found = [str(breach) for breach in report.breaches]
+    return [*found, f"lag {report.lag}"] if report.lag else found
