@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: up test check bench generate pictures lock format
+.PHONY: up test test-faults check bench generate pictures lock format
 
 ## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
 up:
@@ -19,6 +19,14 @@ bench:
 	@$(PYTHON) services/up/setup.py test
 	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
+
+## test-faults: break everything that can break, each with 10 seeds, and ten minutes of kill -9; an hour and a half.
+## Writes architecture/faults.md
+test-faults:
+	@$(PYTHON) services/up/setup.py test
+	@rm -f .local/fault-results.jsonl
+	@FAULT_SEEDS=$(or $(SEEDS),10) $(BIN)/python -m pytest tests/faults $(ARGS); status=$$?; \
+	  $(BIN)/python -m tests.faults.table && exit $$status
 
 ## check: everything CI checks besides the tests
 check:

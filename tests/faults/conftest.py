@@ -1,6 +1,6 @@
 """Fault tests run once with one seed in `make test`, each with many by `make test-faults`.
 
-UGC_TEST_FAULT_SEEDS is the number of seeds; without it a test has one, and tests marked `thorough` are skipped.
+FAULT_SEEDS is the number of seeds; without it a test has one, and tests marked `thorough` are skipped.
 """
 
 from __future__ import annotations

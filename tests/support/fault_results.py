@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from db.settings import ROOT
 from tests.support.oracle import Verdict
 
-RESULTS = Path(os.environ.get("UGC_TEST_FAULT_RESULTS") or ROOT / ".local" / "fault-results.jsonl")
 # How many seeds each fault has; 0 is the quick subset with one.
-SEEDS = int(os.environ.get("UGC_TEST_FAULT_SEEDS") or 0)
+SEEDS = int(os.environ.get("FAULT_SEEDS") or 0)
+# The table is made of the runs with seeds alone.
+RESULTS = ROOT / ".local" / "fault-results.jsonl"
+QUICK_RESULTS = ROOT / ".local" / "fault-results-quick.jsonl"
 
 
 def judged(verdict: Verdict) -> dict[str, Any]:
@@ -33,6 +34,5 @@ def judged(verdict: Verdict) -> dict[str, Any]:
 def record(fault: str, seed: int, seconds: float, numbers: Mapping[str, Any]) -> None:
     """Append a run's result: its numbers, or why it failed before it could be judged."""
     line = {"fault": fault, "seed": seed, **numbers, "seconds": round(seconds, 1)}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with RESULTS.open("a") as file:
+    with (RESULTS if SEEDS else QUICK_RESULTS).open("a") as file:
         file.write(json.dumps(line) + "\n")

@@ -88,6 +88,10 @@ class Run(Processes):
         self.await_loaded()
         for member in list(self.members):
             self.leave(member)
+        return self.verdict()
+
+    def verdict(self) -> Verdict:
+        """Judge what is stored now."""
         direct = replace(self.place, database=self.stage.url(self.place.topic))
         return judge(read_ledger(self.ledger), stored_events(self.tables), breaches(direct), self.recreation)
 

@@ -1,0 +1,86 @@
+"""Writes architecture/faults.md from the results of `make test-faults`, which calls this: `-m tests.faults.table`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from db.settings import ROOT
+from tests.support.fault_results import RESULTS
+
+TABLE = ROOT / "architecture" / "faults.md"
+COLUMNS = ("fault", "runs", "acknowledged", "stored", "lost", "stored twice", "audit breaches", "failed runs")
+INTRODUCTION = """\
+# What was broken, and what it cost
+
+Real Kafka and ClickHouse, a load of careful clients who send every event again until it is acknowledged, and a fault;
+then every acknowledged event must be a row, every row an event that was sent, every event_id once, and `ugc-audit`
+clean. Each run has a seed, which chooses when the fault strikes. [tests/faults](../tests/faults) says of each fault
+what is done.
+
+Made by `make test-faults`; do not edit. A run is repeated by its name and seed, as in
+`FAULT_SEEDS=10 .venv/bin/python -m pytest 'tests/faults/test_failpoints.py::test_killed[7-after-plan]'`.
+
+"""
+NOTE = """
+*Stored* counts different events. Clients send some batches again after they were acknowledged; the repeats are rows of
+`rejected_events`. When a topic is deleted, what was acknowledged and not yet loaded goes with it ({excused} events
+here), and what was being sent meanwhile may stand in both topics; nothing else is excused.
+"""
+
+
+@dataclass
+class Row:
+    """All runs of one fault."""
+
+    fault: str
+    runs: Sequence[dict[str, Any]]
+
+    def cells(self) -> list[str]:
+        """Return the cells of the table in the order of COLUMNS."""
+        judged = [run for run in self.runs if "failed" not in run]
+        numbers = [sum(run[name] for run in judged) for name in ("acknowledged", "stored", "lost", "doubled")]
+        breaches = sum(len(run["audit"]) + run["strangers"] for run in judged)
+        counts = [len(self.runs), *numbers, breaches, len(self.runs) - len(judged)]
+        return [self.fault, *(f"{count:,}" for count in counts)]
+
+
+def main() -> None:
+    """Write the table; status 1 when there is nothing to make it of, or any run was not clean."""
+    runs = read(RESULTS)
+    if not runs:
+        sys.stderr.write(f"no results in {RESULTS}: run `make test-faults`\n")
+        sys.exit(1)
+    TABLE.write_text(page(runs), encoding="utf-8")
+    unclean = [run for run in runs if "failed" in run or run["lost"] or run["doubled"] or run["audit"]]
+    sys.stdout.write(f"{len(runs)} runs, {len(unclean)} not clean: {TABLE.relative_to(ROOT)}\n")
+    sys.exit(1 if unclean else 0)
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """Read the runs in their order."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def page(runs: Sequence[dict[str, Any]]) -> str:
+    """Lay the page out, a line for each fault in the order of their first runs, and their sum."""
+    faults = list(dict.fromkeys(run["fault"] for run in runs))
+    rows = [Row(fault, [run for run in runs if run["fault"] == fault]) for fault in faults]
+    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *(row.cells() for row in rows)]
+    lines.append([f"**{cell}**" for cell in Row("all", runs).cells()])
+    table = "".join(line(cells) for cells in lines)
+    excused = sum(run.get("excused", 0) for run in runs)
+    return INTRODUCTION + table + NOTE.format(excused=f"{excused:,}")
+
+
+def line(cells: Iterable[str]) -> str:
+    """Lay out a line of a Markdown table."""
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()
