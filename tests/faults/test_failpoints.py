@@ -15,7 +15,7 @@ from services.runtime.program import Child
 from tests.support.fault_run import Run, faulty
 from tests.support.stage import GROUP_SESSION_SECONDS, Stage
 
-# The point, and the latest time of being reached at which the fault happens: each member gets that far in every run.
+# The point, and the latest time of being reached at which the fault happens.
 POINTS = {
     "before-plan": 3,
     "after-plan": 3,
@@ -26,9 +26,8 @@ POINTS = {
     "after-commit": 3,
 }
 # The closing commit comes when a partition is idle for a while: this load is slow enough for that.
-SLOW = {"after-commit": (1_200, 300.0)}
-LOAD = (4_000, 1_500.0)
-LONG_LOAD = (5_000, 1_000.0)
+PER_SECOND = {"after-commit": 300.0}
+PER_SECOND_OTHERWISE = 1_500.0
 # These leave a plan behind whose batch is stored not at all, or all, but nobody knows.
 UNFINISHED = ("after-plan", "before-data", "mid-block", "after-data", "after-acknowledgement")
 # One run in so many freezes for less than the group notices.
@@ -45,7 +44,7 @@ def test_killed(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
         victim = run.etl(f"{point}:kill@{run.chance.randint(1, POINTS[point])}")
         if seed % 2:
             run.etl()
-        run.load(*SLOW.get(point, LOAD))
+        run.load(per_second=PER_SECOND.get(point, PER_SECOND_OTHERWISE))
         run.await_killed(victim)
         run.etl()
 
@@ -58,7 +57,7 @@ def test_frozen(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
     with faulty(stage, tmp_path, f"etl frozen {point}", seed) as run:
         victim = run.etl(f"{point}:stop@{run.chance.randint(1, POINTS[point])}")
         run.etl()
-        run.load(*SLOW.get(point, LONG_LOAD))
+        run.load(per_second=PER_SECOND.get(point, PER_SECOND_OTHERWISE))
         run.await_stopped(victim)
         sleep_and_wake(run, victim)
 
@@ -77,7 +76,7 @@ def test_frozen_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
     """A member is killed in a batch, its successor frozen while recovering it, and wakes when a third has recovered."""
     with faulty(stage, tmp_path, "etl frozen in-recovery", seed) as run:
         first = run.etl(f"{run.chance.choice(UNFINISHED)}:kill@{run.chance.randint(1, 3)}")
-        run.load(*LONG_LOAD)
+        run.load()
         run.await_killed(first)
         second = run.etl("in-recovery:stop@1")
         run.await_stopped(second)
@@ -97,7 +96,7 @@ def test_killed_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
 def test_frozen_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
     """SIGSTOP inside the callback that hands partitions over (1) or takes them away for another member (2)."""
     with faulty(stage, tmp_path, "etl frozen in-rebalance", seed) as run:
-        run.load(*LONG_LOAD)
+        run.load()
         victim = rebalanced(run, f"in-rebalance:stop@{2 - seed % 2}")
         run.await_stopped(victim)
         sleep_and_wake(run, victim)
@@ -107,7 +106,7 @@ def rebalanced(run: Run, failpoint: str) -> Child:
     """Start a member, and when it loads, or at once if it cannot get that far, another."""
     victim = run.etl(failpoint)
     if failpoint.endswith("2"):
-        run.await_progress(rows=500)
+        run.await_progress()
     run.etl()
     return victim
 

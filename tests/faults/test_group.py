@@ -12,13 +12,13 @@ def test_scaled(stage: Stage, tmp_path: Path, seed: int) -> None:
     """From 1 to 3 members and back to 1, which may be another; in every other run they leave by kill -9."""
     with faulty(stage, tmp_path, "group scaled 1 to 3 to 1", seed) as run:
         members = [run.etl()]
-        run.load(events=9_000)
-        run.await_progress(rows=500)
+        run.load()
+        run.await_progress()
         members += [run.etl(), run.etl()]
-        run.await_progress(rows=1_500)
+        run.await_progress()
         run.chance.shuffle(members)
         for member in members[1:]:
-            run.await_progress(rows=500)
+            run.await_progress()
             if seed % 2:
                 run.kill(member)
             else:

@@ -23,7 +23,7 @@ def test_kafka_killed(stage: Stage, tmp_path: Path, seed: int) -> None:
         run.etl()
         run.etl()
         run.load()
-        run.await_progress(rows=500)
+        run.await_progress()
         stage.kafka.kill()
         time.sleep(run.chance.uniform(0, 2))
         stage.kafka.start()
@@ -39,6 +39,7 @@ def test_clickhouse_killed_idle(stage: Stage, tmp_path: Path, seed: int) -> None
         time.sleep(run.chance.uniform(0, 1))
         stage.clickhouse.start()
         run.load(events=2_000)
+        run.await_load()
 
 
 def test_clickhouse_killed_under_insert(stage: Stage, tmp_path: Path, seed: int) -> None:
@@ -47,9 +48,9 @@ def test_clickhouse_killed_under_insert(stage: Stage, tmp_path: Path, seed: int)
     with faulty(stage, tmp_path, "clickhouse killed under insert", seed, busy) as run:
         run.etl()
         run.etl()
-        run.load(events=5_000)
+        run.load()
         for _ in range(2):
-            run.await_progress(rows=500)
+            run.await_progress()
             time.sleep(run.chance.uniform(0, 0.2))
             stage.clickhouse.kill()
             time.sleep(run.chance.uniform(0, 1))
@@ -62,7 +63,7 @@ def test_clickhouse_frozen(stage: Stage, tmp_path: Path, seed: int) -> None:
         run.etl()
         run.etl()
         run.load()
-        run.await_progress(rows=500)
+        run.await_progress()
         stage.clickhouse.freeze()
         time.sleep(FROZEN_SECONDS)
         stage.clickhouse.thaw()
@@ -73,10 +74,13 @@ def test_topic_recreated(stage: Stage, tmp_path: Path, when: str, seed: int) -> 
     """The topic is deleted and made again: its offsets begin anew, and rows of the old one stand where they stood."""
     with faulty(stage, tmp_path, f"topic recreated {when}", seed) as run:
         run.etl()
-        run.load(events=3_000)
         if when == "under load":
-            run.await_progress(rows=500)
+            run.load()
+            run.await_progress()
+            run.recreate_topic()
         else:
+            run.load(events=2_000)
             run.await_loaded()
-        run.recreate_topic()
-        run.load(events=3_000)
+            run.recreate_topic()
+            run.load(events=2_000)
+            run.await_load()

@@ -18,6 +18,7 @@ from tests.support.system import Place, await_equal
 # Generous: a slow machine must not fail a run.
 AWAIT_SECONDS_MAX = 120.0
 LOAD_SEEDS = 2**31
+LOAD_EVENTS_MAX = 150_000
 FROZEN = "T"
 
 
@@ -53,8 +54,8 @@ class Processes:
         self.ingests.append(child)
         return child
 
-    def load(self, events: int = 4_000, per_second: float = 1_500) -> Child:
-        """Start a load; several in a run share one ledger."""
+    def load(self, events: int = LOAD_EVENTS_MAX, per_second: float = 1_500) -> Child:
+        """Start a load, which goes on to the run's end unless it has sent all; several in a run share one ledger."""
         options = {
             "ingest": self.place.ingest_address,
             "gateway": self.stage.doors.gateway_url,
@@ -95,9 +96,19 @@ class Processes:
         """Wait until a proxy has broken the insert that it was told to."""
         self.await_true(proxy.broken.is_set, "no insert came by the proxy")
 
+    def is_loading(self) -> bool:
+        """Whether any load still sends."""
+        return not all(map(ended, self.loads))
+
+    def end_load(self) -> None:
+        """Have the loads end after the batches that they are sending."""
+        for load in self.loads:
+            if not ended(load):
+                load.process.terminate()
+
     def await_load(self) -> None:
         """Wait until the loads have ended; they must end well."""
-        self.await_true(lambda: all(map(ended, self.loads)), "the load does not end")
+        self.await_true(lambda: not self.is_loading(), "the load does not end")
         for load in self.loads:
             assert load.process.returncode == 0, last_lines(load.program.log)
 
