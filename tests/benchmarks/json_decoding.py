@@ -1,0 +1,96 @@
+"""What JSON costs the gateway an event: `python -m tests.benchmarks.json_decoding` prints microseconds and ratios."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from google.protobuf import json_format
+from ugc.v1.event_pb2 import Event, EventBatch
+
+from gateway.descriptors import load_schema
+from gateway.fast_json import FastReader
+from gateway.json_reader import Reading
+from gateway.json_text import parse
+from gateway.routes import load_routes
+from gateway.settings import product_descriptors
+from gateway.shapes import Shapes
+from gateway.transcoding import Transcoder
+from services.up.documented import DOCUMENTED_EVENT
+
+# Every measure does this many events a round, in turn with the others, and its best round counts: others share the
+# machine.
+EVENTS = 500
+ROUNDS = 20
+BATCH = 100
+REFERENCE = "json_format, protobuf's own"
+ONE = DOCUMENTED_EVENT.encode()
+MANY = b"[" + b", ".join([ONE] * BATCH) + b"]"
+
+
+class Measure(NamedTuple):
+    """One line of the table; `run` reads `events` events."""
+
+    name: str
+    events: int
+    run: Callable[[], object]
+
+
+def main() -> None:
+    """Print the table."""
+    measures = [*readers(), *requests()]
+    best = dict.fromkeys(measures, float("inf"))
+    gc.collect()
+    for _round in range(ROUNDS):
+        for measure in measures:
+            best[measure] = min(best[measure], microseconds(measure))
+    reference = {measure.events: cost for measure, cost in best.items() if measure.name == REFERENCE}
+    print(f"{len(ONE)} bytes of JSON an event; best of {ROUNDS} rounds of {EVENTS} events\n")  # noqa: T201
+    print(f"{'reader':<40}{'batch':>7}{'us/event':>10}{'times faster':>14}")  # noqa: T201
+    for measure, cost in best.items():
+        print(f"{measure.name:<40}{measure.events:>7}{cost:>10.2f}{reference[measure.events] / cost:>14.1f}")  # noqa: T201
+
+
+def readers() -> list[Measure]:
+    """Return the readers alone, from bytes to a message."""
+    shapes, fast = Shapes(), FastReader(Event, None)
+
+    def exactly() -> None:
+        Reading(shapes, strict=False).message(Event(), parse(ONE))
+
+    wrapped = b'{"events": ' + MANY + b"}"
+    return [
+        Measure("json.loads, no message", 1, lambda: json.loads(ONE)),
+        Measure(REFERENCE, 1, lambda: json_format.Parse(ONE, Event())),
+        Measure("ours, exact", 1, exactly),
+        Measure("ours, fast", 1, lambda: fast.read(ONE)),
+        Measure(REFERENCE, BATCH, lambda: json_format.Parse(wrapped, EventBatch())),
+    ]
+
+
+def requests() -> list[Measure]:
+    """Return what a request costs in all: from its body to the bytes that are sent on."""
+    schema = load_schema(product_descriptors().read_bytes())
+    transcoder, routes = Transcoder(schema), load_routes(schema)
+    single, batch = routes.find("POST", "/api/v1/produce"), routes.find("POST", "/api/v1/batch_produce")
+    unknown = ONE.replace(b'"version"', b'"unheard_of": 1, "version"')
+    return [
+        Measure("a whole request", 1, lambda: transcoder.request(single, "", ONE, strict=False)),
+        Measure("a whole request, an unknown key", 1, lambda: transcoder.request(single, "", unknown, strict=False)),
+        Measure("a whole request", BATCH, lambda: transcoder.request(batch, "", MANY, strict=False)),
+    ]
+
+
+def microseconds(measure: Measure) -> float:
+    """Return the microseconds an event of one round."""
+    began = time.perf_counter()
+    for _call in range(EVENTS // measure.events):
+        measure.run()
+    return (time.perf_counter() - began) / EVENTS * 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The gateway's readers of JSON against protobuf's own: what the fast one reads is what json_format reads."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ugc.v1.event_pb2 import Event, EventBatch, Payload
+
+from gateway.fast_json import FastReader
+from gateway.json_reader import Reading
+from gateway.json_text import parse
+from gateway.shapes import Shapes
+
+# json_format takes what it takes in all of these, so that what is compared are the values.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ['"', "\\", '\\"', "a\\", "\0"]
+)
+STRING_FIELDS = [field.json_name for field in Event.DESCRIPTOR.fields if field.name != "payload"]
+PAYLOADS = st.fixed_dictionaries(
+    {},
+    optional={
+        **{field.json_name: TEXTS for field in Payload.DESCRIPTOR.fields if field.name != "event_timestamp"},
+        "event_timestamp": st.integers(-(2**63), 2**63 - 1),
+    },
+)
+EVENTS = st.fixed_dictionaries({}, optional={"payload": PAYLOADS, **dict.fromkeys(STRING_FIELDS, TEXTS)})
+# The same in other words of JSON: integers as strings, null for what is absent, spaces, escapes.
+STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1]), "ensure_ascii": st.booleans()})
+SETTINGS = settings(max_examples=500, deadline=None)
+FAST, FAST_BATCH = FastReader(Event, None), FastReader(EventBatch, EventBatch.DESCRIPTOR.fields_by_name["events"])
+
+
+@SETTINGS
+@given(EVENTS, STYLES)
+def test_an_event(event: dict[str, object], style: dict[str, bool]) -> None:
+    """The fast reader takes every event that is written as documented, and reads it as json_format does."""
+    text = json.dumps(event, **style)  # type: ignore[arg-type]  # the styles are json.dumps's own arguments
+    fast = FAST.read(text.encode())
+    if "\\\\" not in text:  # an escaped backslash is left to the exact reader
+        assert fast is not None
+    for read in (fast, exactly(text)):
+        if read is not None:
+            assert read == json_format.Parse(text, Event())
+
+
+@SETTINGS
+@given(st.lists(EVENTS, max_size=4))
+def test_a_batch(events: list[dict[str, object]]) -> None:
+    """A list of events likewise, as the field of its batch."""
+    text = json.dumps(events)
+    fast = FAST_BATCH.read(text.encode())
+    if "\\\\" not in text:
+        assert fast is not None
+    if fast is not None:
+        assert fast == json_format.Parse(f'{{"events": {text}}}', EventBatch())
+
+
+@SETTINGS
+@given(EVENTS, st.sampled_from(STRING_FIELDS))
+def test_other_words_for_the_same(event: dict[str, object], absent: str) -> None:
+    """Null is absent, an integer may be a string, a name may be the proto's; both readers say the same."""
+    payload = event.get("payload")
+    stamped = payload if isinstance(payload, dict) else {}
+    loose = {**{key: value for key, value in event.items() if key != absent}, absent: None}
+    loose["payload"] = {key: str(value) for key, value in stamped.items()}
+    text = json.dumps(loose)
+
+    assert FAST.read(text.encode()) is None
+    assert exactly(text) == json_format.Parse(text, Event())
+
+
+def exactly(text: str) -> Event:
+    """Read by the exact reader."""
+    event = Event()
+    Reading(Shapes(), strict=True).message(event, parse(text.encode()))
+    return event

@@ -1,0 +1,109 @@
+"""JSON bodies with something wrong: seeded mutations of good ones, as a broken or hostile client would send."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
+# Mostly one: most bodies with several are only garbage.
+MUTATIONS_EACH = (1, 1, 1, 2, 4)
+NESTING_MAX = 3_000
+DIGITS_MAX = 5_000
+TOKENS = (
+    b"null", b"true", b"NaN", b"Infinity", b"-Infinity", b"{}", b"[]", b'""', b"0", b"-0", b"01", b"1.0", b"1e3",
+    b"1e999999999", b"9223372036854775808", b'"5"', b'"\\ud800"', b'"\\u0000"', b'"\\ud83d\\ude00"', b'"a\\\\"',
+    b'"payload":', b'"event_id":', b'"eventId":', b'"nope":', b'"movie_id":', b",", b":", b"\xef\xbb\xbf",
+    b"//", b"\x1f\x8b",
+)  # fmt: skip
+# Alone, cut short, overlong, a surrogate, past the last code point.
+BAD_UTF8 = (b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xff")
+OPENERS = (b"[", b'{"a":', b'{"payload":', b"[{}", b'"\\')
+
+
+def mutated_json(good: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
+    """Yield `count` bodies, each a good one with 1 to 4 mutations; the same seed gives the same."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        body = chance.choice(good)
+        for _ in range(chance.choice(MUTATIONS_EACH)):
+            body = chance.choice(MUTATIONS)(body, chance, good)
+        yield body
+
+
+def overwrite(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Overwrite a byte."""
+    at = place(body, chance)
+    return body[:at] + chance.randbytes(1) + body[at + 1 :]
+
+
+def truncate(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Cut the end off, or the beginning."""
+    at = place(body, chance)
+    return body[:at] if chance.random() < 0.8 else body[at:]
+
+
+def splice(body: bytes, chance: random.Random, good: Sequence[bytes]) -> bytes:
+    """Put a piece of another body in."""
+    other, at = chance.choice(good), place(body, chance)
+    begin = place(other, chance)
+    return body[:at] + other[begin : begin + chance.randrange(64)] + body[at + chance.randrange(8) :]
+
+
+def repeat(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Repeat a piece: names come twice."""
+    at = place(body, chance)
+    return body[:at] + body[at : at + chance.randrange(80)] * chance.randint(2, 5) + body[at:]
+
+
+def put_token(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Put a token in, or in the place of what follows."""
+    at = place(body, chance)
+    return body[:at] + chance.choice(TOKENS) + body[at + chance.choice((0, 0, 1, 4, 38)) :]
+
+
+def replace_value(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Give a name another value."""
+    names = [at for at in range(len(body)) if body.startswith(b'": ', at)]
+    if not names:
+        return body
+    begin = chance.choice(names) + len(b'": ')
+    end = min((found for found in (body.find(end, begin) for end in (b", ", b"}")) if found >= 0), default=len(body))
+    return body[:begin] + chance.choice(TOKENS) + body[end:]
+
+
+def nest(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Open many containers in one another, and seldom close them."""
+    at, opener, depth = place(body, chance), chance.choice(OPENERS), chance.randint(1, NESTING_MAX)
+    closer = {b"[": b"]", b'{"a":': b"}"}.get(opener, b"") if chance.random() < 0.5 else b""
+    return body[:at] + opener * depth + b"1" + closer * depth + body[at:]
+
+
+def long_number(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Put a number of very many digits in."""
+    at = place(body, chance)
+    return body[:at] + b"9" * chance.randint(1, DIGITS_MAX) + chance.choice((b"", b".5", b"e9", b"e-9")) + body[at:]
+
+
+def break_text(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
+    """Overwrite bytes by such as are never in UTF-8."""
+    at, bad = place(body, chance), chance.choice(BAD_UTF8)
+    return body[:at] + bad + body[at + len(bad) :]
+
+
+def place(body: bytes, chance: random.Random) -> int:
+    """Choose a position."""
+    return chance.randint(0, len(body))
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    overwrite,
+    truncate,
+    splice,
+    repeat,
+    put_token,
+    replace_value,
+    nest,
+    long_number,
+    break_text,
+)
