@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etl.native import Column
 from etl.plan import Plan, Topic
-from etl.rows import Column, Rejected, Rows
+from etl.rows import Rejected, Rows
 
 EVENTS, REJECTED = "events", "rejected_events"
 # The columns of `rejected_events` in the order in which a block has them.

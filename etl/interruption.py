@@ -1,57 +1,37 @@
-"""The failpoints inside an insert, put into clickhouse-driver's connection; only fault tests have them.
-
-The driver sends an insert as one call. Between its steps, and half way through a block, a process can die all the
-same; this is how a test makes it die there.
-"""
+"""The failpoint in the middle of a block, put into the connection of an insert; only fault tests have it."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
-from clickhouse_driver import Client
-from clickhouse_driver.block import BaseBlock, ColumnOrientedBlock
-
+from etl.client import InsertClient
 from services.runtime.failpoints import reach
 
+# A block is larger than this, what else is sent is smaller.
+HALVED_BYTES_MIN = 8_192
 
-def interrupt(client: Client) -> None:
-    """Have a client's inserts of columns reach `before-data`, `mid-block` and `after-data`."""
+
+def interrupt(client: InsertClient) -> None:
+    """Have a client's inserts reach `mid-block` with half of a block sent."""
     connection = client.connection
-    make_socket, send_data = connection._create_socket, connection.send_data  # noqa: SLF001 -- there is no other way in
-    sockets: list[HalvingSocket] = []
+    make_socket = connection._create_socket  # noqa: SLF001 -- there is no other way in
 
     def make_halving_socket(host: str, port: int) -> HalvingSocket:
-        sockets[:] = [HalvingSocket(make_socket(host, port))]
-        return sockets[0]
-
-    def send(block: BaseBlock, table_name: str = "") -> None:
-        # Blocks of rows are external tables, of which there are none, and their end.
-        if not isinstance(block, ColumnOrientedBlock):
-            send_data(block, table_name)
-        elif block.num_columns:
-            reach("before-data")
-            sockets[0].halving = True
-            send_data(block, table_name)
-            sockets[0].halving = False
-        else:
-            send_data(block, table_name)
-            reach("after-data")
+        return HalvingSocket(make_socket(host, port))
 
     connection._create_socket = make_halving_socket  # noqa: SLF001 -- as above
-    connection.send_data = send
 
 
 class HalvingSocket:
-    """A socket in the place of a real one: while `halving`, each send passes `mid-block` half way."""
+    """A socket in the place of a real one: each send that is as large as a block passes `mid-block` half way."""
 
     def __init__(self, real: socket.socket) -> None:
         self._socket = real
-        self.halving = False
 
     def sendall(self, data: bytes) -> None:
         """Send everything."""
-        if not self.halving:
+        if len(data) < HALVED_BYTES_MIN:
             self._socket.sendall(data)
             return
         half = len(data) // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from services.runtime.logs import Outage, logger
 POLL_SECONDS = 0.1
 # How often it is asked whether a former owner's inserts have ended.
 QUIET_POLL_SECONDS = 0.1
+# While there is a backlog a batch may wait so many times longer to be full.
+BACKLOG_PATIENCE = 10
 
 
 class Source(Protocol):
@@ -77,15 +79,22 @@ class Loader:
 
     def step(self, seconds: float) -> None:
         """Do what there is to do now, waiting for messages at most for `seconds`."""
-        self._take(self._source.poll(self._limits.poll_rows, seconds))
+        messages = self._source.poll(self._limits.poll_rows, seconds)
+        self._take(messages)
         for partition in self._all():
             if not partition.is_open and self._monotonic() >= partition.wait_until:
                 self._try(partition, self._open)
-        self._work(lambda partition: partition.is_due(self._limits.flush, self._monotonic()))
+        flush = self._flush_limits(is_backlog=len(messages) >= self._limits.poll_rows)
+        self._work(lambda partition: partition.is_due(flush, self._monotonic()))
         self.close(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
         for partition in self._all():
             if partition.failures and partition.has_stood(self._limits.retry_seconds_max, self._monotonic()):
                 self._works(partition)
+
+    def _flush_limits(self, *, is_backlog: bool) -> FlushLimits:
+        """Return when batches are due: with more in Kafka than was asked for, small ones would only cost merges."""
+        flush = self._limits.flush
+        return replace(flush, seconds=flush.seconds * BACKLOG_PATIENCE) if is_backlog else flush
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Hear that partitions are ours; they are opened after the poll."""

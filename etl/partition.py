@@ -15,7 +15,10 @@ NOTHING_STORED = -1
 
 @dataclass(frozen=True)
 class FlushLimits:
-    """A batch is due when it reaches any of these."""
+    """A batch is due when it reaches any of these.
+
+    `seconds` are those of the moment: while there is a backlog, full batches are worth waiting for.
+    """
 
     seconds: float
     rows: int

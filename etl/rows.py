@@ -19,8 +19,8 @@ from ugc.v1 import event_pb2
 
 from etl.duplicates import DuplicateWindow
 from etl.message import Message
+from etl.native import Column
 
-Column = list[Any]
 HEX = "[0-9a-fA-F]"
 UUID_PATTERN = rf"\A{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}\z"
 UUID_BYTES = 16
@@ -47,7 +47,8 @@ class Rejected:
 class Rows:
     """Messages of one batch, each either in `columns` or in `rejected`.
 
-    `columns` are in the order of `EVENT_COLUMNS` with the offsets last, all of one length.
+    `columns` are in the order of `EVENT_COLUMNS` with the offsets last, all of one length. Identities and offsets are
+    lists, because each of them is looked at; the others stay in Arrow.
     """
 
     columns: list[Column] = field(default_factory=list)
@@ -61,12 +62,12 @@ class Rows:
     @property
     def identities(self) -> list[bytes]:
         """The event_ids, 16 bytes each."""
-        return self.columns[0] if self.columns else []
+        return list(self.columns[0]) if self.columns else []
 
     @property
     def offsets(self) -> list[int]:
         """The offsets of the events."""
-        return self.columns[-1] if self.columns else []
+        return list(self.columns[-1]) if self.columns else []
 
     def all_offsets(self) -> list[int]:
         """Return the offsets of events and rejected messages in their order."""
@@ -75,13 +76,20 @@ class Rows:
     def select(self, wanted: Callable[[int], bool]) -> Rows:
         """Return the rows whose offsets are wanted."""
         mask = [wanted(offset) for offset in self.offsets]
-        columns = [list(compress(column, mask)) for column in self.columns]
+        columns = [keep(column, mask) for column in self.columns]
         return Rows(columns, [each for each in self.rejected if wanted(each.offset)])
 
     def halves(self) -> tuple[Rows, Rows]:
         """Cut the events in the middle; for seeking those that are refused."""
         middle = self.events // 2
         return Rows([column[:middle] for column in self.columns]), Rows([column[middle:] for column in self.columns])
+
+
+def keep(column: Column, mask: list[bool]) -> Column:
+    """Return the values where the mask is true."""
+    if isinstance(column, pa.Array):
+        return column.filter(pa.array(mask, pa.bool_()))
+    return list(compress(column, mask))
 
 
 def digest(messages: Sequence[Message]) -> str:
@@ -101,11 +109,11 @@ def decode(messages: Sequence[Message]) -> Rows:
     misfits = inconvertible(table)
     if misfits:
         faults |= {good[row]: error for row, error in misfits.items()}
-        keep = [row for row in range(table.num_rows) if row not in misfits]
-        table = table.take(pa.array(keep, pa.int64()))
-        good = [good[row] for row in keep]
-    columns = [read(table).to_pylist() for read in EVENT_COLUMNS.values()]
-    columns.append([messages[index].offset() for index in good])
+        fits = [row for row in range(table.num_rows) if row not in misfits]
+        table = table.take(pa.array(fits, pa.int64()))
+        good = [good[row] for row in fits]
+    identities, *others = (read(table) for read in EVENT_COLUMNS.values())
+    columns = [identities.to_pylist(), *others, [messages[index].offset() for index in good]]
     return Rows(columns, [reject(messages[index], UNDECODABLE, faults[index]) for index in sorted(faults)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from db.clickhouse.schema import migrate
 from db.kafka.local_server import kafka_program
 from db.kafka.topics import TopicLayout, provision
 from services.runtime.program import free_port, running
+
+# Read when gRPC is first imported, which no module above does. Tests start processes while their clients are calling;
+# gRPC's own preparation for a fork then waits for the calls, for ever. The children exec at once and need none of it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 PARTITIONS = 3
 LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)
