@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from aiohttp.web import BaseRequest, Response, ResponseKey, Server, ServerRunner, StreamResponse, TCPSite
+from aiohttp.web import BaseRequest, Response, ResponseKey, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
 from gateway import forms, trailers
@@ -17,6 +17,7 @@ from gateway.backend import Backend
 from gateway.body import read_body
 from gateway.cors import Cors
 from gateway.errors import (
+    JSON,
     CallError,
     ExpectationError,
     GatewayError,
@@ -27,6 +28,7 @@ from gateway.errors import (
     error_headers,
     status_of,
 )
+from gateway.http_server import StatusServer
 from gateway.metadata import Sender, call_timeout, http_code, request_id, request_metadata, response_headers
 from gateway.page import Page
 from gateway.routes import Found, Routes
@@ -36,7 +38,6 @@ from gateway.transcoding import Transcoder, to_json
 from services.runtime.logs import logger
 from services.runtime.settings import Address
 
-JSON = "application/json"
 CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
 REQUEST_ID = "X-Request-Id"
@@ -172,7 +173,7 @@ class Gateway:
 async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     """Serve at the address yielded; at the end become unready, give balancers a moment, let requests in work end."""
     settings = gateway.settings
-    server = Server(
+    server = StatusServer(
         gateway.handle,
         access_log=None,
         auto_decompress=False,

@@ -26,6 +26,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.dynamic import Dynamic
 
+JSON = "application/json"
 # The nonstandard status that grpc-gateway and nginx give to a request whose client went away.
 CLIENT_CLOSED_REQUEST = 499
 
