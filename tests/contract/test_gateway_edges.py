@@ -144,6 +144,24 @@ def test_trailers(events_gateway: Address) -> None:
     assert b"Trailer" not in head
 
 
+@pytest.mark.parametrize(
+    ("mode", "seconds"),
+    [
+        ("retry", "2"),
+        ("errorinfo", "2"),
+        ("abort_meta", "3"),
+        ("abort:RESOURCE_EXHAUSTED", "1"),
+        ("abort:UNAVAILABLE", "1"),
+    ],
+)
+def test_when_to_try_again(events_gateway: Address, mode: str, seconds: str) -> None:
+    """Every 429 and 503 has Retry-After: of RetryInfo, rounded up, else of metadata, else of our settings."""
+    status, head, _rest = raw(events_gateway, PRODUCE, json.dumps({"mode": mode}).encode())
+
+    assert status in (429, 503)
+    assert f"\r\nRetry-After: {seconds}\r\n".encode() in head
+
+
 def test_expectations(events_gateway: Address) -> None:
     """A client that waits for 100 Continue gets it before its answer; any other expectation is 417."""
     status, head, _rest = raw(events_gateway, PRODUCE, META, "Expect: 100-continue")

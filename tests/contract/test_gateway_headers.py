@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
 
-from services.runtime.program import free_port
+from services.runtime.program import Program, free_port, running
+from services.runtime.settings import Address
+from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 from tests.contract.doors import TRACE, gateway, ingest, post
 
 PAGE = "https://cinema.example"
@@ -72,6 +76,27 @@ async def test_request_ids_and_traces_pass_through(door: str) -> None:
     for unusable in ({}, {"X_Request_Id": "a b"}, {"X_Request_Id": "a" * 1_000}):
         _status, _answer, headers = await post(f"{door}/api/v1/produce", b"{", **unusable)
         assert len(headers["X-Request-Id"]) == 32
+
+
+async def test_the_request_id_is_in_every_log_line(tmp_path: Path) -> None:
+    """What a gateway logs of a request has its id, the one of the client or the one that was made."""
+    log, address = tmp_path / "gateway.log", Address(LOCALHOST, free_port())
+    program = Program(
+        name="gateway",
+        argv=(sys.executable, "-m", "gateway"),
+        log=log,
+        environment={"UGC_GATEWAY_LISTEN": str(address), "UGC_LOG_LEVEL": "debug", "UGC_GATEWAY_DRAIN_SECONDS": "0"},
+        directory=ROOT,
+        ready=lambda: is_alive(address),
+    )
+    with running(program):
+        _status, _answer, told = await post(f"http://{address}/api/v1/produce", b"{}", X_Request_Id="mine-1")
+        _status, _answer, made = await post(f"http://{address}/api/v1/produce", b"{")
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    answered = [line for line in lines if line.get("path") == "/api/v1/produce"]
+
+    assert [line["request_id"] for line in answered] == ["mine-1", made["X-Request-Id"]]
+    assert told["X-Request-Id"] == "mine-1"
 
 
 async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> None:

@@ -40,6 +40,11 @@ DIFFERENT: dict[str, tuple[int, Any]] = {
     "x-http-code in response metadata": (201, STATUS_ONLY),
     "deep nesting": (400, STATUS_ONLY),
 }
+# Headers that carry what the service said, and those of them that are of its transport.
+FROM_THE_SERVICE = ("grpc-metadata-", "www-authenticate")
+OF_THE_TRANSPORT = ("Grpc-Metadata-Content-Type", "Grpc-Metadata-Grpc-Accept-Encoding")
+# Bytes, which no header can hold, are base64 with us.
+HEADERS_IN_OUR_FORM = {"Grpc-Metadata-X-Bin-Bin": "AAH/"}
 # Metadata that says who forwarded a call, and where it listens.
 OF_THE_GATEWAY = ("user-agent", "x-forwarded-host", "x-request-id", "traceparent")
 
@@ -64,11 +69,14 @@ def test_answers_as_recorded(record: Record, events_gateway: Address, down_gatew
         depth = 11_000
         body = '{"event":{"attributes":' + '{"a":' * depth + "1" + "}" * depth + "}}"
         record = {**record, "request": {**record["request"], "body": body}}
-    status, answer = replay(record, down_gateway if record["variant"] == "down" else events_gateway)
+    status, answer, headers = replay(record, down_gateway if record["variant"] == "down" else events_gateway)
     expected_status, expected = record["response"]["status"], record["response"].get("json")
     if record["name"] in DIFFERENT:
         expected_status, expected = DIFFERENT[record["name"]]
     assert status == expected_status, answer
+    assert telling(headers) == telling(
+        [(name, HEADERS_IN_OUR_FORM.get(name, value)) for name, value in recorded(record)]
+    )
     if expected is not None:
         assert comparable(answer) == comparable(expected)
     if isinstance(answer, dict) and "code" in answer and expected is not None and status == 400:
@@ -76,13 +84,24 @@ def test_answers_as_recorded(record: Record, events_gateway: Address, down_gatew
             assert name in answer["message"]
 
 
+def recorded(record: Record) -> list[tuple[str, str]]:
+    """Return the headers of a recorded answer, without those that are not forwarded on purpose."""
+    headers = record["response"]["headers"] if record["name"] not in DIFFERENT else []
+    return [(name, value) for name, value in headers if name not in OF_THE_TRANSPORT]
+
+
+def telling(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers that come from the service."""
+    return sorted((name.lower(), value) for name, value in headers if name.lower().startswith(FROM_THE_SERVICE))
+
+
 def test_every_difference_is_recorded() -> None:
     """The table of differences names nothing that the records do not have."""
     assert {record["name"] for record in load()} >= set(DIFFERENT)
 
 
-def replay(record: Record, gateway: Address) -> tuple[int, Any]:
-    """Send a recorded request; return the status and the parsed JSON."""
+def replay(record: Record, gateway: Address) -> tuple[int, Any, list[tuple[str, str]]]:
+    """Send a recorded request; return the status, the parsed JSON and the headers."""
     request = record["request"]
     body = request.get("body")
     data = base64.b64decode(request["body_base64"]) if "body_base64" in request else (body or "").encode()
@@ -100,7 +119,7 @@ def replay(record: Record, gateway: Address) -> tuple[int, Any]:
         text = answer.read()
     finally:
         connection.close()
-    return answer.status, json.loads(text)
+    return answer.status, json.loads(text), answer.getheaders()
 
 
 def comparable(answer: Any) -> Any:
