@@ -119,9 +119,6 @@ class Gateway:
     async def transcode(self, request: BaseRequest, found: Found, identity: str) -> Response:
         """Translate a request, call, translate the answer."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
-        if "Expect" in request.headers:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # nothing of the answer has gone out
         body = await read_body(request, self.settings.gateway_body_bytes_max, self.settings.gateway_body_seconds_max)
         query = raw_target(request)[1]
         if forms.is_query(request, found):

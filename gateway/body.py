@@ -13,6 +13,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 # Each costs a copy of what follows it; one is usual.
 GZIP_MEMBERS_MAX = 64
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PLAIN_ENCODINGS = ("", "identity")
 GZIP_ENCODINGS = ("gzip", "x-gzip")
 
@@ -34,6 +35,9 @@ async def receive(request: BaseRequest, bytes_max: int, seconds_max: float) -> b
     """Read the bytes that were sent."""
     if request.content_length is not None and request.content_length > bytes_max:
         raise BodyTooLargeError(bytes_max)
+    if "Expect" in request.headers:  # only now: what is too large need not be sent
+        await request.writer.write(CONTINUE)
+        request.writer.output_size = 0  # nothing of the answer has gone out
     received = bytearray()
     try:
         async with asyncio.timeout(seconds_max):

@@ -167,6 +167,8 @@ def test_expectations(events_gateway: Address) -> None:
     status, head, _rest = raw(events_gateway, PRODUCE, META, "Expect: 100-continue")
     assert (status, head) == (100, b"HTTP/1.1 100 Continue")
     assert raw(events_gateway, PRODUCE, META, "Expect: more")[0] == 417
+    large = b"POST /api/v1/produce HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n"
+    assert sent(events_gateway, large + b"Connection: close\r\n\r\n")[0] == 413
 
 
 def test_what_is_no_http(events_gateway: Address) -> None:

@@ -1,0 +1,40 @@
+"""Another origin's script in a real browser: it may call when its origin is on the list, and else it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.runtime.program import free_port
+from services.up.documented import DOCUMENTED_EVENT
+from tests.contract.doors import gateway, ingest
+from tests.support.browser import browsing, needs_chromium
+
+# With headers that need a preflight; what it returns shows which headers a script may read.
+CALL = """async ([url, body]) => {
+  const headers = { 'Content-Type': 'application/json', 'X-Strict': 'true', 'X-Request-Id': 'from-a-browser' }
+  try {
+    const answer = await fetch(`${url}/api/v1/produce`, { method: 'POST', headers, body, credentials: 'include' })
+    return [answer.status, answer.headers.get('X-Request-Id')]
+  } catch (error) {
+    return error.name
+  }
+}"""
+
+
+async def call_from(origin: str, target: str) -> Any:
+    """Call a gateway from a page of an origin."""
+    async with browsing() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{origin}/healthz")
+        return await page.evaluate(CALL, [target, DOCUMENTED_EVENT])
+
+
+@needs_chromium
+async def test_scripts_of_other_origins() -> None:
+    """The browser itself lets the listed origin send and read, and keeps the answer from another."""
+    port, door_port = free_port(), free_port()
+    async with ingest(port), gateway(port) as listed, gateway(port) as stranger:
+        listen = f"127.0.0.1:{door_port}"
+        async with gateway(port, gateway_listen=listen, gateway_cors_origins=listed) as door:
+            assert await call_from(listed, door) == [201, "from-a-browser"]
+            assert await call_from(stranger, door) == "TypeError"
