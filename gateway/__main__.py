@@ -57,7 +57,9 @@ def build(settings: GatewaySettings, backend: Backend) -> Gateway:
     schema = load_schema(settings.gateway_descriptors.read_bytes())
     routes = load_routes(schema)
     page = Page(document(schema, routes), has_demo=settings.gateway_demo)
-    return Gateway(settings, routes, Transcoder(schema), backend, page)
+    transcoder = Transcoder(schema)
+    transcoder.prepare(routes.all)
+    return Gateway(settings, routes, transcoder, backend, page)
 
 
 if __name__ == "__main__":

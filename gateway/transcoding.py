@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,12 @@ class Transcoder:
         self._fast: dict[Route, FastReader] = {}
         self._setter = FieldSetter(self._shapes)
         self._writer = JsonWriter(self._shapes, schema.pool, Default())
+
+    def prepare(self, routes: Iterable[Route]) -> None:
+        """Make the types that the bodies of routes are read with, so that no request has to wait for them."""
+        for route in routes:
+            if route.body:
+                self._fast_reader(route, self._schema.message_class(route.method.input_type))
 
     def request(self, found: Found, query: str, body: bytes, *, strict: bool) -> Request:
         """Return the message of a request; RequestError names what is wrong with it.
