@@ -14,19 +14,19 @@ test:
 	@$(PYTHON) services/up/setup.py test
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-## bench: what things cost on this machine, one table after the other; or one: ONLY=etl_backlog ARGS='--events 200000'
-bench:
-	@$(PYTHON) services/up/setup.py test
-	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
-	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
-
 ## test-faults: break everything that can break, each with 10 seeds, and ten minutes of kill -9; an hour and a half.
 ## Writes architecture/faults.md
 test-faults:
 	@$(PYTHON) services/up/setup.py test
 	@rm -f .local/fault-results.jsonl
-	@FAULT_SEEDS=$(or $(SEEDS),10) $(BIN)/python -m pytest tests/faults $(ARGS); status=$$?; \
+	@FAULT_SEEDS=$(or $(SEEDS),0-9) $(BIN)/python -m pytest tests/faults $(ARGS); status=$$?; \
 	  $(BIN)/python -m tests.faults.table && exit $$status
+
+## bench: what things cost on this machine, one table after the other; or one: ONLY=etl_backlog ARGS='--events 200000'
+bench:
+	@$(PYTHON) services/up/setup.py test
+	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
+	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
 
 ## check: everything CI checks besides the tests
 check:

@@ -1,6 +1,6 @@
 """Fault tests run once with one seed in `make test`, each with many by `make test-faults`.
 
-FAULT_SEEDS is the number of seeds; without it a test has one, and tests marked `thorough` are skipped.
+FAULT_SEEDS names the seeds, as in `0-9` or `7`; without it a test has one, and tests marked `thorough` are skipped.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fault_results import SEEDS
+from tests.support.fault_results import IS_QUICK, SEEDS
 from tests.support.stage import Stage, staged
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that takes a seed its seeds."""
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(SEEDS or 1))
+        metafunc.parametrize("seed", SEEDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave what takes long to `make test-faults`."""
     for item in items:
-        if item.get_closest_marker("thorough") and not SEEDS:
+        if item.get_closest_marker("thorough") and IS_QUICK:
             item.add_marker(pytest.mark.skip(reason="make test-faults runs it"))
 
 

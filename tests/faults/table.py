@@ -23,7 +23,7 @@ clean. Each run has a seed, which chooses when the fault strikes. [tests/faults]
 what is done.
 
 Made by `make test-faults`; do not edit. A run is repeated by its name and seed, as in
-`FAULT_SEEDS=10 .venv/bin/python -m pytest 'tests/faults/test_failpoints.py::test_killed[7-after-plan]'`.
+`FAULT_SEEDS=7 .venv/bin/python -m pytest 'tests/faults/test_failpoints.py::test_killed[7-after-plan]'`.
 
 """
 NOTE = """
