@@ -34,10 +34,12 @@ UNFINISHED = ("after-plan", "before-data", "mid-block", "after-data", "after-ack
 SHORT_EVERY = 4
 SHORT_SECONDS = 0.5
 ZOMBIE_SECONDS = GROUP_SESSION_SECONDS + 2
-TELLING = {"after-plan", "before-data", "mid-block", "after-acknowledgement"}
+# What `make test` runs of them, the others being much alike.
+TELLING = {"after-plan", "mid-block", "after-data", "after-acknowledgement"}
+ALL_POINTS = [point if point in TELLING else pytest.param(point, marks=pytest.mark.thorough) for point in POINTS]
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", ALL_POINTS)
 def test_killed(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
     """Kill -9 at a step; a new process, and in every other run another member, goes on from there."""
     with faulty(stage, tmp_path, f"etl killed {point}", seed) as run:
@@ -49,9 +51,7 @@ def test_killed(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
         run.etl()
 
 
-@pytest.mark.parametrize(
-    "point", [point if point in TELLING else pytest.param(point, marks=pytest.mark.thorough) for point in POINTS]
-)
+@pytest.mark.parametrize("point", ALL_POINTS)
 def test_frozen(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
     """SIGSTOP at a step, SIGCONT when another member has taken over."""
     with faulty(stage, tmp_path, f"etl frozen {point}", seed) as run:

@@ -13,6 +13,7 @@ from tests.support.fault_run import faulty
 from tests.support.proxy import Break, Moment, Proxy
 from tests.support.stage import Stage
 
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 BREAKS = 3
 INSERTS_MAX = 4
 # The etl gives up on an answer after this; what is held arrives later than that, and later than the plan's deadline.
@@ -29,7 +30,7 @@ def proxy(stage: Stage) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("moment", get_args(Moment))
+@pytest.mark.parametrize("moment", [*MOMENTS[:3], pytest.param(MOMENTS[3], marks=pytest.mark.thorough)])
 def test_cut(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
     """The connection ends inside the data, before its end, after it, or when ClickHouse has answered; several times."""
     with faulty(stage, tmp_path, f"connection cut {moment}", seed, clickhouse=proxy.address) as run:

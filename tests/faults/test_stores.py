@@ -69,7 +69,7 @@ def test_clickhouse_frozen(stage: Stage, tmp_path: Path, seed: int) -> None:
         stage.clickhouse.thaw()
 
 
-@pytest.mark.parametrize("when", ["under load", "when all is loaded"])
+@pytest.mark.parametrize("when", ["under load", pytest.param("when all is loaded", marks=pytest.mark.thorough)])
 def test_topic_recreated(stage: Stage, tmp_path: Path, when: str, seed: int) -> None:
     """The topic is deleted and made again: its offsets begin anew, and rows of the old one stand where they stood."""
     with faulty(stage, tmp_path, f"topic recreated {when}", seed) as run:
