@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,12 @@ class Processes:
         """The file that the load writes."""
         return self.place.folder / "ledger.jsonl"
 
-    def etl(self, failpoint: str = "") -> Child:
-        """Start a member of the group; it is not waited for."""
-        member = self._start(self.place.program("etl", "etl"), failpoint)
+    def etl(self, failpoint: str = "", careless: str = "") -> Child:
+        """Start a member of the group, or one without a precaution; it is not waited for."""
+        program = self.place.program("etl", "tests.support.careless" if careless else "etl")
+        if careless:
+            program = replace(program, argv=(*program.argv, careless))
+        member = self._start(program, failpoint)
         self.members.append(member)
         return member
 
@@ -131,16 +135,9 @@ class Processes:
             child.kill()
 
     def _start(self, program: Program, failpoint: str = "") -> Child:
-        child = Child(
-            Program(
-                name=program.name,
-                argv=program.argv,
-                log=self.place.folder / f"{len(self._started)}-{program.name}.log",
-                environment={**program.environment, "UGC_FAILPOINT": failpoint},
-                directory=ROOT,
-                ready=program.ready,
-            )
-        )
+        log = self.place.folder / f"{len(self._started)}-{program.name}.log"
+        environment = {**program.environment, "UGC_FAILPOINT": failpoint}
+        child = Child(replace(program, log=log, environment=environment, directory=ROOT))
         self._started.append(child)
         return child
 
