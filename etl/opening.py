@@ -67,15 +67,23 @@ class Opener:
         start = low if position.offset is None else position.offset
         refuse_lost_offsets(at, start, low, high)
         self._clock.sync(self._history.now())
-        last = self._history.last_held(at, start)
-        if last is not None and position.plan is None:
-            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
-        partition.stored_through = NOTHING_STORED if last is None else last
+        partition.stored_through = self._stored_through(at, position, start, high)
         partition.inherited = position.plan
         # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
         partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
         partition.stand_at(start)
         partition.window = self._window(at, start)
+
+    def _stored_through(self, at: Coordinates, position: Position, start: int, high: int) -> int:
+        """Return the last offset that ClickHouse may hold though Kafka says less."""
+        if not position.is_ours and (position.offset is not None or self._history.last_held(at, 0) is not None):
+            # Somebody went back, or deleted what was committed, and perhaps a plan with it whose insert is under way.
+            logger().warning("Kafka does not know what was planned", partition=at.partition, next=start)
+            return high - 1
+        last = self._history.last_held(at, start)
+        if last is not None and position.plan is None:
+            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
+        return NOTHING_STORED if last is None else last
 
     def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
         """Read back the identities of the last events before an offset."""

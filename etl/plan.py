@@ -58,10 +58,14 @@ def closing_metadata(topic: str) -> str:
 
 @dataclass(frozen=True)
 class Position:
-    """What Kafka holds for a partition: the next offset, None where nothing was committed, and perhaps a plan."""
+    """What Kafka holds for a partition: the next offset, None where nothing was committed, and perhaps a plan.
+
+    A commit of ours tells all that is planned; any other, or none, may stand where a plan of ours stood.
+    """
 
     offset: int | None = None
     plan: Plan | None = None
+    is_ours: bool = False
 
 
 def read_position(topic: str, offset: int | None, metadata: str) -> Position:
@@ -79,7 +83,7 @@ def read_position(topic: str, offset: int | None, metadata: str) -> Position:
         raise unreadable(offset, metadata) from error
     if version != VERSION:
         raise unreadable(offset, metadata)
-    return Position(offset, plan) if of_topic == topic else Position()
+    return Position(offset, plan, is_ours=True) if of_topic == topic else Position()
 
 
 def unreadable(offset: int, metadata: str) -> LogChangedError:
