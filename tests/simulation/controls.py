@@ -1,0 +1,119 @@
+"""Negative controls: protocols that lack one part each. The oracle must catch every one, or it proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from etl.block import Block, Coordinates
+from etl.delivery import Batch, Delivery
+from etl.errors import SinkError
+from etl.message import Message
+from etl.partition import Partition
+from etl.plan import Position
+from tests.simulation.member import Variant
+from tests.simulation.sink import SimulatedSink
+from tests.simulation.source import SimulatedSource
+
+NEVER = 2**62
+
+
+class WithoutReadBack(Delivery):
+    """A batch that may be stored in part is inserted again as a whole."""
+
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+        self.deliver(partition, messages)
+        partition.inherited = None
+
+
+class WithoutQuiet(Delivery):
+    """A recovery begins at once, while inserts of the former owner may begin or run."""
+
+    def is_quiet(self, partition: Partition) -> bool:
+        del partition
+        return True
+
+
+class WithoutRunning(SimulatedSink):
+    """A recovery waits for the deadline alone, not for inserts that have begun before it."""
+
+    def is_inserting(self, at: Coordinates) -> bool:
+        del at
+        return False
+
+
+class WithoutInherited(SimulatedSource):
+    """Plans are written and not read: batches are cut by time, whatever was planned."""
+
+    def position(self, at: Coordinates) -> Position:
+        return replace(super().position(at), plan=None)
+
+
+class AtLeastOnce(WithoutQuiet):
+    """No plan: insert under a deduplication token made of the offsets, then commit; after a failure insert again."""
+
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+        batch = self._prepare(partition, messages)
+        batch.plan = batch.plan.until(NEVER)
+        self._store(batch, partition)
+        partition.unclosed = batch.plan.end + 1
+        self.close(partition)
+
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+        self.deliver(partition, messages)
+
+
+class WithoutAcknowledgement(Delivery):
+    """The offset moves on before the rows are stored."""
+
+    def _store(self, batch: Batch, partition: Partition) -> None:
+        self._commits.commit(partition.number, batch.plan.end + 1, "")
+        super()._store(batch, partition)
+
+
+class WithoutOneBlock(SimulatedSink):
+    """Nobody looks after an insert that failed: what was cut off is taken for stored."""
+
+    def insert(self, block: Block) -> None:
+        try:
+            super().insert(block)
+        except SinkError as error:
+            if type(error) is not SinkError:
+                raise
+
+
+class WithoutWindow(SimulatedSink):
+    """The window of known events is not read back."""
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        del at, first, last
+        return {}
+
+
+class WithoutRepeatsInWindow(SimulatedSink):
+    """The window is read back without the repeats, which are events too."""
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        del at, first, last
+        return {}
+
+
+class WithoutRenewal(Delivery):
+    """A plan is never made again, however long its inserts take: liveness is lost, not rows."""
+
+    def _renew(self, batch: Batch) -> None:
+        """Do nothing."""
+
+
+CONTROLS = (
+    Variant("without the fence", heeds_deadlines=False),
+    Variant("without read-back", delivery=WithoutReadBack),
+    Variant("without waiting for quiet", delivery=WithoutQuiet),
+    Variant("without looking for running inserts", sink=WithoutRunning),
+    Variant("batches cut by time, plans ignored", source=WithoutInherited),
+    Variant("at least once with tokens", delivery=AtLeastOnce),
+    Variant("commit before the acknowledgement", delivery=WithoutAcknowledgement),
+    Variant("errors of inserts ignored", sink=WithoutOneBlock),
+    Variant("the window is not read back", sink=WithoutWindow),
+    Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
+)

@@ -1,0 +1,111 @@
+"""What producers write: events, repeats near and far, messages that are none, and events that ClickHouse refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ugc.v1.event_pb2 import EventRecord
+
+from etl.message import Message
+from etl.rows import UNDECODABLE, Column, Rows, reject
+from tests.simulation.world import World
+
+MILLISECONDS_OF_A_MONTH = 2_592_000_000
+MONTH_ENDS_SECONDS = 25.0
+
+
+class SimulatedMessage:
+    """A message as confluent_kafka gives it; `identity` is None when it cannot be decoded."""
+
+    __slots__ = ("_at", "_milliseconds", "_partition", "_value", "identity")
+
+    def __init__(self, partition: int, offset: int, identity: bytes | None, milliseconds: int) -> None:
+        self.identity = identity
+        self._partition = partition
+        self._at = offset
+        self._milliseconds = milliseconds
+        self._value = (
+            b"garbage %d" % offset
+            if identity is None
+            else EventRecord(event_id=identity, received_at=milliseconds).SerializeToString()
+        )
+
+    def value(self) -> bytes:
+        return self._value
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._milliseconds
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+
+def decode(messages: Sequence[Message]) -> Rows:
+    """Do what etl.rows.decode does, with the columns that matter here: identities, times, offsets."""
+    known = [message for message in messages if isinstance(message, SimulatedMessage)]
+    assert len(known) == len(messages)
+    good = [message for message in known if message.identity is not None]
+    columns: list[Column] = [
+        [message.identity for message in good],
+        [message.timestamp()[1] for message in good],
+        [message.offset() for message in good],
+    ]
+    return Rows(columns, [reject(each, UNDECODABLE, "garbage") for each in known if each.identity is None])
+
+
+@dataclass
+class Log:
+    """One partition. None stands where a transaction's marker or a compacted message left a gap."""
+
+    partition: int
+    horizon: int
+    messages: list[SimulatedMessage | None] = field(default_factory=list)
+    poison: set[bytes] = field(default_factory=set)
+    _identities: list[bytes] = field(default_factory=list)
+
+    def append(self, world: World, gaps: float) -> None:
+        """Write one message, or leave a gap."""
+        chance = world.chance
+        if chance.random() < gaps:
+            self.messages.append(None)
+            return
+        offset = len(self.messages)
+        # Another month begins while the run goes on, and clocks of servers disagree about when.
+        month = int(world.now + world.between(-20, 20) > MONTH_ENDS_SECONDS)
+        identity = None if chance.random() < 0.04 else self._identity(world)
+        self.messages.append(SimulatedMessage(self.partition, offset, identity, month * MILLISECONDS_OF_A_MONTH))
+
+    def _identity(self, world: World) -> bytes:
+        """Choose a new identity mostly, else one written a moment ago, or about one horizon ago."""
+        chance, known = world.chance, self._identities
+        dice = chance.random()
+        if known and dice < 0.1:
+            identity = known[-chance.randint(1, min(8, len(known)))]
+        elif known and dice < 0.2:
+            identity = known[-min(len(known), self.horizon + chance.randint(-3, 6))]
+        else:
+            identity = (self.partition << 32 | len(known)).to_bytes(16, "big")
+            if chance.random() < 0.03:
+                self.poison.add(identity)
+        known.append(identity)
+        return identity
+
+    def events(self) -> dict[int, bytes]:
+        """Return the offsets that must become events, computed from the log alone, each with its identity."""
+        seen: dict[bytes, int] = {}
+        found: dict[int, bytes] = {}
+        for offset, message in enumerate(self.messages):
+            if message is None or message.identity is None or message.identity in self.poison:
+                continue
+            before = seen.get(message.identity)
+            seen[message.identity] = offset
+            if before is None or offset - before > self.horizon:
+                found[offset] = message.identity
+        return found

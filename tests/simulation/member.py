@@ -1,0 +1,73 @@
+"""One process of the ETL: the real Loader, Delivery and ServerClock on simulated connections."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from etl.clock import ServerClock
+from etl.delivery import Delivery
+from etl.loader import Loader, LoaderLimits
+from etl.opening import Opener
+from etl.partition import FlushLimits
+from etl.refusals import Refusals
+from tests.simulation.broker import Broker
+from tests.simulation.clickhouse import ClickHouse
+from tests.simulation.log import decode
+from tests.simulation.sink import SimulatedSink
+from tests.simulation.source import SimulatedSource
+from tests.simulation.world import Process, World
+
+FENCE_SECONDS = 1.0
+HORIZON = 12
+REFUSED_IN_A_ROW_MAX = 1_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What runs: the protocol, or one that lacks a part of it and must be caught."""
+
+    name: str
+    delivery: type[Delivery] = Delivery
+    source: type[SimulatedSource] = SimulatedSource
+    sink: type[SimulatedSink] = SimulatedSink
+    heeds_deadlines: bool = True
+
+
+PROTOCOL = Variant("the protocol")
+
+
+class Member:
+    """A process with its own clock, which began when the machine did."""
+
+    def __init__(self, world: World, name: str, variant: Variant, broker: Broker, server: ClickHouse) -> None:
+        self.process = Process(world, name, self._main)
+        self.stop = threading.Event()
+        self._broker = broker
+        self._server = server
+        self._variant = variant
+        self._booted = world.between(-10_000, 0)
+
+    def _main(self) -> None:
+        source = self._variant.source(self.process, self._broker)
+        sink = self._variant.sink(self.process, self._server)
+        clock = ServerClock(FENCE_SECONDS, self._monotonic)
+        refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
+        delivery = self._variant.delivery(source, sink, clock, refusals, self._server.skew_seconds, decode)
+        opener = Opener(source, sink, clock, HORIZON)
+        loader = Loader(source, opener, delivery, self._limits(), self._monotonic)
+        source.join(loader)
+        loader.run(self.stop)
+        source.leave()
+
+    def _monotonic(self) -> float:
+        return self.process.world.now - self._booted
+
+    def _limits(self) -> LoaderLimits:
+        world = self.process.world
+        return LoaderLimits(
+            FlushLimits(seconds=world.between(0.1, 0.8), rows=world.chance.randint(3, 12), bytes=1_000_000),
+            poll_rows=world.chance.randint(4, 30),
+            retry_seconds_min=0.1,
+            retry_seconds_max=0.8,
+        )

@@ -1,0 +1,74 @@
+"""Many runs, on several processors, and what happened in them; or one, step by step."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.simulation.member import Variant
+from tests.simulation.simulation import Outcome, quiet_logs, simulate
+
+PROCESSES = 2
+SEEDS_AT_A_TIME = 100
+# So many failures are named; the rest is counted.
+NAMED_MAX = 10
+# What the table shows, in this order; what never happened is shown as 0.
+TOTALS = (
+    *("runs", "messages", "inserts", "crashes", "freezes", "stops", "isolations", "evictions", "rebalances"),
+    *("revocations", "commits unknown", "commits refused", "commits late", "offset resets", "plans found"),
+    *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
+    *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused"),
+    *("rows under faults", "rows", "hung", "lost", "doubled"),
+)
+
+
+def traced(seed: int, variant: Variant) -> Outcome:
+    """Run once, telling what happens."""
+    with quiet_logs():
+        return simulate(seed, variant, tell)
+
+
+def tell(line: str) -> None:
+    """Show what happens."""
+    sys.stdout.write(line + "\n")
+
+
+def in_parallel(seeds: range, variant: Variant) -> Iterator[Outcome]:
+    """Run many times on several processors."""
+    chunks = [seeds[start : start + SEEDS_AT_A_TIME] for start in range(0, len(seeds), SEEDS_AT_A_TIME)]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        for outcomes in pool.map(partial(simulate_all, variant=variant), chunks):
+            yield from outcomes
+
+
+def simulate_all(seeds: Iterable[int], variant: Variant) -> list[Outcome]:
+    """Run once for each seed."""
+    with quiet_logs():
+        return [simulate(seed, variant) for seed in seeds]
+
+
+def report(outcomes: Iterable[Outcome], variant: Variant) -> int:
+    """Print the totals, and the first of the failures."""
+    console = Console()
+    totals: Counter[str] = Counter()
+    failures = 0
+    for outcome in outcomes:
+        totals.update(outcome.counts)
+        if outcome.failure:
+            failures += 1
+            if failures <= NAMED_MAX:
+                console.print(f"seed {outcome.seed}: {outcome.failure}", style="red", markup=False, highlight=False)
+    table = Table("what", "how often", title=variant.name)
+    table.columns[1].justify = "right"
+    for name in TOTALS:
+        table.add_row(name, f"{totals[name]:,}")
+    table.add_row("failed runs", f"{failures:,}", style="red" if failures else "green")
+    console.print(table)
+    return int(failures > 0)

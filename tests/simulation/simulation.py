@@ -1,0 +1,180 @@
+"""One run: what happens when, until faults stop, everything comes to its end, and the oracle looks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from etl.errors import LoaderStoppedError
+from etl.plan import read_position
+from tests.simulation.broker import Broker
+from tests.simulation.clickhouse import ClickHouse, ViolationError
+from tests.simulation.log import Log
+from tests.simulation.member import HORIZON, PROTOCOL, Member, Variant
+from tests.simulation.oracle import last_offset, look
+from tests.simulation.source import TOPIC
+from tests.simulation.world import World
+
+FAULTS_SECONDS = 50.0
+# After the faults everything must be stored within this time, or something hangs.
+CALM_SECONDS_MAX = 150.0
+MEMBERS_MAX = 4
+SUPERVISION_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Let what the simulated processes log be nobody's."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went: what happened in it, and what was wrong."""
+
+    seed: int
+    counts: Counter[str]
+    failure: str = ""
+
+
+def simulate(seed: int, variant: Variant = PROTOCOL, tell: Callable[[str], None] | None = None) -> Outcome:
+    """Run once."""
+    simulation = Simulation(seed, variant, tell)
+    counts = simulation.world.counts
+    counts["runs"] = 1
+    try:
+        simulation.run()
+    except (ViolationError, LoaderStoppedError) as error:
+        return Outcome(seed, counts, f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 -- whatever it is, it is told with the seed that shows it again
+        return Outcome(seed, counts, traceback.format_exc())
+    finally:
+        for member in simulation.members:
+            member.process.kill()
+    return Outcome(seed, counts)
+
+
+class Simulation:
+    """Kafka, ClickHouse, the members of the group, and everything that befalls them."""
+
+    def __init__(self, seed: int, variant: Variant, tell: Callable[[str], None] | None) -> None:
+        world = self.world = World(seed, tell)
+        self._variant = variant
+        self.logs = [Log(number, HORIZON) for number in range(world.chance.randint(1, 3))]
+        self.broker = Broker(world, self.logs)
+        self.server = ClickHouse(world, len(self.logs), lambda partition: self.logs[partition].poison)
+        self.server.heeds_deadlines = variant.heeds_deadlines
+        self.members: list[Member] = []
+        self._wanted = world.chance.randint(1, 3)
+        self._started = 0
+        self._is_over = False
+        self._schedule()
+
+    def run(self) -> None:
+        """Let it happen; ViolationError when the oracle finds fault."""
+        if not self.world.run(lambda: self._is_over, FAULTS_SECONDS + CALM_SECONDS_MAX):
+            self.world.counts["hung"] += 1
+            raise ViolationError(
+                f"not everything is stored and committed {CALM_SECONDS_MAX:.0f} s after the last fault"
+            )
+        look(self.logs, self.server, self.world.counts)
+
+    def _schedule(self) -> None:
+        world, chance = self.world, self.world.chance
+        gaps = 0.05 if chance.random() < 0.3 else 0.0
+        for log in self.logs:
+            for _ in range(chance.randint(4, 20)):
+                self._at_random(partial(self._append, log, chance.randint(1, 12), gaps))
+        self._several(3, lambda: self.server.kill(world.between(0.1, 2)))
+        self._several(2, lambda: self.server.freeze(world.between(0.5, 5)))
+        self._several(3, self.broker.rebalance)
+        self._several(3, self._scale)
+        if chance.random() < 0.2:
+            self._at_random(self._reset_offsets)
+        self._supervise()
+        world.after(FAULTS_SECONDS, self._calm)
+
+    def _several(self, most: int, act: Callable[[], None]) -> None:
+        for _ in range(self.world.chance.randint(0, most)):
+            self._at_random(act)
+
+    def _at_random(self, act: Callable[[], None]) -> None:
+        self.world.after(self.world.between(0, FAULTS_SECONDS), act)
+
+    def _append(self, log: Log, count: int, gaps: float) -> None:
+        for _ in range(count):
+            log.append(self.world, gaps)
+
+    def _supervise(self) -> None:
+        """Start members where some are missing; a frozen one may be taken for a dead one."""
+        self.members = [member for member in self.members if member.process.is_alive]
+        alive = sum(not member.process.is_frozen or self.world.chance.random() < 0.7 for member in self.members)
+        if alive < self._wanted and len(self.members) < MEMBERS_MAX:
+            self._started += 1
+            name = f"etl-{self._started}"
+            self.members.append(Member(self.world, name, self._variant, self.broker, self.server))
+        self.world.after(SUPERVISION_SECONDS, self._supervise)
+
+    def _scale(self) -> None:
+        """Want another number of members; tell one too many to stop."""
+        self._wanted = self.world.chance.randint(1, 3)
+        if len(self.members) > self._wanted:
+            self.world.counts["stops"] += 1
+            self.world.chance.choice(self.members).stop.set()
+
+    def _reset_offsets(self) -> None:
+        """Do what an operator does when he is unsure: stop the group, go back to an earlier offset, start again."""
+        self._wanted = 0
+        for member in self.members:
+            if self.world.chance.random() < 0.4:
+                member.process.freeze(self.world.between(3, 8))
+            else:
+                member.process.kill()
+        self.world.after(0.1, self._reset_when_empty)
+
+    def _reset_when_empty(self) -> None:
+        if self.broker.members and not self.world.is_calm:
+            self.world.after(0.1, self._reset_when_empty)
+            return
+        if not self.broker.members:
+            for partition, (offset, _) in list(self.broker.committed.items()):
+                self._go_back(partition, max(0, offset - self.world.chance.randint(0, 30)))
+            self.world.counts["offset resets"] += 1
+        self._wanted = 1
+
+    def _go_back(self, partition: int, offset: int) -> None:
+        self.world.note("operator", "resets", partition, offset)
+        if self.server.rows[partition] and self.world.chance.random() < 0.3:
+            del self.broker.committed[partition]
+        else:
+            self.broker.committed[partition] = (offset, "")
+
+    def _calm(self) -> None:
+        self.world.note("world", "CALM")
+        self.world.counts["rows under faults"] += sum(map(len, self.server.rows))
+        self.world.counts["inserts under faults"] += self.world.counts["inserts"]
+        self.world.is_calm = True
+        self._wanted = max(self._wanted, 1)
+        self._look_whether_over()
+
+    def _look_whether_over(self) -> None:
+        busy = self.server.running or self.server.expected or any(each.process.is_frozen for each in self.members)
+        self._is_over = not busy and all(self._is_committed(log) for log in self.logs)
+        self.world.after(1.0, self._look_whether_over)
+
+    def _is_committed(self, log: Log) -> bool:
+        offset, metadata = self.broker.committed.get(log.partition, (None, ""))
+        position = read_position(TOPIC.identity, offset, metadata)
+        return position.plan is None and (position.offset or 0) > last_offset(log)

@@ -1,0 +1,88 @@
+"""A member's connection to the fake ClickHouse: what etl/sink.py is to the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from etl.block import EVENTS, Block, Coordinates
+from etl.errors import SinkError
+from etl.rows import DUPLICATE
+from tests.simulation.clickhouse import ClickHouse, Query, Row
+from tests.simulation.world import Process
+
+# How long a request may be under way before the server has it.
+DELAY_SECONDS_MAX = 5.0
+
+
+class SimulatedSink:
+    """Implements etl.loader.History and etl.delivery.Sink."""
+
+    def __init__(self, process: Process, server: ClickHouse) -> None:
+        self._process = process
+        self._world = process.world
+        self._server = server
+
+    def insert(self, block: Block) -> None:
+        world, server = self._world, self._server
+        self._process.cross()
+        answered = self._process.ticket()
+        query = Query(
+            block, lambda outcome: world.after(world.between(0, 0.01), lambda: answered(outcome)), server.generation
+        )
+        slow = world.strikes(world.rates.insert / 3)
+        world.counts["inserts delayed"] += slow
+        server.expected.append(query)
+        world.after(world.between(0, DELAY_SECONDS_MAX) if slow else 0.001, lambda: server.receive(query))
+        world.note(self._process.name, "inserts", block.name, "SLOWLY" if slow else "")
+        if world.strikes(world.rates.insert / 3):
+            world.counts["inserts unanswered"] += 1
+            # The answer is lost, or the patience; the server goes on all the same.
+            world.after(world.between(0, 1.5), lambda: answered(SinkError("no answer")))
+        if outcome := self._process.park():
+            raise outcome
+        self._process.cross()
+
+    def now(self) -> int:
+        self._ask()
+        now = self._server.now()
+        self._process.cross()
+        return now
+
+    def is_inserting(self, at: Coordinates) -> bool:
+        self._ask()
+        inserting = any(query.block.name.startswith(at.name) for query in self._server.running)
+        self._process.cross()
+        return inserting
+
+    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        self._ask()
+        found = {offset for offset in range(first, last + 1) if offset in self._server.rows[at.partition]}
+        self._process.cross()
+        return found
+
+    def last_held(self, at: Coordinates, first: int) -> int | None:
+        self._ask()
+        last = max((offset for offset in self._server.rows[at.partition] if offset >= first), default=None)
+        self._process.cross()
+        return last
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        return self._recent(at, first, last, lambda row: row.table == EVENTS)
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        return self._recent(at, first, last, lambda row: row.reason == DUPLICATE)
+
+    def _recent(self, at: Coordinates, first: int, last: int, wanted: Callable[[Row], bool]) -> dict[int, bytes]:
+        self._ask()
+        rows = self._server.rows[at.partition]
+        found = ((offset, rows.get(offset)) for offset in range(max(first, 0), last + 1))
+        return {offset: row.content for offset, row in found if row is not None and wanted(row)}
+
+    def _ask(self) -> None:
+        """Send a question; it is answered at the moment at which this returns."""
+        self._process.cross()
+        if frozen := self._server.frozen_for():
+            self._process.wait(frozen)
+        if self._server.is_down or self._world.strikes(self._world.rates.read):
+            self._process.wait(0.05)
+            raise SinkError("no answer")

@@ -1,0 +1,162 @@
+"""A member's connection to the fake Kafka: what etl/source.py is to the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from etl.block import Coordinates
+from etl.errors import SourceError
+from etl.message import Message
+from etl.plan import Position, Topic, read_position
+from etl.source import Listener
+from tests.simulation.broker import Broker
+from tests.simulation.world import Process
+
+TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "simulated")
+# How long the client waits for an answer before it says that none has come.
+ANSWER_SECONDS_MAX = 1.5
+# An empty poll may return later than it was asked to: the machine is busy.
+POLL_SECONDS_MAX = 1.0
+
+
+class SimulatedSource:
+    """Implements etl.loader.Source and etl.delivery.Commits."""
+
+    def __init__(self, process: Process, broker: Broker) -> None:
+        self.name = process.name
+        self._process = process
+        self._world = process.world
+        self._broker = broker
+        self._listener: Listener | None = None
+        self._assigned: set[int] = set()
+        self._positions: dict[int, int] = {}
+        # Cut off from Kafka until then, while it may well reach ClickHouse.
+        self._isolated_until = 0.0
+        process.on_silence = lambda: broker.watch(self)
+
+    def is_silent(self) -> bool:
+        return not self._process.is_alive or self._process.is_frozen or self._is_isolated()
+
+    def join(self, listener: Listener) -> None:
+        self._listener = listener
+        self._broker.join(self)
+
+    def leave(self) -> None:
+        """Close the consumer: give everything up, then leave the group."""
+        if self._broker.knows(self) and self._listener is not None:
+            self._listener.revoked(sorted(self._assigned))
+        self._broker.leave(self)
+
+    def poll(self, count: int, seconds: float) -> Sequence[Message]:
+        self._process.cross()
+        self._perhaps_isolate(self._world.rates.commit / 30)
+        if not self._is_isolated():
+            self._serve_callbacks()
+        taken = self._fetch(count)
+        if not taken:
+            self._process.wait(self._world.between(seconds, POLL_SECONDS_MAX))
+            taken = self._fetch(count)
+        return taken
+
+    def topic(self) -> Topic:
+        self._ask("topic")
+        return TOPIC
+
+    def position(self, at: Coordinates) -> Position:
+        self._ask("position")
+        offset, metadata = self._broker.committed.get(at.partition, (None, ""))
+        self._world.note(self.name, "reads position", at.partition, offset, metadata)
+        self._world.counts["plans found"] += '"end"' in metadata
+        self._process.cross()
+        return read_position(at.topic.identity, offset, metadata)
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        return 0, len(self._broker.logs[partition].messages)
+
+    def start(self, partition: int, offset: int) -> None:
+        if partition not in self._assigned:
+            raise SourceError("the partition is not assigned")
+        self._positions[partition] = offset
+
+    def hold(self, partition: int) -> None:
+        self._positions.pop(partition, None)
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        world, broker = self._world, self._broker
+        self._process.cross()
+        if self._is_isolated():
+            self._no_answer("commit while cut off")
+        fault = (
+            world.chance.choice(("lost", "unanswered", "late", "delayed")) if world.strikes(world.rates.commit) else ""
+        )
+        world.note(self.name, "commits", partition, offset, metadata, fault)
+        if fault:
+            world.counts["commits unknown"] += 1
+        if fault == "lost":
+            self._no_answer("commit lost")
+        if fault == "delayed":
+            broker.commit_later(self, partition, offset, metadata, world.between(0, 3 * ANSWER_SECONDS_MAX))
+            self._no_answer("commit not answered in time")
+        broker.commit(self, partition, offset, metadata)
+        if fault == "unanswered":
+            self._no_answer("commit applied, its answer lost")
+        if fault == "late":
+            # It is told long after, when another member may have read it and moved on.
+            self._perhaps_isolate(0.7)
+            self._process.wait(world.between(0, 5))
+        self._process.cross()
+
+    def _ask(self, what: str) -> None:
+        self._process.cross()
+        if self._is_isolated() or self._world.strikes(self._world.rates.read):
+            self._no_answer(what)
+
+    def _no_answer(self, what: str) -> None:
+        self._process.wait(self._world.between(0.1, ANSWER_SECONDS_MAX))
+        raise SourceError(f"{what}: timed out")
+
+    def _is_isolated(self) -> bool:
+        return self._world.now < self._isolated_until
+
+    def _perhaps_isolate(self, rate: float) -> None:
+        if self._world.strikes(rate):
+            self._world.counts["isolations"] += 1
+            self._isolated_until = self._world.now + self._world.between(0.2, 5)
+            self._broker.watch(self)
+
+    def _serve_callbacks(self) -> None:
+        """Hear what the broker has to say, in the order in which librdkafka says it."""
+        assert self._listener is not None
+        if not self._broker.knows(self):
+            lost = sorted(self._assigned)
+            self._assigned.clear()
+            self._positions.clear()
+            self._listener.lost(lost)
+            self._broker.join(self)
+            return
+        if revoked := self._broker.to_give_up(self):
+            self._world.counts["revocations"] += 1
+            self._world.note(self.name, "revoked", revoked)
+            self._listener.revoked(revoked)
+            self._assigned.difference_update(revoked)
+            for partition in revoked:
+                self._positions.pop(partition, None)
+            self._process.cross()
+            self._broker.gave_up(self, revoked)
+        if new := self._broker.hand_over(self):
+            self._world.note(self.name, "assigned", new)
+            self._assigned.update(new)
+            self._listener.assigned(new)
+
+    def _fetch(self, count: int) -> list[Message]:
+        taken: list[Message] = []
+        for partition in sorted(self._positions):
+            log, start = self._broker.logs[partition].messages, self._positions[partition]
+            if self._world.strikes(self._world.rates.read / 4):
+                # What was on its way when the position was set comes first.
+                start = max(0, start - self._world.chance.randint(1, 5))
+            # A client has more or less in hand, at the network's whim.
+            end = min(len(log), start + self._world.chance.randint(1, count))
+            taken.extend(message for message in log[start:end] if message is not None)
+            self._positions[partition] = max(end, self._positions[partition])
+        return taken

@@ -1,0 +1,165 @@
+"""Virtual time, the one source of chance, and the processes that run in them one at a time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+# What a message takes from one machine to another.
+LATENCY_SECONDS_MAX = 0.02
+# How long a process is frozen: shorter than a fence, about a session, until its partitions are long another's.
+FREEZES_SECONDS = ((0.1, 1.0), (1.0, 5.0), (5.0, 20.0))
+FREEZES_WEIGHTS = (5, 4, 1)
+
+
+class Killed(BaseException):
+    """A process ends here, as after SIGKILL. No code of ours may catch it."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How likely each fault is wherever it is possible; each run draws its own, some of them zero."""
+
+    crash: float
+    freeze: float
+    commit: float
+    read: float
+    insert: float
+
+
+def draw_rates(chance: Random) -> Rates:
+    """Draw how a run goes: most have several kinds of faults, some have one, few have none."""
+
+    def rate(highest: float) -> float:
+        return 0.0 if chance.random() < 0.3 else highest * chance.random()
+
+    return Rates(crash=rate(0.015), freeze=rate(0.02), commit=rate(0.3), read=rate(0.05), insert=rate(0.6))
+
+
+class World:
+    """Everything that happens is an event at a moment of virtual time; events of one moment keep their order."""
+
+    def __init__(self, seed: int, tell: Callable[[str], None] | None = None) -> None:
+        self.chance = Random(seed)
+        self.rates = draw_rates(self.chance)
+        self.now = 0.0
+        # Faults have stopped, so that everything can come to its end.
+        self.is_calm = False
+        self.counts: Counter[str] = Counter()
+        self.hub = getcurrent()
+        self._tell = tell
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = itertools.count()
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Let something happen later."""
+        heapq.heappush(self._events, (self.now + seconds, next(self._number), act))
+
+    def run(self, is_over: Callable[[], bool], seconds_max: float) -> bool:
+        """Let time pass until `is_over`, asked after each event; False when that takes longer than `seconds_max`."""
+        while self._events and self._events[0][0] <= seconds_max:
+            self.now, _, act = heapq.heappop(self._events)
+            act()
+            if is_over():
+                return True
+        return False
+
+    def strikes(self, rate: float) -> bool:
+        """Whether a fault of such a rate happens now."""
+        return not self.is_calm and self.chance.random() < rate
+
+    def between(self, low: float, high: float) -> float:
+        """Draw a number."""
+        return low + (high - low) * self.chance.random()
+
+    def note(self, who: str, what: str, *details: Any) -> None:
+        """Tell what happens, if anybody listens."""
+        if self._tell is not None:
+            self._tell(f"{self.now:9.3f} {who:<11} {what} {' '.join(map(str, details))}")
+
+
+class Process:
+    """A process of the operating system: it runs until it waits, and may be frozen or killed wherever it does."""
+
+    def __init__(self, world: World, name: str, main: Callable[[], None]) -> None:
+        self.world = world
+        self.name = name
+        self.is_alive = True
+        self.frozen_until = 0.0
+        # Hears that the process no longer answers anybody.
+        self.on_silence: Callable[[], None] = lambda: None
+        self._main = main
+        self._waits = 0
+        self._greenlet = greenlet(self._body, parent=world.hub)
+        world.after(0, lambda: self._go_on(0, None))
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it runs no code now."""
+        return self.world.now < self.frozen_until
+
+    def _body(self, _: Any) -> None:
+        try:
+            self._main()
+        except Killed:
+            self.world.note(self.name, "KILLED")
+        self.is_alive = False
+        self.on_silence()
+
+    def park(self) -> Any:
+        """Wait for what was promised with `ticket`."""
+        return self.world.hub.switch()
+
+    def ticket(self) -> Callable[[Any], None]:
+        """Return what ends the next wait, by its first call; later calls do nothing."""
+        self._waits += 1
+        number = self._waits
+        return lambda value: self._go_on(number, value)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        wake = self.ticket()
+        self.world.after(seconds, lambda: wake(None))
+        self.park()
+
+    def cross(self) -> None:
+        """Pass a boundary: a message is under way. Here the process may be frozen or killed."""
+        world = self.world
+        if not world.is_calm:
+            dice = world.chance.random()
+            if dice < world.rates.crash:
+                world.counts["crashes"] += 1
+                raise Killed
+            if dice < world.rates.crash + world.rates.freeze:
+                self.freeze(world.between(*world.chance.choices(FREEZES_SECONDS, FREEZES_WEIGHTS)[0]))
+        self.wait(world.chance.random() * LATENCY_SECONDS_MAX)
+
+    def freeze(self, seconds: float) -> None:
+        """Run no code for a while, as after SIGSTOP."""
+        self.world.counts["freezes"] += 1
+        self.world.note(self.name, f"FROZEN for {seconds:.1f} s")
+        self.frozen_until = self.world.now + seconds
+        self.on_silence()
+
+    def kill(self) -> None:
+        """End it from outside."""
+        if self.is_alive:
+            self.is_alive = False
+            if self._greenlet:
+                self._greenlet.throw(Killed)
+
+    def _go_on(self, number: int, value: Any) -> None:
+        if not self.is_alive or number != self._waits:
+            return
+        if self.is_frozen:
+            self.world.after(self.frozen_until - self.world.now, lambda: self._go_on(number, value))
+            return
+        self._waits += 1
+        self._greenlet.switch(value)
