@@ -71,7 +71,7 @@ class WithoutAcknowledgement(Delivery):
         super()._store(batch, partition)
 
 
-class WithoutOneBlock(SimulatedSink):
+class WithoutErrors(SimulatedSink):
     """Nobody looks after an insert that failed: what was cut off is taken for stored."""
 
     def insert(self, block: Block) -> None:
@@ -98,13 +98,6 @@ class WithoutRepeatsInWindow(SimulatedSink):
         return {}
 
 
-class WithoutRenewal(Delivery):
-    """A plan is never made again, however long its inserts take: liveness is lost, not rows."""
-
-    def _renew(self, batch: Batch) -> None:
-        """Do nothing."""
-
-
 CONTROLS = (
     Variant("without the fence", heeds_deadlines=False),
     Variant("without read-back", delivery=WithoutReadBack),
@@ -113,7 +106,7 @@ CONTROLS = (
     Variant("batches cut by time, plans ignored", source=WithoutInherited),
     Variant("at least once with tokens", delivery=AtLeastOnce),
     Variant("commit before the acknowledgement", delivery=WithoutAcknowledgement),
-    Variant("errors of inserts ignored", sink=WithoutOneBlock),
+    Variant("errors of inserts ignored", sink=WithoutErrors),
     Variant("the window is not read back", sink=WithoutWindow),
     Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
 )

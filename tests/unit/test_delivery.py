@@ -1,0 +1,147 @@
+"""The steps of the protocol in their order: plan, insert, close; and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.block import EVENTS, REJECTED
+from etl.errors import RefusalsError, SinkError, SourceError
+from etl.plan import closing_metadata, read_position
+from etl.rows import DUPLICATE, REFUSED, UNDECODABLE, digest
+from tests.support.delivering import AT, NOW, POISON, Stores, made, messages, opened
+
+
+def test_order() -> None:
+    """The plan is committed before anything is inserted, names the batch, and its offset is the batch's first."""
+    stores, partition, batch = Stores(), opened(), messages([b"a", None, b"b"])
+    made(stores).deliver(partition, batch)
+    position = read_position(AT.topic.identity, *stores.committed)
+
+    assert stores.asked == ["plan", f"insert {REJECTED}", f"insert {EVENTS}"]
+    assert position.offset == 100
+    assert position.plan is not None
+    assert (position.plan.end, position.plan.rows, position.plan.digest) == (102, 3, digest(batch))
+    assert position.plan.deadline == NOW + 5_000
+    assert {block.deadline for block in stores.blocks} == {NOW + 5_000}
+    assert stores.rows == {100: EVENTS, 101: UNDECODABLE, 102: EVENTS}
+
+
+def test_one_commit_a_batch() -> None:
+    """The plan of a batch closes the one before it; only an idle moment needs a commit of its own."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores)
+    delivery.deliver(partition, messages([b"a", b"b"]))
+    delivery.deliver(partition, messages([b"c"], start=102))
+
+    assert stores.asked == ["plan", f"insert {EVENTS}"] * 2
+    assert (stores.committed[0], stores.plan_end()) == (102, 102)
+
+    delivery.close(partition)
+    delivery.close(partition)
+
+    assert stores.asked[4:] == ["close"]
+    assert stores.committed == (103, closing_metadata(AT.topic.identity))
+
+
+def test_nothing_moves_before_the_answer() -> None:
+    """An insert without a clean answer leaves the plan in Kafka, and nothing to close."""
+    stores, partition = Stores(insert_error=SinkError("no answer")), opened()
+    delivery = made(stores)
+
+    with pytest.raises(SinkError):
+        delivery.deliver(partition, messages([b"a", b"b"]))
+
+    delivery.close(partition)
+
+    assert (stores.committed[0], stores.plan_end()) == (100, 101)
+    assert "close" not in stores.asked
+
+
+def test_no_plan_no_insert() -> None:
+    """A plan that Kafka does not confirm is not inserted, whatever became of it."""
+    stores = Stores(commit_error=SourceError("UNKNOWN_MEMBER_ID"))
+
+    with pytest.raises(SourceError):
+        made(stores).deliver(opened(), messages([b"a"]))
+
+    assert stores.blocks == []
+
+
+def test_close_fails() -> None:
+    """A closing commit that fails is not taken for done."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores)
+    delivery.deliver(partition, messages([b"a"]))
+    stores.commit_error = SourceError("timed out")
+
+    with pytest.raises(SourceError):
+        delivery.close(partition)
+
+    assert partition.unclosed == 101
+
+
+def test_repeats() -> None:
+    """A repeat is a rejected row with its reason; the first copy is the event."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores)
+    delivery.deliver(partition, messages([b"a", b"a"]))
+    delivery.deliver(partition, messages([b"b", b"a"], start=102))
+
+    assert stores.rows == {100: EVENTS, 101: DUPLICATE, 102: EVENTS, 103: DUPLICATE}
+
+
+@pytest.mark.parametrize("bad", [{0}, {6}, {3, 4}, {0, 2, 4, 6}, set(range(7))])
+def test_poison_stands_alone(bad: set[int]) -> None:
+    """Rows that ClickHouse refuses are set aside one by one with its code; every other row is stored."""
+    stores = Stores()
+    made(stores).deliver(opened(), messages((POISON if index in bad else b"") + bytes([index]) for index in range(7)))
+
+    assert stores.rows == {100 + index: REFUSED if index in bad else EVENTS for index in range(7)}
+    assert "ClickHouse's error 6" in stores.blocks[-1].columns[2][0]
+
+
+def test_names() -> None:
+    """No two inserts have the same name, however often the data is refused or the plan is made again."""
+    stores = Stores(insert_seconds=1.0)
+    made(stores).deliver(opened(), messages([POISON, *(bytes([index]) for index in range(9)), None]))
+    names = [block.name for block in stores.blocks]
+
+    assert len(names) > 5
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(AT.name) for name in names)
+
+
+def test_refused_is_no_original() -> None:
+    """An event that was refused is stored nowhere, so its next copy is tried again."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores)
+    delivery.deliver(partition, messages([POISON]))
+    delivery.deliver(partition, messages([POISON], start=101))
+
+    assert stores.rows == {100: REFUSED, 101: REFUSED}
+
+
+def test_too_many_refusals() -> None:
+    """A table that takes nothing stops the process instead of filling with refusals."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores, in_a_row_max=2)
+
+    def refuse(offset: int) -> None:
+        delivery.deliver(partition, messages([POISON], start=offset))
+
+    refuse(100)
+    refuse(101)
+
+    with pytest.raises(RefusalsError):
+        refuse(102)
+
+
+def test_renewals() -> None:
+    """A plan whose time is half used up is committed again before the next insert, which has the new deadline."""
+    stores = Stores(insert_seconds=3.0)
+    made(stores).deliver(opened(), messages([POISON, b"a", b"b", b"c"]))
+
+    assert stores.asked[:4] == ["plan", f"insert {EVENTS}", "plan", f"insert {EVENTS}"]
+    assert [block.deadline for block in stores.blocks[:2]] == [NOW + 5_000, NOW + 8_000]
+    assert all(block.deadline >= NOW + 3_000 * at + 2_500 for at, block in enumerate(stores.blocks))
+    assert (stores.committed[0], stores.plan_end()) == (100, 103)

@@ -1,0 +1,137 @@
+"""What a partition is told before it is worked on: where it stands, and what may be stored already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from etl.block import Coordinates
+from etl.clock import ServerClock
+from etl.errors import LogChangedError
+from etl.opening import Opener
+from etl.partition import NOTHING_STORED, Partition
+from etl.plan import Plan, Position, Topic
+from tests.simulation.log import SimulatedMessage
+
+TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
+NOW = 1_790_000_000_000
+NOTHING_COMMITTED = Position()
+PLAN = Plan(TOPIC.identity, 100, 119, 20, "00c0ffee", NOW + 3_000)
+
+
+@dataclass
+class Stores:
+    """What Kafka and ClickHouse say."""
+
+    committed: Position = NOTHING_COMMITTED
+    low: int = 0
+    high: int = 500
+    events: dict[int, bytes] = field(default_factory=dict)
+    repeats: dict[int, bytes] = field(default_factory=dict)
+    topics_asked: int = 0
+
+    def topic(self) -> Topic:
+        self.topics_asked += 1
+        return TOPIC
+
+    def position(self, at: Coordinates) -> Position:
+        assert at == Coordinates(TOPIC, 3)
+        return self.committed
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        assert partition == 3
+        return self.low, self.high
+
+    def now(self) -> int:
+        return NOW
+
+    def last_held(self, at: Coordinates, first: int) -> int | None:
+        assert at.partition == 3
+        return max((offset for offset in self.events | self.repeats if offset >= first), default=None)
+
+    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        assert at.partition == 3
+        return {offset: value for offset, value in self.events.items() if first <= offset <= last}
+
+    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+        assert at.partition == 3
+        return {offset: value for offset, value in self.repeats.items() if first <= offset <= last}
+
+
+def opened(stores: Stores) -> Partition:
+    partition = Partition(3)
+    Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50).open(partition)
+    return partition
+
+
+def test_closed() -> None:
+    """After a closing commit of ours everything from there on is fresh."""
+    partition = opened(Stores(Position(100, None, is_ours=True), events={99: b"a"}))
+
+    assert (partition.committed, partition.next_offset, partition.inherited) == (100, 100, None)
+    assert partition.stored_through == NOTHING_STORED
+
+
+def test_planned() -> None:
+    """A plan that is found is to be recovered, and not before its deadline."""
+    partition = opened(Stores(Position(100, PLAN, is_ours=True), events={105: b"a"}))
+
+    assert (partition.next_offset, partition.inherited, partition.quiet_after) == (100, PLAN, NOW + 3_000)
+    assert partition.stored_through == 105
+
+
+def test_first_start() -> None:
+    """Where nothing was ever committed or stored the log is loaded from its beginning, without a look."""
+    partition = opened(Stores(low=7))
+
+    assert (partition.next_offset, partition.stored_through) == (7, NOTHING_STORED)
+
+
+@pytest.mark.parametrize(
+    "stores", [Stores(Position(100)), Stores(Position(100), events={90: b"a"}), Stores(events={90: b"a"})]
+)
+def test_plans_that_nobody_knows(stores: Stores) -> None:
+    """Who resets or deletes offsets takes a plan away: whatever the log holds may be stored, or just being stored."""
+    partition = opened(stores)
+
+    assert partition.stored_through == 499
+    assert partition.quiet_after == NOW + 5_000
+
+
+@pytest.mark.parametrize(("low", "high"), [(101, 500), (0, 99)])
+def test_lost_offsets(low: int, high: int) -> None:
+    """An offset that the log does not hold is for a person to judge."""
+    with pytest.raises(LogChangedError, match="partition 3 was stored up to offset 100"):
+        opened(Stores(Position(100, None, is_ours=True), low=low, high=high))
+
+
+def test_ends_of_the_log() -> None:
+    """The log's first offset and the one after its last are offsets to go on from."""
+    for low, high in ((100, 500), (0, 100)):
+        assert opened(Stores(Position(100, None, is_ours=True), low=low, high=high)).next_offset == 100
+
+
+def test_window() -> None:
+    """Events and repeats of the horizon are known again, older ones and those to come are not."""
+    repeated = SimulatedMessage(3, 60, b"repeat", 0).value()
+    events = {49: b"older", 50: b"oldest", 99: b"newest", 100: b"to come"}
+    window = opened(Stores(Position(100, None, is_ours=True), events=events, repeats={60: repeated})).window
+    identities = [b"older", b"oldest", b"repeat", b"newest", b"to come"]
+
+    assert window.repeats(identities, [100, 100, 100, 100, 100]) == {1: 50, 2: 60, 3: 99}
+
+
+def test_topic_is_asked_again() -> None:
+    """A topic is asked for once, and again when partitions have been assigned."""
+    stores = Stores()
+    opener = Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50)
+    opener.open(Partition(3))
+    opener.open(Partition(3))
+
+    assert stores.topics_asked == 1
+
+    opener.forget_topic()
+    opener.open(Partition(3))
+
+    assert stores.topics_asked == 2

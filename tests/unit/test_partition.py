@@ -1,0 +1,180 @@
+"""What is taken, when a batch is due, and which one: from the log's order, the limits, and an inherited plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.message import Message
+from etl.partition import FlushLimits, Partition
+from etl.plan import Plan
+from tests.support.messages import FakeMessage
+
+LIMITS = FlushLimits(seconds=1.0, rows=10, bytes=1_000)
+VALUE = b"0123456789"
+
+
+def messages(offsets: Iterable[int]) -> list[Message]:
+    return [FakeMessage(VALUE, at=offset) for offset in offsets]
+
+
+def opened(offset: int = 100, inherited_end: int | None = None) -> Partition:
+    """Return a partition that goes on from an offset, perhaps with a plan of a former owner."""
+    partition = Partition(0, is_open=True)
+    partition.stand_at(offset)
+    if inherited_end is not None:
+        partition.inherited = Plan("topic", offset, inherited_end, inherited_end - offset + 1, "", 0)
+    return partition
+
+
+def pending(partition: Partition) -> list[int]:
+    return [message.offset() for message in partition.pending]
+
+
+def test_in_order() -> None:
+    """Messages that follow on are taken, and counted in messages and bytes."""
+    partition = opened()
+
+    assert partition.take(messages(range(100, 103)), now=5.0)
+    assert partition.take(messages(range(103, 105)), now=6.0)
+    assert pending(partition) == [100, 101, 102, 103, 104]
+    assert (partition.next_offset, partition.pending_bytes, partition.since) == (105, 50, 5.0)
+
+
+def test_fetched_before() -> None:
+    """What was taken already is passed over, alone or before what is new."""
+    partition = opened()
+    partition.take(messages(range(100, 103)), now=0.0)
+
+    assert partition.take(messages([100, 101]), now=0.0)
+    assert partition.take(messages([101, 102, 103]), now=0.0)
+    assert pending(partition) == [100, 101, 102, 103]
+
+
+def test_a_gap() -> None:
+    """A gap is not believed at first sight, and nothing behind it is taken; the second time it is the log's own."""
+    partition = opened()
+
+    assert not partition.take(messages([100, 102]), now=0.0)
+    assert pending(partition) == []
+    assert partition.take(messages([100, 102]), now=0.0)
+    assert pending(partition) == [100, 102]
+
+
+def test_another_gap() -> None:
+    """Having believed one gap is no reason to believe the next."""
+    partition = opened()
+    partition.take(messages([101]), now=0.0)
+
+    assert not partition.take(messages([101, 103]), now=0.0)
+    assert partition.take(messages([101, 103]), now=0.0)
+
+
+@given(present=st.sets(st.integers(100, 140), min_size=1), data=st.data())
+def test_gaps_end(present: set[int], data: st.DataObject) -> None:
+    """However many gaps a log has and however it is delivered, each costs one start over and no more."""
+    partition, offsets = opened(), sorted(present)
+    starts_over = 0
+    while pending(partition) != offsets:
+        waiting = [offset for offset in offsets if offset >= partition.next_offset]
+        count = data.draw(st.integers(1, len(waiting)))
+        if not partition.take(messages(waiting[:count]), now=0.0):
+            starts_over += 1
+            partition.close()
+            partition.stand_at(100)
+
+    assert starts_over <= len(set(range(100, offsets[-1])) - present)
+
+
+def test_due() -> None:
+    """A batch is due by its age, its rows or its bytes; a closed or waiting partition has none."""
+    partition = opened()
+
+    assert not partition.is_due(LIMITS, now=9.0)
+
+    partition.take(messages([100]), now=9.0)
+
+    assert not partition.is_due(LIMITS, now=9.9)
+    assert partition.is_due(LIMITS, now=10.0)
+    assert partition.is_due(FlushLimits(seconds=60, rows=1, bytes=1_000), now=9.0)
+    assert partition.is_due(FlushLimits(seconds=60, rows=10, bytes=10), now=9.0)
+
+    partition.wait_until = 11.0
+
+    assert not partition.is_due(LIMITS, now=10.0)
+
+    partition.wait_until, partition.is_open = 0.0, False
+
+    assert not partition.is_due(LIMITS, now=10.0)
+
+
+def test_inherited_is_due_when_complete() -> None:
+    """A planned batch is neither sooner nor smaller nor larger than its plan, whatever the limits say."""
+    partition = opened(inherited_end=120)
+    partition.take(messages(range(100, 120)), now=0.0)
+
+    assert not partition.is_due(LIMITS, now=1_000.0)
+
+    partition.take(messages(range(120, 130)), now=0.0)
+
+    assert partition.is_due(LIMITS, now=0.0)
+    assert [message.offset() for message in partition.batch(rows_max=10)] == list(range(100, 121))
+
+
+def test_batch() -> None:
+    """Without a plan a batch is what waits, up to the limit; what is stored is dropped with its bytes."""
+    partition = opened()
+    partition.take(messages(range(100, 115)), now=0.0)
+    batch = partition.batch(rows_max=10)
+    partition.drop(len(batch), now=7.0)
+
+    assert [message.offset() for message in batch] == list(range(100, 110))
+    assert pending(partition) == list(range(110, 115))
+    assert (partition.pending_bytes, partition.since) == (50, 7.0)
+
+
+def test_fresh() -> None:
+    """Only what ClickHouse cannot have is stored without a look: no plan is open, and it is past what is held."""
+    partition = opened()
+
+    assert not partition.is_fresh()
+
+    partition.take(messages([100]), now=0.0)
+
+    assert partition.is_fresh()
+
+    partition.stored_through = 100
+
+    assert not partition.is_fresh()
+
+    partition.stored_through, partition.inherited = 99, Plan("topic", 100, 100, 1, "", 0)
+
+    assert not partition.is_fresh()
+
+
+def test_idle() -> None:
+    """What is stored is told to Kafka when nothing more has come for a while."""
+    partition = opened()
+
+    assert not partition.is_idle(LIMITS, now=100.0)
+
+    partition.unclosed, partition.since = 101, 100.0
+
+    assert not partition.is_idle(LIMITS, now=100.5)
+    assert partition.is_idle(LIMITS, now=101.0)
+
+    partition.take(messages([100]), now=100.0)
+
+    assert not partition.is_idle(LIMITS, now=101.0)
+
+
+def test_closed_forgets() -> None:
+    """A partition that starts over keeps nothing that Kafka or ClickHouse must be asked for again."""
+    partition = opened(inherited_end=120)
+    partition.take(messages([100]), now=0.0)
+    partition.unclosed, partition.stored_through = 100, 130
+    partition.close()
+
+    assert partition == Partition(0, committed=100, next_offset=101, window=partition.window)

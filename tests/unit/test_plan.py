@@ -1,0 +1,85 @@
+"""What is committed beside an offset: written, read again, and understood or refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.errors import LogChangedError
+from etl.plan import METADATA_CHARACTERS_MAX, Plan, Position, closing_metadata, read_position
+
+TOPIC = "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55"
+OFFSETS = st.integers(min_value=0, max_value=2**63 - 1)
+PLAN = Plan(TOPIC, first=100, end=199, rows=100, digest="00c0ffee", deadline=1_790_000_005_000)
+
+
+@given(first=OFFSETS, end=OFFSETS, rows=OFFSETS, digest=st.integers(0, 2**32 - 1), deadline=OFFSETS)
+def test_round_trip(first: int, end: int, rows: int, digest: int, deadline: int) -> None:
+    """A plan is read as it was written, and fits into Kafka's metadata whatever its numbers are."""
+    plan = Plan(TOPIC, first, end, rows, f"{digest:08x}", deadline)
+    metadata = plan.metadata()
+
+    assert read_position(TOPIC, first, metadata) == Position(first, plan, is_ours=True)
+    assert len(metadata) <= METADATA_CHARACTERS_MAX
+
+
+def test_the_contract() -> None:
+    """The metadata is the JSON that other versions and people read; it does not change unnoticed."""
+    assert PLAN.metadata() == (
+        f'{{"v":1,"topic":"{TOPIC}","end":199,"rows":100,"hash":"00c0ffee","deadline":1790000005000}}'
+    )
+    assert closing_metadata(TOPIC) == f'{{"v":1,"topic":"{TOPIC}"}}'
+
+
+def test_a_closing_commit() -> None:
+    """A closing commit is an offset of ours without a plan."""
+    assert read_position(TOPIC, 200, closing_metadata(TOPIC)) == Position(200, None, is_ours=True)
+
+
+@pytest.mark.parametrize("metadata", [PLAN.metadata(), closing_metadata(TOPIC)])
+def test_another_topic(metadata: str) -> None:
+    """A recreated topic counts anew: what was committed for the one before it is nothing."""
+    assert read_position("another", 100, metadata) == Position()
+
+
+def test_nothing_committed() -> None:
+    """Where nothing was committed there is no offset, whatever else Kafka says."""
+    assert read_position(TOPIC, None, "") == Position()
+
+
+def test_other_tools() -> None:
+    """An offset that another tool has committed is believed, and is not ours."""
+    assert read_position(TOPIC, 42, "") == Position(42, None, is_ours=False)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "reset by hand",
+        "[]",
+        "7",
+        "null",
+        json.dumps({"v": 1}),
+        json.dumps({"topic": TOPIC}),
+        json.dumps({"v": 2, "topic": TOPIC}),
+        json.dumps({"v": 1, "topic": TOPIC, "end": 5}),
+        PLAN.metadata()[:-1],
+    ],
+)
+def test_unreadable(metadata: str) -> None:
+    """What this version does not write it does not guess: the process stops and shows it."""
+    with pytest.raises(LogChangedError, match="offset 100") as caught:
+        read_position(TOPIC, 100, metadata)
+
+    assert metadata in str(caught.value)
+
+
+def test_until() -> None:
+    """A plan that is made again differs in its deadline alone."""
+    again = PLAN.until(7)
+
+    assert again.deadline == 7
+    assert again.until(PLAN.deadline) == PLAN

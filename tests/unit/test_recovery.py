@@ -1,0 +1,78 @@
+"""A batch that may be stored in part: wait for quiet, plan again, look, insert what is missing, look again."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.block import EVENTS, REJECTED, Block
+from etl.errors import LogChangedError, SinkError
+from etl.plan import read_position
+from etl.rows import DUPLICATE, UNDECODABLE
+from tests.support.delivering import AT, NOW, Stores, made, messages, opened
+
+
+def test_recovery_inserts_what_is_missing() -> None:
+    """A recovery plans again, looks, inserts only what is not there, and looks once more."""
+    stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), opened()
+    made(stores).recover(partition, messages([b"a", b"b", None, b"a", b"c"]))
+
+    assert stores.asked == ["plan", "held", f"insert {REJECTED}", f"insert {EVENTS}", "held"]
+    assert stores.rows == {100: EVENTS, 101: EVENTS, 102: UNDECODABLE, 103: DUPLICATE, 104: EVENTS}
+    assert [block.columns[0] for block in stores.blocks] == [[103], [b"b", b"c"]]
+    assert (partition.inherited, partition.unclosed) == (None, 105)
+
+
+def test_recovery_of_what_is_stored() -> None:
+    """When everything is there nothing is inserted."""
+    stores = Stores(rows={100: EVENTS, 101: EVENTS})
+    made(stores).recover(opened(), messages([b"a", b"b"]))
+
+    assert stores.asked == ["plan", "held", "held"]
+
+
+def test_recovery_is_checked() -> None:
+    """A server that acknowledges and does not store is not believed: the offset stays."""
+
+    class Forgetful(Stores):
+        def insert(self, block: Block) -> None:
+            """Acknowledge."""
+
+    stores, partition = Forgetful(), opened()
+
+    with pytest.raises(SinkError, match="not stored as a whole"):
+        made(stores).recover(partition, messages([b"a"]))
+
+    assert partition.unclosed is None
+
+
+@pytest.mark.parametrize("identities", [[b"a"], [b"a", b"b", b"c"], [b"a", b"x"]])
+def test_another_log(identities: list[bytes]) -> None:
+    """Messages that do not fit the plan stop the process before anything is planned or inserted."""
+    stores, partition = Stores(), opened()
+    made(stores).deliver(partition, messages([b"a", b"b"]))
+    partition = opened()
+    partition.inherited = read_position(AT.topic.identity, *stores.committed).plan
+    stores.asked.clear()
+
+    with pytest.raises(LogChangedError, match="partition 3"):
+        made(stores).recover(partition, messages(identities))
+
+    assert stores.asked == []
+
+
+def test_quiet() -> None:
+    """It is quiet when the deadline has passed on every server's clock and no insert runs."""
+    stores, partition = Stores(), opened()
+    partition.quiet_after = NOW + 1_000
+    delivery = made(stores, skew_seconds=0.5)
+    stores.seconds = 1.5
+
+    assert not delivery.is_quiet(partition)
+
+    stores.seconds = 1.501
+
+    assert delivery.is_quiet(partition)
+
+    stores.running = True
+
+    assert not delivery.is_quiet(partition)
