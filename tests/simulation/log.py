@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ugc.v1.event_pb2 import EventRecord
 
 from etl.message import Message
-from etl.rows import UNDECODABLE, Column, Rows, reject
+from etl.native import Column
+from etl.rows import UNDECODABLE, Rows, reject
 from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000
