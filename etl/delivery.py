@@ -11,7 +11,7 @@ from typing import Protocol
 
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
-from etl.errors import DataRefusedError, LogChangedError, SinkError
+from etl.errors import DataRefusedError, LogChangedError, SinkError, TooLargeError
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
@@ -20,6 +20,8 @@ from etl.rows import REFUSED, Rejected, Rows, decode, digest, reject, without_re
 from services.runtime.failpoints import reach
 
 Decode = Callable[[Sequence[Message]], Rows]
+# A block that is too large for ClickHouse is halved down to this: where even so few do not fit, size is not the matter.
+HALVED_ROWS_MIN = 1_000
 
 
 class Commits(Protocol):
@@ -33,7 +35,7 @@ class Sink(Protocol):
     """Where rows go."""
 
     def insert(self, block: Block) -> None:
-        """Store a block; DataRefusedError when nothing of it is stored, SinkError when that is not certain."""
+        """Store a block; DataRefusedError when a value of it is at fault, SinkError else; either may have stored it."""
 
     def now(self) -> int:
         """Return ClickHouse's time in milliseconds."""
@@ -117,6 +119,8 @@ class Delivery:
         self._plan(batch, partition)
         held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
         batch.rows = batch.rows.select(lambda offset: offset not in held)
+        # Or the few bad rows that an earlier attempt left would look like a table that takes nothing.
+        self._refusals.stored(len(held))
         self._renew(batch)
         self._store(batch, partition)
         if self._sink.held(batch.at, batch.plan.first, batch.plan.end) != {each.offset() for each in messages}:
@@ -149,19 +153,33 @@ class Delivery:
             forget_refused(batch, partition)
 
     def _store_events(self, batch: Batch, rows: Rows) -> None:
-        """Insert events; when their data is refused, halves of them, until the bad ones stand alone."""
+        """Insert events; when they are refused, halves of them, until the bad ones stand alone or what is left fits."""
         try:
             self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
         except DataRefusedError as error:
+            self._refuse_stored(batch, rows, error)
             if rows.events == 1:
                 self._refusals.refused(error)
                 batch.refused.append(refusal(batch, rows, error))
                 return
-            for half in rows.halves():
-                self._renew(batch)
-                self._store_events(batch, half)
+            self._store_halves(batch, rows)
+        except TooLargeError as error:
+            self._refuse_stored(batch, rows, error)
+            if rows.events < HALVED_ROWS_MIN:
+                raise
+            self._store_halves(batch, rows)
         else:
             self._refusals.stored(rows.events)
+
+    def _store_halves(self, batch: Batch, rows: Rows) -> None:
+        for half in rows.halves():
+            self._renew(batch)
+            self._store_events(batch, half)
+
+    def _refuse_stored(self, batch: Batch, rows: Rows, error: SinkError) -> None:
+        """Raise SinkError when ClickHouse stored what it refused, as it does when a view of the table fails."""
+        if stored := self._sink.held(batch.at, rows.offsets[0], rows.offsets[-1]).intersection(rows.offsets):
+            raise SinkError(f"{len(stored)} rows are stored, although ClickHouse said: {error}") from error
 
     def _renew(self, batch: Batch) -> None:
         """Plan the batch again when many inserts have used up the time of its plan."""

@@ -2,11 +2,13 @@
 
 EtlError
   SinkError            ClickHouse did not acknowledge; whether it stored anything is unknown: the partition starts over
-    DataRefusedError   ClickHouse refused a block for its data, nothing of it is stored: the bad rows are sought
+    DataRefusedError   ClickHouse refused a block for its data: the bad rows are sought, if nothing of it is stored
+    TooLargeError      ClickHouse had not the memory or the time for a block of this size: parts of it may fit
   SourceError          Kafka did not answer or acknowledge; whether it applied a commit is unknown: starts over
   LoaderStoppedError   a person must decide; the process ends with status 1
     LogChangedError    the log is no longer what was planned or committed
     RefusalsError      ClickHouse refuses too many rows: the table is wrong, not the events
+    ConsumerLostError  Kafka's client can never work again: the process must be replaced
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ class DataRefusedError(SinkError):
         self.code = code
 
 
+class TooLargeError(SinkError):
+    """ClickHouse had not the memory or the time for a block of this size; smaller ones may fit."""
+
+
 class SourceError(EtlError):
     """Kafka did not answer or acknowledge; whether a commit was applied is unknown."""
 
@@ -42,3 +48,7 @@ class LogChangedError(LoaderStoppedError):
 
 class RefusalsError(LoaderStoppedError):
     """ClickHouse refuses more rows than single bad events explain."""
+
+
+class ConsumerLostError(LoaderStoppedError):
+    """Kafka's client says that it can never work again, as when the group refuses it; whoever restarts us may help."""

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Protocol
 
 from etl.delivery import Delivery
-from etl.errors import EtlError, SinkError, SourceError
+from etl.errors import EtlError, LogChangedError, SinkError, SourceError
 from etl.message import Message
 from etl.opening import Opener
 from etl.partition import FlushLimits, Partition
@@ -20,6 +20,8 @@ from services.runtime.logs import Outage, logger
 POLL_SECONDS = 0.1
 # How often it is asked whether a former owner's inserts have ended.
 QUIET_POLL_SECONDS = 0.1
+# Longer than any former insert should run; after that the log says what is waited for.
+QUIET_SECONDS_EXPECTED = 60.0
 # While there is a backlog a batch may wait so many times longer to be full.
 BACKLOG_PATIENCE = 10
 
@@ -68,12 +70,16 @@ class Loader:
         self._outage = Outage("storing events")
         # Partitions that have failed and not worked since: one outage, however many they are and however often.
         self._failing: set[int] = set()
+        self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Load until told to stop, then store what was taken; LoaderStoppedError when a person must decide."""
+        self._stop = stop
         while not stop.is_set():
             self.step(POLL_SECONDS)
-        self._work(lambda partition: partition.is_fresh())
+        # In an outage each partition would wait for an answer in turn, while whoever stops us waits; Kafka has it all.
+        if not self._failing:
+            self._work(lambda partition: partition.is_fresh())
         self.close(self._partitions.values())
         logger().info("stopped loading")
 
@@ -82,7 +88,7 @@ class Loader:
         messages = self._source.poll(self._limits.poll_rows, seconds)
         self._take(messages)
         for partition in self._all():
-            if not partition.is_open and self._monotonic() >= partition.wait_until:
+            if not partition.is_open and self._monotonic() >= partition.wait_until and not self._stop.is_set():
                 self._try(partition, self._open)
         flush = self._flush_limits(is_backlog=len(messages) >= self._limits.poll_rows)
         self._work(lambda partition: partition.is_due(flush, self._monotonic()))
@@ -143,6 +149,8 @@ class Loader:
         for partition in self._all():
             while is_due(partition) and self._try(partition, self._load):
                 pass
+            if self._stop.is_set() and self._failing:
+                return
 
     def _try(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
         """Act; after a failure nothing is known, so the partition starts over."""
@@ -172,6 +180,10 @@ class Loader:
     def _load(self, partition: Partition) -> None:
         """Store the next batch of a partition."""
         batch = partition.batch(self._limits.flush.rows)
+        if not batch:
+            raise LogChangedError(
+                f"partition {partition.number}: the log holds nothing of the plan {partition.inherited}"
+            )
         if partition.is_fresh():
             self._delivery.deliver(partition, batch)
         elif self._delivery.is_quiet(partition):
@@ -193,7 +205,15 @@ class Loader:
 
     def _wait_for_quiet(self, partition: Partition) -> None:
         """Look again a little later; meanwhile the partition's messages stay in Kafka."""
+        now = self._monotonic()
         if not partition.is_held:
             self._source.hold(partition.number)
-            partition.is_held = True
-        partition.wait_until = self._monotonic() + QUIET_POLL_SECONDS
+            partition.is_held, partition.since = True, now
+        elif now - partition.since >= QUIET_SECONDS_EXPECTED and not partition.failures:
+            quiet_after = partition.quiet_after
+            self._outage.failed(
+                SinkError(f"partition {partition.number} waits for inserts to end, until {quiet_after}")
+            )
+            self._failing.add(partition.number)
+            partition.failures = 1
+        partition.wait_until = now + QUIET_POLL_SECONDS

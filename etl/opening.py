@@ -9,7 +9,7 @@ from etl.clock import ServerClock
 from etl.duplicates import DuplicateWindow
 from etl.errors import LogChangedError
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Position, Topic
+from etl.plan import Plan, Position, Topic
 from etl.rows import identities_of
 from services.runtime.logs import logger
 
@@ -66,6 +66,8 @@ class Opener:
         low, high = self._log.limits(partition.number)
         start = low if position.offset is None else position.offset
         refuse_lost_offsets(at, start, low, high)
+        if position.plan is not None:
+            refuse_lost_messages(at, position.plan, high)
         self._clock.sync(self._history.now())
         partition.stored_through = self._stored_through(at, position, start, high)
         partition.inherited = position.plan
@@ -104,4 +106,14 @@ def refuse_lost_offsets(at: Coordinates, start: int, low: int, high: int) -> Non
             f"partition {at.partition} was stored up to offset {start}, but the log holds {low} to {high - 1}: "
             "its retention was shorter than the lag, or it was cut. Look with ugc-audit, then commit the offset to go "
             "on from with empty metadata, by Kafka's own tools, while no etl runs"
+        )
+
+
+def refuse_lost_messages(at: Coordinates, plan: Plan, high: int) -> None:
+    """Raise LogChangedError when the log ends before a plan does: its messages were read, and are gone."""
+    if plan.end >= high:
+        raise LogChangedError(
+            f"partition {at.partition}: the plan {plan} ends beyond the log, which holds offsets up to {high - 1}: its "
+            "end was cut, or an older copy took over. Look with ugc-audit, then commit the offset to go on from with "
+            "empty metadata, by Kafka's own tools, while no etl runs"
         )

@@ -7,6 +7,7 @@ is many times cheaper than Python objects.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, REJECTED, Block, Coordinates
 from etl.client import Encoded, InsertClient
-from etl.errors import DataRefusedError, SinkError
+from etl.errors import DataRefusedError, SinkError, TooLargeError
 from etl.interruption import interrupt
 from etl.native import encode
 from etl.settings import EtlSettings
@@ -65,6 +66,8 @@ DATA_ERRORS = {
     676: "CANNOT_PARSE_IPV6",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
+# What it answers when the same rows in smaller blocks may fit. A plan names its rows, so nothing else would ever help.
+SIZE_ERRORS = {158: "TOO_MANY_ROWS", 159: "TIMEOUT_EXCEEDED", 241: "MEMORY_LIMIT_EXCEEDED", 307: "TOO_MANY_BYTES"}
 FENCED = "FENCED"
 HELD = """
 SELECT kafka_offset FROM {table}
@@ -102,6 +105,8 @@ def statement(block: Block) -> str:
 @contextlib.contextmanager
 def connected(settings: EtlSettings) -> Iterator[ClickHouseSink]:
     """Make the client; it connects when first used, and again after each failure."""
+    # The driver warns of each connection that fails or is gone already; the loader says an outage once.
+    logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
     client = InsertClient.from_url(settings.clickhouse_url)
     client.connection.connect_timeout = settings.etl_connect_seconds_max
     client.connection.send_receive_timeout = settings.etl_answer_seconds_max
@@ -134,10 +139,12 @@ class ClickHouseSink:
             "max_insert_block_size": 2_000_000,
             "min_insert_block_size_rows": 0,
             "min_insert_block_size_bytes": 0,
+            # Timestamps of messages are their producers': a hundred months in one batch must not stop the partition.
+            "max_partitions_per_insert_block": 0,
         }
 
     def insert(self, block: Block) -> None:
-        """Store a block; DataRefusedError when nothing of it is stored, SinkError when that is not certain."""
+        """Store a block; DataRefusedError when a value of it is at fault, SinkError else; either may have stored it."""
         settings = {**self._settings, "insert_deduplication_token": block.name}
         encoded = [encode(column, kind) for column, (_, kind, _) in zip(block.columns, WIRE[block.table], strict=True)]
         data = Encoded(len(block.columns[0]), encoded)
@@ -185,7 +192,8 @@ class ClickHouseSink:
             if error.code in DATA_ERRORS:
                 raise DataRefusedError(error.code, first_line(error)) from error
             self._client.disconnect()
-            raise SinkError(first_line(error)) from error
+            kind = TooLargeError if error.code in SIZE_ERRORS else SinkError
+            raise kind(first_line(error)) from error
         except (DriverError, OSError, EOFError) as error:
             # The connection's state is unknown; the next call makes a new one.
             self._client.disconnect()

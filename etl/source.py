@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from etl.block import Coordinates
-from etl.errors import LogChangedError, SourceError
+from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.message import Message
 from etl.plan import Position, Topic, read_position
 from etl.settings import EtlSettings
@@ -48,7 +48,8 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
     }
-    quiet: dict[str, Any] = {"log_level": 3, "error_cb": lambda error: outage.failed(KafkaException(error))}
+    # At level 3 a broker that is away is a line for each attempt to reach it; `outage` says it once.
+    quiet: dict[str, Any] = {"log_level": 2, "error_cb": lambda error: outage.failed(KafkaException(error))}
     consumer = Consumer(
         {
             **connection,
@@ -98,7 +99,9 @@ class KafkaSource:
         )
 
     def poll(self, count: int, seconds: float) -> list[Message]:
-        """Return up to `count` messages of started partitions, waiting at most `seconds` for them."""
+        """Return up to `count` messages after at most `seconds`; ConsumerLostError when none will ever come."""
+        # Its errors wait in memory until they are asked for: in an outage, one a second.
+        self._admin.poll(0)
         taken = self._consumer.consume(min(count, POLL_MESSAGES_MAX), seconds)
         good = [message for message in taken if message.error() is None]
         if good:
@@ -111,6 +114,9 @@ class KafkaSource:
     def _heard(self, error: KafkaError, partition: int | None) -> None:
         if error.code() in OFFSET_ERRORS and partition is not None and self._listener is not None:
             self._listener.reset(partition)
+        elif error.code() == KafkaError._FATAL:  # noqa: SLF001 -- so it is named
+            # From now on it delivers nothing, and says so only once.
+            raise ConsumerLostError(f"Kafka's client gave up: {error.str()}")
         else:
             self._outage.failed(KafkaException(error))
 
@@ -122,6 +128,8 @@ class KafkaSource:
             cluster = self._admin.list_topics(self._topic, timeout=self._seconds_max).cluster_id
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
+        except TimeoutError as error:
+            raise SourceError(f"Kafka does not describe the topic {self._topic}") from error
         return Topic(self._topic, uuid_text(found.topic_id), str(cluster))
 
     def position(self, at: Coordinates) -> Position:

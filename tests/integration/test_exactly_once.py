@@ -207,3 +207,42 @@ def test_a_failpoint_that_does_not_exist(place: Place) -> None:
 
     assert status == 2
     assert "UGC_FAILPOINT" in log
+
+
+def test_a_view_that_fails_doubles_nothing(place: Place, tables: ClickHouse) -> None:
+    """ClickHouse keeps a block whose materialized view fails, and says that it failed: no row is stored twice."""
+    tables.rows("CREATE TABLE numbers (number UInt64) ENGINE = MergeTree ORDER BY number")
+    tables.rows("CREATE MATERIALIZED VIEW failing TO numbers AS SELECT toUInt64(event) AS number FROM events")
+    write(place, [identified(numbered(number)) for number in range(40)])
+    load(place, tables, 40)
+
+    assert offsets(tables) == list(range(40))
+    assert offsets(tables, "rejected_events") == []
+    assert tables.rows("SELECT count() FROM numbers") == [(0,)]
+
+
+def test_a_plan_beyond_the_log_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+    """A plan for messages that the log no longer has stops the process instead of waiting for them for ever."""
+    write(place, [identified(numbered(number)) for number in range(5)])
+    load(place, tables, 5)
+    write(place, [identified(numbered(number)) for number in range(5, 10)])
+    place.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
+    assert run_to_its_end(place)[0] == -9
+    del place.settings["UGC_FAILPOINT"]
+    offset, plan = committed(place)
+    commit(place, offset, plan.replace('"end":9', '"end":10'))
+    status, log = run_to_its_end(place)
+
+    assert status == 1
+    assert "ends beyond the log, which holds offsets up to 9" in log
+
+
+def test_timestamps_of_many_months(place: Place, tables: ClickHouse) -> None:
+    """Messages whose producers' clocks are a hundred months apart are stored: no limit of a block stops them."""
+    month_milliseconds = 31 * 24 * 3600 * 1000
+    write(place, [b"garbage"] * 150, milliseconds=lambda number: (1 + number) * month_milliseconds)
+    place.settings["UGC_ETL_FLUSH_ROWS"] = "1000"
+    load(place, tables, 150)
+
+    assert offsets(tables, "rejected_events") == list(range(150))
+    assert tables.rows("SELECT uniqExact(toYYYYMM(kafka_time)) > 100 FROM rejected_events") == [(1,)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -33,12 +33,25 @@ def identified(event: Event) -> bytes:
     return record(event, uuid.UUID(event.event_id).bytes)
 
 
-def write(place: Place, values: Iterable[bytes | None], partition: int = 0) -> None:
-    """Write messages to one partition."""
+def now(_number: int) -> int:
+    """Say that a message is of now; Kafka's client takes 0 so."""
+    return 0
+
+
+def write(
+    place: Place, values: Iterable[bytes | None], partition: int = 0, milliseconds: Callable[[int], int] = now
+) -> None:
+    """Write messages to one partition, each with a timestamp by its number."""
     failures: list[object] = []
     producer = Producer({"bootstrap.servers": place.kafka})
-    for value in values:
-        producer.produce(place.topic, value, partition=partition, on_delivery=lambda error, _: failures.append(error))
+    for number, value in enumerate(values):
+        producer.produce(
+            place.topic,
+            value,
+            partition=partition,
+            timestamp=milliseconds(number),
+            on_delivery=lambda error, _: failures.append(error),
+        )
     assert producer.flush(WAIT_SECONDS_MAX) == 0
     assert not any(failures)
 
@@ -62,7 +75,16 @@ def commit(place: Place, offset: int, metadata: str = "") -> None:
 def committed(place: Place) -> tuple[int, str]:
     """Return what the group has committed for partition 0."""
     consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
-    (found,) = consumer.committed([TopicPartition(place.topic, 0)], timeout=WAIT_SECONDS_MAX)
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        try:
+            (found,) = consumer.committed([TopicPartition(place.topic, 0)], timeout=WAIT_SECONDS_MAX)
+            break
+        except KafkaException as error:
+            # A broker's first group has no coordinator for a moment.
+            if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
     consumer.close()
     return found.offset, found.metadata or ""
 

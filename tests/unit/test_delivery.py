@@ -141,7 +141,8 @@ def test_renewals() -> None:
     stores = Stores(insert_seconds=3.0)
     made(stores).deliver(opened(), messages([POISON, b"a", b"b", b"c"]))
 
-    assert stores.asked[:4] == ["plan", f"insert {EVENTS}", "plan", f"insert {EVENTS}"]
+    steps = [step for step in stores.asked if step != "held"]
+    assert steps[:4] == ["plan", f"insert {EVENTS}", "plan", f"insert {EVENTS}"]
     assert [block.deadline for block in stores.blocks[:2]] == [NOW + 5_000, NOW + 8_000]
     assert all(block.deadline >= NOW + 3_000 * at + 2_500 for at, block in enumerate(stores.blocks))
     assert (stores.committed[0], stores.plan_end()) == (100, 103)

@@ -1,0 +1,97 @@
+"""Delivery against a sink in memory: what it does when ClickHouse refuses rows."""
+
+from __future__ import annotations
+
+import uuid
+
+import pyarrow as pa
+import pytest
+
+from etl.block import EVENTS, Block, Coordinates
+from etl.clock import ServerClock
+from etl.delivery import HALVED_ROWS_MIN, Delivery
+from etl.errors import DataRefusedError, RefusalsError, TooLargeError
+from etl.message import Message
+from etl.partition import Partition
+from etl.plan import Topic
+from etl.refusals import REFUSED_MIN, Refusals
+from tests.support.events import record, valid
+from tests.support.messages import FakeMessage
+
+COORDINATES = Coordinates(Topic("events", str(uuid.UUID(int=1)), "cluster"), 0)
+BAD = REFUSED_MIN + 10
+ROWS = BAD * 120
+
+
+class MemorySink:
+    """Takes every event but those of kind `poison`, so many at a time, and holds what it took."""
+
+    def __init__(self, rows_max: int = ROWS) -> None:
+        self.stored: dict[str, list[int]] = {}
+        self.rows_max = rows_max
+
+    def insert(self, block: Block) -> None:
+        if block.table == EVENTS and pa.scalar("poison") in block.columns[1]:
+            raise DataRefusedError(469, "no poison")
+        if len(block.columns[0]) > self.rows_max:
+            raise TooLargeError("no memory")
+        self.stored.setdefault(block.table, []).extend(block.columns[-1] if block.table == EVENTS else block.columns[0])
+
+    def now(self) -> int:
+        return 0
+
+    def is_inserting(self, _at: Coordinates) -> bool:
+        return False
+
+    def held(self, _at: Coordinates, first: int, last: int) -> set[int]:
+        return {offset for offsets in self.stored.values() for offset in offsets if first <= offset <= last}
+
+
+class MemoryCommits:
+    """Takes every commit."""
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        pass
+
+
+def messages(bad: int, rows: int) -> list[Message]:
+    """Return the messages of a batch, of which the first are poison."""
+    kinds = ["poison"] * bad + ["like"] * (rows - bad)
+    return [FakeMessage(record(valid(event=kind), uuid.uuid4().bytes), at=at) for at, kind in enumerate(kinds)]
+
+
+def delivery(sink: MemorySink) -> Delivery:
+    """Return a delivery as a new process has it."""
+    refusals = Refusals(ratio_max=0.01, in_a_row_max=1_000)
+    return Delivery(MemoryCommits(), sink, ServerClock(5.0, lambda: 0.0), refusals)
+
+
+def test_bad_rows_that_an_attempt_left_do_not_stop_the_next() -> None:
+    """A recovery that finds only the bad rows of a batch missing counts the others too: the ratio is the batch's."""
+    sink, batch = MemorySink(), messages(BAD, ROWS)
+    good = [message.offset() for message in batch[BAD:]]
+    sink.stored[EVENTS] = list(good)
+    delivery(sink).recover(Partition(0, COORDINATES), batch)
+
+    assert sink.stored[EVENTS] == good
+    assert sink.stored["rejected_events"] == list(range(BAD))
+
+
+def test_a_recovery_of_a_table_that_takes_nothing_stops() -> None:
+    """Where nothing of the batch is stored, refusing every row still stops the loader."""
+    with pytest.raises(RefusalsError):
+        delivery(MemorySink()).recover(Partition(0, COORDINATES), messages(BAD, BAD))
+
+
+def test_a_batch_too_large_for_clickhouse_is_stored_in_parts() -> None:
+    """What does not fit into ClickHouse's memory as one block fits as several: a planned batch has no other way on."""
+    sink = MemorySink(rows_max=HALVED_ROWS_MIN)
+    delivery(sink).deliver(Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
+
+    assert sink.stored[EVENTS] == list(range(5 * HALVED_ROWS_MIN))
+
+
+def test_a_server_without_memory_is_an_outage() -> None:
+    """Where even few rows do not fit, the partition starts over later, instead of asking for each row."""
+    with pytest.raises(TooLargeError):
+        delivery(MemorySink(rows_max=0)).deliver(Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))

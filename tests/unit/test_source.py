@@ -1,0 +1,72 @@
+"""What the source makes of the answers of Kafka's client."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka.admin import AdminClient
+
+from etl.errors import ConsumerLostError
+from etl.source import KafkaSource
+from services.runtime.logs import Outage
+from services.runtime.program import free_port
+
+WAIT_SECONDS_MAX = 60
+
+
+class FailingMessage:
+    """A message that is an error."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def error(self) -> KafkaError:
+        return KafkaError(self.code)
+
+    def partition(self) -> None:
+        return None
+
+
+class FailingConsumer:
+    """A consumer that has one error to tell."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def consume(self, _count: int, _seconds: float) -> list[FailingMessage]:
+        return [FailingMessage(self.code)]
+
+
+def source(code: int, admin: AdminClient | None = None) -> KafkaSource:
+    """Return a source whose client tells an error."""
+    consumer = cast("Consumer", FailingConsumer(code))
+    return KafkaSource(consumer, admin or AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+
+
+def test_a_client_that_gave_up_ends_the_process() -> None:
+    """After a fatal error the client delivers nothing ever again, so waiting for it would be for ever."""
+    with pytest.raises(ConsumerLostError, match="gave up"):
+        source(KafkaError._FATAL).poll(10, 0.0)
+
+
+def test_another_error_is_an_outage() -> None:
+    """Other errors pass by themselves."""
+    assert source(KafkaError._ALL_BROKERS_DOWN).poll(10, 0.0) == []
+
+
+def test_errors_of_the_other_client_do_not_pile_up() -> None:
+    """What the client for questions has to say of a broker that is away is taken with each poll, and not kept."""
+    heard: list[KafkaError] = []
+    address = f"127.0.0.1:{free_port()}"
+    settings: dict[str, Any] = {"bootstrap.servers": address, "log_level": 2, "error_cb": heard.append}
+    admin = AdminClient(settings)
+    polled = source(KafkaError._ALL_BROKERS_DOWN, admin)
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while not heard and time.monotonic() < deadline:
+        polled.poll(10, 0.0)
+        time.sleep(0.1)
+
+    assert heard
