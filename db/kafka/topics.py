@@ -19,6 +19,12 @@ REQUEST_SECONDS_MAX = 5.0
 PROBE_SECONDS_MAX = 1.0
 STATUS_SECONDS_MAX = 2.0
 POLL_SECONDS = 0.1
+COORDINATOR_SECONDS_MAX = 10.0
+COORDINATOR_STARTS = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 MILLISECONDS_PER_HOUR = 3_600_000
 NO_OFFSET = 0
 
@@ -157,14 +163,24 @@ class OffsetReader:
         try:
             found = self._consumer.list_topics(self._topic, timeout=STATUS_SECONDS_MAX).topics[self._topic]
             asked = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
-            committed = self._consumer.committed(asked, timeout=STATUS_SECONDS_MAX)
-            return [self._offsets(each) for each in committed]
+            return [self._offsets(each) for each in self._committed(asked)]
         except KafkaException as error:
             raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
 
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
+
+    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask the group's coordinator, which is not ready at once when its broker has just started."""
+        deadline = time.monotonic() + COORDINATOR_SECONDS_MAX
+        while True:
+            try:
+                return list(self._consumer.committed(asked, timeout=STATUS_SECONDS_MAX))
+            except KafkaException as error:
+                if error.args[0].code() not in COORDINATOR_STARTS or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
 
     def _offsets(self, committed: TopicPartition) -> PartitionOffsets:
         low, high = self._consumer.get_watermark_offsets(committed, timeout=STATUS_SECONDS_MAX)

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 SECRET = "a shared secret of more than 32 bytes"  # noqa: S105 -- of tests
 OTHER_SECRET = "another secret that is also long enough"  # noqa: S105
 USER = "1ec4cd73-2fd5-4f25-af68-b6595d279af2"
-HOUR_SECONDS = 3_600
+# Tokens may be made when tests are collected, long before they run.
+DAY_SECONDS = 86_400
 
 
 @cache
@@ -60,7 +61,7 @@ def jwks(*keys: tuple[str, Any], **extra: Any) -> str:
 def claims(**changes: Any) -> dict[str, Any]:
     """Return the claims of a good token with changes; None takes one away."""
     now = int(time.time())
-    found = {"sub": USER, "iat": now, "exp": now + HOUR_SECONDS} | changes
+    found = {"sub": USER, "iat": now, "exp": now + DAY_SECONDS} | changes
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -13,6 +13,7 @@ import pytest
 from services.ingest.authentication import Authenticator, TokenRules, UnauthenticatedError
 from services.ingest.keys import Keys, read_key_set, read_public_key, read_secret
 from tests.support.tokens import (
+    DAY_SECONDS,
     OTHER_SECRET,
     SECRET,
     USER,
@@ -80,8 +81,8 @@ def test_user_in_any_case() -> None:
         (f"Bearer {signed()}x.y", "cannot be read"),
         (f"Bearer {signed(exp=1)}", "has expired"),
         (f"Bearer {signed(exp=int(time.time()) - 60)}", "has expired"),
-        (f"Bearer {signed(nbf=int(time.time()) + 600)}", "not valid yet"),
-        (f"Bearer {signed(iat=int(time.time()) + 600)}", "not valid yet"),
+        (f"Bearer {signed(nbf=int(time.time()) + DAY_SECONDS)}", "not valid yet"),
+        (f"Bearer {signed(iat=int(time.time()) + DAY_SECONDS)}", "not valid yet"),
         (f"Bearer {signed(OTHER_SECRET)}", "signature is not by the key"),
         (f"Bearer {signed(exp=None)}", "has no exp"),
         (f"Bearer {signed(sub=None)}", "has no sub"),
