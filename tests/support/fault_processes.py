@@ -20,6 +20,8 @@ from tests.support.system import Place, await_equal
 AWAIT_SECONDS_MAX = 120.0
 LOAD_SEEDS = 2**31
 LOAD_EVENTS_MAX = 150_000
+# What an etl says when it is up.
+LOADING = '"event": "loading"'
 FROZEN = "T"
 
 
@@ -83,6 +85,8 @@ class Processes:
     def leave(self, member: Child) -> None:
         """End a member by SIGTERM; that it ends otherwise than well counts as a restart."""
         self._forget(member)
+        # Before that it has no handler for the signal, and dies of it.
+        self.await_true(lambda: ended(member) or LOADING in member.program.log.read_text(), "a member does not start")
         member.stop()
         if member.process.returncode:
             self._note_end(member)
