@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -23,27 +24,39 @@ ROW_SECONDS_MAX = 60
 POLL_SECONDS = 0.1
 
 
-def send_by_rest(gateway: Address) -> str:
-    """Post the documented event to the gateway; return the event's identity."""
+def send_by_rest(gateway: Address, authorization: str | None) -> str:
+    """Post the documented event to the gateway; return the event's identity, ProgramError when it is refused."""
+    headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
     request = urllib.request.Request(
-        f"http://{gateway}/api/v1/produce",
-        data=DOCUMENTED_EVENT.encode(),
-        headers={"Content-Type": "application/json"},
+        f"http://{gateway}/api/v1/produce", data=DOCUMENTED_EVENT.encode(), headers=headers
     )
-    with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:  # noqa: S310 -- our own gateway
-        identity: str = json.load(answer)["eventId"]
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:  # noqa: S310 -- our own gateway
+            identity: str = json.load(answer)["eventId"]
+    except urllib.error.HTTPError as error:
+        with error:
+            reason = error.read().decode(errors="replace")
+        raise ProgramError(f"the documented event sent by REST was answered with {error.code}: {reason}") from error
+    except OSError as error:
+        raise ProgramError(f"the documented event could not be sent by REST: {error}") from error
     return identity
 
 
-def send_by_grpc(ingest: Address) -> str:
-    """Call Produce with the documented event; return the event's identity."""
+def send_by_grpc(ingest: Address, authorization: str | None) -> str:
+    """Call Produce with the documented event; return the event's identity, ProgramError when it is refused."""
+    metadata = (("authorization", authorization),) if authorization else ()
     with grpc.insecure_channel(str(ingest)) as channel:
         call = channel.unary_unary(
             "/ugc.v1.IngestService/Produce",
             request_serializer=Event.SerializeToString,
             response_deserializer=ProduceResponse.FromString,
         )
-        answer: ProduceResponse = call(json_format.Parse(DOCUMENTED_EVENT, Event()), timeout=CALL_SECONDS_MAX)
+        event = json_format.Parse(DOCUMENTED_EVENT, Event())
+        try:
+            answer: ProduceResponse = call(event, timeout=CALL_SECONDS_MAX, metadata=metadata)
+        except grpc.RpcError as error:
+            reason = f"{error.code().name}: {error.details()}"
+            raise ProgramError(f"the documented event sent by gRPC was answered with {reason}") from error
     return answer.event_id
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from db.settings import LocalSettings
+from services.ingest.settings import AuthenticationSettings
 from services.runtime.settings import Address, AddressSetting
 
+# What listens on every address is reached here.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to compare with
 
-class UpSettings(LocalSettings):
-    """Where the doors and the stores are; everything else the processes read for themselves."""
+
+class UpSettings(LocalSettings, AuthenticationSettings):
+    """Where the doors and the stores are, and who may call; everything else the processes read for themselves."""
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- as ingest's own default
     gateway_listen: AddressSetting = Address("0.0.0.0", 8000)  # noqa: S104 -- as the gateway's own default
@@ -22,4 +26,4 @@ class UpSettings(LocalSettings):
 
 def reachable(listen: Address) -> Address:
     """Return where this machine reaches an address that something listens on."""
-    return Address("127.0.0.1" if listen.host in {"0.0.0.0", "::"} else listen.host, listen.port)  # noqa: S104
+    return Address(LOOPBACK.get(listen.host, listen.host), listen.port)

@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from db.servers import local_programs
-from services.runtime.program import Child, Program, StoppedError, always_ready
+from services.runtime.program import Child, Program, ProgramError, StoppedError, always_ready
 from services.runtime.settings import Address
 from services.runtime.supervisor import Supervisor
+from services.up.authorization import authorization, lacks_token
 from services.up.documented import DOCUMENTED_EVENT
 from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
 from services.up.settings import UpSettings, reachable
@@ -25,6 +26,9 @@ TEND_SECONDS = 0.2
 PLAIN_STATUS_SECONDS = 10.0
 READY_SECONDS_MAX = 90.0
 PROBE_SECONDS_MAX = 2.0
+NOT_SIGNED = (
+    "ingest wants tokens, and only their issuer can sign one; with UGC_INGEST_AUTH_SECRET this program signs its own"
+)
 
 
 class System:
@@ -39,9 +43,12 @@ class System:
         self._kafka = settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.local_kafka_port}"
         local = f"clickhouse://default@127.0.0.1:{settings.local_clickhouse_port}/ugc"
         self._clickhouse = settings.clickhouse_url or local
+        self._authorization = authorization(settings)
 
     def run(self, *, check: bool) -> None:
         """Start, prove, and unless only checking supervise until stopped; no process is left when it returns."""
+        if check and lacks_token(self._settings):
+            raise ProgramError(f"--check cannot send its two events: {NOT_SIGNED}")
         try:
             with Supervisor(self._say, self._stop) as supervisor:
                 self._start(supervisor)
@@ -109,9 +116,12 @@ class System:
 
     def _prove(self, supervisor: Supervisor) -> None:
         """Send the documented event through both doors and print its rows."""
+        if lacks_token(self._settings):
+            self._say(f"no event is sent: {NOT_SIGNED}")
+            return
         for door, identity in (
-            ("REST", send_by_rest(self._gateway)),
-            ("gRPC", send_by_grpc(self._ingest)),
+            ("REST", send_by_rest(self._gateway, self._authorization)),
+            ("gRPC", send_by_grpc(self._ingest, self._authorization)),
         ):
             row = await_row(self._clickhouse, identity, lambda: self._tend(supervisor))
             self._say(f"sent by {door}, stored in ClickHouse:\n{printed(row)}")
@@ -122,23 +132,33 @@ class System:
         supervisor.tend()
 
     def _show_addresses(self) -> None:
-        """Print commands that work when pasted; the event that they send is in a file."""
-        event = self._settings.local_directory / "event.json"
-        event.write_text(DOCUMENTED_EVENT, encoding="utf-8")
-        if event.is_relative_to(Path.cwd()):
-            event = event.relative_to(Path.cwd())
-        call = "ugc.v1.IngestService/Produce"
+        """Print commands that work when pasted; the event that they send is in a file, and so is a token."""
+        event, header = self._written("event.json", DOCUMENTED_EVENT), self._header_option()
+        call, prior = "ugc.v1.IngestService/Produce", "--protocol grpc --http2-prior-knowledge"
         lines = [
-            f"REST           curl -d @{event} http://{self._gateway}/api/v1/produce",
+            f"REST           curl {header}-d @{event} http://{self._gateway}/api/v1/produce",
             f"OpenAPI page   http://{self._gateway}/api/openapi",
-            f"gRPC           grpcurl -plaintext -d @ {self._ingest} {call} < {event}",
-            f"               buf curl --protocol grpc --http2-prior-knowledge -d @{event} http://{self._ingest}/{call}",
+            f"gRPC           grpcurl -plaintext {header}-d @ {self._ingest} {call} < {event}",
+            f"               buf curl {prior} {header}-d @{event} http://{self._ingest}/{call}",
         ]
         if self._settings.clickhouse_url is None:
             http = self._settings.local_clickhouse_http_port
             lines.append(f"ClickHouse     http://127.0.0.1:{http}/play   (database ugc, user default, no password)")
         lines.append("Stop with Ctrl-C.")
         self._say("everything is up\n" + "\n".join(f"    {line}" for line in lines))
+
+    def _header_option(self) -> str:
+        """Return what makes a command carry a token, and a space; empty when ingest asks for none."""
+        if self._authorization is not None:
+            return f'-H "$(cat {self._written("authorization", f"authorization: {self._authorization}")})" '
+        return '-H "authorization: Bearer $TOKEN" ' if lacks_token(self._settings) else ""
+
+    def _written(self, name: str, text: str) -> Path:
+        """Write a file for the user's eyes alone; return where it is, as seen from here."""
+        path = self._settings.local_directory / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
     def _supervise(self, supervisor: Supervisor) -> None:
         """Start again what dies and show the status, until asked to stop."""

@@ -8,23 +8,30 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import connected
-from tests.support.up import Up
+from services.up.documented import DOCUMENTED_EVENT
+from tests.support.system import post
+from tests.support.tokens import SECRET
+from tests.support.up import Up, await_words
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 UP_SECONDS_MAX = 120
 
 
-def test_servers_of_the_user(tmp_path: Path, kafka: str, clickhouse: str, topic: str) -> None:
-    """With both variables set nothing but our processes is started, and both rows are in the user's ClickHouse."""
-    url = f"{clickhouse}/elsewhere"
-    settings = {
+def elsewhere(kafka: str, topic: str, url: str) -> dict[str, str]:
+    """Return the settings of one who brings both servers along."""
+    return {
         "UGC_KAFKA_BOOTSTRAP_SERVERS": kafka,
         "UGC_KAFKA_TOPIC": topic,
         "UGC_KAFKA_PARTITIONS": "3",
         "UGC_CLICKHOUSE_URL": url,
         "UGC_ETL_GROUP": f"etl-{topic}",
     }
-    up = Up(tmp_path, settings)
+
+
+def test_servers_of_the_user(tmp_path: Path, kafka: str, clickhouse: str, topic: str) -> None:
+    """With both variables set nothing but our processes is started, and both rows are in the user's ClickHouse."""
+    url = f"{clickhouse}/elsewhere"
+    up = Up(tmp_path, elsewhere(kafka, topic, url))
     with up.started("--check") as process:
         assert process.wait(UP_SECONDS_MAX) == 0, up.said
 
@@ -32,3 +39,20 @@ def test_servers_of_the_user(tmp_path: Path, kafka: str, clickhouse: str, topic:
     assert started == ["migrate", "etl", "ingest", "gateway"]
     with connected(url) as tables:
         assert tables.rows("SELECT count() FROM events") == [(2,)]
+
+
+def test_tokens(tmp_path: Path, kafka: str, clickhouse: str, topic: str) -> None:
+    """With a secret set the events carry a token through both doors, and so do the commands that are printed."""
+    settings = {"UGC_INGEST_AUTH_SECRET": SECRET, "UGC_INGEST_AUTH_SUBJECT_IS_USER": "true"}
+    up = Up(tmp_path, elsewhere(kafka, topic, f"{clickhouse}/tokens") | settings)
+    with up.started():
+        await_words(up, "Stop with Ctrl-C.")
+        header = (tmp_path / "local" / "authorization").read_text()
+        name, _, value = header.partition(": ")
+        produce = f"http://{up.gateway}/api/v1/produce"
+        assert post(produce, DOCUMENTED_EVENT.encode(), {name: value})[0] == 201
+        assert post(produce, DOCUMENTED_EVENT.encode())[0] == 401
+
+    assert up.said.count("some_client_data") == 2
+    assert up.said.count('-H "$(cat ') == 3
+    assert SECRET not in up.said

@@ -54,6 +54,10 @@ class Up:
         return f"127.0.0.1:{self.ports['UGC_INGEST_LISTEN']}"
 
     @property
+    def gateway(self) -> str:
+        return f"127.0.0.1:{self.ports['UGC_GATEWAY_LISTEN']}"
+
+    @property
     def said(self) -> str:
         return (self.folder / "up.out").read_text()
 

@@ -1,0 +1,66 @@
+"""What `ugc-up` knows of the doors: where they are, and who its sample events say they are from."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from rich.console import Console
+
+from services.ingest.__main__ import authenticator
+from services.ingest.settings import IngestSettings
+from services.runtime.program import ProgramError
+from services.runtime.settings import parse_address
+from services.up.authorization import authorization, lacks_token
+from services.up.settings import UpSettings, reachable
+from services.up.system import System
+from tests.support.tokens import SECRET, USER, public_pem, rsa_key
+
+RULES = {"ingest_auth_audience": "ugc", "ingest_auth_issuer": "auth", "ingest_auth_subject_is_user": True}
+
+
+@pytest.mark.parametrize(
+    ("listen", "reached"),
+    [
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("[::]:1", "[::1]:1"),
+        ("localhost:1", "localhost:1"),
+        ("[fe80::1]:1", "[fe80::1]:1"),
+    ],
+)
+def test_where_doors_are(listen: str, reached: str) -> None:
+    """What listens on every address is reached by the loopback of the same kind, everything else as it is named."""
+    assert str(reachable(parse_address(listen))) == reached
+
+
+def test_nobody_asks() -> None:
+    """Without a key nothing is signed, and nothing is missing."""
+    settings = UpSettings()
+
+    assert (authorization(settings), lacks_token(settings)) == (None, False)
+
+
+@pytest.mark.parametrize("rules", [{}, RULES], ids=["no rules", "every rule"])
+def test_ingest_accepts_it(rules: dict[str, object]) -> None:
+    """With a secret the token is one that ingest trusts, whatever else it demands; its user is the event's."""
+    given = {"ingest_auth_secret": SecretStr(SECRET), **rules}
+    settings = UpSettings.model_validate(given)
+    check = authenticator(IngestSettings.model_validate(given))
+    assert check is not None
+
+    assert check.user_bound(authorization(settings)) == (USER if rules else None)
+    assert not lacks_token(settings)
+
+
+def test_only_the_issuer_could_sign(tmp_path: Path) -> None:
+    """With a public key there is no token; `--check`, which could prove nothing, says so before anything starts."""
+    key = tmp_path / "key.pem"
+    key.write_text(public_pem(rsa_key()))
+    settings = UpSettings.model_validate({"ingest_auth_key_file": str(key), "local_directory": tmp_path / "local"})
+
+    assert (authorization(settings), lacks_token(settings)) == (None, True)
+    with pytest.raises(ProgramError, match="UGC_INGEST_AUTH_SECRET"):
+        System(settings, Console(), threading.Event()).run(check=True)
+    assert not (tmp_path / "local").exists()
