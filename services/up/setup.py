@@ -51,8 +51,8 @@ class Step(NamedTuple):
 def main() -> int:
     """Check the prerequisites, then run the steps that are due, side by side; status 1 with a message on failure."""
     lock = {"run": "run.txt", "test": "dev.txt"}[sys.argv[1] if len(sys.argv) > 1 else "run"]
-    local_kafka = lock == "dev.txt" or "UGC_KAFKA_BOOTSTRAP_SERVERS" not in os.environ
-    local_clickhouse = lock == "dev.txt" or "UGC_CLICKHOUSE_URL" not in os.environ
+    local_kafka = is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", lock)
+    local_clickhouse = is_local("UGC_CLICKHOUSE_URL", lock)
     try:
         check_prerequisites(local_kafka=local_kafka)
         steps = [python_step(lock), page_step()]
@@ -66,6 +66,11 @@ def main() -> int:
         sys.stderr.write("set-up: interrupted; it goes on from here the next time\n")
         return INTERRUPTED
     return 0
+
+
+def is_local(variable: str, lock: str) -> bool:
+    """Whether a server is to run here: the user has named none, or there are tests to run, which bring their own."""
+    return lock == "dev.txt" or not os.environ.get(variable)
 
 
 def check_prerequisites(*, local_kafka: bool) -> None:

@@ -13,6 +13,7 @@ from services.up.setup import (
     Step,
     check_prerequisites,
     is_due,
+    is_local,
     is_usable,
     java_version,
     main,
@@ -95,6 +96,19 @@ def test_kafka_elsewhere(programs: Path) -> None:
     (programs / "mvn").unlink()
 
     check_prerequisites(local_kafka=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "lock", "local"),
+    [(None, "run.txt", True), ("", "run.txt", True), ("kafka:9092", "run.txt", False), ("kafka:9092", "dev.txt", True)],
+)
+def test_servers_of_the_user(monkeypatch: pytest.MonkeyPatch, value: str | None, lock: str, *, local: bool) -> None:
+    """A server that is named, and not by an empty variable, is not installed here, except for tests."""
+    monkeypatch.delenv("UGC_KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", value)
+
+    assert is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", lock) == local
 
 
 def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
