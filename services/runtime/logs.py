@@ -17,12 +17,7 @@ def configure_logs(process: str, level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    readable = sys.stderr.isatty()
-    ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if readable
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
-    )
+    ending = readable_lines() if sys.stderr.isatty() else json_lines()
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -39,6 +34,17 @@ def configure_logs(process: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def readable_lines() -> list[Processor]:
+    """Return what writes lines for people; a stack trace without local variables, which may be a client's token."""
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def json_lines() -> list[Processor]:
+    """Return what writes lines for machines; a stack trace likewise."""
+    stack = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(stack), structlog.processors.JSONRenderer(ensure_ascii=False)]
 
 
 @cache
