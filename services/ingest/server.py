@@ -23,6 +23,8 @@ DEBUG_SERVICE = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].fu
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OVERALL = ""
+# Browsers send cookies of kilobytes, and the gateway passes them on; the library's own limit is 8 KiB.
+METADATA_BYTES_MAX = 65_536
 
 
 @contextlib.asynccontextmanager
@@ -41,6 +43,9 @@ async def serving(
             # Two servers would silently share the port, each taking half of the calls.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
+            # From the first number on the library refuses some calls at random; from the second on all.
+            ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ),
         maximum_concurrent_rpcs=settings.ingest_requests_max,
     )
