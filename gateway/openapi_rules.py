@@ -15,7 +15,8 @@ FORMATS = {
     "uri": "uri",
     "uri_ref": "uri-reference",
 }
-STRING_KEYWORDS = {"pattern": "pattern", "min_len": "minLength", "max_len": "maxLength"}
+# A text has no more characters than bytes; where both are limited, the characters' limit is the one that is shown.
+STRING_KEYWORDS = {"pattern": "pattern", "min_len": "minLength", "max_bytes": "maxLength", "max_len": "maxLength"}
 LIST_KEYWORDS = {"min_items": "minItems", "max_items": "maxItems"}
 MAP_KEYWORDS = {"min_pairs": "minProperties", "max_pairs": "maxProperties"}
 NUMBER_KEYWORDS = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}

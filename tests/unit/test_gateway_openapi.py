@@ -57,6 +57,7 @@ def test_rules_of_the_proto_are_in_the_schemas(openapi: dict[str, Any]) -> None:
     assert payload["properties"]["movie_id"]["format"] == "uuid"
     assert payload["properties"]["event"]["pattern"].startswith("^[A-Za-z]")
     assert payload["properties"]["event_timestamp"]["minimum"] == 1
+    assert payload["properties"]["event_data"]["maxLength"] == 32_768
     batch = openapi["paths"]["/api/v1/batch_produce"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert (batch["minItems"], batch["maxItems"]) == (1, 10_000)
 
