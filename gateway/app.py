@@ -40,6 +40,7 @@ from services.runtime.settings import Address
 
 CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
+HEADER_NAME_CHARACTERS_MAX = 100
 REQUEST_ID = "X-Request-Id"
 # What an answer carries until it is sent.
 TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
@@ -210,6 +211,7 @@ def is_true(text: str | None) -> bool:
 
 
 def header_name(name: str) -> str:
-    """Return a JSON name as it can stand in a list in a header."""
+    """Return a JSON name as it can stand in a list in a header, which clients and proxies refuse when it is long."""
     printable = name.encode("ascii", "backslashreplace").decode()
-    return "".join(letter if " " < letter <= "~" and letter != "," else "?" for letter in printable)
+    shown = "".join(letter if " " < letter <= "~" and letter != "," else "?" for letter in printable)
+    return shown if len(shown) <= HEADER_NAME_CHARACTERS_MAX else shown[:HEADER_NAME_CHARACTERS_MAX] + "..."

@@ -7,6 +7,7 @@ GatewayError                an answer other than success: gRPC code, message, HT
 +-- WrongMethodError        405: the path is known, with other methods
 +-- BodyTooSlowError        408: the client did not send its body in time
 +-- BodyTooLargeError       413
++-- HeadersTooLargeError    431: more in headers than the service can be told
 +-- BodyEncodingError       415: a Content-Encoding that we do not read
 +-- ExpectationError        417: an Expect header other than 100-continue
 +-- OverloadedError         503: too many requests in work
@@ -124,6 +125,16 @@ class BodyTooLargeError(GatewayError):
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(f"the body is larger than {bytes_max} bytes, the limit after decompression")
+
+
+class HeadersTooLargeError(GatewayError):
+    """The headers that go on to the service are larger than the limit, which the text names."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+    http_status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"the headers that go on to the service are larger than {bytes_max} bytes")
 
 
 class BodyEncodingError(GatewayError):

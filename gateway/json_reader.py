@@ -16,6 +16,7 @@ from gateway.well_known import READERS
 UNKNOWN_NAMES_MAX = 20
 # Protobuf readers refuse 100 levels. A level of JSON may be three of Protobuf: from here on we look.
 SHALLOW_LEVELS_MAX = 30
+NAME_CHARACTERS_MAX = 60
 
 
 class Reading:
@@ -145,7 +146,7 @@ class Reading:
         named = [step for step in (*self.trail, key) if not step.startswith("[")]
         if self.strict:
             raise UndecodableError(f'unknown field "{self.place(key)}"')
-        if len(self.unknown) <= UNKNOWN_NAMES_MAX:
+        if len(self.unknown) < UNKNOWN_NAMES_MAX:
             self.unknown[".".join(named)] = None
 
     def invalid(self, type_name: str, value: Value) -> UndecodableError:
@@ -154,9 +155,13 @@ class Reading:
 
     def wrong(self, what: str) -> UndecodableError:
         """Return an error at the present place."""
-        place = self.place()
-        return UndecodableError(f"{place}: {what}" if place else what)
+        return UndecodableError(f"{self.place() or 'the body'}: {what}")
 
     def place(self, *more: str) -> str:
         """Name the present place, as in `events[2].labels`."""
-        return ".".join((*self.trail, *more)).replace(".[", "[")
+        return ".".join(map(shortened, (*self.trail, *more))).replace(".[", "[")
+
+
+def shortened(name: str) -> str:
+    """Return a name as it may stand in a message; a client may have sent megabytes of it."""
+    return name if len(name) <= NAME_CHARACTERS_MAX else name[:NAME_CHARACTERS_MAX] + "..."

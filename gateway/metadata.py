@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gateway.errors import RequestError
+from gateway.errors import HeadersTooLargeError, RequestError
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.
 FORWARDED = frozenset({
@@ -33,6 +33,10 @@ SUCCESS_CODES = range(200, 300)
 AS_THEY_ARE = frozenset({"authorization", "traceparent", "tracestate"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
+# Servers refuse a call with more, with a status that says to try again; HTTP/2 counts 32 bytes beside each.
+METADATA_BYTES_MAX = 32_768
+PAIR_BYTES = 32
+
 Pair = tuple[str, str | bytes]
 
 
@@ -47,7 +51,10 @@ class Sender:
 
 
 def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list[Pair]:
-    """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender."""
+    """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender.
+
+    HeadersTooLargeError when that is more than a call can carry.
+    """
     pairs: list[Pair] = [("x-request-id", sender.request_id)]
     given = [(name.lower(), value) for name, value in headers]
     names = dict(reversed(given))
@@ -59,7 +66,10 @@ def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list
                 pairs.append((name, value))
             if name in FORWARDED:
                 pairs.append((PREFIX + name, value))
-    return [*pairs, *forwarding(given, sender)]
+    pairs += forwarding(given, sender)
+    if sum(len(name) + len(value) + PAIR_BYTES for name, value in pairs) > METADATA_BYTES_MAX:
+        raise HeadersTooLargeError(METADATA_BYTES_MAX)
+    return pairs
 
 
 def forwarding(headers: Iterable[tuple[str, str]], sender: Sender) -> Iterator[Pair]:

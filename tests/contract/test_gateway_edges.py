@@ -176,6 +176,7 @@ def test_what_is_no_http(events_gateway: Address) -> None:
     for request in (b"FOO /api/v1/produce HTTP/1.1\r\nHost: test\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"):
         status, head, rest = sent(events_gateway, request)
         assert (status, b"application/json" in head, json.loads(rest)["code"]) == (400, True, 3)
+        assert json.loads(rest)["message"].startswith("malformed request: ")
 
 
 def raw(gateway: Address, path: str, body: bytes, *headers: str) -> tuple[int, bytes, bytes]:

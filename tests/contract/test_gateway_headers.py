@@ -8,8 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.metadata import METADATA_BYTES_MAX
 from services.runtime.program import Program, free_port, running
 from services.runtime.settings import Address
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
@@ -64,6 +65,14 @@ async def test_a_beacon_is_json_whatever_it_says_it_is(door: str, content_type: 
     """What a closing page can send without a preflight is read as JSON."""
     status, answer, _headers = await post(f"{door}/api/v1/produce", b'{"event_id": "e"}', Content_Type=content_type)
     assert (status, answer["eventId"]) == (201, "e")
+
+
+async def test_more_headers_than_a_call_can_carry(door: str) -> None:
+    """What is passed on is bounded: 431 with the limit, and no word of trying again, which would not help."""
+    headers = CIMultiDict([("Referer", "r" * 8_000)] * 5)
+    async with aiohttp.ClientSession() as session, session.post(f"{door}/api/v1/produce", headers=headers) as answer:
+        assert (answer.status, "Retry-After" in answer.headers) == (431, False)
+        assert str(METADATA_BYTES_MAX) in (await answer.json())["message"]
 
 
 async def test_request_ids_and_traces_pass_through(door: str) -> None:

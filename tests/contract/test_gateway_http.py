@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -43,8 +44,8 @@ async def test_the_service_chooses_the_success_status(door: str) -> None:
         (b'{"ip": "\xff"}', "UTF-8"),
         (b'{"ip": "a"} x', "malformed JSON"),
         (b'{"a":' * 700, "malformed JSON"),
-        (b"[1]", "object"),
-        (b"null", "object"),
+        (b"[1]", "the body: ugc.v1.Event must be an object"),
+        (b"null", "the body: ugc.v1.Event must be an object"),
     ],
 )
 async def test_bad_json_is_400_and_named(door: str, body: bytes, named: str) -> None:
@@ -68,6 +69,21 @@ async def test_unknown_keys_are_named_or_refused(door: str) -> None:
     status, answer, _headers = await post(f"{door}/api/v1/produce", body, X_Strict="true")
     assert status == 400
     assert "payload.mood" in answer["message"]
+
+
+@pytest.mark.parametrize("name", ["k" * 3_000, "\U0001f600" * 500, "deep"], ids=["long", "escaped", "many"])
+async def test_long_unknown_keys(door: str, name: str) -> None:
+    """However long and many unknown keys are, the header that names them is short, and so is a refusal."""
+    keys = {f"{number}{name}": 1 for number in range(1 if len(name) > 9 else 200)}
+    body = json.dumps(keys, ensure_ascii=False).encode()
+    status, _answer, headers = await post(f"{door}/api/v1/produce", body)
+    assert status == 201
+    assert 0 < len(headers["X-Unknown-Fields"]) < 2_500
+    assert len(headers["X-Unknown-Fields"].split(", ")) == min(len(keys), 20)
+    status, answer, _headers = await post(f"{door}/api/v1/produce", body, X_Strict="true")
+    assert status == 400
+    assert answer["message"].startswith('unknown field "0')
+    assert len(answer["message"]) < 100
 
 
 async def test_gzip_is_read_by_header_and_by_magic_bytes(door: str) -> None:
