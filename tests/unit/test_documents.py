@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
-from db.settings import ROOT, LocalSettings, MigrateSettings
+from db.settings import ROOT, AuditSettings, LocalSettings, MigrateSettings, ReplaySettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
 from services.runtime.settings import PREFIX, Settings
 from services.up.settings import UpSettings
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "architecture").rglob("*.md")])
+DOCUMENTS = sorted([
+    *ROOT.glob("*.md"),
+    *(ROOT / "architecture").rglob("*.md"),
+    ROOT / "gateway" / "README.md",
+    ROOT / "tests" / "benchmarks" / "README.md",
+])  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(rf"\b{PREFIX}[A-Z_]+[A-Z]\b")
 # A row of the README's table: its variables, their defaults, and who reads them.
@@ -26,6 +31,8 @@ PROCESSES: tuple[type[Settings], ...] = (
     GatewaySettings,
     EtlSettings,
     MigrateSettings,
+    AuditSettings,
+    ReplaySettings,
     LocalSettings,
     UpSettings,
 )
