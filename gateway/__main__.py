@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import uvloop
@@ -19,6 +20,8 @@ from services.runtime.lifecycle import stopping
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
 
+# JSON is no cycle, and to look for some among the millions of values that one body may have takes seconds.
+RARE_COLLECTIONS = 100_000, 50, 100
 EXIT_CANNOT_SERVE = 1
 EXIT_BAD_SETTING = 2
 
@@ -26,6 +29,7 @@ EXIT_BAD_SETTING = 2
 def main() -> None:
     """Run the gateway until it is told to stop; status 1 when it cannot listen, 2 when a setting is bad."""
     settings = load(GatewaySettings)
+    gc.set_threshold(*RARE_COLLECTIONS)
     configure_logs("gateway", settings.log_level)
     missing = missing_bundle()
     if missing is not None:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from aiohttp.web import BaseRequest, Response, ResponseKey, ServerRunner, StreamResponse, TCPSite
@@ -34,13 +36,15 @@ from gateway.page import Page
 from gateway.routes import Found, Routes
 from gateway.settings import GatewaySettings
 from gateway.templates import decode_path
-from gateway.transcoding import Transcoder, to_json
+from gateway.transcoding import Request, Transcoder, to_json
 from services.runtime.logs import logger
 from services.runtime.settings import Address
 
 CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
 HEADER_NAME_CHARACTERS_MAX = 100
+# Hundreds of documented events; what they cost is a millisecond, but the same bytes may be millions of empty objects.
+LARGE_BODY_BYTES = 131_072
 REQUEST_ID = "X-Request-Id"
 # What an answer carries until it is sent.
 TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
@@ -60,6 +64,8 @@ class Gateway:
     page: Page
     draining: bool = False
     in_work: int = field(default=0, init=False)
+    # One at a time: the values of a large body may take a hundred times its bytes.
+    large_bodies: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-body"), init=False)
 
     def __post_init__(self) -> None:
         self.cors = Cors(self.settings.gateway_cors_origins, self.settings.gateway_cors_seconds_max)
@@ -124,7 +130,7 @@ class Gateway:
         query = raw_target(request)[1]
         if forms.is_query(request, found):
             query, body = forms.joined(body, query), b""
-        asked = self.transcoder.request(found, query, body, strict=is_true(request.headers.get("X-Strict")))
+        asked = await self.read(found, query, body, strict=is_true(request.headers.get("X-Strict")))
         metadata = request_metadata(request.headers.items(), self.sender(request, identity))
         given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
         answer = Response(
@@ -136,6 +142,13 @@ class Gateway:
         if asked.unknown_fields:
             answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
         return answer
+
+    async def read(self, found: Found, query: str, body: bytes, *, strict: bool) -> Request:
+        """Return the message of a request; a large body is read beside the event loop, which has others to serve."""
+        work = partial(self.transcoder.request, found, query, body, strict=strict)
+        if len(body) <= LARGE_BODY_BYTES:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self.large_bodies, work)
 
     def sender(self, request: BaseRequest, identity: str) -> Sender:
         """Say where a request is from; the proxies of trusted networks may speak for others."""
@@ -187,6 +200,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         await asyncio.sleep(settings.gateway_drain_seconds)
     finally:
         await runner.cleanup()
+        gateway.large_bodies.shutdown(wait=False)
 
 
 def add_metadata(answer: Response, initial: Metadata, trailing: Metadata) -> None:

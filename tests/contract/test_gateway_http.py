@@ -7,15 +7,19 @@ import gzip
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
+from gateway.app import LARGE_BODY_BYTES
 from gateway.settings import GatewaySettings
+from gateway.transcoding import Transcoder
 from services.runtime.program import free_port
 from tests.contract.doors import BODY_BYTES_MAX, gateway, ingest, post
 
@@ -113,6 +117,26 @@ async def test_an_oversize_body_is_413(door: str) -> None:
         session.post(f"{door}/api/v1/produce", data=chunks()) as refused,
     ):
         assert refused.status == 413
+
+
+async def test_a_large_body_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a large body is being read, however long that takes, others are answered."""
+    begun, others_answered, read = threading.Event(), threading.Event(), Transcoder.request
+
+    def slowly(self: Transcoder, *request: Any, strict: bool) -> Any:
+        begun.set()
+        assert others_answered.wait(20)
+        return read(self, *request, strict=strict)
+
+    monkeypatch.setattr(Transcoder, "request", slowly)
+    port, body = free_port(), b'{"event_id": "' + b"e" * LARGE_BODY_BYTES + b'"}'
+    async with ingest(port), gateway(port, gateway_body_bytes_max=2 * LARGE_BODY_BYTES) as url:
+        large = asyncio.create_task(post(f"{url}/api/v1/produce", body))
+        assert await asyncio.to_thread(begun.wait, 20)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
+            assert (answer.status, large.done()) == (200, False)
+        others_answered.set()
+        assert (await large)[0] == 201
 
 
 async def test_a_slow_body_is_408() -> None:
