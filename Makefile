@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: up test test-faults check bench generate pictures lock format
+.PHONY: up test test-inputs test-faults check bench generate pictures lock format
 
 ## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
 up:
@@ -13,6 +13,12 @@ up:
 test:
 	@$(PYTHON) services/up/setup.py test
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+## test-inputs: 3,000 requests by schemathesis and a million mutated bodies, of which `make test` sends a tenth; some minutes
+test-inputs:
+	@$(PYTHON) services/up/setup.py test
+	@UGC_TEST_SCHEMATHESIS=$(or $(REQUESTS),3000) UGC_TEST_MUTATIONS=$(or $(BODIES),500000) \
+	  $(BIN)/python -m pytest tests/integration/test_schemathesis.py tests/properties $(ARGS)
 
 ## test-faults: break everything that can break, each with 10 seeds, and ten minutes of kill -9; an hour and a half.
 ## Writes architecture/faults.md

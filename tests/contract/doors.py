@@ -22,6 +22,8 @@ from services.runtime.settings import Address
 
 LOCAL = Address("127.0.0.1", 0)
 BODY_BYTES_MAX = 4_096
+# Far above what anything here needs on a slow machine.
+WAIT_SECONDS_MAX = 60
 SEEN = ("x-request-id", "traceparent", "x-forwarded-for", "authorization")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -76,3 +78,9 @@ async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, CIMulti
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=named) as answer:
         return answer.status, json.loads(await answer.read()), answer.headers
+
+
+async def open_connection(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a gateway, to send what no client library would."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
