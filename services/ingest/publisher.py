@@ -42,7 +42,8 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
         "partitioner": "murmur2_random",
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 10_000,
-        "log_level": 3,
+        # At level 3 a broker that is away is a line for each attempt to reach it; the health watch says it once.
+        "log_level": 2,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -62,6 +63,9 @@ class LogSettings(Settings):
 
 
 S = TypeVar("S", bound=Settings)
+# In the addresses of servers.
+PASSWORD = re.compile(r"(://[^:@/]*:)[^@]*@")
+HIDDEN = r"\1***@"
 
 
 def load(kind: type[S]) -> S:
@@ -75,9 +79,9 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors():
             name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-            given = (
-                f" (it is {os.environ[name]!r})" if name in os.environ and not is_secret(kind, problem["loc"]) else ""
-            )
+            given = ""
+            if name in os.environ and not is_secret(kind, problem["loc"]):
+                given = f" (it is {PASSWORD.sub(HIDDEN, os.environ[name])!r})"
             sys.stderr.write(f"bad setting {name}: {problem['msg']}{given}\n")
         sys.exit(EXIT_BAD_SETTING)
 

@@ -1,6 +1,6 @@
 """Schemathesis's checks against the served document, before the real ingest: every answer is one that is documented.
 
-UGC_TEST_SCHEMATHESIS is how many requests are sent, good and bad ones alike; 2,000 take a few minutes.
+UGC_TEST_SCHEMATHESIS is how many requests are sent at least, good and bad ones alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from db.kafka.topics import TopicLayout, provision
 from services.runtime.program import running
 from tests.support.system import Place
 
-CASES = int(os.environ.get("UGC_TEST_SCHEMATHESIS", "300"))
+CASES = int(os.environ.get("UGC_TEST_SCHEMATHESIS", "2000"))
 TOPIC = "schemathesis"
 LAYOUT = TopicLayout(partitions=1, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 SEED = 20_261_124
@@ -35,6 +35,8 @@ CHECKED = CHECKS.get_by_names([
 ])  # fmt: skip
 OPERATIONS = ("IngestService_Produce", "IngestService_BatchProduce", "DebugService_RandomBatchProduce")
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+# A round ends early when hypothesis finds no more requests of a kind.
+ROUNDS_MAX = 10
 EACH = -(-CASES // (len(OPERATIONS) * len(MODES)))
 
 
@@ -52,8 +54,19 @@ def api(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Any]:
 def test_every_answer_is_documented(api: Any, name: str, mode: GenerationMode) -> None:
     """No 5xx, no undocumented status, content type or header, no answer that is not of its schema (seeded)."""
     statuses: Counter[int] = Counter()
+    for number in range(ROUNDS_MAX):
+        if sum(statuses.values()) < EACH:
+            explore(api.find_operation_by_id(name).as_strategy(mode), SEED + number, statuses)
 
-    @seed(SEED)
+    assert sum(statuses.values()) >= EACH, statuses
+    if (name, mode) == ("IngestService_Produce", GenerationMode.POSITIVE):
+        assert statuses[HTTPStatus.CREATED], statuses
+
+
+def explore(cases: Any, seeded: int, statuses: Counter[int]) -> None:
+    """Send requests until there are enough, or hypothesis knows no others; count the answers by status."""
+
+    @seed(seeded)
     @settings(
         max_examples=EACH,
         deadline=None,
@@ -61,13 +74,10 @@ def test_every_answer_is_documented(api: Any, name: str, mode: GenerationMode) -
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    @given(api.find_operation_by_id(name).as_strategy(mode))
+    @given(cases)
     def answered(case: Any) -> None:
         response = case.call()
         statuses[response.status_code] += 1
         case.validate_response(response, checks=CHECKED)
 
     answered()
-    assert sum(statuses.values()) >= EACH // 2, statuses
-    if (name, mode) == ("IngestService_Produce", GenerationMode.POSITIVE):
-        assert statuses[HTTPStatus.CREATED], statuses
