@@ -20,6 +20,8 @@ from services.runtime.logs import Outage, logger
 POLL_SECONDS = 0.1
 # How often it is asked whether a former owner's inserts have ended.
 QUIET_POLL_SECONDS = 0.1
+# Of the wait after a failure; more would overflow in an outage of hours.
+DOUBLINGS_MAX = 20
 # Longer than any former insert should run; after that the log says what is waited for.
 QUIET_SECONDS_EXPECTED = 60.0
 # While there is a backlog a batch may wait so many times longer to be full.
@@ -167,7 +169,7 @@ class Loader:
         partition.close()
         self._source.hold(partition.number)
         limits = self._limits
-        wait = min(limits.retry_seconds_min * 2**partition.failures, limits.retry_seconds_max)
+        wait = min(limits.retry_seconds_min * 2 ** min(partition.failures, DOUBLINGS_MAX), limits.retry_seconds_max)
         partition.wait_until = self._monotonic() + wait
         partition.failures += 1
 

@@ -1,4 +1,4 @@
-"""How the loader stops."""
+"""How the loader stops, and goes on through an outage."""
 
 from __future__ import annotations
 
@@ -99,3 +99,14 @@ def test_a_stop_in_an_outage_asks_no_more() -> None:
 
     assert failed == PARTITIONS
     assert sink.inserts == failed
+
+
+def test_an_outage_of_hours() -> None:
+    """However often a partition has failed, it waits no longer than it may, and is tried again."""
+    loader = loading(SilentSink(), flush_seconds=60.0)
+    (partition, *_) = loader._partitions.values()
+    for _ in range(2_000):
+        loader._start_over(partition, SinkError("no answer"))
+
+    assert partition.failures == 2_000
+    assert partition.wait_until == 60.0
