@@ -23,7 +23,8 @@ from gateway.settings import product_descriptors
 from gateway.shapes import Shapes
 from gateway.transcoding import Transcoder
 from services.up.documented import DOCUMENTED_EVENT
-from tests.support.json_mutations import mutated_json
+from tests.support.json_mutations import JSON_MUTATIONS
+from tests.support.mutations import mutated
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124
@@ -74,7 +75,7 @@ def test_mutated_bodies(path: str) -> None:
     """Half of the bodies to each path: a message, the same as the exact reader's, or RequestError (seeded)."""
     transcoder, found = Transcoder(SCHEMA), load_routes(SCHEMA).find("POST", path)
     outcomes: Counter[str] = Counter()
-    for number, body in enumerate(mutated_json(GOOD[path], BODIES // 2, SEED)):
+    for number, body in enumerate(mutated(GOOD[path], JSON_MUTATIONS, BODIES // 2, SEED)):
         signal.alarm(HANG_SECONDS)
         try:
             request = transcoder.request(found, "", body, strict=number % 3 == 0)

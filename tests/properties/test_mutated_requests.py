@@ -22,6 +22,7 @@ from services.ingest.validation import EventValidator, batch_limits
 from tests.support.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
 from tests.support.events import numbered, valid
 from tests.support.mutations import mutated
+from tests.support.protobuf_mutations import PROTOBUF_MUTATIONS
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124
@@ -62,7 +63,7 @@ async def test_mutated_bodies(method: str) -> None:
     servicer = IngestServicer(rules, batch_limits(), publisher, retry_seconds=1.0)
     call = servicer.produce if method == "Produce" else servicer.batch_produce
     outcomes: Counter[str] = Counter()
-    for body in mutated(GOOD[method], BODIES // 2, SEED):
+    for body in mutated(GOOD[method], PROTOBUF_MUTATIONS, BODIES // 2, SEED):
         publisher.records = []
         signal.alarm(HANG_SECONDS)
         try:

@@ -1,13 +1,12 @@
-"""JSON bodies with something wrong: seeded mutations of good ones, as a broken or hostile client would send."""
+"""Mutations of JSON bodies."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
-Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
-# Mostly one: most bodies with several are only garbage.
-MUTATIONS_EACH = (1, 1, 1, 2, 4)
+from tests.support.mutations import Mutation, break_text, place, repeat, splice, truncate
+
 NESTING_MAX = 3_000
 DIGITS_MAX = 5_000
 TOKENS = (
@@ -16,44 +15,13 @@ TOKENS = (
     b'"payload":', b'"event_id":', b'"eventId":', b'"nope":', b'"movie_id":', b",", b":", b"\xef\xbb\xbf",
     b"//", b"\x1f\x8b",
 )  # fmt: skip
-# Alone, cut short, overlong, a surrogate, past the last code point.
-BAD_UTF8 = (b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xff")
 OPENERS = (b"[", b'{"a":', b'{"payload":', b"[{}", b'"\\')
-
-
-def mutated_json(good: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
-    """Yield `count` bodies, each a good one with 1 to 4 mutations; the same seed gives the same."""
-    chance = random.Random(seed)
-    for _ in range(count):
-        body = chance.choice(good)
-        for _ in range(chance.choice(MUTATIONS_EACH)):
-            body = chance.choice(MUTATIONS)(body, chance, good)
-        yield body
 
 
 def overwrite(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
     """Overwrite a byte."""
     at = place(body, chance)
     return body[:at] + chance.randbytes(1) + body[at + 1 :]
-
-
-def truncate(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Cut the end off, or the beginning."""
-    at = place(body, chance)
-    return body[:at] if chance.random() < 0.8 else body[at:]
-
-
-def splice(body: bytes, chance: random.Random, good: Sequence[bytes]) -> bytes:
-    """Put a piece of another body in."""
-    other, at = chance.choice(good), place(body, chance)
-    begin = place(other, chance)
-    return body[:at] + other[begin : begin + chance.randrange(64)] + body[at + chance.randrange(8) :]
-
-
-def repeat(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Repeat a piece: names come twice."""
-    at = place(body, chance)
-    return body[:at] + body[at : at + chance.randrange(80)] * chance.randint(2, 5) + body[at:]
 
 
 def put_token(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
@@ -85,18 +53,7 @@ def long_number(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> b
     return body[:at] + b"9" * chance.randint(1, DIGITS_MAX) + chance.choice((b"", b".5", b"e9", b"e-9")) + body[at:]
 
 
-def break_text(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Overwrite bytes by such as are never in UTF-8."""
-    at, bad = place(body, chance), chance.choice(BAD_UTF8)
-    return body[:at] + bad + body[at + len(bad) :]
-
-
-def place(body: bytes, chance: random.Random) -> int:
-    """Choose a position."""
-    return chance.randint(0, len(body))
-
-
-MUTATIONS: tuple[Mutation, ...] = (
+JSON_MUTATIONS: tuple[Mutation, ...] = (
     overwrite,
     truncate,
     splice,
