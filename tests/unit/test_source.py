@@ -43,7 +43,9 @@ class FailingConsumer:
 def source(code: int, admin: AdminClient | None = None) -> KafkaSource:
     """Return a source whose client tells an error."""
     consumer = cast("Consumer", FailingConsumer(code))
-    return KafkaSource(consumer, admin or AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    # A client without anything to tell is false.
+    admin = AdminClient({}) if admin is None else admin
+    return KafkaSource(consumer, admin, "events", 1.0, Outage("reaching Kafka"))
 
 
 def test_a_client_that_gave_up_ends_the_process() -> None:
