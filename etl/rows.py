@@ -69,10 +69,6 @@ class Rows:
         """The offsets of the events."""
         return list(self.columns[-1]) if self.columns else []
 
-    def all_offsets(self) -> list[int]:
-        """Return the offsets of events and rejected messages in their order."""
-        return sorted([*self.offsets, *(each.offset for each in self.rejected)])
-
     def select(self, wanted: Callable[[int], bool]) -> Rows:
         """Return the rows whose offsets are wanted."""
         mask = [wanted(offset) for offset in self.offsets]
@@ -105,7 +101,8 @@ def digest(messages: Sequence[Message]) -> str:
 def decode(messages: Sequence[Message]) -> Rows:
     """Turn the messages of one partition into rows."""
     table, faults = parse([message.value() for message in messages])
-    good: Sequence[int] = [index for index in range(len(messages)) if index not in faults]
+    every = range(len(messages))
+    good: Sequence[int] = [index for index in every if index not in faults] if faults else every
     misfits = inconvertible(table)
     if misfits:
         faults |= {good[row]: error for row, error in misfits.items()}
@@ -128,10 +125,11 @@ def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str
 
 def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
     """Move the events that are repeats among the rejected ones; the window takes the batch in."""
-    repeats = window.repeats(rows.identities, rows.offsets)
+    offsets = rows.offsets
+    repeats = window.repeats(rows.identities, offsets)
     if not repeats:
         return rows
-    known = {rows.offsets[index]: first for index, first in repeats.items()}
+    known = {offsets[index]: first for index, first in repeats.items()}
     by_offset = {message.offset(): message for message in messages if message.offset() in known}
     rejected = [reject(by_offset[offset], DUPLICATE, f"repeats offset {first}") for offset, first in known.items()]
     kept = rows.select(lambda offset: offset not in known)
