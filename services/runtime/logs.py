@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable, Hashable
 from functools import cache
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
+
+# The longest value of a line, and of a line that a client can cause.
+VALUE_CHARACTERS_MAX = 4_000
+CLIENT_VALUE_CHARACTERS_MAX = 200
+STACK_CHARACTERS_MAX = 16_000
+# One line of a kind in so long, where a client or a library can cause any number.
+REPEAT_SECONDS = 10.0
+KINDS_MAX = 1_000
 
 
 def configure_logs(process: str, level: str) -> None:
@@ -16,6 +29,7 @@ def configure_logs(process: str, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        shorten_values,
     ]
     ending = readable_lines() if sys.stderr.isatty() else json_lines()
     structlog.configure(
@@ -33,18 +47,21 @@ def configure_logs(process: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
+    handler.addFilter(RepeatFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def readable_lines() -> list[Processor]:
     """Return what writes lines for people; a stack trace without local variables, which may be a client's token."""
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.dev.ConsoleRenderer(exception_formatter=short_traceback)]
 
 
 def json_lines() -> list[Processor]:
     """Return what writes lines for machines; a stack trace likewise."""
     stack = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    return [structlog.processors.ExceptionRenderer(stack), structlog.processors.JSONRenderer(ensure_ascii=False)]
+    renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    # Once more: the text of an exception may hold what a client sent.
+    return [structlog.processors.ExceptionRenderer(stack), shorten_values, renderer]
 
 
 @cache
@@ -53,6 +70,91 @@ def logger() -> FilteringBoundLogger:
     # Bound once: to bind costs ten times what a line costs that is not written.
     bound: FilteringBoundLogger = structlog.get_logger().bind()
     return bound
+
+
+def log_limited(level: int, event: str, **values: object) -> None:
+    """Log what a client can cause as often as it likes: one short line, then at most one of its kind each 10 s.
+
+    The kind is `event`, a constant text. `left_out` of the next line counts those that were not written.
+    """
+    left_out = CLIENT_LINES.take(event)
+    if left_out is None:
+        return
+    short: dict[str, Any] = {name: shorten(value, CLIENT_VALUE_CHARACTERS_MAX) for name, value in values.items()}
+    if left_out:
+        short["left_out"] = left_out
+    logger().log(level, event, **short)
+
+
+class Repeats:
+    """Limits what recurs: the first of a kind passes, then one each `seconds`."""
+
+    def __init__(self, seconds: float = REPEAT_SECONDS, now: Callable[[], float] = time.monotonic) -> None:
+        """At most KINDS_MAX kinds are kept apart; beyond, all others together are one."""
+        self._seconds = seconds
+        self._now = now
+        self._passed: dict[Hashable, float] = {}
+        self._left_out: dict[Hashable, int] = {}
+        self._lock = threading.Lock()  # libraries log from threads of their own
+
+    def take(self, kind: Hashable) -> int | None:
+        """Return how many of a kind were left out since the last that passed; None when this one is left out too."""
+        with self._lock:
+            now = self._now()
+            if kind not in self._passed and len(self._passed) >= KINDS_MAX:
+                kind = None
+            last = self._passed.get(kind)
+            if last is not None and now - last < self._seconds:
+                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return None
+            self._passed[kind] = now
+            return self._left_out.pop(kind, 0)
+
+
+CLIENT_LINES = Repeats()
+
+
+class RepeatFilter(logging.Filter):
+    """Limits the lines of libraries, by the place in their source and the class of the exception."""
+
+    def __init__(self, repeats: Repeats | None = None) -> None:
+        super().__init__()
+        self._repeats = repeats or Repeats()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written; it then counts those of its kind that were not."""
+        # Not the text: a client's values may stand in it, and make each one different.
+        kind = record.exc_info[0] if record.exc_info else None
+        left_out = self._repeats.take((record.name, record.pathname, record.lineno, kind))
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} more of these were left out)", None
+        return left_out is not None
+
+
+def shorten_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Cut every text of a line to VALUE_CHARACTERS_MAX; a processor of structlog."""
+    return {name: value if name == "exc_info" else shorten(value) for name, value in event.items()}
+
+
+def shorten(value: object, characters_max: int = VALUE_CHARACTERS_MAX) -> object:
+    """Return a value with every text in it cut."""
+    match value:
+        case str() if len(value) > characters_max:
+            return f"{value[:characters_max]}... ({len(value)} characters)"
+        case bytes() | bytearray():
+            return shorten(repr(bytes(value[:characters_max])), characters_max)
+        case dict():
+            return {name: shorten(item, characters_max) for name, item in value.items()}
+        case list() | tuple():
+            return [shorten(item, characters_max) for item in value]
+    return value
+
+
+def short_traceback(target: TextIO, error: ExcInfo) -> None:
+    """Write a stack trace whose end, where the exception's text stands, is bounded."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    target.write(str(shorten(text.getvalue(), STACK_CHARACTERS_MAX)))
 
 
 class Outage:
