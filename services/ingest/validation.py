@@ -12,8 +12,9 @@ from typing import Any
 import protovalidate
 from buf.validate import validate_pb2
 from google.protobuf.message import DecodeError, Message
-from ugc.v1.event_pb2 import Event, EventBatch
+from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 
+from services.ingest.wire import event_head
 from services.ingest.words import FieldViolation, explain
 
 
@@ -33,6 +34,9 @@ def batch_limits() -> BatchLimits:
     return BatchLimits(rules.min_items, rules.max_items)
 
 
+UNREADABLE = "is not the Protobuf of a ugc.v1.Event, or is nested more than 99 levels deep"
+
+
 class EventValidator:
     """Parses and checks events. One instance serves a process; it keeps the compiled rules."""
 
@@ -48,9 +52,9 @@ class EventValidator:
             size = f"must be at most {self.event_bytes_max} bytes, not {len(encoded)}"
             return Event(), [FieldViolation(field="event", description=size)]
         try:
-            event = Event.FromString(encoded)
+            event = parse_as_stored(encoded)
         except DecodeError:
-            return Event(), [FieldViolation(field="event", description="is not the Protobuf of a ugc.v1.Event")]
+            return Event(), [FieldViolation(field="event", description=UNREADABLE)]
         return event, self.violations(event)
 
     def check_all(self, request: bytes, encoded: Sequence[bytes]) -> Sequence[Event] | None:
@@ -69,3 +73,11 @@ class EventValidator:
     def violations(self, message: Message) -> list[FieldViolation]:
         """Return what is wrong with a message, by the rules of its proto alone."""
         return [explain(violation) for violation in self._rules.collect_violations(message)]
+
+
+def parse_as_stored(encoded: bytes) -> Event:
+    """Parse an event inside the EventRecord that would be stored; DecodeError when consumers could not decode that.
+
+    Parsers stop at 100 levels, and within its record an event is one level deeper; an EventBatch adds the same level.
+    """
+    return EventRecord.FromString(event_head(len(encoded)) + encoded).event
