@@ -126,9 +126,11 @@ class Gateway:
     async def transcode(self, request: BaseRequest, found: Found, identity: str) -> Response:
         """Translate a request, call, translate the answer."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
-        body = await read_body(request, self.settings.gateway_body_bytes_max, self.settings.gateway_body_seconds_max)
+        is_query = forms.is_query(request, found)
+        bytes_max = self.settings.gateway_form_bytes_max if is_query else self.settings.gateway_body_bytes_max
+        body = await read_body(request, bytes_max, self.settings.gateway_body_seconds_max)
         query = raw_target(request)[1]
-        if forms.is_query(request, found):
+        if is_query:
             query, body = forms.joined(body, query), b""
         asked = await self.read(found, query, body, strict=is_true(request.headers.get("X-Strict")))
         metadata = request_metadata(request.headers.items(), self.sender(request, identity))

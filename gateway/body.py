@@ -8,6 +8,7 @@ import zlib
 from aiohttp.web import BaseRequest
 
 from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, RequestError
+from gateway.quoting import quoted
 
 GZIP_MAGIC = b"\x1f\x8b"
 # Each costs a copy of what follows it; one is usual.
@@ -22,7 +23,7 @@ async def read_body(request: BaseRequest, bytes_max: int, seconds_max: float) ->
     """Return the body as the client meant it; GatewayError when it is too slow, too large or not decodable."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in (*PLAIN_ENCODINGS, *GZIP_ENCODINGS):
-        text = f"Content-Encoding {encoding!r} is not supported: use gzip or none"
+        text = f'Content-Encoding "{quoted(encoding)}" is not supported: use gzip or none'
         raise BodyEncodingError(text, {"Accept-Encoding": "gzip"})
     body = await receive(request, bytes_max, seconds_max)
     # By its first bytes too: no JSON begins so, and a browser's sendBeacon cannot set the header.

@@ -26,6 +26,7 @@ from typing import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.dynamic import Dynamic
+from gateway.quoting import limited
 
 JSON = "application/json"
 # The nonstandard status that grpc-gateway and nginx give to a request whose client went away.
@@ -69,7 +70,7 @@ class GatewayError(Exception):
 
     def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
         # A path or a query may hold what is not UTF-8, and messages quote it.
-        self.message = message.encode(errors="replace").decode()
+        self.message = limited(message)
         super().__init__(self.message)
         self.headers = dict(headers or {})
 
@@ -167,7 +168,9 @@ class CallError(GatewayError):
         initial: Metadata = (),
         trailing: Metadata = (),
     ) -> None:
-        super().__init__(status.message, headers)
+        super().__init__("", headers)
+        # The service's own words: it limits them.
+        self.message = status.message
         self.code = status.code
         self.given = status
         # What the service said besides, before and after its error.

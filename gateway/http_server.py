@@ -8,6 +8,7 @@ from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamRes
 from google.rpc import code_pb2
 
 from gateway.errors import JSON
+from gateway.quoting import limited
 from gateway.transcoding import to_json
 from services.runtime.logs import logger
 
@@ -39,7 +40,7 @@ class StatusHandler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer has been sent")
         # What follows the first line is the bytes themselves, which are the client's already.
-        text = f"malformed request: {(message or '').partition(NEW_LINE)[0].rstrip(' :')}"
+        text = limited(f"malformed request: {(message or '').partition(NEW_LINE)[0].rstrip(' :')}")
         # A line, no stack: it is the client's mistake, and anybody can make it as often as he likes.
         logger().info("refused what is no HTTP", status=status, reason=text)
         return refusal(status, code_pb2.INVALID_ARGUMENT, text)

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from gateway.dynamic import Dynamic
 from gateway.errors import UndecodableError
 from gateway.json_text import Members, Value, show
+from gateway.quoting import QUOTED_CHARACTERS_MAX, quoted
 from gateway.scalars import JSON_INTEGER, NotThisType
 from gateway.shapes import Member, Shapes
 from gateway.well_known import READERS
@@ -17,6 +18,8 @@ UNKNOWN_NAMES_MAX = 20
 # Protobuf readers refuse 100 levels. A level of JSON may be three of Protobuf: from here on we look.
 SHALLOW_LEVELS_MAX = 30
 NAME_CHARACTERS_MAX = 60
+# Steps of a place that a message or a header names.
+PLACE_STEPS_MAX = 20
 
 
 class Reading:
@@ -31,6 +34,7 @@ class Reading:
         self.trail: list[str] = []
         self.unknown: dict[str, None] = {}
         self.is_deep = False
+        self.any_levels = 0
 
     def message(self, target: Message, value: Value) -> None:
         """Set the fields of a message from an object."""
@@ -143,11 +147,12 @@ class Reading:
 
     def unknown_key(self, key: str) -> None:
         """Note a key that the message does not have, once wherever in a list it stands."""
-        named = [step for step in (*self.trail, key) if not step.startswith("[")]
         if self.strict:
             raise UndecodableError(f'unknown field "{self.place(key)}"')
         if len(self.unknown) < UNKNOWN_NAMES_MAX:
-            self.unknown[".".join(named)] = None
+            # Cut, because a map's key may have megabytes, and levels may be hundreds: for every unknown key again.
+            named = [step for step in (*self.trail[:PLACE_STEPS_MAX], key) if not step.startswith("[")]
+            self.unknown[".".join(step[: QUOTED_CHARACTERS_MAX + 1] for step in named)] = None
 
     def invalid(self, type_name: str, value: Value) -> UndecodableError:
         """Return the error for a value that is no JSON form of a type."""
@@ -159,9 +164,7 @@ class Reading:
 
     def place(self, *more: str) -> str:
         """Name the present place, as in `events[2].labels`."""
-        return ".".join(map(shortened, (*self.trail, *more))).replace(".[", "[")
-
-
-def shortened(name: str) -> str:
-    """Return a name as it may stand in a message; a client may have sent megabytes of it."""
-    return name if len(name) <= NAME_CHARACTERS_MAX else name[:NAME_CHARACTERS_MAX] + "..."
+        steps = [*self.trail, *more]
+        if len(steps) > PLACE_STEPS_MAX:
+            steps = [*steps[: PLACE_STEPS_MAX // 2], "...", *steps[-PLACE_STEPS_MAX // 2 :]]
+        return ".".join(quoted(step, NAME_CHARACTERS_MAX) for step in steps).replace(".[", "[")

@@ -75,7 +75,9 @@ def refuse_surrogates(value: Value) -> None:
 
 def show(value: Value, characters_max: int = 60) -> str:
     """Return a value as it may stand in a message: short, and JSON again."""
-    text = value if isinstance(value, Number) else json.dumps(plain(value), ensure_ascii=True)
+    # Cut before it is escaped: it may have megabytes.
+    short = str(value[: characters_max + 1]) if isinstance(value, str) else plain(value)
+    text = str(short) if isinstance(value, Number) else json.dumps(short, ensure_ascii=True)
     return text if len(text) <= characters_max else text[:characters_max] + "..."
 
 

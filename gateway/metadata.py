@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.errors import HeadersTooLargeError, RequestError
+from gateway.quoting import quoted
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.
 FORWARDED = frozenset({
@@ -96,7 +97,7 @@ def call_timeout(text: str | None) -> float | None:
         return None
     match = TIMEOUT.fullmatch(text)
     if match is None or int(match[1]) > TIMEOUT_UNITS_MAX:
-        raise RequestError(f"invalid grpc-timeout: {text}")
+        raise RequestError(f"invalid grpc-timeout: {quoted(text)}")
     return min(int(match[1]) * UNIT_SECONDS[match[2]], TIMEOUT_SECONDS_MAX) or None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -11,12 +10,14 @@ from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import RequestError
+from gateway.quoting import quoted
 from gateway.shapes import Member, Shapes
 from gateway.templates import PERCENT
 from gateway.text_values import read_message, read_scalar
 
-KEY_OF_MAP = re.compile(r"(.*)\[(.*)\]", re.DOTALL)
 PARAMETERS_MAX = 1_000
+# Of a parameter's name, decoded: a path of fields, perhaps with the key of a map.
+KEY_CHARACTERS_MAX = 1_000
 
 
 def parse_query(text: str) -> dict[str, list[str]]:
@@ -30,9 +31,20 @@ def parse_query(text: str) -> dict[str, list[str]]:
             continue
         if ";" in part or PERCENT.search(part):
             raise RequestError("malformed query string")
-        key, _, value = part.partition("=")
-        pairs.setdefault(unescape(key), []).append(unescape(value))
+        name, _, value = part.partition("=")
+        key = unescape(name)
+        if len(key) > KEY_CHARACTERS_MAX:
+            raise RequestError(
+                f'query parameter "{quoted(key)}": the name is longer than {KEY_CHARACTERS_MAX} characters'
+            )
+        pairs.setdefault(key, []).append(unescape(value))
     return pairs
+
+
+def key_of_map(name: str) -> tuple[str, str] | None:
+    """Split `labels[a]` into `labels` and `a`, at the last bracket; None when a name has no key of a map."""
+    start = name.rfind("[") if name.endswith("]") else -1
+    return (name[:start], name[start + 1 : -1]) if start >= 0 else None
 
 
 def unescape(text: str) -> str:
@@ -58,14 +70,14 @@ class FieldSetter:
         seen: set[str] = set()
         for given, given_values in pairs.items():
             key, values, suffix = given, given_values, ""
-            if match := KEY_OF_MAP.fullmatch(given):
-                key, suffix, values = match[1], f"[{match[2]}]", [match[2], *given_values]
+            if split := key_of_map(given):
+                key, suffix, values = split[0], f"[{split[1]}]", [split[1], *given_values]
             path = self._normal(message, key.split("."))
             name = ".".join(path)
             if any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in taken):
                 continue
             if name + suffix in seen:
-                raise RequestError(f'duplicate field "{name}{suffix}"')
+                raise RequestError(f'duplicate field "{quoted(name + suffix)}"')
             seen.add(name + suffix)
             if not self._set(message, path, values, has_key=bool(suffix), of_path=False):
                 unknown.add(given)
@@ -106,7 +118,7 @@ class FieldSetter:
             for value in values:
                 self._append(message, member, value, of_path=of_path)
         elif len(values) > 1:
-            raise RequestError(f'too many values for field "{member.name}": {", ".join(values)}')
+            raise RequestError(f'too many values for field "{member.name}": {quoted(", ".join(values))}')
         else:
             self._set_one(message, member, values[0], of_path=of_path)
         return True

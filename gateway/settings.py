@@ -51,6 +51,8 @@ class GatewaySettings(LogSettings):
     gateway_descriptors: Path = Field(default_factory=product_descriptors)
     # The largest body of a request, after decompression; a larger one is 413.
     gateway_body_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
+    # The largest form that stands for query parameters, after decompression; a larger one is 413.
+    gateway_form_bytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
     # How long a client may take to send a body; a slower one is 408.
     gateway_body_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
     # How long a call may take when the client sets no Grpc-Timeout, and at most when it does; then it is 504.

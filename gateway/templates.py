@@ -10,6 +10,9 @@ from gateway.errors import DescriptorError, RequestError
 
 VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_.]*)(?:=([^{}]*))?\}")
 VERB = re.compile(r":[^/{}:]+$")
+# The expressions of `**`, any rest of a path, and of `*`, one segment.
+DEEP, SHALLOW = ".*", "[^/]*"
+WILDCARD = "*"
 PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -56,6 +59,7 @@ def compile_template(text: str) -> Template:
         position = variable.end()
     pattern.append(segments(text[position:]))
     openapi.append(text[position:])
+    check_wildcards(text, "".join(pattern))
     if "{" in text[position:] or "}" in text[position:]:
         raise DescriptorError(f"path template {text!r} is malformed")
     verb = VERB.search(text)
@@ -71,10 +75,19 @@ def compile_template(text: str) -> Template:
     )
 
 
+def check_wildcards(text: str, pattern: str) -> None:
+    """Refuse a template with which the time to match a path would not be linear; google.api.http has none of them."""
+    if pattern.count(DEEP) > 1:
+        raise DescriptorError(f"path template {text!r} has more than one **")
+    wildcards = pattern.replace(DEEP, WILDCARD).replace(SHALLOW, WILDCARD)
+    if any(segment.count(WILDCARD) - segment.count(re.escape(WILDCARD)) > 1 for segment in wildcards.split("/")):
+        raise DescriptorError(f"path template {text!r} has two wildcards in one segment")
+
+
 def segments(text: str) -> str:
     """Return the expression of literals, `*` (one segment, which may be empty) and `**` (any rest)."""
     parts = re.split(r"(\*\*|\*)", text)
-    return "".join({"**": ".*", "*": "[^/]*"}.get(part) or re.escape(part) for part in parts)
+    return "".join({"**": DEEP, "*": SHALLOW}.get(part) or re.escape(part) for part in parts)
 
 
 def openapi_segments(text: str, field: str, parameters: list[tuple[str, str]]) -> str:

@@ -12,6 +12,7 @@ from gateway.dynamic import Dynamic
 from gateway.errors import RequestError, UndecodableError
 from gateway.json_reader import Reading
 from gateway.json_text import Number, parse
+from gateway.quoting import quoted
 from gateway.scalars import FLOAT_WORDS, NotThisType
 from gateway.shapes import Member, Shapes
 from gateway.well_known import READERS, wrapper
@@ -39,6 +40,8 @@ UNIT_NANOS = {
     "h": 3_600_000_000_000,
 }
 NANOS_MAX = 2**63 - 1
+# Of a part of a duration: more before the point do not fit in 64 bits, and Go, too, passes over more behind it.
+DURATION_DIGITS_MAX = 18
 SECOND_NANOS = 1_000_000_000
 
 
@@ -50,7 +53,7 @@ def read_scalar(member: Member, text: str) -> Dynamic:
     except UnicodeEncodeError as error:
         raise RequestError(f'parsing field "{member.name}": the text is not UTF-8') from error
     except NotThisType as error:
-        raise RequestError(f'parsing field "{member.name}": "{text}" is no {member.type_name}') from error
+        raise RequestError(f'parsing field "{member.name}": "{quoted(text)}" is no {member.type_name}') from error
 
 
 def read_message(shapes: Shapes, target: Dynamic, member: Member, text: str, *, of_path: bool) -> None:
@@ -69,7 +72,7 @@ def read_message(shapes: Shapes, target: Dynamic, member: Member, text: str, *, 
     except UndecodableError as error:
         raise RequestError(f'parsing field "{member.name}": {error.message}') from error
     except NotThisType as error:
-        raise RequestError(f'parsing field "{member.name}": "{text}" is no {name}') from error
+        raise RequestError(f'parsing field "{member.name}": "{quoted(text)}" is no {name}') from error
 
 
 def read_number(member: Member, text: str) -> Dynamic:
@@ -120,8 +123,10 @@ def duration(_shapes: Shapes, target: Dynamic, text: str) -> None:
         raise NotThisType
     total = 0
     for whole, fraction, unit in DURATION_PART.findall(text):
-        nanos = UNIT_NANOS[unit]
-        total += int(whole or 0) * nanos + int(fraction or 0) * nanos // 10 ** len(fraction)
+        nanos, digits, part = UNIT_NANOS[unit], whole.lstrip("0"), fraction[:DURATION_DIGITS_MAX]
+        if len(digits) > DURATION_DIGITS_MAX + 1:
+            raise NotThisType
+        total += int(digits or 0) * nanos + int(part or 0) * nanos // 10 ** len(part)
     is_negative = text.startswith("-")
     if total > NANOS_MAX + is_negative:
         raise NotThisType

@@ -25,6 +25,8 @@ CAMEL_PATH = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*)*", re.A
 DURATION_SECONDS_MAX = 315_576_000_000
 DURATION_DIGITS_MAX = 12
 TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
+# Of google.protobuf.Any in one another: each level copies what is in it.
+ANY_LEVELS_MAX = 32
 # After so many years the calendar repeats itself.
 CYCLE_YEARS, CYCLE_SECONDS = 400, 146_097 * 86_400
 # Of an offset, as Go's time.Parse has them.
@@ -130,6 +132,9 @@ def packed(reading: Reading, target: Dynamic, value: Value) -> None:
         return  # as protobuf-go: without a type its members are unknown, and passed over
     if len(types) != 1 or not isinstance(types[0], str) or isinstance(types[0], Number) or not types[0]:
         raise reading.wrong('must have one "@type" that names a message')
+    if reading.any_levels == ANY_LEVELS_MAX:
+        raise reading.wrong(f"more than {ANY_LEVELS_MAX} levels of google.protobuf.Any in one another")
+    reading.any_levels += 1
     inner = reading.shapes.new(target.DESCRIPTOR.file.pool, types[0].rpartition("/")[2])
     if inner is None:
         raise reading.wrong(f'unknown message type {show(types[0])} in "@type"')
@@ -144,6 +149,7 @@ def packed(reading: Reading, target: Dynamic, value: Value) -> None:
         reading.message(inner, found[0])
     else:
         reading.message(inner, rest)
+    reading.any_levels -= 1
     target.type_url, target.value = types[0], inner.SerializeToString(deterministic=True)
 
 
