@@ -1,6 +1,8 @@
 # The two commands of the README are `make up` and `make test`; the rest is for developers.
 PYTHON ?= python3
 BIN = .venv/bin
+# In the locale C neither Java nor Python's own start can read a path with a letter beyond ASCII.
+export LC_ALL = C.UTF-8
 
 .PHONY: up test test-inputs test-faults check bench generate pictures lock format
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,11 @@ def plantuml() -> Path:
 
 def run(command: list[str], seconds_max: int) -> None:
     """Run a command; a failure ends the program with its own message."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds_max)
+    # In the locale C, Java cannot open a file whose path has a letter beyond ASCII.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=seconds_max, env=environment, encoding="utf-8"
+    )
     if done.returncode:
         sys.exit(f"pictures: {command[0]} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
 

@@ -20,6 +20,12 @@ from services.runtime.program import free_port, running
 # gRPC's own preparation for a fork then waits for the calls, for ever. The children exec at once and need none of it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+# The clients of the tests, curl and the like included, reach this machine directly; what a test downloads may need the
+# user's proxy. The product must be right without this: tests/integration/test_up_environment.py.
+HERE = "localhost,127.0.0.1,::1"
+for variable in ("no_proxy", "NO_PROXY"):
+    os.environ[variable] = f"{os.environ[variable]},{HERE}" if os.environ.get(variable) else HERE
+
 PARTITIONS = 3
 LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 

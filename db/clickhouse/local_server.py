@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from db.settings import ROOT
+from services.runtime.direct import answers_http
 from services.runtime.program import Program, ProgramError
 from services.runtime.settings import Address
 
 HERE = ROOT / "db" / "clickhouse"
 HOST = "127.0.0.1"
+# As seen from the working directory: ClickHouse writes its options into XML as they are, where & is special.
+DATA, CONFIGURATION, USERS = "data", "local.xml", "users.xml"
 PROBE_SECONDS_MAX = 1.0
 # clickhouse-local keeps `system` in memory; a definition on disk makes room for query_log and part_log.
 SYSTEM_DATABASE = "ATTACH DATABASE system UUID '8d1d3a5e-0f6c-4a8b-9a5e-0c2f4b6d8e01' ENGINE = Atomic\n"
@@ -20,11 +22,12 @@ SYSTEM_DATABASE = "ATTACH DATABASE system UUID '8d1d3a5e-0f6c-4a8b-9a5e-0c2f4b6d
 
 def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
     """Return the server; data and logs stand in `directory`. `port` is for the native protocol."""
-    data = directory / "data"
-    system = data / "metadata" / "system.sql"
+    system = directory / DATA / "metadata" / "system.sql"
     if not system.exists():
         system.parent.mkdir(parents=True, exist_ok=True)
         system.write_text(SYSTEM_DATABASE)
+    for name in (CONFIGURATION, USERS):
+        shutil.copyfile(HERE / "config" / name, directory / name)
     return Program(
         name="clickhouse",
         argv=(
@@ -32,8 +35,8 @@ def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
             "-m",
             "db.clickhouse.host",
             str(library()),
-            f"--path={data}",
-            f"--config-file={HERE / 'config' / 'local.xml'}",
+            f"--path={DATA}",
+            f"--config-file={CONFIGURATION}",
             f"--listen_host={HOST}",
             f"--tcp_port={port}",
             f"--http_port={http_port}",
@@ -41,9 +44,9 @@ def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
         log=directory / "clickhouse-host.log",
         environment={
             "TZ": "UTC",
-            "UGC_CLICKHOUSE_USERS": str(HERE / "config" / "users.xml"),
-            "UGC_CLICKHOUSE_LOG": str(directory / "clickhouse.log"),
-            "UGC_CLICKHOUSE_ERROR_LOG": str(directory / "clickhouse-error.log"),
+            "UGC_CLICKHOUSE_USERS": USERS,
+            "UGC_CLICKHOUSE_LOG": "clickhouse.log",
+            "UGC_CLICKHOUSE_ERROR_LOG": "clickhouse-error.log",
         },
         # It is the format_schema_path too.
         directory=directory,
@@ -51,7 +54,7 @@ def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
             "UGC_LOCAL_CLICKHOUSE_PORT": Address(HOST, port),
             "UGC_LOCAL_CLICKHOUSE_HTTP_PORT": Address(HOST, http_port),
         },
-        ready=lambda: answers(http_port),
+        ready=lambda: answers_http(f"http://{HOST}:{http_port}/ping", PROBE_SECONDS_MAX),
     )
 
 
@@ -61,12 +64,3 @@ def library() -> Path:
     if not found:
         raise ProgramError("ClickHouse's library is not there: run `make up`, which fetches it")
     return found[0]
-
-
-def answers(http_port: int) -> bool:
-    """Whether the server answers a ping."""
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{http_port}/ping", timeout=PROBE_SECONDS_MAX) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

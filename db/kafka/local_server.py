@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from db.kafka.topics import answers
 from db.settings import ROOT
+from services.runtime.environment import child_environment
 from services.runtime.program import Program, ProgramError
 from services.runtime.settings import Address
 
@@ -14,6 +16,9 @@ LIBRARIES = ROOT / ".local" / "kafka" / "libs"
 FORMAT_SECONDS_MAX = 60
 HOST = "127.0.0.1"
 HEARTBEATS_A_SESSION = 6
+# As seen from the working directory. To Java a file of properties is Latin-1, a comma begins another data directory,
+# and log4j2 takes its path for a URI: the path of the user's folder would have to be escaped in three ways.
+DATA, SERVER_PROPERTIES, LOG4J2 = "data", "server.properties", "log4j2.yaml"
 PROPERTIES = """\
 # Written by db/kafka/local_server.py at every start.
 process.roles=broker,controller
@@ -69,27 +74,25 @@ def kafka_program(
     directory: Path, port: int, controller_port: int, *, group_session_milliseconds: int = 10_000
 ) -> Program:
     """Return the broker, its storage formatted; data and log stand in `directory`."""
-    data = directory / "data"
-    properties, logging = directory / "server.properties", directory / "log4j2.yaml"
     directory.mkdir(parents=True, exist_ok=True)
-    properties.write_text(
+    (directory / SERVER_PROPERTIES).write_text(
         PROPERTIES.format(
             host=HOST,
             port=port,
             controller_port=controller_port,
-            data=data,
+            data=DATA,
             group_session_milliseconds=group_session_milliseconds,
             heartbeat_milliseconds=group_session_milliseconds // HEARTBEATS_A_SESSION,
         )
     )
-    logging.write_text(LOGGING)
-    format_storage(data, properties, logging)
+    (directory / LOG4J2).write_text(LOGGING)
+    format_storage(directory)
     bootstrap = f"{HOST}:{port}"
     return Program(
         name="kafka",
-        argv=java(logging, "kafka.Kafka", str(properties)),
+        argv=java("kafka.Kafka", SERVER_PROPERTIES),
         log=directory / "kafka.log",
-        environment={"LC_ALL": "C"},
+        directory=directory,
         listens={
             "UGC_LOCAL_KAFKA_PORT": Address(HOST, port),
             "UGC_LOCAL_KAFKA_CONTROLLER_PORT": Address(HOST, controller_port),
@@ -98,29 +101,44 @@ def kafka_program(
     )
 
 
-def format_storage(data: Path, properties: Path, logging: Path) -> None:
+def format_storage(directory: Path) -> None:
     """Give a new data directory its identity; one that has it is left as it is."""
-    if (data / "meta.properties").exists():
+    if (directory / DATA / "meta.properties").exists():
         return
-    identity = run_java(logging, "kafka.tools.StorageTool", "random-uuid").split()[-1]
+    identity = run_java(directory, "kafka.tools.StorageTool", "random-uuid").split()[-1]
     # The tool writes meta.properties last, so what a kill cut short is formatted again.
-    run_java(logging, "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties))
+    run_java(directory, "kafka.tools.StorageTool", "format", "-t", identity, "-c", SERVER_PROPERTIES)
 
 
-def run_java(logging: Path, *arguments: str) -> str:
-    """Run one of Kafka's tools; return what it prints, ProgramError when it fails."""
+def run_java(directory: Path, *arguments: str) -> str:
+    """Run one of Kafka's tools in a directory; return what it prints, ProgramError when it fails."""
+    what = f"Kafka's {' '.join(arguments[:2])}"
     try:
         done = subprocess.run(
-            java(logging, *arguments), capture_output=True, text=True, timeout=FORMAT_SECONDS_MAX, check=True
+            java(*arguments),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=FORMAT_SECONDS_MAX,
+            check=True,
+            cwd=directory,
+            env=child_environment(os.environ, {}),
+            # Ctrl-C reaches this process alone, which ends in order once the tool has ended.
+            start_new_session=True,
         )
     except subprocess.CalledProcessError as error:
-        raise ProgramError(f"Kafka's {' '.join(arguments[:2])} failed:\n{error.stdout}{error.stderr}") from error
+        raise ProgramError(f"{what} failed:\n{error.stdout}{error.stderr}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{what} had not ended after {FORMAT_SECONDS_MAX} s") from error
+    except OSError as error:
+        raise ProgramError(f"{what} cannot be run: {error}") from error
     return done.stdout
 
 
-def java(logging: Path, *arguments: str) -> tuple[str, ...]:
-    """Return the command line of a Java program with Kafka's jars."""
+def java(*arguments: str) -> tuple[str, ...]:
+    """Return the command line of a Java program with Kafka's jars, to be run in the broker's directory."""
     if not any(LIBRARIES.glob("kafka_*.jar")):
         raise ProgramError("Kafka's jars are not there: run `make up`, which fetches them")
-    options = "-Xmx384m", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={logging}"
+    options = "-Xmx384m", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={LOG4J2}"
     return ("java", *options, "-cp", f"{LIBRARIES}/*", *arguments)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.runtime.environment import child_environment
 from services.runtime.settings import Address
 
 PR_SET_PDEATHSIG = 1
@@ -86,7 +87,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 cwd=program.directory,
-                env={**os.environ, **program.environment},
+                env=child_environment(os.environ, program.environment),
                 # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops all in order.
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 -- only the main thread of a supervisor forks

@@ -15,6 +15,7 @@ from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
 from db.clickhouse.client import connected
+from services.runtime.direct import DIRECT, DIRECT_CHANNEL
 from services.runtime.program import ProgramError
 from services.runtime.settings import Address
 from services.up.documented import DOCUMENTED_EVENT
@@ -31,7 +32,7 @@ def send_by_rest(gateway: Address, authorization: str | None) -> str:
         f"http://{gateway}/api/v1/produce", data=DOCUMENTED_EVENT.encode(), headers=headers
     )
     try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:  # noqa: S310 -- our own gateway
+        with DIRECT.open(request, timeout=CALL_SECONDS_MAX) as answer:
             identity: str = json.load(answer)["eventId"]
     except urllib.error.HTTPError as error:
         with error:
@@ -45,7 +46,7 @@ def send_by_rest(gateway: Address, authorization: str | None) -> str:
 def send_by_grpc(ingest: Address, authorization: str | None) -> str:
     """Call Produce with the documented event; return the event's identity, ProgramError when it is refused."""
     metadata = (("authorization", authorization),) if authorization else ()
-    with grpc.insecure_channel(str(ingest)) as channel:
+    with grpc.insecure_channel(str(ingest), options=DIRECT_CHANNEL) as channel:
         call = channel.unary_unary(
             "/ugc.v1.IngestService/Produce",
             request_serializer=Event.SerializeToString,

@@ -31,6 +31,9 @@ JAVA_MIN = 17
 HEARTBEAT_SECONDS = 10
 STEP_SECONDS_MAX = 1_800
 LOG_TAIL_LINES = 15
+# In the locale C, Java cannot open a file whose path has a letter beyond ASCII. Everything else of the environment is
+# the user's: the tools that download must find the proxy and the registries that the user has set.
+LOCALE = {"LC_ALL": "C.UTF-8"}
 # What shells make of a process that SIGINT ended.
 INTERRUPTED = 130
 
@@ -116,7 +119,7 @@ def python_step(lock: str) -> Step:
 def is_usable(environment: Path) -> bool:
     """Whether a virtual environment is whole, stands where it was made, and is of the Python that runs this."""
     python, pip = environment / "bin" / "python", environment / "bin" / "pip"
-    if not python.exists() or not pip.exists() or str(environment) not in pip.read_text():
+    if not python.exists() or not pip.exists() or str(environment) not in pip.read_text(encoding="utf-8"):
         return False
     question = [str(python), "-c", "import pip, sys; print(sys.version)"]
     return subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip() == sys.version
@@ -142,7 +145,7 @@ def page_step() -> Step:
     manifest, target = ROOT / "gateway" / "page" / "bundle.json", ROOT / "gateway" / "page" / "scalar.js"
 
     def install(log: Path) -> None:
-        bundle = json.loads(manifest.read_text())
+        bundle = json.loads(manifest.read_text(encoding="utf-8"))
         folder = LOCAL / "page"
         folder.mkdir(parents=True, exist_ok=True)
         package = f"{bundle['name']}@{bundle['version']}"
@@ -222,9 +225,16 @@ def beat(going: dict[str, float], ended: threading.Event) -> None:
 def run(command: list[str], log: Path) -> None:
     """Run a command with its output in the log; SetupError with the end of the log when it fails."""
     with log.open("ab") as output:
-        status = subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run(
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**os.environ, **LOCALE},
+        ).returncode
     if status:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
         raise SetupError(f"`{' '.join(command[:4])} ...` ended with status {status}; the end of its output:\n{tail}")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from rich.console import Console
 
 from db.servers import local_programs
+from services.runtime.direct import answers_http
 from services.runtime.program import Child, Program, ProgramError, StoppedError, always_ready
 from services.runtime.settings import Address
 from services.runtime.supervisor import Supervisor
@@ -108,11 +108,7 @@ class System:
         )
 
     def _doors_open(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self._gateway}/readyz", timeout=PROBE_SECONDS_MAX):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
+        return answers_http(f"http://{self._gateway}/readyz", PROBE_SECONDS_MAX)
 
     def _prove(self, supervisor: Supervisor) -> None:
         """Send the documented event through both doors and print its rows."""
@@ -153,12 +149,12 @@ class System:
             return f'-H "$(cat {self._written("authorization", f"authorization: {self._authorization}")})" '
         return '-H "authorization: Bearer $TOKEN" ' if lacks_token(self._settings) else ""
 
-    def _written(self, name: str, text: str) -> Path:
-        """Write a file for the user's eyes alone; return where it is, as seen from here."""
+    def _written(self, name: str, text: str) -> str:
+        """Write a file for the user's eyes alone; return where it is, as seen from here and as a shell reads it."""
         path = self._settings.local_directory / name
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
-        return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
     def _supervise(self, supervisor: Supervisor) -> None:
         """Start again what dies and show the status, until asked to stop."""
