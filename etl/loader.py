@@ -98,6 +98,7 @@ class Loader:
         for partition in self._all():
             if partition.failures and partition.has_stood(self._limits.retry_seconds_max, self._monotonic()):
                 self._works(partition)
+        self._outage.remind()
 
     def _flush_limits(self, *, is_backlog: bool) -> FlushLimits:
         """Return when batches are due: with more in Kafka than was asked for, small ones would only cost merges."""

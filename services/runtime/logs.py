@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,13 @@ STACK_CHARACTERS_MAX = 16_000
 # One line of a kind in so long, where a client or a library can cause any number.
 REPEAT_SECONDS = 10.0
 KINDS_MAX = 1_000
+# An outage is logged again after so long, with at most so many different causes in that time.
+REMINDER_SECONDS = 60.0
+CAUSES_MAX = 10
+# What is compared of an error's text: codes as they are, other numbers, addresses and identities as one sign.
+CAUSE_CHARACTERS_MAX = 500
+CODE = re.compile(r"(?:[Cc]ode: ?|code=|error )(-?\w+)")
+NUMBER = re.compile(r"[0-9a-fA-F]*\d[\w.:\-]*")
 
 
 def configure_logs(process: str, level: str) -> None:
@@ -158,20 +166,50 @@ def short_traceback(target: TextIO, error: ExcInfo) -> None:
 
 
 class Outage:
-    """Logs a condition when it begins and when it ends, not each time it is seen."""
+    """Logs a condition when it begins, when its cause changes, once a minute while it lasts, and when it ends."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, now: Callable[[], float] = time.monotonic) -> None:
         self.what = what
         self.seen = 0
+        self._now = now
+        self._began = self._logged = 0.0
+        # When each cause was logged last: two that take turns are a line a minute each.
+        self._causes: dict[str, float] = {}
 
     def failed(self, error: BaseException) -> None:
-        """Note one more failure; the first of an outage is logged."""
-        self.seen += 1
+        """Note one more failure; the first of each cause is logged."""
+        now, self.seen = self._now(), self.seen + 1
         if self.seen == 1:
-            logger().warning(f"{self.what} failed, retrying", error=str(error).strip())
+            self._began, self._causes = now, {}
+        cause = cause_of(error)
+        since = {each: at for each, at in self._causes.items() if now - at < REMINDER_SECONDS}
+        if cause not in since and len(since) < CAUSES_MAX:
+            self._causes = since | {cause: now}
+            self._logged = now
+            lasts = self._lasts(now) if self.seen > 1 else {}
+            logger().warning(f"{self.what} failed, retrying", error=str(error).strip(), **lasts)
+        self.remind()
+
+    def remind(self) -> None:
+        """Log that the outage lasts, when nothing was logged for a minute; for loops that wait without failing."""
+        now = self._now()
+        if self.seen and now - self._logged >= REMINDER_SECONDS:
+            self._logged = now
+            logger().warning(f"{self.what} still fails", **self._lasts(now))
 
     def over(self) -> None:
-        """Note a success; the end of an outage is logged with the number of failures."""
+        """Note a success; the end of an outage is logged with its length and the number of failures."""
         if self.seen:
-            logger().info(f"{self.what} works again", failures=self.seen)
+            logger().info(f"{self.what} works again", **self._lasts(self._now()))
         self.seen = 0
+
+    def _lasts(self, now: float) -> dict[str, Any]:
+        return {"failures": self.seen, "seconds": round(now - self._began, 1)}
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what two errors of one cause have in common: class, code, and the text without its other numbers."""
+    text = str(error)[:CAUSE_CHARACTERS_MAX]
+    code = getattr(error, "code", None)
+    codes = [*CODE.findall(text), code if isinstance(code, int) else ""]
+    return f"{type(error).__name__} {codes} {NUMBER.sub('#', text)}"

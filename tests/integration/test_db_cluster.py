@@ -52,4 +52,4 @@ def test_clickhouse_reads_the_statements(cluster: Migration, tables: ClickHouse)
 
         assert tables.rows(f"EXPLAIN AST {text}")
         assert "ON CLUSTER 'ugc'" in text
-        assert re.search(r"ENGINE = (Replicated|Distributed)|CREATE VIEW", text)
+        assert re.search(r"ENGINE = (Replicated|Distributed)|CREATE (OR REPLACE )?VIEW", text)

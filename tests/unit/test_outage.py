@@ -1,0 +1,129 @@
+"""An outage's log: its beginning, each new cause, a reminder a minute, its end; and no more lines than that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from etl.errors import DataRefusedError, SinkError
+from services.runtime import logs
+from services.runtime.logs import CAUSES_MAX, REMINDER_SECONDS, Outage
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Any:
+    """Let the logger of this test be made while lines are captured."""
+    logs.logger.cache_clear()
+    yield
+    logs.logger.cache_clear()
+    structlog.reset_defaults()
+
+
+def outage_of(errors: list[tuple[float, BaseException]]) -> list[dict[str, Any]]:
+    """Fail at these moments with these errors; return the lines."""
+    clock = Clock()
+    with capture_logs() as lines:
+        outage = Outage("storing events", clock)
+        for clock.seconds, error in errors:
+            outage.failed(error)
+    return list(map(dict, lines))
+
+
+def code(number: int, text: str) -> SinkError:
+    return SinkError(f"ServerException: Code: {number}.\nDB::Exception: {text}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (code(159, "Timeout exceeded: elapsed 20235 ms"), code(286, "Quorum for previous write not satisfied")),
+        (code(159, "same words"), code(286, "same words")),
+        (SinkError("the server is gone"), OSError("the server is gone")),
+        (SinkError("connection refused"), SinkError("read timed out")),
+        (DataRefusedError(6, "refused"), DataRefusedError(117, "refused")),
+    ],
+)
+def test_a_new_cause_is_a_new_line(first: BaseException, second: BaseException) -> None:
+    """When the class, the code or the words of the error change, a line says so, with how long it has lasted."""
+    lines = outage_of([(0.0, first), (1.0, first), (5.0, second), (6.0, second)])
+
+    assert [line["error"] for line in lines] == [str(first), str(second)]
+    assert (lines[1]["failures"], lines[1]["seconds"]) == (3, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (code(159, "Timeout exceeded: elapsed 20235 ms"), code(159, "Timeout exceeded: elapsed 20236 ms")),
+        (SinkError("127.0.0.1:9000 refused"), SinkError("10.0.0.7:9440 refused")),
+        (SinkError("query 0d6be9f0-7c1f is slow"), SinkError("query a53fe9f0-7c10 is slow")),
+        (SinkError("partition 3 lacks offset 100"), SinkError("partition 4 lacks offset 90001")),
+    ],
+)
+def test_other_numbers_are_no_new_cause(first: BaseException, second: BaseException) -> None:
+    """Times, addresses, identities and offsets differ from try to try: that is the same cause."""
+    assert len(outage_of([(0.0, first), (1.0, second), (2.0, first)])) == 1
+
+
+def test_a_reminder_each_minute() -> None:
+    """An outage that lasts is a line a minute, with its length and the number of failures."""
+    first, *reminders = outage_of([(second, SinkError("gone")) for second in range(601)])
+
+    assert "seconds" not in first
+    assert [line["seconds"] for line in reminders] == [REMINDER_SECONDS * minute for minute in range(1, 11)]
+    assert reminders[-1]["failures"] == 601
+
+
+def test_a_wait_without_failures_is_reminded_of() -> None:
+    """A loop that only waits says each minute that it still does, and nothing when all is well."""
+    clock = Clock()
+    with capture_logs() as lines:
+        outage = Outage("storing events", clock)
+        outage.remind()
+        outage.failed(SinkError("gone"))
+        for clock.seconds in range(200):
+            outage.remind()
+        outage.over()
+        outage.remind()
+
+    assert [line["event"].partition("events ")[2] for line in lines] == [
+        "failed, retrying",
+        *["still fails"] * 3,
+        "works again",
+    ]
+    assert lines[-1]["seconds"] == 199.0
+
+
+def test_causes_that_take_turns() -> None:
+    """Two causes in turn, five times a second, are two lines a minute; any number of causes, as many as the limit."""
+    causes = [SinkError("refused"), SinkError("timed out")]
+    turns = outage_of([(number / 5, causes[number % 2]) for number in range(5 * 120)])
+    many = outage_of([(number / 1000, SinkError("x" * number)) for number in range(1_000)])
+
+    assert len(turns) <= 6
+    assert len(many) == CAUSES_MAX
+
+
+def test_an_end_forgets_the_causes() -> None:
+    """The next outage is logged from its beginning, also for the same cause a moment later."""
+    clock = Clock()
+    with capture_logs() as lines:
+        outage = Outage("storing events", clock)
+        for clock.seconds in (0.0, 1.0):
+            outage.failed(SinkError("gone"))
+            outage.over()
+
+    assert [line["log_level"] for line in lines] == ["warning", "info"] * 2
