@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+
+# gRPC reads this when it is first imported. Its core would write a line, past the log, for each malformed header.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from services.ingest.authentication import Authenticator
 from services.ingest.debug import ClosedDebugServicer, DebugServicer

@@ -6,8 +6,10 @@ Only tokens found good are kept, by their digest: a flood of bad ones pushes nob
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +18,8 @@ import jwt
 from services.ingest.keys import Keys
 
 SCHEME = "bearer"
+AUTHORIZATION_CHARACTERS_MAX = 8_192
+PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
 REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
     jwt.ImmatureSignatureError: "the token is not valid yet",
@@ -60,9 +64,12 @@ class Authenticator:
         self._cache_tokens_max = cache_tokens_max
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
 
-    def user_bound(self, authorization: str | None) -> str | None:
-        """Return the user that the caller is bound to, in lower case, or None; UnauthenticatedError for a stranger."""
-        token = bearer_token(authorization)
+    def user_bound(self, authorizations: Sequence[str | bytes]) -> str | None:
+        """Return the user that the caller is bound to, in lower case, or None; UnauthenticatedError for a stranger.
+
+        `authorizations` are all values of that name that the caller has sent.
+        """
+        token = bearer_token(authorizations)
         digest = hashlib.sha256(token).digest()
         verdict = self._known.get(digest)
         if verdict is None or verdict.expires_at <= time.time():
@@ -99,10 +106,18 @@ class Authenticator:
         )
 
 
-def bearer_token(authorization: str | None) -> bytes:
-    """Return the token of an Authorization header."""
-    if not authorization:
+def bearer_token(authorizations: Sequence[str | bytes]) -> bytes:
+    """Return the token of the only Authorization header: of several, two servers might each choose another."""
+    if not any(authorizations):
         raise UnauthenticatedError("a bearer token is required (authorization: Bearer ...)")
+    if len(authorizations) > 1:
+        raise UnauthenticatedError(f"there must be one authorization, not {len(authorizations)}")
+    (authorization,) = authorizations
+    if len(authorization) > AUTHORIZATION_CHARACTERS_MAX:
+        limit = AUTHORIZATION_CHARACTERS_MAX
+        raise UnauthenticatedError(f"the authorization must be at most {limit} characters, not {len(authorization)}")
+    if not isinstance(authorization, str) or not PRINTABLE.fullmatch(authorization):
+        raise UnauthenticatedError("the authorization must be printable ASCII")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != SCHEME or not token.strip():
         raise UnauthenticatedError("the authorization must be a bearer token (authorization: Bearer ...)")

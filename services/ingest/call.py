@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import NoReturn, TypeAlias
 
@@ -11,14 +12,10 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
-from services.ingest.records import Headers
-from services.runtime.logs import logger
+from services.ingest.metadata import REQUEST_ID, read_metadata
+from services.runtime.logs import log_limited, logger
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
-REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
-PASSED_ON = (REQUEST_ID, TRACE_PARENT, TRACE_STATE)
-# What is read of the metadata. A longer value is as none; W3C asks that 512 characters of tracestate travel on.
-CHARACTERS_MAX = dict.fromkeys(PASSED_ON, 512) | {AUTHORIZATION: 8_192}
 REQUEST_ID_BYTES = 16
 # The gateway's idiom for a success other than 200.
 HTTP_CODE = "x-http-code"
@@ -29,17 +26,12 @@ class Call:
     """What a client sent beside its message, and the two ways to end: `succeed` and `fail`."""
 
     def __init__(self, context: Context) -> None:
-        metadata = context.invocation_metadata() or ()
-        sent = {
-            name: value
-            for name, value in metadata
-            if isinstance(value, str) and 0 < len(value) <= CHARACTERS_MAX.get(name, 0)
-        }
+        sent = read_metadata(context.invocation_metadata() or ())
         self._context = context
-        self.authorization = sent.get(AUTHORIZATION)
+        self.authorizations = sent.authorizations
         # Made here, an id is in the log and the answer; Kafka gets what the client sent, for each header costs there.
-        self.headers: Headers | None = [(name, sent[name].encode()) for name in PASSED_ON if name in sent] or None
-        self.request_id = sent.get(REQUEST_ID) or os.urandom(REQUEST_ID_BYTES).hex()
+        self.headers = sent.headers
+        self.request_id = sent.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # A call has a task of its own, so nobody else's lines get this id.
         bind_contextvars(request_id=self.request_id)
 
@@ -52,7 +44,9 @@ class Call:
     async def fail(self, status: Status) -> NoReturn:
         """End the call with a google.rpc.Status."""
         assert status.code  # noqa: S101 -- OK is not an error
-        logger().info("refused", code=Code.Name(status.code), reason=status.message)
+        code = Code.Name(status.code)
+        logger().debug("refused", code=code, reason=status.message)
+        log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message)
         answer = rpc_status.to_status(status)
         trailing = (*answer.trailing_metadata, (REQUEST_ID, self.request_id))
         await self._context.abort_with_status(Failure(answer.code, answer.details, trailing))

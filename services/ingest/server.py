@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
+from services.ingest.guard import GuardedServer, guarded, limit_library_log
 from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -38,6 +40,7 @@ async def serving(
 
     Health and reflection are open to all: they say nothing of any viewer, and probes carry no token.
     """
+    limit_library_log()
     server = grpc.aio.server(
         options=(
             # Two servers would silently share the port, each taking half of the calls.
@@ -52,10 +55,13 @@ async def serving(
     checks = health.aio.HealthServicer()
     await say(checks, NOT_SERVING)
     server.add_generic_rpc_handlers((handlers(servicer), debug_handlers(debug)))
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    guard: Any = GuardedServer(server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, guard)
     # A closed door is not shown.
     shown = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
-    reflection.enable_server_reflection((*shown, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    names = (*shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflects = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, guard)  # type: ignore[no-untyped-call]
     address = settings.ingest_listen
     port = server.add_insecure_port(str(address))
     await server.start()
@@ -77,8 +83,8 @@ def handlers(servicer: IngestServicer) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Produce": grpc.unary_unary_rpc_method_handler(servicer.produce),
-            "BatchProduce": grpc.unary_unary_rpc_method_handler(servicer.batch_produce),
+            "Produce": grpc.unary_unary_rpc_method_handler(guarded(servicer.produce)),
+            "BatchProduce": grpc.unary_unary_rpc_method_handler(guarded(servicer.batch_produce)),
         },
     )
 
@@ -86,7 +92,7 @@ def handlers(servicer: IngestServicer) -> grpc.GenericRpcHandler:
 def debug_handlers(debug: DebugServicer | ClosedDebugServicer) -> grpc.GenericRpcHandler:
     """Bind the developers' call to its name."""
     return grpc.method_handlers_generic_handler(
-        DEBUG_SERVICE, {"RandomBatchProduce": grpc.unary_unary_rpc_method_handler(debug.random_batch_produce)}
+        DEBUG_SERVICE, {"RandomBatchProduce": grpc.unary_unary_rpc_method_handler(guarded(debug.random_batch_produce))}
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from services.ingest.validation import BatchLimits, EventValidator
 from services.ingest.verdicts import Verdicts
 from services.ingest.wire import DecodeError, split_batch
 from services.ingest.words import FieldViolation
-from services.runtime.logs import logger
+from services.runtime.logs import log_limited
 
 # A bad batch of 10,000 takes most of a second; other calls get their turn after each so many events.
 EVENTS_PER_TURN = 200
@@ -76,7 +77,7 @@ class IngestServicer:
         if self._authenticator is None:
             return None
         try:
-            return self._authenticator.user_bound(call.authorization)
+            return self._authenticator.user_bound(call.authorizations)
         except UnauthenticatedError as error:
             await call.fail(unauthenticated(str(error)))
 
@@ -124,7 +125,8 @@ class IngestServicer:
         failures = await self._publisher.publish(records, headers)
         if failures:
             reason = next(iter(failures.values()))
-            logger().warning("events were not acknowledged", events=len(failures), of=len(records), reason=reason)
+            values = {"events": len(failures), "of": len(records), "reason": reason}
+            log_limited(logging.WARNING, "events were not acknowledged", **values)
         return failures
 
 

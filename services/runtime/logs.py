@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
@@ -43,7 +44,7 @@ def configure_logs(process: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LossyStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logger.cache_clear()
@@ -57,6 +58,24 @@ def configure_logs(process: str, level: str) -> None:
     )
     handler.addFilter(RepeatFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class LossyStream(io.TextIOBase):
+    """A stream for lines that may be lost: a full disk or a closed pipe must not fail the work that logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what is buffered."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def readable_lines() -> list[Processor]:

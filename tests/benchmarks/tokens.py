@@ -34,7 +34,7 @@ def round_microseconds(keys: Keys, shown: list[str]) -> tuple[float, float]:
     for _ in range(2):
         began = time.perf_counter()
         for authorization in shown:
-            checks.user_bound(authorization)
+            checks.user_bound([authorization])
         costs.append((time.perf_counter() - began) / TOKENS * 1e6)
     return costs[0], costs[1]
 

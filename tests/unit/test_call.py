@@ -12,6 +12,7 @@ from structlog.typing import EventDict
 from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from services.runtime import logs
 from tests.support.calls import FakePublisher, ingest_channel
 from tests.support.events import documented, valid
 
@@ -31,8 +32,9 @@ async def stub(publisher: FakePublisher) -> AsyncIterator[IngestServiceStub]:
 
 
 @pytest.fixture
-def lines() -> Iterator[list[EventDict]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
     """Capture log lines with what is bound to their task."""
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
     with capture_logs([merge_contextvars]) as entries:
         yield entries
 
@@ -52,10 +54,23 @@ async def test_passed_on(stub: IngestServiceStub, publisher: FakePublisher) -> N
     assert publisher.headers == [("x-request-id", b"abc-1")]
 
 
+async def test_refusals_are_not_a_line_each(stub: IngestServiceStub, lines: list[EventDict]) -> None:
+    """However many calls are refused or fail, the log has one line of each kind, and more only for debugging."""
+    for event in [valid(movie_id="x"), valid(event_data="fail")] * 20:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Produce(event)
+
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == [
+        "calls are refused with INVALID_ARGUMENT",
+        "events were not acknowledged",
+        "calls are refused with UNAVAILABLE",
+    ]
+
+
 async def test_made_when_absent(stub: IngestServiceStub, publisher: FakePublisher) -> None:
     """Without an id, or with one that is too long, each call gets one of ours; Kafka gets no headers."""
     made = set()
-    for metadata in ((), (), (("x-request-id", "x" * 513),), (("x-request-id", ""),)):
+    for metadata in ((), (), (("x-request-id", "x" * 129),), (("x-request-id", ""),)):
         call = stub.Produce(documented(), metadata=metadata)
         await call
         made.add(dict(await call.initial_metadata())["x-request-id"])
@@ -83,7 +98,9 @@ async def test_log_lines_carry_the_id(stub: IngestServiceStub, lines: list[Event
 
     assert [(line["event"], line["log_level"], line["request_id"]) for line in lines] == [
         ("accepted", "debug", "first"),
-        ("refused", "info", "x"),
+        ("refused", "debug", "x"),
+        ("calls are refused with INVALID_ARGUMENT", "info", "x"),
         ("events were not acknowledged", "warning", documented().payload.movie_id),
-        ("refused", "info", documented().payload.movie_id),
+        ("refused", "debug", documented().payload.movie_id),
+        ("calls are refused with UNAVAILABLE", "info", documented().payload.movie_id),
     ]

@@ -192,3 +192,22 @@ def test_kinds_are_bounded() -> None:
     passed = [repeats.take(number) for number in range(KINDS_MAX + 100)]
 
     assert passed.count(None) == 99
+
+
+class Full(io.StringIO):
+    """A file on a disk without room, or a pipe that nobody reads any more."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work goes on when its log cannot be written: an answer is not turned into an error by a full disk."""
+    monkeypatch.setattr("sys.stderr", Full())
+    configure_logs("test", "info")
+
+    logger().info("a line")
+    logger().error("another", exc_info=ValueError("x"))
