@@ -11,20 +11,19 @@ import grpc
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
+from gateway.call_errors import TIMED_OUT, call_error, pairs
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, status_of
-from gateway.metadata import Pair, retry_after
+from gateway.metadata import Pair
 from gateway.settings import GatewaySettings
 
-DETAILS = "grpc-status-details-bin"
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
 RECONNECT_FIRST_MS = 100
 # The library rounds the time that remains up, the longer the coarser: 100 s and a hair go out as 101 s.
 LIBRARY_SECONDS_ADDED = 0.005
 LIBRARY_SECONDS_MIN = 0.001
-# What the library says when the deadline passed here or there, and what grpc-gateway says.
-LIBRARY_TIMED_OUT = "Deadline Exceeded"
-TIMED_OUT = "context deadline exceeded"
+# Of one answer, details of its error included.
+ANSWER_METADATA_BYTES_MAX = 262_144
 
 
 @dataclass(frozen=True)
@@ -89,30 +88,14 @@ async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
         ("grpc.min_reconnect_backoff_ms", pause_ms),
         ("grpc.max_reconnect_backoff_ms", pause_ms),
         ("grpc.max_receive_message_length", settings.gateway_answer_bytes_max),
+        # By default the library refuses more than 8 KiB, details of errors among them, after the service has answered.
+        ("grpc.max_metadata_size", ANSWER_METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", ANSWER_METADATA_BYTES_MAX),
         # The service has its own limit; what it refuses comes back as its error.
         ("grpc.max_send_message_length", -1),
         ("grpc.enable_retries", 0),
+        # A proxy of the environment is for other hosts than the system's own.
+        ("grpc.enable_http_proxy", 0),
     )
     async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
         yield Backend(channel, settings)
-
-
-def call_error(error: grpc.aio.AioRpcError) -> CallError:
-    """Translate gRPC's exception."""
-    trailing = pairs(error.trailing_metadata())
-    rich = next((value for name, value in trailing if name == DETAILS and isinstance(value, bytes)), None)
-    code: int = error.code().value[0]
-    text = error.details() or ""
-    if code == code_pb2.DEADLINE_EXCEEDED and LIBRARY_TIMED_OUT in text:
-        text = TIMED_OUT
-    if code == code_pb2.UNAVAILABLE and "failed to connect" in text:
-        # The library's text shows addresses of our network, several times.
-        text = "the service behind the gateway cannot be reached"
-    delay = retry_after(trailing)
-    headers = {"Retry-After": delay} if delay else None
-    return CallError(status_of(code, text, rich), headers, pairs(error.initial_metadata()), trailing)
-
-
-def pairs(metadata: grpc.aio.Metadata | None) -> list[Pair]:
-    """Return metadata as a list of pairs."""
-    return [(str(name), value) for name, value in metadata or ()]

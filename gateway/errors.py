@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.dynamic import Dynamic
@@ -187,7 +188,7 @@ def status_of(code: int, message: str, rich: bytes | None) -> Dynamic:
     if rich:
         try:
             given = status_pb2.Status.FromString(rich)
-        except ValueError:  # protobuf's DecodeError: the service's own mistake must not hide its code
+        except DecodeError:  # the service's own mistake must not hide its code
             given = None
         if given is not None and given.code == code:
             return given
@@ -209,7 +210,10 @@ def retry_delay(details: Sequence[Any]) -> int | None:
     info = error_details_pb2.RetryInfo()
     for detail in details:
         if detail.Is(info.DESCRIPTOR):
-            info.ParseFromString(detail.value)
+            try:
+                info.ParseFromString(detail.value)
+            except DecodeError:  # as above
+                continue
             delay: int = info.retry_delay.seconds + (info.retry_delay.nanos > 0)
             return max(0, delay)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import uuid
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 from gateway.errors import HeadersTooLargeError, RequestError
 from gateway.quoting import quoted
+from gateway.trace import TRACEPARENT, trace
+from services.runtime.logs import log_limited
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.
 FORWARDED = frozenset({
@@ -22,21 +25,29 @@ HTTP_CODE = "x-http-code"
 RETRY_AFTER = "retry-after"
 # What belongs to the transport between us and the service.
 TRANSPORT = frozenset({"content-type", "user-agent", "te", "trailer", "date", "server", HTTP_CODE})
+# What each answer carries anyway, without a prefix.
+OWN = frozenset({"x-request-id"})
+NOT_FORWARDED = TRANSPORT | OWN
 PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
+FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 TIMEOUT = re.compile(r"([0-9]{1,40})([HMSmun])", re.ASCII)
 TIMEOUT_UNITS_MAX = 2**64 - 1
 # Longer ones are as good as none; the library behind the channel would overflow.
 TIMEOUT_SECONDS_MAX = 100_000_000.0
 UNIT_SECONDS = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-SUCCESS_CODES = range(200, 300)
+# With leading zeros, as Go's Atoi reads it.
+SUCCESS_CODE = re.compile(r"0{0,8}2[0-9]{2}", re.ASCII)
+SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
-# Authorization also without the prefix, as grpc-gateway; the trace, so that it does not end here.
-AS_THEY_ARE = frozenset({"authorization", "traceparent", "tracestate"})
+# Also without the prefix, as grpc-gateway.
+AUTHORIZATION = "authorization"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 # Servers refuse a call with more, with a status that says to try again; HTTP/2 counts 32 bytes beside each.
 METADATA_BYTES_MAX = 32_768
 PAIR_BYTES = 32
+# What servers of gRPC send at most by default; proxies refuse an answer with much more.
+ANSWER_METADATA_BYTES_MAX = 8_192
 
 Pair = tuple[str, str | bytes]
 
@@ -54,19 +65,22 @@ class Sender:
 def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list[Pair]:
     """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender.
 
-    HeadersTooLargeError when that is more than a call can carry.
+    HeadersTooLargeError when that is more than a call can carry; RequestError when it is not clear who asks.
     """
     pairs: list[Pair] = [("x-request-id", sender.request_id)]
     given = [(name.lower(), value) for name, value in headers]
     names = dict(reversed(given))
     if names.get("pragma") == "no-cache" and "cache-control" not in names:
         given.append(("cache-control", "no-cache"))  # as Go's HTTP server, for clients of HTTP/1.0
+    if sum(name == AUTHORIZATION for name, _value in given) > 1:
+        raise RequestError("the request has more than one Authorization header")
     for name, value in given:
-        if PRINTABLE.fullmatch(value):
-            if name in AS_THEY_ARE:
+        if name in FORWARDED and PRINTABLE.fullmatch(value):
+            if name == AUTHORIZATION:
                 pairs.append((name, value))
-            if name in FORWARDED:
-                pairs.append((PREFIX + name, value))
+            pairs.append((PREFIX + name, value))
+    if TRACEPARENT in names:
+        pairs += trace(given)
     pairs += forwarding(given, sender)
     if sum(len(name) + len(value) + PAIR_BYTES for name, value in pairs) > METADATA_BYTES_MAX:
         raise HeadersTooLargeError(METADATA_BYTES_MAX)
@@ -107,26 +121,39 @@ def response_headers(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
 
 
 def metadata_text(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
-    """Return metadata as HTTP names and texts, without that of the transport; binary values as base64."""
-    return [
-        (name.title(), base64.b64encode(value).decode() if isinstance(value, bytes) else value)
-        for name, value in metadata
-        if name not in TRANSPORT and not name.startswith(("grpc-", ":"))
-    ]
+    """Return metadata as HTTP names and texts, without that of the transport; binary values as base64.
+
+    What no HTTP header can hold is left out: the service has acted on the request, and its answer is to arrive.
+    """
+    texts = []
+    size = 0
+    for name, value in metadata:
+        if name in NOT_FORWARDED or name.startswith(("grpc-", ":")):
+            continue
+        text = base64.b64encode(value).decode() if isinstance(value, bytes) and name.endswith("-bin") else value
+        bytes_needed = len(name) + len(text) + PAIR_BYTES
+        if not isinstance(text, str) or not PRINTABLE.fullmatch(text) or not FIELD_NAME.fullmatch(name):
+            log_limited(logging.WARNING, "left metadata out of an answer: no header can hold it", name=name)
+        elif size + bytes_needed > ANSWER_METADATA_BYTES_MAX:
+            log_limited(logging.WARNING, "left metadata out of an answer: too many bytes", name=name)
+        else:
+            size += bytes_needed
+            texts.append((name.title(), text))
+    return texts
 
 
 def http_code(metadata: Iterable[Pair]) -> int | None:
     """Return the success status that the service set through x-http-code, the last one that makes sense."""
     code = None
     for name, value in metadata:
-        if name == HTTP_CODE and isinstance(value, str) and value.isascii() and value.isdigit():
-            code = int(value) if int(value[:4]) in SUCCESS_CODES else code
+        if name == HTTP_CODE and isinstance(value, str) and SUCCESS_CODE.fullmatch(value):
+            code = int(value)
     return code
 
 
 def retry_after(metadata: Iterable[Pair]) -> str | None:
     """Return the service's own Retry-After, in whole seconds."""
     for name, value in metadata:
-        if name == RETRY_AFTER and isinstance(value, str) and value.isascii() and value.isdigit():
+        if name == RETRY_AFTER and isinstance(value, str) and SECONDS.fullmatch(value):
             return value
     return None

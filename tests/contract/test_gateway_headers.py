@@ -115,3 +115,21 @@ async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> 
         async with ingest(port), gateway(port, gateway_trusted_networks=networks) as url:
             _status, _answer, headers = await post(f"{url}/api/v1/produce", b"{}", X_Forwarded_For="10.0.0.1")
             assert json.loads(headers["Grpc-Metadata-X-Seen"])["x-forwarded-for"] == expected
+
+
+@pytest.mark.parametrize("second", ["Bearer t", "Bearer other", "Basic YTpi", ""])
+async def test_two_authorizations(door: str, second: str) -> None:
+    """It would not be clear who asks: refused by name, without a value."""
+    headers = CIMultiDict([("Authorization", "Bearer secret"), ("Authorization", second)])
+    async with aiohttp.ClientSession() as session, session.post(f"{door}/api/v1/produce", headers=headers) as answer:
+        message = (await answer.json())["message"]
+
+    assert (answer.status, "Authorization" in message, "secret" in message) == (400, True, False)
+
+
+@pytest.mark.parametrize("trace", ["", "x", f"{TRACE}-more", TRACE.upper(), f"{TRACE}, {TRACE}"])
+async def test_malformed_traces_end_here(door: str, trace: str) -> None:
+    """What is no traceparent is not passed on; the request is served."""
+    status, _answer, headers = await post(f"{door}/api/v1/produce", b"{}", Traceparent=trace, Tracestate="a=b")
+
+    assert (status, "traceparent" in headers["Grpc-Metadata-X-Seen"]) == (201, False)

@@ -37,6 +37,7 @@ DIFFERENT: dict[str, tuple[int, Any]] = {
         400,
         {"code": 3, "message": "odd", "details": [{"@type": "type.googleapis.com/no.such.Type", "value": "CAE="}]},
     ),
+    "abort CANCELLED": (503, {"code": 14, "message": "test CANCELLED", "details": []}),
     "x-http-code in response metadata": (201, STATUS_ONLY),
     "deep nesting": (400, STATUS_ONLY),
 }
