@@ -11,7 +11,14 @@ from typing import Protocol
 
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
-from etl.errors import DataRefusedError, LogChangedError, SinkError, TooLargeError
+from etl.errors import (
+    DataRefusedError,
+    LogChangedError,
+    QuorumError,
+    QuorumTimeoutError,
+    SinkError,
+    TooLargeError,
+)
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
@@ -44,7 +51,10 @@ class Sink(Protocol):
         """Whether an insert into the partition still runs."""
 
     def held(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` are stored."""
+        """Return which offsets from `first` to `last` any server holds, confirmed or not: these are not inserted."""
+
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        """Return which offsets from `first` to `last` are stored for good: only these may be committed."""
 
 
 @dataclass
@@ -123,8 +133,7 @@ class Delivery:
         self._refusals.stored(len(held))
         self._renew(batch)
         self._store(batch, partition)
-        if self._sink.held(batch.at, batch.plan.first, batch.plan.end) != {each.offset() for each in messages}:
-            raise SinkError(f"after its recovery the batch {batch.plan} is not stored as a whole")
+        self._refuse_unconfirmed(batch)
         partition.inherited = None
         partition.unclosed = batch.plan.end + 1
 
@@ -163,7 +172,7 @@ class Delivery:
                 batch.refused.append(refusal(batch, rows, error))
                 return
             self._store_halves(batch, rows)
-        except TooLargeError as error:
+        except (TooLargeError, QuorumTimeoutError) as error:
             self._refuse_stored(batch, rows, error)
             if rows.events < HALVED_ROWS_MIN:
                 raise
@@ -176,8 +185,26 @@ class Delivery:
             self._renew(batch)
             self._store_events(batch, half)
 
+    def _refuse_unconfirmed(self, batch: Batch) -> None:
+        """Raise SinkError unless every message of a recovered batch is a row that cannot vanish again."""
+        first, end = batch.plan.first, batch.plan.end
+        missing = {each.offset() for each in batch.messages} - self._sink.confirmed(batch.at, first, end)
+        if not missing:
+            return
+        if missing <= self._sink.held(batch.at, first, end):
+            raise QuorumError(
+                f"{len(missing)} rows of the batch {batch.plan} are stored, but not on enough replicas yet: "
+                "a replica is absent, or has not fetched them"
+            )
+        raise SinkError(f"after its recovery the batch {batch.plan} is not stored as a whole")
+
     def _refuse_stored(self, batch: Batch, rows: Rows, error: SinkError) -> None:
-        """Raise SinkError when ClickHouse stored what it refused, as it does when a view of the table fails."""
+        """Raise SinkError when ClickHouse stored what it refused, or may still do so.
+
+        It stores a block and then fails when a view of the table fails, or when replicas do not confirm it in time.
+        """
+        if self._sink.is_inserting(batch.at):
+            raise SinkError(f"an insert still runs, although ClickHouse answered: {error}") from error
         if stored := self._sink.held(batch.at, rows.offsets[0], rows.offsets[-1]).intersection(rows.offsets):
             raise SinkError(f"{len(stored)} rows are stored, although ClickHouse said: {error}") from error
 

@@ -4,6 +4,8 @@ EtlError
   SinkError            ClickHouse did not acknowledge; whether it stored anything is unknown: the partition starts over
     DataRefusedError   ClickHouse refused a block for its data: the bad rows are sought, if nothing of it is stored
     TooLargeError      ClickHouse had not the memory or the time for a block of this size: parts of it may fit
+    QuorumError        replicas have not confirmed a block: it is on some of them, or on none, and may still appear
+      QuorumTimeoutError  an insert's time ran out while it waited for the replicas, or because of the block's size
   SourceError          Kafka did not answer or acknowledge; whether it applied a commit is unknown: starts over
   LoaderStoppedError   a person must decide; the process ends with status 1
     LogChangedError    the log is no longer what was planned or committed
@@ -32,6 +34,14 @@ class DataRefusedError(SinkError):
 
 class TooLargeError(SinkError):
     """ClickHouse had not the memory or the time for a block of this size; smaller ones may fit."""
+
+
+class QuorumError(SinkError):
+    """Replicas have not confirmed a block: ordinary reads do not return it, yet it may become visible, or vanish."""
+
+
+class QuorumTimeoutError(QuorumError):
+    """The time of an insert on a cluster ran out: waiting for replicas, or because its block was too large."""
 
 
 class SourceError(EtlError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clickhouse_driver.errors import Error as DriverError
@@ -16,9 +16,10 @@ from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, REJECTED, Block, Coordinates
 from etl.client import Encoded, InsertClient
-from etl.errors import DataRefusedError, SinkError, TooLargeError
+from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.interruption import interrupt
 from etl.native import encode
+from etl.reads import EVERY_REPLICA_ANSWERS, HELD, LAST, Read, of_confirmed, of_every_replica
 from etl.settings import EtlSettings
 from services.runtime.failpoints import armed
 
@@ -67,16 +68,21 @@ DATA_ERRORS = {
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
 # What it answers when the same rows in smaller blocks may fit. A plan names its rows, so nothing else would ever help.
-SIZE_ERRORS = {158: "TOO_MANY_ROWS", 159: "TIMEOUT_EXCEEDED", 241: "MEMORY_LIMIT_EXCEEDED", 307: "TOO_MANY_BYTES"}
+TIMEOUT_EXCEEDED = 159
+SIZE_ERRORS = {
+    158: "TOO_MANY_ROWS",
+    TIMEOUT_EXCEEDED: "TIMEOUT_EXCEEDED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    307: "TOO_MANY_BYTES",
+}
+# What it answers when replicas are missing, behind, or have not confirmed a block, which may be stored all the same.
+QUORUM_ERRORS = {
+    285: "TOO_FEW_LIVE_REPLICAS",
+    286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
+    289: "REPLICA_IS_NOT_IN_QUORUM",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+}
 FENCED = "FENCED"
-HELD = """
-SELECT kafka_offset FROM {table}
-WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
-"""
-LAST = """
-SELECT max(toInt64(kafka_offset)), count() FROM {table}
-WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset >= %(first)s
-"""
 RECENT_EVENTS = """
 SELECT kafka_offset, UUIDStringToNum(toString(event_id)) FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
@@ -127,7 +133,10 @@ class ClickHouseSink:
         self._client = client
         self._processes = f"clusterAllReplicas('{cluster}', system.processes)" if cluster else "system.processes"
         # A partition may have been another shard's before: what is asked spans them all.
-        self._events, self._rejected = (f"{table}_all" if cluster else table for table in (EVENTS, REJECTED))
+        self._anywhere = of_every_replica(cluster, client.connection.database)
+        self._confirmed = of_confirmed(cluster)
+        # On a cluster an insert whose time runs out may have been waiting for its quorum, whatever its size.
+        self._is_cluster = bool(cluster)
         self._settings = {
             # The server's default since 26 is to answer before the rows are stored in their table.
             "async_insert": 0,
@@ -142,6 +151,9 @@ class ClickHouseSink:
             # Timestamps of messages are their producers': a hundred months in one batch must not stop the partition.
             "max_partitions_per_insert_block": 0,
         }
+        if cluster:
+            # A confirmed read knows of one pending block a table, and no more.
+            self._settings["insert_quorum_parallel"] = 0
 
     def insert(self, block: Block) -> None:
         """Store a block; DataRefusedError when a value of it is at fault, SinkError else; either may have stored it."""
@@ -157,32 +169,42 @@ class ClickHouseSink:
         return int(now)
 
     def is_inserting(self, at: Coordinates) -> bool:
-        """Whether an insert into the partition still runs."""
+        """Whether an insert into the partition still runs, on any server."""
         query = f"SELECT count() FROM {self._processes} WHERE startsWith(query_id, %(name)s)"  # noqa: S608 -- ours
-        ((running,),) = self._rows(query, {"name": at.name})
+        ((running,),) = self._rows(query, {"name": at.name}, EVERY_REPLICA_ANSWERS if self._is_cluster else {})
         return bool(running)
 
     def held(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` are rows of either table."""
-        query = " UNION ALL ".join(HELD.format(table=table) for table in (self._events, self._rejected))
-        return {offset for (offset,) in self._rows(query, parameters(at, first, last))}
+        """Return which offsets from `first` to `last` are rows of either table, on any replica of any shard."""
+        return self._held(self._anywhere, at, first, last)
+
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        """Return which offsets from `first` to `last` are rows that have reached their quorum; no other row is safe."""
+        return self._held(self._confirmed, at, first, last)
 
     def last_held(self, at: Coordinates, first: int) -> int | None:
-        """Return the largest offset from `first` on that either table holds."""
-        query = " UNION ALL ".join(LAST.format(table=table) for table in (self._events, self._rejected))
-        return max((last for last, count in self._rows(query, parameters(at, first, 0)) if count), default=None)
+        """Return the largest offset from `first` on that either table holds, on any replica of any shard."""
+        rows = self._rows(self._anywhere.of_both(LAST), parameters(at, first, 0), self._anywhere.settings)
+        return max((last for last, count in rows if count), default=None)
 
     def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
         """Return the event_ids of the events from `first` to `last`, by offset."""
-        return dict(self._rows(RECENT_EVENTS.format(table=self._events), parameters(at, first, last)))
+        query = RECENT_EVENTS.format(table=self._anywhere.events)
+        return dict(self._rows(query, parameters(at, first, last), self._anywhere.settings))
 
     def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
         """Return the messages from `first` to `last` that were repeats, by offset."""
-        return dict(self._rows(RECENT_REPEATS.format(table=self._rejected), parameters(at, first, last)))
+        query = RECENT_REPEATS.format(table=self._anywhere.rejected)
+        return dict(self._rows(query, parameters(at, first, last), self._anywhere.settings))
 
-    def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def _held(self, read: Read, at: Coordinates, first: int, last: int) -> set[int]:
+        return {offset for (offset,) in self._rows(read.of_both(HELD), parameters(at, first, last), read.settings)}
+
+    def _rows(
+        self, query: str, values: dict[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         with self._translated():
-            return list(self._client.execute(query, values, settings={"strings_as_bytes": True}))
+            return list(self._client.execute(query, values, settings={"strings_as_bytes": True, **(settings or {})}))
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -192,12 +214,18 @@ class ClickHouseSink:
             if error.code in DATA_ERRORS:
                 raise DataRefusedError(error.code, first_line(error)) from error
             self._client.disconnect()
-            kind = TooLargeError if error.code in SIZE_ERRORS else SinkError
-            raise kind(first_line(error)) from error
+            raise self._kind(error.code)(first_line(error)) from error
         except (DriverError, OSError, EOFError) as error:
             # The connection's state is unknown; the next call makes a new one.
             self._client.disconnect()
             raise SinkError(first_line(error)) from error
+
+    def _kind(self, code: int) -> type[SinkError]:
+        if code == TIMEOUT_EXCEEDED and self._is_cluster:
+            return QuorumTimeoutError
+        if code in QUORUM_ERRORS:
+            return QuorumError
+        return TooLargeError if code in SIZE_ERRORS else SinkError
 
 
 def parameters(at: Coordinates, first: int, last: int) -> dict[str, Any]:

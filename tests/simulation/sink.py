@@ -60,6 +60,9 @@ class SimulatedSink:
         self._process.cross()
         return found
 
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.held(at, first, last)
+
     def last_held(self, at: Coordinates, first: int) -> int | None:
         self._ask()
         last = max((offset for offset in self._server.rows[at.partition] if offset >= first), default=None)

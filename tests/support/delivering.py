@@ -31,6 +31,8 @@ class Stores:
     committed: tuple[int, str] = (100, "")
     blocks: list[Block] = field(default_factory=list)
     rows: dict[int, str] = field(default_factory=dict)
+    # Offsets of rows that are on one replica of two: inserted, acknowledged to nobody, not returned by ordinary reads.
+    pending: set[int] = field(default_factory=set)
     commit_error: SourceError | None = None
     insert_error: SinkError | None = None
     insert_seconds: float = 0.0
@@ -66,6 +68,11 @@ class Stores:
         assert at == AT
         self.asked.append("held")
         return {offset for offset in self.rows if first <= offset <= last}
+
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        assert at == AT
+        self.asked.append("confirmed")
+        return {offset for offset in self.rows if first <= offset <= last} - self.pending
 
     def plan_end(self) -> int | None:
         """Return where the plan ends that Kafka holds."""

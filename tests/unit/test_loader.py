@@ -42,6 +42,9 @@ class SilentSink:
     def held(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
         return set()
 
+    def confirmed(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
+        return set()
+
 
 class OneMessageSource:
     """Has one message for each partition."""

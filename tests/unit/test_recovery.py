@@ -16,7 +16,7 @@ def test_recovery_inserts_what_is_missing() -> None:
     stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), opened()
     made(stores).recover(partition, messages([b"a", b"b", None, b"a", b"c"]))
 
-    assert stores.asked == ["plan", "held", f"insert {REJECTED}", f"insert {EVENTS}", "held"]
+    assert stores.asked == ["plan", "held", f"insert {REJECTED}", f"insert {EVENTS}", "confirmed"]
     assert stores.rows == {100: EVENTS, 101: EVENTS, 102: UNDECODABLE, 103: DUPLICATE, 104: EVENTS}
     assert [block.columns[0] for block in stores.blocks] == [[103], [b"b", b"c"]]
     assert (partition.inherited, partition.unclosed) == (None, 105)
@@ -27,7 +27,7 @@ def test_recovery_of_what_is_stored() -> None:
     stores = Stores(rows={100: EVENTS, 101: EVENTS})
     made(stores).recover(opened(), messages([b"a", b"b"]))
 
-    assert stores.asked == ["plan", "held", "held"]
+    assert stores.asked == ["plan", "held", "confirmed"]
 
 
 def test_recovery_is_checked() -> None:

@@ -46,6 +46,9 @@ class MemorySink:
     def held(self, _at: Coordinates, first: int, last: int) -> set[int]:
         return {offset for offsets in self.stored.values() for offset in offsets if first <= offset <= last}
 
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.held(at, first, last)
+
 
 class MemoryCommits:
     """Takes every commit."""

@@ -1,0 +1,142 @@
+"""Rows that a replica stored and no quorum has confirmed: never inserted again, never committed, waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.block import EVENTS, REJECTED, Block
+from etl.delivery import HALVED_ROWS_MIN
+from etl.errors import QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.rows import UNDECODABLE
+from tests.support.delivering import Stores, made, messages, opened
+
+
+def test_pending_rows_are_not_inserted_again() -> None:
+    """A recovery inserts only what no replica holds, and does not move on before the rest is confirmed."""
+    stores, partition = Stores(rows={100: EVENTS, 101: UNDECODABLE}, pending={100, 101}), opened()
+
+    with pytest.raises(QuorumError, match=r"2 rows of the batch .* not on enough replicas"):
+        made(stores).recover(partition, messages([b"a", None, b"b"]))
+
+    assert [block.columns[-1] for block in stores.blocks] == [[102]]
+    assert partition.unclosed is None
+    assert stores.committed[0] == 100
+
+
+def test_pending_rows_are_confirmed_later() -> None:
+    """Once the replicas have fetched the rows, the next recovery moves on, without an insert."""
+    stores, partition = Stores(rows={100: EVENTS, 101: EVENTS}, pending={101}), opened()
+    delivery = made(stores)
+
+    with pytest.raises(QuorumError):
+        delivery.recover(partition, messages([b"a", b"b"]))
+
+    stores.pending.clear()
+    partition = opened()
+    delivery.recover(partition, messages([b"a", b"b"]))
+
+    assert stores.blocks == []
+    assert partition.unclosed == 102
+
+
+def test_pending_rows_vanish() -> None:
+    """A replica that stored a block alone gives it up when the others have voted it down: then it is inserted."""
+    stores, partition = Stores(rows={100: EVENTS}, pending={100}), opened()
+    delivery = made(stores)
+
+    with pytest.raises(QuorumError):
+        delivery.recover(partition, messages([b"a"]))
+
+    stores.rows.clear()
+    stores.pending.clear()
+    delivery.recover(opened(), messages([b"a"]))
+
+    assert [block.columns[-1] for block in stores.blocks] == [[100]]
+
+
+class Stalling(Stores):
+    """Stores a block of more than `rows_max` rows on one replica, or on none, and answers that the time ran out."""
+
+    rows_max = 0
+    stores_it = False
+
+    def insert(self, block: Block) -> None:
+        rows = len(block.columns[0])
+        if rows <= self.rows_max:
+            super().insert(block)
+            return
+        if self.stores_it:
+            super().insert(block)
+            self.pending |= set(block.columns[-1] if block.table == EVENTS else block.columns[0])
+        else:
+            self.asked.append(f"insert {block.table}")
+        raise QuorumTimeoutError("Code: 159. Timeout exceeded: elapsed 20235 ms")
+
+
+IDENTITIES = [number.to_bytes(4) for number in range(4 * HALVED_ROWS_MIN)]
+
+
+def test_a_quorum_that_times_out_is_not_a_block_too_large() -> None:
+    """A block that waits for its quorum on one replica is not cut into halves, which would be stored beside it."""
+    stores, partition = Stalling(), opened()
+    stores.stores_it = True
+
+    with pytest.raises(SinkError, match="4000 rows are stored, although"):
+        made(stores).deliver(partition, messages(IDENTITIES))
+
+    assert stores.asked == ["plan", f"insert {EVENTS}", "held"]
+    assert partition.unclosed is None
+
+
+def test_a_block_too_large_for_its_time_is_halved_on_a_cluster_too() -> None:
+    """The same answer while no replica holds a row of the block: it never was stored, and parts of it may fit."""
+    stores = Stalling()
+    stores.rows_max = HALVED_ROWS_MIN
+    made(stores).deliver(opened(), messages(IDENTITIES))
+
+    assert sorted(stores.rows) == list(range(100, 100 + len(IDENTITIES)))
+    assert stores.asked.count(f"insert {EVENTS}") == 1 + 2 + 4
+
+
+def test_few_rows_that_time_out_are_an_outage() -> None:
+    """Where even few rows run out of time, size is not the matter: the partition starts over."""
+    stores = Stalling()
+
+    with pytest.raises(QuorumTimeoutError):
+        made(stores).deliver(opened(), messages(IDENTITIES[: HALVED_ROWS_MIN - 1]))
+
+    assert stores.asked.count(f"insert {EVENTS}") == 1
+
+
+@pytest.mark.parametrize("error", [QuorumTimeoutError("159"), TooLargeError("241")])
+def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
+    """Whatever ClickHouse answered, a block whose insert is still listed may yet be stored."""
+    stores = Stores(insert_error=error, running=True)
+
+    with pytest.raises(SinkError, match="still runs"):
+        made(stores).deliver(opened(), messages(IDENTITIES))
+
+    assert stores.asked == ["plan", f"insert {EVENTS}"]
+
+
+@pytest.mark.parametrize("code", ["285", "286", "289", "319"])
+def test_other_quorum_errors_start_over(code: str) -> None:
+    """An insert that replicas did not confirm, or refused for an earlier one, is neither halved nor repeated."""
+    stores, partition = Stores(insert_error=QuorumError(code)), opened()
+
+    with pytest.raises(QuorumError):
+        made(stores).deliver(partition, messages(IDENTITIES))
+
+    assert stores.asked == ["plan", f"insert {EVENTS}"]
+    assert partition.unclosed is None
+
+
+def test_rejected_rows_wait_alike() -> None:
+    """What holds for events holds for the rejected messages of a batch."""
+    stores, partition = Stores(insert_error=QuorumError("286")), opened()
+
+    with pytest.raises(QuorumError):
+        made(stores).deliver(partition, messages([None, b"a"]))
+
+    assert stores.asked == ["plan", f"insert {REJECTED}"]
+    assert partition.unclosed is None

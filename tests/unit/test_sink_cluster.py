@@ -1,0 +1,174 @@
+"""What the sink asks of a cluster: which tables, with which settings; and what it makes of ClickHouse's errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from clickhouse_driver.errors import ServerException
+
+from etl.block import Coordinates, rejected_block
+from etl.client import InsertClient
+from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.plan import Plan, Topic
+from etl.rows import UNDECODABLE, reject
+from etl.sink import ClickHouseSink
+from tests.support.messages import FakeMessage
+
+AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
+BLOCK = rejected_block(AT, Plan("", 5, 5, 1, "", 0), 1, [reject(FakeMessage(b"garbage", at=5), UNDECODABLE, "garbage")])
+URL = "clickhouse://default@clickhouse-1-1/ugc?insert_quorum=2&insert_quorum_parallel=0&select_sequential_consistency=1"
+
+
+@dataclass
+class Answers:
+    """A client that notes what it is asked, and answers with rows or an error."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    error: Exception | None = None
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def connection(self) -> Any:
+        return InsertClient.from_url(URL).connection
+
+    def execute(self, query: str, *_: Any, settings: dict[str, Any], **_options: Any) -> list[tuple[Any, ...]]:
+        self.asked.append((query, settings))
+        if self.error:
+            raise self.error
+        return self.rows
+
+    def disconnect(self) -> None:
+        """Nothing is connected."""
+
+
+def sink(client: Answers, cluster: str = "ugc") -> ClickHouseSink:
+    return ClickHouseSink(cast("InsertClient", client), 20, cluster)
+
+
+# What decides whether a row may be inserted, and what is read of the rows before.
+OF_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
+    "held": lambda sink: sink.held(AT, 0, 9),
+    "last_held": lambda sink: sink.last_held(AT, 0),
+    "recent_events": lambda sink: sink.recent_events(AT, 0, 9),
+    "recent_repeats": lambda sink: sink.recent_repeats(AT, 0, 9),
+}
+
+
+@pytest.mark.parametrize("question", OF_EVERY_REPLICA)
+def test_every_replica_is_asked(question: str) -> None:
+    """Each replica of each shard is read as it stands, pending blocks included; one that is absent is an error."""
+    client = Answers()
+    OF_EVERY_REPLICA[question](sink(client))
+
+    assert client.asked
+    for query, settings in client.asked:
+        sources = re.findall(r"FROM (.*)", query)
+        assert sources
+        assert all(re.fullmatch(r"clusterAllReplicas\('ugc', ugc\.(rejected_)?events\)", each) for each in sources)
+        assert settings["select_sequential_consistency"] == 0
+        assert settings["skip_unavailable_shards"] == 0
+
+
+def test_both_tables_are_asked() -> None:
+    """A row of either table counts."""
+    client = Answers()
+    for ask in (sink(client).held, sink(client).confirmed):
+        ask(AT, 0, 9)
+    sink(client).last_held(AT, 0)
+
+    for query, _ in client.asked:
+        assert len(re.findall(r"FROM .*\b(?<!rejected_)events(_all)?\b", query)) == 1
+        assert len(re.findall(r"FROM .*\brejected_events(_all)?\b", query)) == 1
+
+
+def test_confirmed_rows_are_those_of_a_quorum() -> None:
+    """What may be committed is read with sequential consistency, whatever the URL says."""
+    client = Answers(rows=[(5,), (6,), (6,)])
+
+    assert sink(client).confirmed(AT, 0, 9) == {5, 6}
+
+    ((query, settings),) = client.asked
+    assert re.findall(r"FROM (\S+)", query) == ["events_all", "rejected_events_all"]
+    assert settings["select_sequential_consistency"] == 1
+    assert settings["skip_unavailable_shards"] == 0
+
+
+def test_copies_of_a_row_are_one() -> None:
+    """A row that two replicas hold is one offset."""
+    assert sink(Answers(rows=[(5,), (5,), (6,)])).held(AT, 0, 9) == {5, 6}
+
+
+def test_processes_of_every_server() -> None:
+    """A server that does not answer may be running an insert: it is not passed over."""
+    client = Answers(rows=[(0,)])
+
+    assert not sink(client).is_inserting(AT)
+
+    ((query, settings),) = client.asked
+    assert "FROM clusterAllReplicas('ugc', system.processes)" in query
+    assert settings["skip_unavailable_shards"] == 0
+
+
+def test_one_pending_block_a_table() -> None:
+    """A confirmed read tells pending blocks from others only where inserts follow one another."""
+    client = Answers()
+    sink(client).insert(BLOCK)
+
+    assert client.asked[0][1]["insert_quorum_parallel"] == 0
+
+
+QUESTIONS = OF_EVERY_REPLICA | {
+    "confirmed": lambda sink: sink.confirmed(AT, 0, 9),
+    "is_inserting": lambda sink: sink.is_inserting(AT),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_single_server_is_asked_for_its_own(question: str) -> None:
+    """Without a cluster nothing of it is asked for."""
+    client = Answers(rows=[(0,)] if question == "is_inserting" else [])
+    QUESTIONS[question](sink(client, ""))
+
+    for query, settings in client.asked:
+        assert "cluster" not in query
+        assert "_all" not in query
+        assert settings == {"strings_as_bytes": True}
+
+
+# ClickHouse's code, and what it means on a cluster and on a single server.
+ERRORS = {
+    159: (QuorumTimeoutError, TooLargeError),
+    285: (QuorumError, QuorumError),
+    286: (QuorumError, QuorumError),
+    289: (QuorumError, QuorumError),
+    319: (QuorumError, QuorumError),
+    158: (TooLargeError, TooLargeError),
+    241: (TooLargeError, TooLargeError),
+    307: (TooLargeError, TooLargeError),
+    6: (DataRefusedError, DataRefusedError),
+    279: (SinkError, SinkError),
+    210: (SinkError, SinkError),
+}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize("cluster", ["ugc", ""])
+def test_errors(code: int, cluster: str) -> None:
+    """A quorum's trouble is a class of its own; on a cluster a timeout is never taken for a block too large."""
+    expected = ERRORS[code][0 if cluster else 1]
+    client = Answers(error=ServerException("DB::Exception: it failed", code))
+
+    with pytest.raises(SinkError) as raised:
+        sink(client, cluster).insert(BLOCK)
+
+    assert type(raised.value) is expected
+
+
+def test_a_quorum_is_never_a_size() -> None:
+    """No class of the one is a class of the other, so that nothing that catches one catches both."""
+    assert not issubclass(QuorumError, TooLargeError)
+    assert not issubclass(TooLargeError, QuorumError)
