@@ -49,7 +49,7 @@ class AuditSettings(KafkaSettings, ClickHouseSettings):
     """What is audited: the etl's group and window, and the tables it writes."""
 
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
-    # An event whose event_id occurs among the previous so many of its partition is a repeat.
+    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
 
 

@@ -18,6 +18,8 @@ REJECTED_COLUMNS: dict[str, Callable[[Rejected], Any]] = {
     "error": lambda each: each.error,
     "raw": lambda each: each.raw,
     "kafka_time": lambda each: each.kafka_milliseconds,
+    "event_id": lambda each: each.event_id,
+    "user_id": lambda each: each.user_id,
 }
 
 

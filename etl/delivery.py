@@ -19,6 +19,7 @@ from etl.errors import (
     SinkError,
     TooLargeError,
 )
+from etl.identity import split
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
@@ -233,9 +234,9 @@ def refuse_another_log(partition: Partition, planned: Plan, found: Plan) -> None
 
 def refusal(batch: Batch, rows: Rows, error: DataRefusedError) -> Rejected:
     """Describe the one event that ClickHouse does not take."""
-    (offset,) = rows.offsets
+    (offset,), (identity,) = rows.offsets, rows.identities
     message = next(message for message in batch.messages if message.offset() == offset)
-    return reject(message, REFUSED, f"ClickHouse's error {error.code}: {error}")
+    return reject(message, REFUSED, f"ClickHouse's error {error.code}: {error}", *split(identity))
 
 
 def forget_refused(batch: Batch, partition: Partition) -> None:

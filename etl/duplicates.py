@@ -1,6 +1,7 @@
 """Which events of a partition are repeats. A pure function of the log: every owner comes to the same verdicts.
 
-An offset is a repeat exactly when its event_id occurs among the previous `horizon` offsets of its partition.
+An offset is a repeat exactly when its identity, event_id and user, occurs among the previous `horizon` offsets of its
+partition.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 class DuplicateWindow:
     """The identities of a partition's last events, in two generations so that forgetting costs nothing.
 
-    It holds at most two horizons and a batch, about 120 bytes an identity.
+    It holds at most two horizons and a batch, about 140 bytes an identity.
     """
 
     def __init__(self, horizon: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from etl.block import Coordinates
@@ -10,8 +11,10 @@ from etl.duplicates import DuplicateWindow
 from etl.errors import LogChangedError
 from etl.partition import NOTHING_STORED, Partition
 from etl.plan import Plan, Position, Topic
-from etl.rows import identities_of
 from services.runtime.logs import logger
+
+# Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
+PAGE_OFFSETS = 50_000
 
 
 class Log(Protocol):
@@ -36,11 +39,8 @@ class History(Protocol):
     def last_held(self, at: Coordinates, first: int) -> int | None:
         """Return the largest stored offset from `first` on."""
 
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return event_ids by offset."""
-
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return the messages of repeats by offset."""
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Return the offsets of events and repeats from `first` to `last`, ascending, and their identities."""
 
 
 class Opener:
@@ -88,14 +88,11 @@ class Opener:
         return NOTHING_STORED if last is None else last
 
     def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
-        """Read back the identities of the last events before an offset."""
-        first = start - self._duplicate_window
-        known = self._history.recent_events(at, first, start - 1)
-        repeats = self._history.recent_repeats(at, first, start - 1)
-        known |= dict(zip(repeats, identities_of(list(repeats.values())), strict=True))
+        """Read back the identities of the last events before an offset, a page at a time."""
         window = DuplicateWindow(self._duplicate_window)
-        offsets = sorted(known)
-        window.repeats([known[offset] for offset in offsets], offsets)
+        for first in range(max(start - self._duplicate_window, 0), start, PAGE_OFFSETS):
+            offsets, identities = self._history.recent(at, first, min(first + PAGE_OFFSETS, start) - 1)
+            window.repeats(identities, offsets)
         return window
 
 

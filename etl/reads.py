@@ -21,6 +21,21 @@ LAST = """
 SELECT max(toInt64(kafka_offset)), count() FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset >= %(first)s
 """
+# Of a message that is rejected only what its columns hold is read: two parsers may disagree about its bytes.
+RECENT = """
+SELECT kafka_offset, identity FROM
+(
+    SELECT kafka_offset, concat(UUIDToNum(event_id), UUIDToNum(user_id)) AS identity FROM {events}
+    WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s
+        AND kafka_offset BETWEEN %(first)s AND %(last)s
+    UNION ALL
+    SELECT kafka_offset, concat(UUIDToNum(assumeNotNull(event_id)), UUIDToNum(assumeNotNull(user_id))) FROM {rejected}
+    WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s
+        AND kafka_offset BETWEEN %(first)s AND %(last)s
+        AND reason = 'duplicate' AND event_id IS NOT NULL AND user_id IS NOT NULL
+)
+ORDER BY kafka_offset
+"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
@@ -18,15 +18,14 @@ from ptars import HandlerPool
 from ugc.v1 import event_pb2
 
 from etl.duplicates import DuplicateWindow
+from etl.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
 from etl.message import Message
 from etl.native import Column
 
-HEX = "[0-9a-fA-F]"
-UUID_PATTERN = rf"\A{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}\z"
-UUID_BYTES = 16
 DIGEST_STEP = 16
 # ClickHouse's DateTime64 reaches further, but no clock that this system believes does.
 SECONDS_MAX = 4_102_444_799
+MILLISECONDS_MAX = SECONDS_MAX * 1_000
 DECODER = HandlerPool([event_pb2.DESCRIPTOR]).get_for_message(event_pb2.EventRecord.DESCRIPTOR)
 # Why a message is no row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
@@ -34,35 +33,33 @@ UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message that became no event: why, and what it held."""
+    """A message that became no event: why, what it held, and the ids that can be read of it, else empty."""
 
     offset: int
     reason: str
     error: str
     raw: bytes
     kafka_milliseconds: int
+    event_id: bytes = b""
+    user_id: bytes = b""
 
 
 @dataclass(frozen=True)
 class Rows:
     """Messages of one batch, each either in `columns` or in `rejected`.
 
-    `columns` are in the order of `EVENT_COLUMNS` with the offsets last, all of one length. Identities and offsets are
-    lists, because each of them is looked at; the others stay in Arrow.
+    `columns` are in the order of `EVENT_COLUMNS` with the offsets last, all of one length, and so are `identities`, 32
+    bytes each. Identities and offsets are lists, because each of them is looked at; the others stay in Arrow.
     """
 
     columns: list[Column] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    identities: list[bytes] = field(default_factory=list)
 
     @property
     def events(self) -> int:
         """The number of events."""
         return len(self.columns[0]) if self.columns else 0
-
-    @property
-    def identities(self) -> list[bytes]:
-        """The event_ids, 16 bytes each."""
-        return list(self.columns[0]) if self.columns else []
 
     @property
     def offsets(self) -> list[int]:
@@ -73,12 +70,17 @@ class Rows:
         """Return the rows whose offsets are wanted."""
         mask = [wanted(offset) for offset in self.offsets]
         columns = [keep(column, mask) for column in self.columns]
-        return Rows(columns, [each for each in self.rejected if wanted(each.offset)])
+        rejected = [each for each in self.rejected if wanted(each.offset)]
+        return Rows(columns, rejected, list(compress(self.identities, mask)))
 
     def halves(self) -> tuple[Rows, Rows]:
         """Cut the events in the middle; for seeking those that are refused."""
         middle = self.events // 2
-        return Rows([column[:middle] for column in self.columns]), Rows([column[middle:] for column in self.columns])
+        first, second = slice(middle), slice(middle, None)
+        return self._part(first), self._part(second)
+
+    def _part(self, part: slice) -> Rows:
+        return Rows([column[part] for column in self.columns], [], self.identities[part])
 
 
 def keep(column: Column, mask: list[bool]) -> Column:
@@ -101,17 +103,18 @@ def digest(messages: Sequence[Message]) -> str:
 def decode(messages: Sequence[Message]) -> Rows:
     """Turn the messages of one partition into rows."""
     table, faults = parse([message.value() for message in messages])
+    rejected = [reject(messages[index], UNDECODABLE, error) for index, error in faults.items()]
     every = range(len(messages))
     good: Sequence[int] = [index for index in every if index not in faults] if faults else every
-    misfits = inconvertible(table)
-    if misfits:
-        faults |= {good[row]: error for row, error in misfits.items()}
+    if misfits := inconvertible(table):
+        ids = read_ids(table)
+        for row, error in misfits.items():
+            rejected.append(reject(messages[good[row]], UNDECODABLE, error, *readable(*ids, row)))
         fits = [row for row in range(table.num_rows) if row not in misfits]
         table = table.take(pa.array(fits, pa.int64()))
         good = [good[row] for row in fits]
-    identities, *others = (read(table) for read in EVENT_COLUMNS.values())
-    columns = [identities.to_pylist(), *others, [messages[index].offset() for index in good]]
-    return Rows(columns, [reject(messages[index], UNDECODABLE, faults[index]) for index in sorted(faults)])
+    columns = [*(read(table) for read in EVENT_COLUMNS.values()), [messages[index].offset() for index in good]]
+    return Rows(columns, sorted(rejected, key=offset_of), identities(*read_ids(table)))
 
 
 def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -129,21 +132,25 @@ def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWi
     repeats = window.repeats(rows.identities, offsets)
     if not repeats:
         return rows
-    known = {offsets[index]: first for index, first in repeats.items()}
+    known = {offsets[index] for index in repeats}
     by_offset = {message.offset(): message for message in messages if message.offset() in known}
-    rejected = [reject(by_offset[offset], DUPLICATE, f"repeats offset {first}") for offset, first in known.items()]
+    rejected = [
+        reject(by_offset[offsets[index]], DUPLICATE, f"repeats offset {first}", *split(rows.identities[index]))
+        for index, first in repeats.items()
+    ]
     kept = rows.select(lambda offset: offset not in known)
-    return Rows(kept.columns, sorted(kept.rejected + rejected, key=lambda each: each.offset))
+    return replace(kept, rejected=sorted(kept.rejected + rejected, key=offset_of))
 
 
-def identities_of(raws: Sequence[bytes]) -> list[bytes]:
-    """Return the event_ids of messages that were decodable when they were rejected."""
-    return [event_pb2.EventRecord.FromString(raw).event_id for raw in raws]
+def reject(message: Message, reason: str, error: str, event_id: bytes = b"", user_id: bytes = b"") -> Rejected:
+    """Describe a message that becomes no event; its producer's clock may be anything, even absent."""
+    milliseconds = min(max(message.timestamp()[1], 0), MILLISECONDS_MAX)
+    return Rejected(message.offset(), reason, error, message.value() or b"", milliseconds, event_id, user_id)
 
 
-def reject(message: Message, reason: str, error: str) -> Rejected:
-    """Describe a message that becomes no event."""
-    return Rejected(message.offset(), reason, error, message.value() or b"", message.timestamp()[1])
+def offset_of(rejected: Rejected) -> int:
+    """Return where a message stood."""
+    return rejected.offset
 
 
 def undecodable(values: Sequence[bytes | None], start: int = 0) -> dict[int, str]:
@@ -185,6 +192,11 @@ def payload(name: str) -> Callable[[pa.RecordBatch], Any]:
     return lambda table: pc.struct_field(table.column("event"), ["payload", name])
 
 
+def read_ids(table: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Read event_ids, and users as text."""
+    return table.column("event_id"), payload("user_id")(table)
+
+
 def uuid(read: Callable[[pa.RecordBatch], Any]) -> Callable[[pa.RecordBatch], Any]:
     """Ask whether a text is a UUID."""
     return lambda table: pc.match_substring_regex(read(table), UUID_PATTERN)
@@ -216,5 +228,5 @@ CONVERTIBLE: dict[str, Callable[[pa.RecordBatch], Any]] = {
     "event.payload.movie_id is not a UUID": uuid(payload("movie_id")),
     "event.payload.user_id is not a UUID": uuid(payload("user_id")),
     "event.payload.event_timestamp is out of range": up_to(payload("event_timestamp"), SECONDS_MAX),
-    "received_at is out of range": up_to(top("received_at"), SECONDS_MAX * 1000),
+    "received_at is out of range": up_to(top("received_at"), MILLISECONDS_MAX),
 }

@@ -25,7 +25,7 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     # Kilobytes that Kafka's client fetches ahead.
     etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # An event whose event_id occurs among the previous so many of its partition is a repeat.
+    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
     # How long a planned insert may take to begin. A recovery waits this long; an insert that begins later is refused.
     etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)

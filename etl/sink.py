@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clickhouse_driver.errors import Error as DriverError
@@ -19,7 +19,7 @@ from etl.client import Encoded, InsertClient
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.interruption import interrupt
 from etl.native import encode
-from etl.reads import EVERY_REPLICA_ANSWERS, HELD, LAST, Read, of_confirmed, of_every_replica
+from etl.reads import EVERY_REPLICA_ANSWERS, HELD, LAST, RECENT, Read, of_confirmed, of_every_replica
 from etl.settings import EtlSettings
 from services.runtime.failpoints import armed
 
@@ -45,6 +45,8 @@ REJECTED_WIRE = (
     ("error", "String", "error"),
     ("raw", "String", "raw"),
     ("kafka_time", "Int64", "fromUnixTimestamp64Milli(kafka_time)"),
+    ("event_id", "String", "if(empty(event_id), NULL, toUUID(UUIDNumToString(toFixedString(event_id, 16))))"),
+    ("user_id", "String", "if(empty(user_id), NULL, toUUID(UUIDNumToString(toFixedString(user_id, 16))))"),
 )
 WIRE = {EVENTS: EVENTS_WIRE, REJECTED: REJECTED_WIRE}
 # What ClickHouse answers when a value of the block is at fault, and not the server, the table or the connection.
@@ -83,15 +85,6 @@ QUORUM_ERRORS = {
     319: "UNKNOWN_STATUS_OF_INSERT",
 }
 FENCED = "FENCED"
-RECENT_EVENTS = """
-SELECT kafka_offset, UUIDStringToNum(toString(event_id)) FROM {table}
-WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
-"""
-RECENT_REPEATS = """
-SELECT kafka_offset, raw FROM {table}
-WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
-AND reason = 'duplicate'
-"""
 
 
 def statement(block: Block) -> str:
@@ -187,15 +180,10 @@ class ClickHouseSink:
         rows = self._rows(self._anywhere.of_both(LAST), parameters(at, first, 0), self._anywhere.settings)
         return max((last for last, count in rows if count), default=None)
 
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return the event_ids of the events from `first` to `last`, by offset."""
-        query = RECENT_EVENTS.format(table=self._anywhere.events)
-        return dict(self._rows(query, parameters(at, first, last), self._anywhere.settings))
-
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        """Return the messages from `first` to `last` that were repeats, by offset."""
-        query = RECENT_REPEATS.format(table=self._anywhere.rejected)
-        return dict(self._rows(query, parameters(at, first, last), self._anywhere.settings))
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Return the offsets of events and repeats from `first` to `last`, ascending, and their identities."""
+        query = RECENT.format(events=self._anywhere.events, rejected=self._anywhere.rejected)
+        return self._columns(query, parameters(at, first, last), self._anywhere.settings) or ((), ())
 
     def _held(self, read: Read, at: Coordinates, first: int, last: int) -> set[int]:
         return {offset for (offset,) in self._rows(read.of_both(HELD), parameters(at, first, last), read.settings)}
@@ -205,6 +193,11 @@ class ClickHouseSink:
     ) -> list[tuple[Any, ...]]:
         with self._translated():
             return list(self._client.execute(query, values, settings={"strings_as_bytes": True, **(settings or {})}))
+
+    def _columns(self, query: str, values: dict[str, Any], settings: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- a tuple of each column's values
+        with self._translated():
+            settings = {"strings_as_bytes": True, **settings}
+            return self._client.execute(query, values, columnar=True, settings=settings)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

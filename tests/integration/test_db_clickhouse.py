@@ -69,7 +69,7 @@ def test_tables_are_documented(tables: ClickHouse) -> None:
         " WHERE database = currentDatabase() AND table IN ('events', 'rejected_events', 'replayed_events')"
     )
 
-    assert len(columns) == 28
+    assert len(columns) == 30
     assert [each for each in columns if not each[2] or each[3]] == []
 
 

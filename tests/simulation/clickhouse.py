@@ -25,11 +25,12 @@ class ViolationError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """What is stored at an offset: an event's identity, or why a message became none, and its bytes."""
+    """What is stored at an offset: an event's identity, or why a message became none, its bytes and the ids in them."""
 
     table: str
     content: bytes
     reason: str = ""
+    identity: bytes = b""
 
 
 @dataclass(eq=False)
@@ -182,14 +183,16 @@ def parts(block: Block) -> list[list[tuple[int, Row, int]]]:
     if block.table == EVENTS:
         identities, times, offsets = columns
         rows = [
-            (offset, Row(EVENTS, identity), time)
+            (offset, Row(EVENTS, identity, identity=identity), time)
             for identity, time, offset in zip(identities, times, offsets, strict=True)
         ]
     else:
-        offsets, reasons, _, raws, times = columns
+        offsets, reasons, _, raws, times, event_ids, users = columns
         rows = [
-            (offset, Row(REJECTED, raw, reason), time)
-            for offset, reason, raw, time in zip(offsets, reasons, raws, times, strict=True)
+            (offset, Row(REJECTED, raw, reason, event_id + user), time)
+            for offset, reason, raw, time, event_id, user in zip(
+                offsets, reasons, raws, times, event_ids, users, strict=True
+            )
         ]
     rows.sort(key=lambda row: row[2])
     return [list(group) for _, group in groupby(rows, key=lambda row: row[2])]

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from etl.block import Block, Coordinates
+from ugc.v1.event_pb2 import EventRecord
+
+from etl.block import EVENTS, Block, Coordinates
 from etl.delivery import Batch, Delivery
 from etl.errors import SinkError
+from etl.identity import split
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Position
+from etl.rows import DUPLICATE, Rows
+from tests.simulation.clickhouse import Row
 from tests.simulation.member import Variant
 from tests.simulation.sink import SimulatedSink
 from tests.simulation.source import SimulatedSource
@@ -85,17 +90,53 @@ class WithoutErrors(SimulatedSink):
 class WithoutWindow(SimulatedSink):
     """The window of known events is not read back."""
 
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        del at, first, last
-        return {}
+    def is_known(self, row: Row) -> bool:
+        return row.reason == DUPLICATE
 
 
 class WithoutRepeatsInWindow(SimulatedSink):
     """The window is read back without the repeats, which are events too."""
 
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        del at, first, last
-        return {}
+    def is_known(self, row: Row) -> bool:
+        return row.table == EVENTS
+
+
+class WithAllRejectedInWindow(SimulatedSink):
+    """The window is read back with every message that has ids, also such as became no event and no repeat."""
+
+    def is_known(self, row: Row) -> bool:
+        return bool(row.identity)
+
+
+class ParsingSink(SimulatedSink):
+    """The identities of repeats are read from their messages, by another parser than the one that accepted them."""
+
+    def identity(self, row: Row) -> bytes:
+        return row.identity if row.table == EVENTS else EventRecord.FromString(row.content).event_id
+
+
+class WithoutUser(Delivery):
+    """Events are the same when their event_id is, whoever sent them."""
+
+    def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
+        decode = self._decode
+        self._decode = lambda messages: event_ids_only(decode(messages))
+        try:
+            return super()._prepare(partition, messages)
+        finally:
+            self._decode = decode
+
+
+class WithoutUserSink(SimulatedSink):
+    """The same of what is read back."""
+
+    def identity(self, row: Row) -> bytes:
+        return split(row.identity)[0]
+
+
+def event_ids_only(rows: Rows) -> Rows:
+    """Return the rows with half of their identities."""
+    return replace(rows, identities=[split(identity)[0] for identity in rows.identities])
 
 
 CONTROLS = (
@@ -109,4 +150,7 @@ CONTROLS = (
     Variant("errors of inserts ignored", sink=WithoutErrors),
     Variant("the window is not read back", sink=WithoutWindow),
     Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
+    Variant("the window is read back with undecodable messages", sink=WithAllRejectedInWindow),
+    Variant("repeats are parsed again", sink=ParsingSink),
+    Variant("the window is keyed by event_id alone", delivery=WithoutUser, sink=WithoutUserSink),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ugc.v1.event_pb2 import EventRecord
 
+from etl.identity import split
 from etl.message import Message
 from etl.native import Column
 from etl.rows import UNDECODABLE, Rows, reject
@@ -14,22 +15,37 @@ from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000
 MONTH_ENDS_SECONDS = 25.0
+USERS = [bytes(15) + bytes((number,)) for number in range(3)]
+# Unknown groups deeper than one of two parsers allows: the etl's decoder takes them, Python's refuses the message.
+NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
 
 
 class SimulatedMessage:
-    """A message as confluent_kafka gives it; `identity` is None when it cannot be decoded."""
+    """A message as confluent_kafka gives it; `identity` is None when it cannot be decoded.
 
-    __slots__ = ("_at", "_milliseconds", "_partition", "_value", "identity")
+    `ids` are what can be read of such a message all the same. `suffix` follows an event's bytes.
+    """
 
-    def __init__(self, partition: int, offset: int, identity: bytes | None, milliseconds: int) -> None:
+    __slots__ = ("_at", "_milliseconds", "_partition", "_value", "identity", "ids")
+
+    def __init__(
+        self,
+        partition: int,
+        offset: int,
+        identity: bytes | None,
+        milliseconds: int,
+        ids: bytes = b"",
+        suffix: bytes = b"",
+    ) -> None:
         self.identity = identity
+        self.ids = ids
         self._partition = partition
         self._at = offset
         self._milliseconds = milliseconds
         self._value = (
             b"garbage %d" % offset
             if identity is None
-            else EventRecord(event_id=identity, received_at=milliseconds).SerializeToString()
+            else EventRecord(event_id=identity, received_at=milliseconds).SerializeToString() + suffix
         )
 
     def value(self) -> bytes:
@@ -58,7 +74,13 @@ def decode(messages: Sequence[Message]) -> Rows:
         [message.timestamp()[1] for message in good],
         [message.offset() for message in good],
     ]
-    return Rows(columns, [reject(each, UNDECODABLE, "garbage") for each in known if each.identity is None])
+    rejected = [reject(each, UNDECODABLE, "garbage", *split(each.ids)) for each in known if each.identity is None]
+    return Rows(columns, rejected, [message.identity for message in good if message.identity is not None])
+
+
+def another_user(user: bytes) -> bytes:
+    """Return the user after one."""
+    return USERS[(USERS.index(user) + 1) % len(USERS)]
 
 
 @dataclass
@@ -80,19 +102,35 @@ class Log:
         offset = len(self.messages)
         # Another month begins while the run goes on, and clocks of servers disagree about when.
         month = int(world.now + world.between(-20, 20) > MONTH_ENDS_SECONDS)
-        identity = None if chance.random() < 0.04 else self._identity(world)
-        self.messages.append(SimulatedMessage(self.partition, offset, identity, month * MILLISECONDS_OF_A_MONTH))
+        identity: bytes | None = self._identity(world)
+        ids = suffix = b""
+        dice = chance.random()
+        if dice < 0.02:
+            # The ids of such a message are those of an event that was sent, or will be.
+            identity, ids = None, identity or b""
+            world.counts["undecodable with ids"] += 1
+        elif dice < 0.04:
+            identity = None
+        elif dice < 0.1:
+            suffix = NESTED_GROUPS
+            world.counts["poison messages"] += 1
+        time = month * MILLISECONDS_OF_A_MONTH
+        self.messages.append(SimulatedMessage(self.partition, offset, identity, time, ids, suffix))
 
     def _identity(self, world: World) -> bytes:
-        """Choose a new identity mostly, else one written a moment ago, or about one horizon ago."""
+        """Choose a new identity mostly, else one written a moment ago or about one horizon ago, by any user."""
         chance, known = world.chance, self._identities
         dice = chance.random()
         if known and dice < 0.1:
             identity = known[-chance.randint(1, min(8, len(known)))]
         elif known and dice < 0.2:
             identity = known[-min(len(known), self.horizon + chance.randint(-3, 6))]
+        elif known and dice < 0.28:
+            event_id, user = split(known[-chance.randint(1, min(8, len(known)))])
+            identity = event_id + another_user(user)
+            world.counts["event_ids of other users"] += 1
         else:
-            identity = (self.partition << 32 | len(known)).to_bytes(16, "big")
+            identity = (self.partition << 32 | len(known)).to_bytes(16, "big") + chance.choice(USERS)
             if chance.random() < 0.03:
                 self.poison.add(identity)
         known.append(identity)

@@ -39,7 +39,8 @@ def is_right(row: Row, message: SimulatedMessage, log: Log, *, is_event: bool) -
         reasons = [REFUSED, DUPLICATE]
     else:
         reasons = [DUPLICATE]
-    return (row.table, row.content) == (REJECTED, message.value()) and row.reason in reasons
+    found = (row.table, row.content, row.identity)
+    return found == (REJECTED, message.value(), message.identity or message.ids) and row.reason in reasons
 
 
 def last_offset(log: Log) -> int:

@@ -25,6 +25,7 @@ TOTALS = (
     *("revocations", "commits unknown", "commits refused", "commits late", "offset resets", "plans found"),
     *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused"),
+    *("event_ids of other users", "poison messages", "undecodable with ids"),
     *("rows under faults", "rows", "hung", "lost", "doubled"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from etl.block import EVENTS, Block, Coordinates
 from etl.errors import SinkError
@@ -69,17 +69,19 @@ class SimulatedSink:
         self._process.cross()
         return last
 
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        return self._recent(at, first, last, lambda row: row.table == EVENTS)
-
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        return self._recent(at, first, last, lambda row: row.reason == DUPLICATE)
-
-    def _recent(self, at: Coordinates, first: int, last: int, wanted: Callable[[Row], bool]) -> dict[int, bytes]:
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         self._ask()
         rows = self._server.rows[at.partition]
-        found = ((offset, rows.get(offset)) for offset in range(max(first, 0), last + 1))
-        return {offset: row.content for offset, row in found if row is not None and wanted(row)}
+        known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_known(rows[at])]
+        return known, [self.identity(rows[at]) for at in known]
+
+    def is_known(self, row: Row) -> bool:
+        """Whether a row's identity is in the window."""
+        return row.table == EVENTS or row.reason == DUPLICATE
+
+    def identity(self, row: Row) -> bytes:
+        """Return what the window knows of a row."""
+        return row.identity
 
     def _ask(self) -> None:
         """Send a question; it is answered at the moment at which this returns."""

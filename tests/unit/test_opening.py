@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +13,6 @@ from etl.errors import LogChangedError
 from etl.opening import Opener
 from etl.partition import NOTHING_STORED, Partition
 from etl.plan import Plan, Position, Topic
-from tests.simulation.log import SimulatedMessage
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 NOW = 1_790_000_000_000
@@ -28,7 +28,6 @@ class Stores:
     low: int = 0
     high: int = 500
     events: dict[int, bytes] = field(default_factory=dict)
-    repeats: dict[int, bytes] = field(default_factory=dict)
     topics_asked: int = 0
 
     def topic(self) -> Topic:
@@ -48,15 +47,12 @@ class Stores:
 
     def last_held(self, at: Coordinates, first: int) -> int | None:
         assert at.partition == 3
-        return max((offset for offset in self.events | self.repeats if offset >= first), default=None)
+        return max((offset for offset in self.events if offset >= first), default=None)
 
-    def recent_events(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         assert at.partition == 3
-        return {offset: value for offset, value in self.events.items() if first <= offset <= last}
-
-    def recent_repeats(self, at: Coordinates, first: int, last: int) -> dict[int, bytes]:
-        assert at.partition == 3
-        return {offset: value for offset, value in self.repeats.items() if first <= offset <= last}
+        known = sorted(offset for offset in self.events if first <= offset <= last)
+        return known, [self.events[offset] for offset in known]
 
 
 def opened(stores: Stores) -> Partition:
@@ -113,11 +109,10 @@ def test_ends_of_the_log() -> None:
 
 
 def test_window() -> None:
-    """Events and repeats of the horizon are known again, older ones and those to come are not."""
-    repeated = SimulatedMessage(3, 60, b"repeat", 0).value()
-    events = {49: b"older", 50: b"oldest", 99: b"newest", 100: b"to come"}
-    window = opened(Stores(Position(100, None, is_ours=True), events=events, repeats={60: repeated})).window
-    identities = [b"older", b"oldest", b"repeat", b"newest", b"to come"]
+    """What was stored within the horizon is known again, what is older and what is to come is not."""
+    events = {49: b"older", 50: b"oldest", 60: b"between", 99: b"newest", 100: b"to come"}
+    window = opened(Stores(Position(100, None, is_ours=True), events=events)).window
+    identities = [b"older", b"oldest", b"between", b"newest", b"to come"]
 
     assert window.repeats(identities, [100, 100, 100, 100, 100]) == {1: 50, 2: 60, 3: 99}
 

@@ -12,11 +12,12 @@ from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import Event, EventRecord
 
 from etl.native import Column
-from etl.rows import EVENT_COLUMNS, Rows, decode
+from etl.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Rows, decode
 from tests.support.events import documented, numbered, record, valid
 from tests.support.messages import FakeMessage
 
 IDENTITY = uuid.uuid4().bytes
+USER = uuid.UUID("1ec4cd73-2fd5-4f25-af68-b6595d279af2")
 
 
 def rows(*values: bytes | None) -> Rows:
@@ -122,3 +123,30 @@ def test_decoders_agree_on_what_is_no_message() -> None:
             EventRecord.FromString(value)
         except DecodeError:
             assert "failed to decode" in rows(value).rejected[0].error
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [
+        (b"garbage", (b"", b"")),
+        (None, (b"", b"")),
+        (record(Event(language="RU"), IDENTITY), (IDENTITY, b"")),
+        (record(documented(), b"short"), (b"", USER.bytes)),
+        (record(valid(movie_id="x"), IDENTITY), (IDENTITY, USER.bytes)),
+        (record(valid(user_id="x"), IDENTITY), (IDENTITY, b"")),
+        (record(valid(user_id=str(USER).upper(), event_timestamp=-1), IDENTITY), (IDENTITY, USER.bytes)),
+    ],
+)
+def test_ids_of_rejected(value: bytes | None, ids: tuple[bytes, bytes]) -> None:
+    """A rejected message keeps those of its ids that can be read."""
+    (rejected,) = rows(record(numbered(1)), value).rejected
+
+    assert (rejected.event_id, rejected.user_id) == ids
+
+
+@pytest.mark.parametrize("milliseconds", [-(2**63), -1, 2**63 - 1])
+def test_times_of_rejected(milliseconds: int) -> None:
+    """A rejected message's timestamp is its producer's and may be anything: the row has one that ClickHouse takes."""
+    (rejected,) = decode([FakeMessage(b"garbage", milliseconds=milliseconds)]).rejected
+
+    assert rejected.kafka_milliseconds == min(max(milliseconds, 0), MILLISECONDS_MAX)

@@ -53,8 +53,7 @@ def sink(client: Answers, cluster: str = "ugc") -> ClickHouseSink:
 OF_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
     "held": lambda sink: sink.held(AT, 0, 9),
     "last_held": lambda sink: sink.last_held(AT, 0),
-    "recent_events": lambda sink: sink.recent_events(AT, 0, 9),
-    "recent_repeats": lambda sink: sink.recent_repeats(AT, 0, 9),
+    "recent": lambda sink: sink.recent(AT, 0, 9),
 }
 
 

@@ -1,0 +1,102 @@
+"""What is one event, on real Kafka and ClickHouse: the event_id and its user, whatever else is in the messages."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from db.clickhouse.client import ClickHouse
+from tests.support.events import numbered, record, valid
+from tests.support.loading import SETTINGS, identified, load, offsets, write
+from tests.support.system import Place
+
+ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)
+KEY = uuid.UUID("0192a3b4-c5d6-7e8f-9a0b-1c2d3e4f5a6b")
+# Deeper than Python's parser goes: it refuses the message, which the etl's decoder takes.
+NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
+MISMATCHED_GROUPS = b"\xa3\x06\xac\x06"
+REJECTED = "SELECT kafka_offset, reason, event_id, user_id FROM rejected_events ORDER BY kafka_offset"
+
+
+@pytest.fixture
+def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+    """Return where the etl of a test works."""
+    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+
+
+def of(user: str, key: uuid.UUID = KEY) -> bytes:
+    """Return the record of a user's event."""
+    return record(valid(user_id=user), key.bytes)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_two_users(place: Place, tables: ClickHouse, restarts: bool) -> None:
+    """Two users' events with one event_id are two rows, a user's repeat in any case is one, also after a restart."""
+    first = [of(str(ANNA)), of(str(BORIS)), of(str(ANNA).upper())]
+    then = [of(str(BORIS).upper()), of(str(BORIS)), of(str(ANNA)), of(str(BORIS), uuid.uuid4())]
+    if restarts:
+        write(place, first)
+        load(place, tables, len(first))
+        write(place, then)
+    else:
+        write(place, first + then)
+    load(place, tables, len(first + then))
+
+    assert tables.rows("SELECT kafka_offset, user_id FROM events ORDER BY kafka_offset") == [
+        (0, ANNA),
+        (1, BORIS),
+        (6, BORIS),
+    ]
+    assert tables.rows(REJECTED) == [
+        (2, "duplicate", KEY, ANNA),
+        (3, "duplicate", KEY, BORIS),
+        (4, "duplicate", KEY, BORIS),
+        (5, "duplicate", KEY, ANNA),
+    ]
+
+
+@pytest.mark.parametrize("groups", [NESTED_GROUPS, MISMATCHED_GROUPS], ids=["nested", "mismatched"])
+def test_poison(place: Place, tables: ClickHouse, groups: bytes) -> None:
+    """Messages that another parser refuses are rows, and their repeats are known again after every restart."""
+    event = numbered(1)
+    poison = identified(event) + groups
+    for number in range(3):
+        write(place, [poison])
+        load(place, tables, number + 1)
+
+    assert offsets(tables) == [0]
+    identity = (uuid.UUID(event.event_id), uuid.UUID(event.payload.user_id))
+    assert tables.rows(REJECTED) == [(1, "duplicate", *identity), (2, "duplicate", *identity)]
+    assert tables.rows("SELECT DISTINCT raw = unhex(%(raw)s) FROM rejected_events", {"raw": poison.hex()}) == [(1,)]
+
+
+def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
+    """Messages that are not events keep the ids that can be read of them, and are not what a later event repeats."""
+    event = valid(user_id=str(ANNA))
+    late = record(valid(user_id=str(ANNA), event_timestamp=2**40), KEY.bytes)
+    write(place, [late, b"garbage", record(event, b"short"), record(valid(user_id="x"), KEY.bytes), None])
+    load(place, tables, 5)
+    write(place, [record(event, KEY.bytes)])
+    load(place, tables, 6)
+
+    assert offsets(tables) == [5]
+    assert tables.rows(REJECTED) == [
+        (0, "undecodable", KEY, ANNA),
+        (1, "undecodable", None, None),
+        (2, "undecodable", None, ANNA),
+        (3, "undecodable", KEY, None),
+        (4, "undecodable", None, None),
+    ]
+
+
+def test_repeats_without_ids(place: Place, tables: ClickHouse) -> None:
+    """Repeats that were stored before their ids had columns, with whatever bytes, stop nothing."""
+    write(place, [of(str(ANNA)), of(str(ANNA)), of(str(ANNA))])
+    load(place, tables, 3)
+    tables.rows("ALTER TABLE rejected_events UPDATE event_id = NULL, raw = 'x' WHERE 1 SETTINGS mutations_sync = 2")
+    write(place, [of(str(ANNA))])
+    load(place, tables, 4)
+
+    assert offsets(tables) == [0]

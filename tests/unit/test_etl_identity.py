@@ -1,0 +1,76 @@
+"""An event is told from others by its event_id and its user, whatever the case of the user's text."""
+
+from __future__ import annotations
+
+import uuid
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.duplicates import DuplicateWindow
+from etl.identity import identities, readable, split, uuid_bytes
+from etl.rows import DUPLICATE, decode, without_repeats
+from tests.support.events import record, valid
+from tests.support.messages import FakeMessage
+
+KEY, OTHER_KEY = uuid.UUID(int=1), uuid.UUID(int=2)
+ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)
+CASES = (str, lambda user: str(user).upper(), lambda user: str(user).title())
+
+
+@given(st.lists(st.tuples(st.uuids(), st.uuids(), st.sampled_from(CASES)), max_size=20), st.integers(0, 3))
+def test_bytes(events: list[tuple[uuid.UUID, uuid.UUID, object]], begin: int) -> None:
+    """An identity is the 16 bytes of the event_id, then those of the user, also where the columns are slices."""
+    texts = [spell(user) for _, user, spell in events]  # type: ignore[operator]  # functions of CASES
+    keys = pa.array([key.bytes for key, _, _ in events], pa.binary())[begin:]
+    users = pa.array(texts, pa.string())[begin:]
+    expected = [key.bytes + user.bytes for key, user, _ in events[begin:]]
+
+    assert identities(keys, users) == expected
+    assert [split(identity) for identity in expected] == [(key.bytes, user.bytes) for key, user, _ in events[begin:]]
+
+
+@pytest.mark.parametrize("text", ["", "x" * 36, f"{{{ANNA}", str(ANNA)[:-1], f"{ANNA}\n", ANNA.hex, None])
+@pytest.mark.parametrize("key", [b"", b"short", b"x" * 17, None])
+def test_readable(key: bytes | None, text: str | None) -> None:
+    """Of columns with anything in them only what is a UUID is read."""
+    keys, users = pa.array([KEY.bytes, key], pa.binary()), pa.array([text, str(ANNA)], pa.string())
+
+    assert readable(keys, users, 0) == (KEY.bytes, b"")
+    assert readable(keys, users, 1) == (b"", ANNA.bytes)
+
+
+def test_nothing() -> None:
+    """No events have no identities."""
+    assert identities(pa.array([], pa.binary()), pa.array([], pa.string())) == []
+    assert len(uuid_bytes(pa.array([], pa.string()))) == 0
+
+
+@pytest.mark.parametrize("step", [1, 2, 6])
+def test_verdicts(step: int) -> None:
+    """The same event_id by another user is another event; by the same user in other letters it is a repeat."""
+    sent = [(KEY, ANNA, 0), (KEY, BORIS, 0), (OTHER_KEY, ANNA, 0), (KEY, ANNA, 1), (KEY, BORIS, 2), (KEY, BORIS, 0)]
+    messages = [
+        FakeMessage(record(valid(user_id=CASES[case](user)), key.bytes), at=at)
+        for at, (key, user, case) in enumerate(sent)
+    ]
+    window, events, rejected = DuplicateWindow(100), [], []
+    for begin in range(0, len(messages), step):
+        batch = messages[begin : begin + step]
+        rows = without_repeats(decode(batch), batch, window)
+        events += rows.offsets
+        rejected += rows.rejected
+
+    assert events == [0, 1, 2]
+    assert [(each.offset, each.reason, each.error) for each in rejected] == [
+        (3, DUPLICATE, "repeats offset 0"),
+        (4, DUPLICATE, "repeats offset 1"),
+        (5, DUPLICATE, "repeats offset 4"),
+    ]
+    assert [(each.event_id, each.user_id) for each in rejected] == [
+        (KEY.bytes, ANNA.bytes),
+        (KEY.bytes, BORIS.bytes),
+        (KEY.bytes, BORIS.bytes),
+    ]
