@@ -22,8 +22,9 @@ SELECT max(toInt64(kafka_offset)), count() FROM {table}
 WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset >= %(first)s
 """
 # Of a message that is rejected only what its columns hold is read: two parsers may disagree about its bytes.
+# Distinct, because on a cluster each replica returns its copy of a row.
 RECENT = """
-SELECT kafka_offset, identity FROM
+SELECT DISTINCT kafka_offset, identity FROM
 (
     SELECT kafka_offset, concat(UUIDToNum(event_id), UUIDToNum(user_id)) AS identity FROM {events}
     WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s

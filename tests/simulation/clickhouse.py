@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
 from etl.block import EVENTS, REJECTED, Block
-from etl.errors import DataRefusedError, SinkError
+from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError
+from tests.simulation.parts import Part, Row, parts
+from tests.simulation.quorum import Pending, Quorums
 from tests.simulation.world import World
 
 INSERT_SECONDS_MAX = 3.0
+# How long an insert waits for its quorum before it fails.
+QUORUM_SECONDS_MAX = 1.5
 TOKENS_MAX = 6
 EPOCH_MILLISECONDS = 1_790_000_000_000
 # ClickHouse's numbers for the errors.
@@ -23,28 +26,20 @@ class ViolationError(Exception):
     """The oracle's word: something was stored twice, or not, or not as it should be."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is stored at an offset: an event's identity, or why a message became none, its bytes and the ids in them."""
-
-    table: str
-    content: bytes
-    reason: str = ""
-    identity: bytes = b""
-
-
 @dataclass(eq=False)
 class Query:
-    """An insert under way, and who hears its outcome: None, or an error."""
+    """An insert under way, and what gets its outcome: None, or an error. `left` are its parts not stored yet."""
 
     block: Block
     answer: Callable[[SinkError | None], None]
     generation: int
+    shard: int = 1
     verdict: SinkError | None = None
+    left: list[Part] = field(default_factory=list)
 
 
 class ClickHouse:
-    """One server with its two tables."""
+    """One server with its two tables, or a cluster; `rows` are those that every read returns."""
 
     def __init__(self, world: World, partitions: int, poison: Callable[[int], set[bytes]]) -> None:
         self.world = world
@@ -53,6 +48,7 @@ class ClickHouse:
         self.expected: list[Query] = []
         self.running: list[Query] = []
         self.heeds_deadlines = True
+        self.quorums = Quorums(world, self._confirm)
         self._poison = poison
         self._tokens: dict[str, deque[tuple[str, int]]] = {
             table: deque(maxlen=TOKENS_MAX) for table in (EVENTS, REJECTED)
@@ -76,6 +72,10 @@ class ClickHouse:
         """Whether it accepts no connections."""
         return self.world.now < self._down_until
 
+    def held(self, partition: int) -> dict[int, Row]:
+        """Return what any replica holds of a partition, whether or not a quorum has confirmed it."""
+        return self.rows[partition] | self.quorums.rows_of(partition)
+
     def frozen_for(self) -> float:
         """Return for how long it will do nothing."""
         return max(0.0, self._frozen_until - self.world.now)
@@ -91,7 +91,8 @@ class ClickHouse:
         else:
             self.running.append(query)
             self.world.counts["inserts"] += 1
-            query.verdict = self._verdict(query.block)
+            query.verdict = self._verdict(query)
+            query.left = parts(query.block)
             self.world.note("clickhouse", "begins", query.block.table, query.block.name, query.verdict or "")
             seconds = self._duration()
             self.world.after(seconds, lambda: self._finish(query))
@@ -103,7 +104,10 @@ class ClickHouse:
             return self.world.between(0.1, INSERT_SECONDS_MAX)
         return self.world.between(0.001, 0.05)
 
-    def _verdict(self, block: Block) -> SinkError | None:
+    def _verdict(self, query: Query) -> SinkError | None:
+        block = query.block
+        if self.quorums.is_waiting(query.shard, block.table):
+            return QuorumError("an earlier block of the table waits for its quorum")
         if self.heeds_deadlines and self.now() > block.deadline:
             self.world.counts["inserts fenced"] += 1
             return SinkError("FENCED")
@@ -120,12 +124,38 @@ class ClickHouse:
         if self.frozen_for():
             self.world.after(self.frozen_for(), lambda: self._finish(query))
             return
-        self.running.remove(query)
         if query.verdict is None:
-            for part in parts(query.block):
-                self._store(query.block, part, logs_token=True, stores_rows=True)
-        self.world.note("clickhouse", "ends", query.block.name, query.verdict or "stored")
-        query.answer(query.verdict)
+            self._store_parts(query)
+        else:
+            self._end(query, query.verdict)
+
+    def _store_parts(self, query: Query) -> None:
+        """Store one part after another; on a cluster a part waits until a quorum has the one before."""
+        while query.left:
+            if self.quorums.is_waiting(query.shard, query.block.table):
+                self._end(query, QuorumError("another block of the table waits for its quorum"))
+                return
+            is_late = self.quorums.is_late()
+            pending = self._store(query, query.left.pop(0), logs_token=True, is_late=is_late)
+            if pending is not None:
+                wait = self.world.between(0, QUORUM_SECONDS_MAX)
+                self.world.after(wait, partial(self._look_at_quorum, query, pending))
+                return
+        self._end(query, None)
+
+    def _look_at_quorum(self, query: Query, pending: Pending) -> None:
+        if query not in self.running:
+            return
+        if pending.is_confirmed:
+            self._store_parts(query)
+        else:
+            kind = self.world.chance.choice((QuorumError, QuorumTimeoutError))
+            self._end(query, kind("the quorum was not reached in time"))
+
+    def _end(self, query: Query, outcome: SinkError | None) -> None:
+        self.running.remove(query)
+        self.world.note("clickhouse", "ends", query.block.name, outcome or "stored")
+        query.answer(outcome)
 
     def freeze(self, seconds: float) -> None:
         """Do nothing for a while; the clock goes on."""
@@ -143,56 +173,55 @@ class ClickHouse:
         running, self.running = self.running, []
         for query in running:
             if query.verdict is None:
-                self._interrupt(query.block)
+                self._interrupt(query)
             query.answer(SinkError("the connection broke"))
 
-    def _interrupt(self, block: Block) -> None:
-        chance, all_parts = self.world.chance, parts(block)
-        whole = chance.randint(0, len(all_parts))
-        for part in all_parts[:whole]:
-            self._store(block, part, logs_token=True, stores_rows=True)
-        self.world.counts["blocks cut between months"] += 0 < whole < len(all_parts)
-        if whole < len(all_parts):
+    def _interrupt(self, query: Query) -> None:
+        chance, left = self.world.chance, query.left
+        whole = chance.randint(0, len(left))
+        self.world.counts["blocks cut between months"] += 0 < whole < len(left)
+        for number, part in enumerate(left[:whole], 1):
+            # Of the last one nobody knows whether another replica had fetched it.
+            is_late = number == whole and self.quorums.is_late()
+            self._store(query, part, logs_token=True, is_late=is_late, is_killed=True)
+        if whole < len(left) and not self.quorums.is_cluster:
             # Some versions write the token's log before the part, some after.
             logs_token, stores_rows = chance.choice(((False, False), (True, False), (False, True)))
             self.world.counts["tokens without rows"] += logs_token
             self.world.counts["rows without tokens"] += stores_rows
-            self._store(block, all_parts[whole], logs_token=logs_token, stores_rows=stores_rows)
+            self._store(query, left[whole], logs_token=logs_token, stores_rows=stores_rows)
 
-    def _store(self, block: Block, part: list[tuple[int, Row, int]], *, logs_token: bool, stores_rows: bool) -> None:
-        """Store one part: rows of one month; nothing of it when its token is known."""
+    def _store(
+        self,
+        query: Query,
+        part: Part,
+        *,
+        logs_token: bool,
+        stores_rows: bool = True,
+        is_late: bool = False,
+        is_killed: bool = False,
+    ) -> Pending | None:
+        """Store one part: rows of one month; nothing of it when its token is known. Return it when it is pending."""
+        block = query.block
         token, known = (block.name, part[0][2]), self._tokens[block.table]
         if token in known:
             self.world.counts["parts deduplicated"] += 1
-            return
+            return None
         if logs_token:
             known.append(token)
-        rows = self.rows[block.at.partition]
-        for offset, row, _ in part if stores_rows else ():
+        rows = {offset: row for offset, row, _ in part} if stores_rows else {}
+        pending = Pending(query.shard, block.table, block.at.partition, rows)
+        if is_late:
+            self.quorums.begin(pending, is_holder_killed=is_killed)
+            return pending
+        self._confirm(pending)
+        return None
+
+    def _confirm(self, part: Pending) -> None:
+        """Make the rows of a part visible."""
+        rows = self.rows[part.partition]
+        for offset, row in part.rows.items():
             if offset in rows:
                 self.world.counts["doubled"] += 1
-                raise ViolationError(
-                    f"partition {block.at.partition}: offset {offset} stored twice, now by {block.name}"
-                )
+                raise ViolationError(f"partition {part.partition}: offset {offset} stored twice, now in {part.table}")
             rows[offset] = row
-
-
-def parts(block: Block) -> list[list[tuple[int, Row, int]]]:
-    """Cut a block into what becomes parts: its rows by month, each with its offset and its time."""
-    columns: Any = block.columns
-    if block.table == EVENTS:
-        identities, times, offsets = columns
-        rows = [
-            (offset, Row(EVENTS, identity, identity=identity), time)
-            for identity, time, offset in zip(identities, times, offsets, strict=True)
-        ]
-    else:
-        offsets, reasons, _, raws, times, event_ids, users = columns
-        rows = [
-            (offset, Row(REJECTED, raw, reason, event_id + user), time)
-            for offset, reason, raw, time, event_id, user in zip(
-                offsets, reasons, raws, times, event_ids, users, strict=True
-            )
-        ]
-    rows.sort(key=lambda row: row[2])
-    return [list(group) for _, group in groupby(rows, key=lambda row: row[2])]

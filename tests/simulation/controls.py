@@ -15,8 +15,8 @@ from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Position
 from etl.rows import DUPLICATE, Rows
-from tests.simulation.clickhouse import Row
 from tests.simulation.member import Variant
+from tests.simulation.parts import Row
 from tests.simulation.sink import SimulatedSink
 from tests.simulation.source import SimulatedSource
 
@@ -139,6 +139,27 @@ def event_ids_only(rows: Rows) -> Rows:
     return replace(rows, identities=[split(identity)[0] for identity in rows.identities])
 
 
+class TrustsConfirmed(SimulatedSink):
+    """A recovery takes what no quorum has confirmed for missing, as a read with sequential consistency shows it."""
+
+    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.confirmed(at, first, last)
+
+
+class TrustsHeld(SimulatedSink):
+    """A recovery moves on when the rows are on any replica, which may drop them."""
+
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.held(at, first, last)
+
+
+class WithoutAbsent(SimulatedSink):
+    """A replica that does not answer is passed over, as by `skip_unavailable_shards`."""
+
+    def _ask_every_replica(self) -> None:
+        self._ask()
+
+
 CONTROLS = (
     Variant("without the fence", heeds_deadlines=False),
     Variant("without read-back", delivery=WithoutReadBack),
@@ -148,6 +169,9 @@ CONTROLS = (
     Variant("at least once with tokens", delivery=AtLeastOnce),
     Variant("commit before the acknowledgement", delivery=WithoutAcknowledgement),
     Variant("errors of inserts ignored", sink=WithoutErrors),
+    Variant("confirmed rows taken for all", sink=TrustsConfirmed),
+    Variant("unconfirmed rows taken for stored", sink=TrustsHeld),
+    Variant("absent replicas passed over", sink=WithoutAbsent),
     Variant("the window is not read back", sink=WithoutWindow),
     Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
     Variant("the window is read back with undecodable messages", sink=WithAllRejectedInWindow),

@@ -6,8 +6,9 @@ from collections import Counter
 
 from etl.block import EVENTS, REJECTED
 from etl.rows import DUPLICATE, REFUSED, UNDECODABLE
-from tests.simulation.clickhouse import ClickHouse, Row, ViolationError
+from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import Log, SimulatedMessage
+from tests.simulation.parts import Row
 
 
 def look(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:

@@ -173,8 +173,9 @@ class Simulation:
         self._look_whether_over()
 
     def _look_whether_over(self) -> None:
-        busy = self.server.running or self.server.expected or any(each.process.is_frozen for each in self.members)
-        self._is_over = not busy and all(self._is_committed(log) for log in self.logs)
+        busy = self.server.running or self.server.expected or self.server.quorums.pending
+        frozen = any(each.process.is_frozen for each in self.members)
+        self._is_over = not busy and not frozen and all(self._is_committed(log) for log in self.logs)
         if not self._is_over and self.world.now > self._restart_at and all(map(self._is_stored, self.logs)):
             # A commit was applied after its sender had read what was committed: the next owner sets it right.
             self.world.counts["restarts in calm"] += 1

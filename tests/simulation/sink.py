@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from etl.block import EVENTS, Block, Coordinates
 from etl.errors import SinkError
 from etl.rows import DUPLICATE
-from tests.simulation.clickhouse import ClickHouse, Query, Row
+from tests.simulation.clickhouse import ClickHouse, Query
+from tests.simulation.parts import Row
 from tests.simulation.world import Process
 
 # How long a request may be under way before the server has it.
@@ -21,13 +22,18 @@ class SimulatedSink:
         self._process = process
         self._world = process.world
         self._server = server
+        # Where this member inserts; it reads all shards.
+        self._shard = process.world.chance.randint(1, 2)
 
     def insert(self, block: Block) -> None:
         world, server = self._world, self._server
         self._process.cross()
         answered = self._process.ticket()
         query = Query(
-            block, lambda outcome: world.after(world.between(0, 0.01), lambda: answered(outcome)), server.generation
+            block,
+            lambda outcome: world.after(world.between(0, 0.01), lambda: answered(outcome)),
+            server.generation,
+            self._shard,
         )
         slow = world.strikes(world.rates.insert / 3)
         world.counts["inserts delayed"] += slow
@@ -49,29 +55,32 @@ class SimulatedSink:
         return now
 
     def is_inserting(self, at: Coordinates) -> bool:
-        self._ask()
+        self._ask_every_replica()
         inserting = any(query.block.name.startswith(at.name) for query in self._server.running)
         self._process.cross()
         return inserting
 
     def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        self._ask_every_replica()
+        found = {offset for offset in self._server.held(at.partition) if first <= offset <= last}
+        self._process.cross()
+        return found
+
+    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
         self._ask()
         found = {offset for offset in range(first, last + 1) if offset in self._server.rows[at.partition]}
         self._process.cross()
         return found
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
-        return self.held(at, first, last)
-
     def last_held(self, at: Coordinates, first: int) -> int | None:
-        self._ask()
-        last = max((offset for offset in self._server.rows[at.partition] if offset >= first), default=None)
+        self._ask_every_replica()
+        last = max((offset for offset in self._server.held(at.partition) if offset >= first), default=None)
         self._process.cross()
         return last
 
     def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        self._ask()
-        rows = self._server.rows[at.partition]
+        self._ask_every_replica()
+        rows = self._server.held(at.partition)
         known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_known(rows[at])]
         return known, [self.identity(rows[at]) for at in known]
 
@@ -82,6 +91,13 @@ class SimulatedSink:
     def identity(self, row: Row) -> bytes:
         """Return what the window knows of a row."""
         return row.identity
+
+    def _ask_every_replica(self) -> None:
+        """Send a question to all servers of the cluster; an absent one is an error."""
+        self._ask()
+        if self._server.quorums.someone_is_away():
+            self._world.counts["questions without a replica"] += 1
+            raise SinkError("a replica does not answer")
 
     def _ask(self) -> None:
         """Send a question; it is answered at the moment at which this returns."""

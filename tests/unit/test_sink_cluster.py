@@ -101,6 +101,14 @@ def test_copies_of_a_row_are_one() -> None:
     assert sink(Answers(rows=[(5,), (5,), (6,)])).held(AT, 0, 9) == {5, 6}
 
 
+def test_copies_of_an_identity_are_one() -> None:
+    """ClickHouse makes one of the copies of the window's rows, which are many."""
+    client = Answers()
+    sink(client).recent(AT, 0, 9)
+
+    assert client.asked[0][0].split()[:2] == ["SELECT", "DISTINCT"]
+
+
 def test_processes_of_every_server() -> None:
     """A server that does not answer may be running an insert: it is not passed over."""
     client = Answers(rows=[(0,)])

@@ -1,0 +1,101 @@
+"""What a cluster adds to the fake ClickHouse: parts that one replica holds alone, until a quorum confirms them or not.
+
+Seen on real replicas: such a part is returned by reads of that replica and by no read with sequential consistency; it
+becomes visible when another replica fetches it; and when its holder stays away, the other replica gives the quorum up,
+and the holder drops the part when it comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.simulation.world import World
+
+# How often an insert of a cluster must wait for its quorum, when inserts fail at all.
+LATE_RATIO = 0.5
+# How often its only holder goes away meanwhile, and how often the part is given up then.
+AWAY_RATIO = 0.5
+VANISHING_RATIO = 0.6
+CLUSTER_RATIO = 0.4
+# How long it takes until another replica has fetched a part, and how long a replica is away.
+FETCH_SECONDS_MAX = 8.0
+AWAY_SECONDS_MAX = 6.0
+
+
+@dataclass(eq=False)
+class Pending:
+    """A part on one replica: its rows by offset, and whether that replica answers."""
+
+    shard: int
+    table: str
+    partition: int
+    rows: dict[int, Any]
+    is_away: bool = False
+    is_confirmed: bool = False
+
+
+class Quorums:
+    """The parts of all shards that wait for their quorum; `confirm` makes the rows of one visible."""
+
+    def __init__(self, world: World, confirm: Callable[[Pending], None]) -> None:
+        self.is_cluster = world.chance.random() < CLUSTER_RATIO
+        self.pending: list[Pending] = []
+        self._world = world
+        self._confirm = confirm
+
+    def is_waiting(self, shard: int, table: str) -> bool:
+        """Whether an earlier part keeps a shard from inserting into a table."""
+        return any((each.shard, each.table) == (shard, table) for each in self.pending)
+
+    def is_late(self) -> bool:
+        """Whether the part that is stored next is one that the other replica does not fetch at once."""
+        return self.is_cluster and self._world.strikes(self._world.rates.insert * LATE_RATIO)
+
+    def someone_is_away(self) -> bool:
+        """Whether a question to every replica fails."""
+        return any(each.is_away for each in self.pending)
+
+    def rows_of(self, partition: int) -> dict[int, Any]:
+        """Return the rows that replicas which answer hold unconfirmed."""
+        found: dict[int, Any] = {}
+        for each in self.pending:
+            if each.partition == partition and not each.is_away:
+                found |= each.rows
+        return found
+
+    def begin(self, part: Pending, *, is_holder_killed: bool = False) -> None:
+        """Store a part on one replica, and let its fate take its course."""
+        world = self._world
+        self.pending.append(part)
+        world.counts["quorums late"] += 1
+        world.note("clickhouse", "waits for a quorum", part.table, sorted(part.rows))
+        if is_holder_killed:
+            self._leave(part)
+        elif world.chance.random() < AWAY_RATIO:
+            world.after(world.between(0, FETCH_SECONDS_MAX), lambda: self._leave(part))
+        else:
+            world.after(world.between(0.05, FETCH_SECONDS_MAX), lambda: self._end(part, is_confirmed=True))
+
+    def _leave(self, part: Pending) -> None:
+        world = self._world
+        world.counts["replicas away"] += 1
+        part.is_away = True
+        world.note("clickhouse", "has lost sight of", part.table, sorted(part.rows))
+        world.after(world.between(0.5, AWAY_SECONDS_MAX), lambda: self._come_back(part))
+
+    def _come_back(self, part: Pending) -> None:
+        world = self._world
+        part.is_away = False
+        is_confirmed = world.chance.random() >= VANISHING_RATIO
+        # For a moment the replica answers and nothing is decided.
+        world.after(world.between(0, 2), lambda: self._end(part, is_confirmed=is_confirmed))
+
+    def _end(self, part: Pending, *, is_confirmed: bool) -> None:
+        self.pending.remove(part)
+        part.is_confirmed = is_confirmed
+        self._world.counts["quorums reached late" if is_confirmed else "parts vanished"] += 1
+        self._world.note("clickhouse", "confirms" if is_confirmed else "DROPS", part.table, sorted(part.rows))
+        if is_confirmed:
+            self._confirm(part)
