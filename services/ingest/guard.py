@@ -6,6 +6,7 @@ message are enough to cause one.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -21,8 +22,12 @@ from services.runtime.logs import log_limited
 
 UNREADABLE = "the request is not the Protobuf of this method's message"
 UNEXPECTED = "an unexpected error inside the server"
-# The library's logger of its server; its line for each value of metadata that is not UTF-8 begins with the words.
-LIBRARY, UNDECODABLE = "grpc._cython.cygrpc", "Invalid encoding on"
+# The library's logger of its server; how those of its lines begin that clients cause, and what is written instead.
+LIBRARY = "grpc._cython.cygrpc"
+CLIENTS_LINES = {
+    "Invalid encoding on": "metadata that is not UTF-8 was left out",
+    "ExecuteBatchError raised": "a client left before its answer",
+}
 # The library's handlers are typed by what they handle.
 Dynamic: TypeAlias = Any
 Unary: TypeAlias = Callable[[bytes, Dynamic], Awaitable[bytes]]
@@ -37,6 +42,8 @@ def guarded(method: Unary) -> Unary:
             return await method(request, context)
         except grpc.aio.AbortError:
             raise
+        except grpc.aio.InternalError as error:
+            raise gone() from error
         except Exception as error:  # noqa: BLE001 -- whatever it is, the library would show it to the client
             await fail(error, context)
 
@@ -77,10 +84,18 @@ def parsing(method: Dynamic) -> Dynamic:
             raise
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNREADABLE)
+        except grpc.aio.InternalError as error:
+            raise gone() from error
         except Exception as error:  # noqa: BLE001 -- as in `guarded`
             await fail(error, context)
 
     return KINDS[method.request_streaming, method.response_streaming](call, None, serialize)
+
+
+def gone() -> asyncio.CancelledError:
+    """Log that an answer could not be sent; the connection is gone, so the call is cancelled, as the library has it."""
+    log_limited(logging.INFO, CLIENTS_LINES["ExecuteBatchError raised"])
+    return asyncio.CancelledError()
 
 
 async def fail(error: Exception, context: Dynamic) -> NoReturn:
@@ -111,17 +126,18 @@ def is_written(function: Dynamic) -> bool:
 
 
 def limit_library_log() -> None:
-    """Count metadata that is not UTF-8 instead of logging a stack for each value; nothing of it is read anyway."""
+    """Count what clients cause instead of logging a stack for each: a call can have thousands of bad values."""
     library: Dynamic = logging.getLogger(LIBRARY)
-    if isinstance(library.exception, functools.partial):
-        return
-    # The method itself, not a filter: to make a record costs 7 us, and a call can have thousands of values.
-    library.exception = functools.partial(count_undecodable, library.exception)
+    if not isinstance(library.exception, functools.partial):
+        # The method itself, not a filter: to make a record that is thrown away costs 7 us.
+        library.exception = functools.partial(log_exception, library.exception)
 
 
-def count_undecodable(log: Callable[..., None], message: object, *values: object, **options: Dynamic) -> None:
-    """Log as the library does, except for what a client's metadata causes."""
-    if str(message).startswith(UNDECODABLE):
-        log_limited(logging.WARNING, "metadata that is not UTF-8 was left out")
-    else:
-        log(message, *values, **options)
+def log_exception(log: Callable[..., None], message: object, *values: object, **options: Dynamic) -> None:
+    """Log as the library does, except for what a client causes; the bad values themselves are read by nobody."""
+    text = str(message)
+    for beginning, words in CLIENTS_LINES.items():
+        if text.startswith(beginning):
+            log_limited(logging.INFO, words)
+            return
+    log(message, *values, **options)

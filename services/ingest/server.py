@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,10 +15,11 @@ from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.guard import GuardedServer, guarded, limit_library_log
+from services.ingest.listening import listen
 from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
-from services.runtime.logs import Outage, logger
+from services.runtime.logs import Outage, log_limited, logger
 from services.runtime.settings import Address
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
@@ -27,6 +29,11 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OVERALL = ""
 # Browsers send cookies of kilobytes, and the gateway passes them on; the library's own limit is 8 KiB.
 METADATA_BYTES_MAX = 65_536
+# A client may ping so often, also while it has no call; the library's five minutes would send away those that ping
+# every ten seconds, which many balancers and channels do.
+PING_SECONDS_MIN = 5.0
+# How much longer than its own limit a question to Kafka may take before it counts as unanswered.
+OVERTIME_SECONDS_MAX = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -49,6 +56,8 @@ async def serving(
             # From the first number on the library refuses some calls at random; from the second on all.
             ("grpc.max_metadata_size", METADATA_BYTES_MAX),
             ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.http2.min_ping_interval_without_data_ms", int(PING_SECONDS_MIN * 1_000)),
+            ("grpc.keepalive_permit_without_calls", 1),
         ),
         maximum_concurrent_rpcs=settings.ingest_requests_max,
     )
@@ -63,7 +72,7 @@ async def serving(
     reflects = reflection.aio.ReflectionServicer(names)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, guard)  # type: ignore[no-untyped-call]
     address = settings.ingest_listen
-    port = server.add_insecure_port(str(address))
+    port = listen(server, address)
     await server.start()
     watch = asyncio.create_task(watch_kafka(checks, check_reachable, settings.ingest_health_seconds))
     try:
@@ -102,14 +111,20 @@ async def watch_kafka(
     """Keep the health service's answer equal to whether Kafka is reachable, until cancelled."""
     outage = Outage("reaching Kafka")
     while True:
-        try:
-            await asyncio.to_thread(check_reachable, seconds)
-        except UnreachableError as error:
-            outage.failed(error)
+        # Whatever goes wrong, the answer stays true and the question is put again: this task must not end in silence.
+        asked = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))
+        while not (await asyncio.wait({asked}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
+            outage.failed(TimeoutError("Kafka's client does not answer"))
             await say(checks, NOT_SERVING)
-        else:
+        error = asked.exception()
+        if error is None:
             outage.over()
             await say(checks, SERVING)
+        else:
+            if not isinstance(error, UnreachableError):
+                log_limited(logging.ERROR, "watching Kafka failed unexpectedly", exc_info=error)
+            outage.failed(error)
+            await say(checks, NOT_SERVING)
         await asyncio.sleep(seconds)
 
 

@@ -1,32 +1,203 @@
-"""The gRPC server around the servicer: what it takes beside a message."""
+"""The gRPC server around the servicer: where it listens, what it takes beside a message, and its health."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
 import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2
+from structlog.testing import capture_logs
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from services.ingest import listening, server
 from services.ingest.debug import ClosedDebugServicer
-from services.ingest.server import serving
+from services.ingest.publisher import UnreachableError
+from services.ingest.server import serving, watch_kafka
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.validation import EventValidator, batch_limits
+from services.runtime import logs
 from services.runtime.settings import Address
 from tests.support.calls import EVENT_BYTES_MAX, AcceptingPublisher
 from tests.support.events import documented
+from tests.support.raw_http2 import GOAWAY, PING, RawConnection, raw_connection
 
 COOKIE_CHARACTERS = 12_000
 CALLS = 40
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+PINGS = 8
+
+
+@contextlib.asynccontextmanager
+async def served(address: Address = Address("127.0.0.1", 0)) -> AsyncIterator[Address]:  # noqa: B008 -- it is frozen
+    """Serve with a publisher that accepts everything."""
+    settings = IngestSettings(ingest_listen=address, ingest_drain_seconds=0, ingest_stop_seconds_max=0)
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
+    async with serving(settings, servicer, ClosedDebugServicer(), lambda _seconds: None) as bound:
+        yield bound
+
+
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    """Have somebody else listen on a port of the loopback."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
 
 
 async def test_much_metadata() -> None:
     """Kilobytes of a browser's cookies are taken every time; the library alone would refuse some calls by chance."""
-    settings = IngestSettings(ingest_listen=Address("127.0.0.1", 0), ingest_drain_seconds=0)
-    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
     metadata = (("grpcgateway-cookie", "c" * COOKIE_CHARACTERS), ("grpcgateway-referer", "r" * COOKIE_CHARACTERS))
-    async with (
-        serving(settings, servicer, ClosedDebugServicer(), lambda _seconds: None) as address,
-        grpc.aio.insecure_channel(str(address)) as channel,
-    ):
+    async with served() as address, grpc.aio.insecure_channel(str(address)) as channel:
         stub = IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         for _call in range(CALLS):
             assert (await stub.Produce(documented(), metadata=metadata)).event_id
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "localhost"])  # noqa: S104 -- hosts to be refused
+async def test_busy_port(held_port: int, host: str) -> None:
+    """A port that another process holds is refused with its address and the reason, also when only half is held."""
+    with pytest.raises(OSError, match=rf"{held_port}: Address already in use"):
+        async with served(Address(host, held_port)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("nowhere.invalid", "not known|failure in name resolution|No address"),
+        ("192.0.2.1", "Cannot assign requested address"),
+        ("x" * 80, "not a valid host name"),
+        ("a..b", "not a valid host name"),
+    ],
+)
+async def test_hosts_that_are_not_here(host: str, reason: str) -> None:
+    """An address that this machine does not have, or that nobody can have, is refused with the reason."""
+    with pytest.raises(OSError, match=rf"{host}:1: .*({reason})"):
+        async with served(Address(host, 1)):
+            pass
+
+
+async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two servers that start at the same moment the second fails: they would each take half of the calls."""
+    async with served() as address:
+        monkeypatch.setattr(listening, "binding_failures", lambda _address: [])
+        with pytest.raises(OSError, match=str(address)):
+            async with served(address):
+                pass
+
+
+async def test_every_address() -> None:
+    """What listens on every address of IPv6 serves IPv4 too."""
+    async with served(Address("::", 0)) as bound:
+        for host in ("127.0.0.1", "::1"):
+            async with raw_connection(Address(host, bound.port)) as connection:
+                assert (await connection.call("/grpc.health.v1.Health/Check", b"")).last(b"grpc-status") == b"0"
+
+
+@pytest.mark.parametrize("in_call", [False, True])
+async def test_pings_are_admitted(monkeypatch: pytest.MonkeyPatch, *, in_call: bool) -> None:
+    """A client that pings no more often than is admitted is kept, with a call and without one."""
+    monkeypatch.setattr(server, "PING_SECONDS_MIN", 0.05)
+
+    async with served() as address, raw_connection(address) as connection:
+        if in_call:
+            connection.open("/ugc.v1.IngestService/Produce")
+        assert await pings_answered(connection, pause_seconds=0.1) == PINGS
+
+
+async def test_too_many_pings_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that pings more often than is admitted is sent away."""
+    monkeypatch.setattr(server, "PING_SECONDS_MIN", 600.0)
+
+    async with served() as address, raw_connection(address) as connection:
+        assert await pings_answered(connection, pause_seconds=0) < PINGS
+
+
+def test_ten_seconds_between_pings_are_admitted() -> None:
+    """Channels and balancers that ping every ten seconds are well within what is admitted."""
+    assert server.PING_SECONDS_MIN <= 9
+
+
+async def pings_answered(connection: RawConnection, pause_seconds: float) -> int:
+    """Ping again and again; return how many pings were answered before the server sent the client away, if it did."""
+    for number in range(PINGS):
+        await asyncio.sleep(pause_seconds)
+        connection.frame(PING, 0, 0, b"12345678")
+        try:
+            while (frame := await connection.next_frame()).kind != PING:
+                if frame.kind == GOAWAY:
+                    return number
+        except ConnectionError:
+            return number
+    return PINGS
+
+
+async def health_after(check_reachable: Callable[[float], None], wanted: int) -> None:
+    """Watch with a check until the answer is the wanted one; TimeoutError when it never is."""
+    checks = health.aio.HealthServicer()
+    await server.say(checks, NOT_SERVING if wanted == SERVING else SERVING)
+    watch = asyncio.create_task(watch_kafka(checks, check_reachable, 0.01))
+    try:
+        async with asyncio.timeout(60):
+            while await answers(checks) != [wanted, wanted]:  # noqa: ASYNC110 -- the library has no event for it
+                await asyncio.sleep(0.01)
+            assert not watch.done()
+    finally:
+        watch.cancel()
+
+
+async def answers(checks: health.aio.HealthServicer) -> list[int]:
+    """Ask for the server as a whole and for its service."""
+    requests = [health_pb2.HealthCheckRequest(service=name) for name in (server.OVERALL, server.SERVICE)]
+    context: Any = None
+    return [(await checks.Check(request, context)).status for request in requests]
+
+
+@pytest.mark.parametrize(
+    "error", [UnreachableError("away"), RuntimeError("closed"), KeyError("events"), MemoryError(), TypeError("a bug")]
+)
+async def test_health_survives_every_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Whatever the question to Kafka raises, the answer becomes NOT_SERVING; once it succeeds again, SERVING."""
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
+    rounds = 0
+
+    def failing(_seconds: float) -> None:
+        raise error
+
+    def failing_twice(_seconds: float) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds <= 2:
+            raise error
+
+    with capture_logs() as lines:
+        await health_after(failing, NOT_SERVING)
+        await health_after(failing_twice, SERVING)
+
+    stacks = [line for line in lines if line["log_level"] == "error"]
+    assert [line["exc_info"] for line in stacks] == ([] if isinstance(error, UnreachableError) else [error])
+    assert "reaching Kafka works again" in [line["event"] for line in lines]
+
+
+async def test_health_while_kafkas_client_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that is never answered makes the answer NOT_SERVING, and is not put a second time meanwhile."""
+    monkeypatch.setattr(server, "OVERTIME_SECONDS_MAX", 0.01)
+    answered, asked = threading.Event(), []
+
+    def hanging(seconds: float) -> None:
+        asked.append(seconds)
+        answered.wait()
+
+    try:
+        await health_after(hanging, NOT_SERVING)
+    finally:
+        answered.set()
+    assert len(asked) == 1

@@ -1,0 +1,124 @@
+"""`ugc-ingest` as a process, without a Kafka: why it does not start, and what it writes on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.runtime.program import free_port
+from services.runtime.settings import Address
+from tests.support.raw_http2 import DATA, END_STREAM, PREFACE, RST_STREAM, RawConnection, raw_connection
+
+PRODUCE = "/ugc.v1.IngestService/Produce"
+WATCH = "/grpc.health.v1.Health/Watch"
+START_SECONDS_MAX = 60
+TIMES = 3
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return what a process is started with: no Kafka there, and proxies that nobody must go through."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+    return {**os.environ, **proxies, "UGC_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **settings}
+
+
+def started_in_vain(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Start a process that must end by itself."""
+    command = [sys.executable, "-m", "services.ingest"]
+    return subprocess.run(
+        command, env=environment(**settings), capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
+    )
+
+
+@contextlib.contextmanager
+def ingest(log: Path) -> Iterator[Address]:
+    """Run a process, its log in a file; it must end well on SIGTERM."""
+    address = Address("127.0.0.1", free_port())
+    settings = {"UGC_INGEST_LISTEN": str(address), "UGC_INGEST_DRAIN_SECONDS": "0", "UGC_INGEST_STOP_SECONDS_MAX": "1"}
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.ingest"], env=environment(**settings), stderr=stream
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while b'"serving"' not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield address
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(START_SECONDS_MAX) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_busy_port() -> None:
+    """A port that is held ends the process with status 1 and one line that names the setting and the reason."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = started_in_vain(UGC_INGEST_LISTEN=listen)
+
+    (line,) = [json.loads(text) for text in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert (line["event"], line["setting"], line["level"]) == ("cannot serve", "UGC_INGEST_LISTEN", "error")
+    assert line["error"] == f"{listen}: Address already in use"
+
+
+@pytest.mark.parametrize("listen", ["nowhere.invalid:1", "192.0.2.1:1", f"{'x' * 80}:1", "[fe80::1%nothing]:1"])
+def test_no_such_address(listen: str) -> None:
+    """So does an address that this machine does not have."""
+    ended = started_in_vain(UGC_INGEST_LISTEN=listen)
+
+    (line,) = [json.loads(text) for text in ended.stderr.splitlines()]
+    assert (ended.returncode, line["setting"]) == (1, "UGC_INGEST_LISTEN")
+    assert line["error"].startswith(f"{listen}: ")
+
+
+async def test_what_clients_can_write_into_the_log(tmp_path: Path) -> None:
+    """Whatever is sent again and again, the log gets a few short lines, and none past the log's own form."""
+    log = tmp_path / "ingest.log"
+    with ingest(log) as address:
+        before = len(log.read_bytes())
+        for _time in range(TIMES):
+            async with raw_connection(address) as connection:
+                await misbehave(connection)
+        for _time in range(TIMES):
+            for garbage in (secrets.token_bytes(200), PREFACE + secrets.token_bytes(200), b"GET / HTTP/1.1\r\n\r\n"):
+                with socket.create_connection(address) as raw:
+                    raw.sendall(garbage)
+        written = log.read_bytes()[before:].decode().splitlines()
+
+    lines = [json.loads(text) for text in written]
+    assert max(map(len, written)) < 1_000
+    # Those of Kafka's absence are others'; each other kind once.
+    events = [line["event"] for line in lines if "Kafka" not in line["event"]]
+    assert sorted(events) == sorted(set(events))
+    assert len(events) <= 5
+
+
+async def misbehave(connection: RawConnection) -> None:
+    """Send what makes libraries log."""
+    long = b"\x0a" + b"\xff" * 3_000
+    for path, message in ((PRODUCE, long), (WATCH, long), ("/" + "x" * 3_000, long)):
+        for headers in ([(b"a", b"\xff" * 3_000)], [(b"x-request-id", b"\xff\n")], [(b"authorization", b"x" * 9_000)]):
+            assert (await connection.call(path, message, headers)).last(b"grpc-status") not in (None, b"0")
+    for header in ((b"grpc-timeout", b"never"), (b"grpc-encoding", b"none"), (b"a-bin", b"\xff!"), (b"A B", b"c")):
+        assert (await connection.call(PRODUCE, b"", [header])).last(b"grpc-status") == b"13"
+    for _time in range(20):
+        stream = connection.open(PRODUCE)
+        connection.frame(DATA, END_STREAM, stream, b"\0\0\0\0\0")
+        connection.frame(RST_STREAM, 0, stream, b"\0\0\0\x08")
+    await connection.writer.drain()
