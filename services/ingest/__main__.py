@@ -26,6 +26,8 @@ def main() -> None:
     """Run ingest until it is told to stop; status 1 when it must be replaced, 2 when a setting is bad."""
     settings = load(IngestSettings)
     configure_logs("ingest", settings.log_level)
+    for name, reason in settings.keys.left_out if settings.keys else ():
+        logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     sys.exit(asyncio.run(run(settings)))
 

@@ -11,8 +11,9 @@ from google.rpc.error_details_pb2 import BadRequest
 from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
-from services.ingest.authentication import Authenticator, UnauthenticatedError
+from services.ingest.authentication import Authenticator
 from services.ingest.call import Call, Context
+from services.ingest.claims import UnauthenticatedError
 from services.ingest.errors import denied, invalid, unauthenticated, unavailable
 from services.ingest.identity import format_identity
 from services.ingest.records import Headers, Record, stamp

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from services.ingest.authentication import TokenRules
+from services.ingest.claims import TokenRules
 from services.ingest.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 from services.runtime.failpoints import FailpointSettings
 from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, NeverEmpty, Settings
@@ -37,7 +37,7 @@ class AuthenticationSettings(Settings):
     ingest_auth_secret: Annotated[SecretStr | None, NeverEmpty()] = None
     # The file of the issuer's public key as PEM: RS256 or ES256, as the key is.
     ingest_auth_key_file: KeyFile = None
-    # The file of the issuer's keys as JWKS: RS256 or ES256; a token names its key by `kid`.
+    # The file of the issuer's keys as JWKS: RS256 or ES256; a token names its key by `kid`. Others are left out.
     ingest_auth_jwks_file: KeySetFile = None
     # What a token's `aud` must have and its `iss` must be; not looked at when not given.
     ingest_auth_audience: str | None = None

@@ -49,13 +49,14 @@ def private_pem(key: Any) -> str:
 
 def jwks(*keys: tuple[str, Any], **extra: Any) -> str:
     """Return a JWKS of the public halves of named keys."""
-    described = []
-    for name, key in keys:
-        algorithm: Any = (
-            jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-        )
-        described.append(algorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": name} | extra)
-    return json.dumps({"keys": described})
+    return json.dumps({"keys": [described(key, **({"kid": name} | extra)) for name, key in keys]})
+
+
+def described(key: Any, **members: Any) -> dict[str, Any]:
+    """Return the public half of a key as JWKS has it, with a name and whatever else is given."""
+    kind: Any = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
+    found: dict[str, Any] = kind.to_jwk(key.public_key(), as_dict=True)
+    return found | {"kid": "one"} | members
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -78,8 +79,12 @@ def unsigned(**changes: Any) -> str:
 def confused(public: str, **changes: Any) -> str:
     """Return a token whose HS256 signature is made with the text of a public key, which everybody has."""
     body = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part(claims(**changes))}"
-    signature = hmac.new(public.encode(), body.encode(), hashlib.sha256).digest()
-    return f"{body}.{encoded(signature)}"
+    return f"{body}.{hs256(public, body)}"
+
+
+def hs256(secret: str, body: str) -> str:
+    """Return the signature of a token's first two parts."""
+    return encoded(hmac.new(secret.encode(), body.encode(), hashlib.sha256).digest())
 
 
 def part(value: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import jwt
 import pytest
 
-from services.ingest.authentication import Authenticator, TokenRules, UnauthenticatedError
+from services.ingest.authentication import Authenticator
+from services.ingest.claims import TokenRules, UnauthenticatedError
 from services.ingest.keys import Keys, read_key_set, read_public_key, read_secret
 from tests.support.tokens import (
     DAY_SECONDS,
@@ -82,10 +83,10 @@ def test_user_in_any_case() -> None:
         ("Bearer x", "cannot be read"),
         ("Bearer a.b.c", "cannot be read"),
         (f"Bearer {signed()}x.y", "cannot be read"),
-        (f"Bearer {signed(exp=1)}", "has expired"),
+        (f"Bearer {signed(exp=1)}", "has expired (exp)"),
         (f"Bearer {signed(exp=int(time.time()) - 60)}", "has expired"),
-        (f"Bearer {signed(nbf=int(time.time()) + DAY_SECONDS)}", "not valid yet"),
-        (f"Bearer {signed(iat=int(time.time()) + DAY_SECONDS)}", "not valid yet"),
+        (f"Bearer {signed(nbf=int(time.time()) + DAY_SECONDS)}", "not valid yet (nbf)"),
+        (f"Bearer {signed(iat=int(time.time()) + DAY_SECONDS)}", "issued in the future (iat)"),
         (f"Bearer {signed(OTHER_SECRET)}", "signature is not by the key"),
         (f"Bearer {signed(exp=None)}", "has no exp"),
         (f"Bearer {signed(sub=None)}", "has no sub"),
@@ -159,22 +160,23 @@ def test_clock_skew() -> None:
 def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is verified once, and again when it has expired; at the bound the one used longest ago is forgotten."""
     verified: list[bytes] = []
-    decode = jwt.decode
+    decode = jwt.PyJWS.decode
 
-    def counting(token: bytes, *given: Any, **named: Any) -> dict[str, Any]:
+    def counting(self: jwt.PyJWS, token: bytes, *given: Any, **named: Any) -> Any:
         verified.append(token)
-        return decode(token, *given, **named)
+        return decode(self, token, *given, **named)
 
-    monkeypatch.setattr(jwt, "decode", counting)
+    monkeypatch.setattr(jwt.PyJWS, "decode", counting)
     checks = Authenticator(read_secret(SECRET), BOUND, cache_tokens_max=2)
     tokens = [signed(jti=str(number)) for number in range(3)]
     for number in (0, 0, 1, 0, 2, 0, 1):
         checks.user_bound([f"Bearer {tokens[number]}"])
 
     assert verified == [tokens[number].encode() for number in (0, 1, 2, 1)]
-    # Our clock is past the end of the token, PyJWT's is not.
+    # Its end has come meanwhile.
     monkeypatch.setattr(time, "time", lambda: 2**33)
-    assert checks.user_bound([f"Bearer {tokens[1]}"]) == USER
+    with pytest.raises(UnauthenticatedError, match=r"has expired \(exp\)"):
+        checks.user_bound([f"Bearer {tokens[1]}"])
     assert len(verified) == 5
 
 

@@ -19,6 +19,7 @@ import pytest
 from services.runtime.program import free_port
 from services.runtime.settings import Address
 from tests.support.raw_http2 import DATA, END_STREAM, PREFACE, RST_STREAM, RawConnection, raw_connection
+from tests.support.tokens import described, rsa_key
 
 PRODUCE = "/ugc.v1.IngestService/Produce"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -41,10 +42,11 @@ def started_in_vain(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def ingest(log: Path) -> Iterator[Address]:
+def ingest(log: Path, **others: str) -> Iterator[Address]:
     """Run a process, its log in a file; it must end well on SIGTERM."""
     address = Address("127.0.0.1", free_port())
     settings = {"UGC_INGEST_LISTEN": str(address), "UGC_INGEST_DRAIN_SECONDS": "0", "UGC_INGEST_STOP_SECONDS_MAX": "1"}
+    settings |= others
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.ingest"], env=environment(**settings), stderr=stream
@@ -85,6 +87,28 @@ def test_no_such_address(listen: str) -> None:
     (line,) = [json.loads(text) for text in ended.stderr.splitlines()]
     assert (ended.returncode, line["setting"]) == (1, "UGC_INGEST_LISTEN")
     assert line["error"].startswith(f"{listen}: ")
+
+
+def test_keys_that_are_left_out(tmp_path: Path) -> None:
+    """A JWKS with keys of other kinds starts ingest, with one line for each of them."""
+    others = [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": "ed"}, described(rsa_key(), alg="RS512", kid="r")]
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [*others, described(rsa_key(), kid="usable")]}))
+    with ingest(tmp_path / "ingest.log", UGC_INGEST_AUTH_JWKS_FILE=str(tmp_path / "jwks.json")):
+        lines = [json.loads(text) for text in (tmp_path / "ingest.log").read_text().splitlines()]
+
+    warnings = [(line["kid"], line["reason"]) for line in lines if line["event"] == "a key of the JWKS is not used"]
+    assert warnings == [("ed", "its kty is not RSA or EC"), ("r", "its alg is not RS256")]
+    assert [line["authentication"] for line in lines if line["event"] == "serving"] == [True]
+
+
+def test_no_key_is_left(tmp_path: Path) -> None:
+    """A JWKS without a usable key stops it, with the setting and the reasons."""
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{"kty": "OKP", "kid": "ed"}]}))
+    ended = started_in_vain(UGC_INGEST_AUTH_JWKS_FILE=str(tmp_path / "jwks.json"))
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("bad setting UGC_INGEST_AUTH_JWKS_FILE: ")
+    assert "ed: its kty is not RSA or EC" in ended.stderr
 
 
 async def test_what_clients_can_write_into_the_log(tmp_path: Path) -> None:

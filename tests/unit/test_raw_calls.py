@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from services.ingest.authentication import Authenticator, TokenRules
+from services.ingest.authentication import Authenticator
+from services.ingest.claims import TokenRules
 from services.ingest.debug import ClosedDebugServicer
 from services.ingest.keys import read_secret
 from services.ingest.records import Headers, Record

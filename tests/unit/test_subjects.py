@@ -12,7 +12,8 @@ from ugc.v1.event_pb2 import EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.ingest.authentication import Authenticator, TokenRules
+from services.ingest.authentication import Authenticator
+from services.ingest.claims import TokenRules
 from services.ingest.keys import read_secret
 from tests.support.calls import FakePublisher, failure, ingest_channel
 from tests.support.events import documented, valid
