@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 import structlog
 from aiohttp.web import BaseRequest, Response, ResponseKey, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
 from gateway import forms, trailers
+from gateway.admission import Admission
 from gateway.backend import Backend
-from gateway.body import read_body
+from gateway.connections import Connections, descriptors_for
 from gateway.cors import Cors
 from gateway.errors import (
     JSON,
@@ -30,24 +28,26 @@ from gateway.errors import (
     error_headers,
     status_of,
 )
-from gateway.http_server import StatusServer
-from gateway.metadata import Sender, call_timeout, http_code, request_id, request_metadata, response_headers
+from gateway.http_server import StatusServer, in_work
+from gateway.incoming import Asked, Incoming
+from gateway.metadata import call_timeout, http_code, request_id, request_metadata, response_headers
 from gateway.page import Page
 from gateway.routes import Found, Routes
+from gateway.sender import client_of, sender_of
 from gateway.settings import GatewaySettings
 from gateway.templates import decode_path
-from gateway.transcoding import Request, Transcoder, to_json
+from gateway.transcoding import Transcoder, to_json
 from services.runtime.logs import logger
 from services.runtime.settings import Address
 
 CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"
 HEADER_NAME_CHARACTERS_MAX = 100
-# Hundreds of documented events; what they cost is a millisecond, but the same bytes may be millions of empty objects.
-LARGE_BODY_BYTES = 131_072
 REQUEST_ID = "X-Request-Id"
 # What an answer carries until it is sent.
 TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
+# Connections that the system keeps until they are accepted.
+BACKLOG = 1_024
 OWN_METHODS = ("GET", "HEAD")
 
 Handler = Callable[[], Awaitable[StreamResponse]]
@@ -63,12 +63,14 @@ class Gateway:
     backend: Backend
     page: Page
     draining: bool = False
-    in_work: int = field(default=0, init=False)
-    # One at a time: the values of a large body may take a hundred times its bytes.
-    large_bodies: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-body"), init=False)
 
     def __post_init__(self) -> None:
-        self.cors = Cors(self.settings.gateway_cors_origins, self.settings.gateway_cors_seconds_max)
+        settings = self.settings
+        self.cors = Cors(settings.gateway_cors_origins, settings.gateway_cors_seconds_max)
+        self.incoming = Incoming(settings, self.transcoder)
+        self.admission = Admission(
+            settings.gateway_concurrency_max, settings.gateway_bytes_in_flight_max, settings.gateway_client_ratio_max
+        )
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer one request; whatever happens, with a status of its own and no stack trace."""
@@ -105,13 +107,7 @@ class Gateway:
         if expect not in ("", CONTINUE):
             raise ExpectationError("Expect takes 100-continue alone")
         found = self.routes.find(forms.meant_method(request, self.routes, path), path)
-        if self.in_work >= self.settings.gateway_concurrency_max:
-            raise OverloadedError("too many requests in work, try again")
-        self.in_work += 1
-        try:
-            return await self.transcode(request, found, identity)
-        finally:
-            self.in_work -= 1
+        return await self.transcode(request, found, identity)
 
     async def own_page(self, page: Handler, method: str) -> StreamResponse:
         """Answer from one of our own pages."""
@@ -126,15 +122,21 @@ class Gateway:
     async def transcode(self, request: BaseRequest, found: Found, identity: str) -> Response:
         """Translate a request, call, translate the answer."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
-        is_query = forms.is_query(request, found)
-        bytes_max = self.settings.gateway_form_bytes_max if is_query else self.settings.gateway_body_bytes_max
-        body = await read_body(request, bytes_max, self.settings.gateway_body_seconds_max)
-        query = raw_target(request)[1]
-        if is_query:
-            query, body = forms.joined(body, query), b""
-        asked = await self.read(found, query, body, strict=is_true(request.headers.get("X-Strict")))
-        metadata = request_metadata(request.headers.items(), self.sender(request, identity))
-        given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
+        sender = sender_of(request, self.settings.gateway_trusted_networks, identity)
+        client = client_of(sender, request)
+        with self.admission.holding(client) as held:
+            body = await self.incoming.receive(request, found, held)
+            is_form, is_strict = forms.is_query(request, found), is_true(request.headers.get("X-Strict"))
+            incoming = Asked(found, raw_target(request)[1], body, is_form, is_strict, client)
+            with self.admission.work(client), in_work(request):
+                try:
+                    asked = await self.incoming.message(incoming, request)
+                    held.replace(len(asked.message))
+                    metadata = request_metadata(request.headers.items(), sender)
+                    given = await self.backend.call(found.route.call, asked.message, metadata, timeout)
+                except GatewayError as error:
+                    self.incoming.refused(incoming, error)
+                    raise
         answer = Response(
             body=self.transcoder.answer(found.route, given.message),
             status=http_code(given.trailing) or http_code(given.initial) or 200,
@@ -144,23 +146,6 @@ class Gateway:
         if asked.unknown_fields:
             answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
         return answer
-
-    async def read(self, found: Found, query: str, body: bytes, *, strict: bool) -> Request:
-        """Return the message of a request; a large body is read beside the event loop, which has others to serve."""
-        work = partial(self.transcoder.request, found, query, body, strict=strict)
-        if len(body) <= LARGE_BODY_BYTES:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self.large_bodies, work)
-
-    def sender(self, request: BaseRequest, identity: str) -> Sender:
-        """Say where a request is from; the proxies of trusted networks may speak for others."""
-        address = request.remote or ""
-        try:
-            known = ipaddress.ip_address(address)
-        except ValueError:  # a Unix socket has no address
-            return Sender("", request.host, is_trusted=True, request_id=identity)
-        is_trusted = any(known in network for network in self.settings.gateway_trusted_networks)
-        return Sender(address, request.host, is_trusted, identity)
 
     def refuse(self, error: GatewayError) -> Response:
         """Return an error's answer."""
@@ -186,8 +171,13 @@ class Gateway:
 async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     """Serve at the address yielded; at the end become unready, give balancers a moment, let requests in work end."""
     settings = gateway.settings
+    connections_max = descriptors_for(settings.gateway_connections_max)
+    if connections_max < settings.gateway_connections_max:
+        logger().warning("fewer connections than set, by the limit of descriptors", connections=connections_max)
+    connections = Connections(connections_max, settings.gateway_head_seconds_max)
     server = StatusServer(
         gateway.handle,
+        connections,
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.gateway_keepalive_seconds,
@@ -195,14 +185,16 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     runner = ServerRunner(server, shutdown_timeout=settings.gateway_stop_seconds_max)
     await runner.setup()
     try:
-        site = TCPSite(runner, settings.gateway_listen.host, settings.gateway_listen.port, reuse_port=False)
+        host, port = settings.gateway_listen
+        site = TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=False)
         await site.start()
-        yield Address(settings.gateway_listen.host, runner.addresses[0][1])
-        gateway.draining = True
-        await asyncio.sleep(settings.gateway_drain_seconds)
+        async with connections.swept():
+            yield Address(host, runner.addresses[0][1])
+            gateway.draining = True
+            await asyncio.sleep(settings.gateway_drain_seconds)
     finally:
         await runner.cleanup()
-        gateway.large_bodies.shutdown(wait=False)
+        gateway.incoming.large.close()
 
 
 def add_metadata(answer: Response, initial: Metadata, trailing: Metadata) -> None:

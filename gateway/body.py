@@ -1,71 +1,83 @@
-"""A request's body: read within a time and a size, decompressed within the same size."""
+"""A request's body as it was sent: received within a size, a time, a rate, and the bytes that the process holds."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
+from dataclasses import dataclass
 
 from aiohttp.web import BaseRequest
 
-from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, RequestError
+from gateway.admission import Held
+from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError
+from gateway.expansion import GZIP_MAGIC
 from gateway.quoting import quoted
 
-GZIP_MAGIC = b"\x1f\x8b"
-# Each costs a copy of what follows it; one is usual.
-GZIP_MEMBERS_MAX = 64
-GZIP_WINDOW = 16 + zlib.MAX_WBITS
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PLAIN_ENCODINGS = ("", "identity")
 GZIP_ENCODINGS = ("gzip", "x-gzip")
 
 
-async def read_body(request: BaseRequest, bytes_max: int, seconds_max: float) -> bytes:
-    """Return the body as the client meant it; GatewayError when it is too slow, too large or not decodable."""
+@dataclass(frozen=True)
+class Pace:
+    """How slowly a body may come: `seconds_max` in all; after `grace_seconds` at so many bytes a second on average."""
+
+    seconds_max: float
+    grace_seconds: float
+    bytes_per_second_min: int
+
+    def seconds_for(self, received: int) -> float:
+        """Return the seconds from the beginning in which more than so many bytes must be there."""
+        return min(self.seconds_max, self.grace_seconds + received / self.bytes_per_second_min)
+
+
+@dataclass
+class Body:
+    """What was sent, and how many bytes it has become so far."""
+
+    sent: bytes
+    is_gzip: bool
+    expanded: int = 0
+
+    def note(self, size: int) -> None:
+        """Note how far it has expanded."""
+        self.expanded = size
+
+
+async def receive_body(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) -> Body:
+    """Return the body; GatewayError when it is too slow, too large, or there is no room for it."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in (*PLAIN_ENCODINGS, *GZIP_ENCODINGS):
         text = f'Content-Encoding "{quoted(encoding)}" is not supported: use gzip or none'
         raise BodyEncodingError(text, {"Accept-Encoding": "gzip"})
-    body = await receive(request, bytes_max, seconds_max)
+    sent = await receive(request, bytes_max, pace, held)
     # By its first bytes too: no JSON begins so, and a browser's sendBeacon cannot set the header.
-    if encoding in GZIP_ENCODINGS or body.startswith(GZIP_MAGIC):
-        return gunzip(body, bytes_max) if body else body
-    return body
+    return Body(sent, bool(sent) and (encoding in GZIP_ENCODINGS or sent.startswith(GZIP_MAGIC)))
 
 
-async def receive(request: BaseRequest, bytes_max: int, seconds_max: float) -> bytes:
+async def receive(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) -> bytes:
     """Read the bytes that were sent."""
-    if request.content_length is not None and request.content_length > bytes_max:
-        raise BodyTooLargeError(bytes_max)
-    if "Expect" in request.headers:  # only now: what is too large need not be sent
+    if request.content_length is not None:
+        if request.content_length > bytes_max:
+            raise BodyTooLargeError(bytes_max)
+        held.check(request.content_length)
+    if "Expect" in request.headers:  # only now: what is refused need not be sent
         await request.writer.write(CONTINUE)
         request.writer.output_size = 0  # nothing of the answer has gone out
-    received = bytearray()
+    pieces: list[bytes] = []
+    size, began = 0, asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(seconds_max):
-            while chunk := await request.content.readany():
-                received += chunk
-                if len(received) > bytes_max:
+        async with asyncio.timeout_at(began + pace.seconds_for(0)) as limit:
+            while piece := await request.content.readany():
+                size += len(piece)
+                if size > bytes_max:
                     raise BodyTooLargeError(bytes_max)
+                held.add(len(piece))
+                pieces.append(piece)
+                limit.reschedule(began + pace.seconds_for(size))
     except TimeoutError as error:
-        raise BodyTooSlowError(f"the body did not arrive within {seconds_max:g} s") from error
-    return bytes(received)
-
-
-def gunzip(data: bytes, bytes_max: int) -> bytes:
-    """Decompress one gzip member after another, never more than the limit."""
-    whole = bytearray()
-    for _member in range(GZIP_MEMBERS_MAX):
-        if not data:
-            return bytes(whole)
-        member = zlib.decompressobj(GZIP_WINDOW)
-        try:
-            # One byte more than allowed is enough to know.
-            whole += member.decompress(data, bytes_max + 1 - len(whole))
-        except zlib.error as error:
-            raise RequestError(f"the body is not valid gzip: {error}") from error
-        if len(whole) > bytes_max:
-            raise BodyTooLargeError(bytes_max)
-        if not member.eof:
-            raise RequestError("the body is not valid gzip: it ends early")
-        data = member.unused_data
-    raise RequestError(f"the body has more than {GZIP_MEMBERS_MAX} gzip members")
+        seconds = pace.seconds_for(size)
+        raise BodyTooSlowError(
+            f"only {size} bytes of the body arrived within {seconds:g} s: it must arrive within {pace.seconds_max:g} s,"
+            f" after {pace.grace_seconds:g} s at {pace.bytes_per_second_min} bytes a second or more"
+        ) from error
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import DescriptorError
+from gateway.json_limits import ItemRule
 
 # Field numbers within descriptor.proto, as SourceCodeInfo's paths use them.
 FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6
@@ -44,6 +45,13 @@ class Schema:
     def field_rules(self, member: FieldDescriptor) -> Dynamic | None:
         """Return the buf.validate.FieldRules of a field, or None."""
         return self._option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
+
+    def item_rule(self, member: FieldDescriptor) -> ItemRule | None:
+        """Return how many items a list may have by its buf.validate.FieldRules, or None."""
+        rules = self.field_rules(member) if member.is_repeated else None
+        if rules is None or not rules.HasField("repeated") or not rules.repeated.HasField("max_items"):
+            return None
+        return ItemRule(member.name, rules.repeated.min_items, rules.repeated.max_items)
 
     def message_class(self, descriptor: Descriptor) -> type[Message]:
         """Return the Python class of a message."""

@@ -17,6 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
+from gateway.json_limits import ItemRule, ItemRules, no_rule
 from gateway.well_known import READERS
 
 # What the constructor of a message says to a value out of range or not in UTF-8.
@@ -48,22 +49,22 @@ Counter = Callable[[Dynamic], int]
 class FastReader:
     """Reads the bodies of one message type, or of one field of it."""
 
-    def __init__(self, kind: type[Message], body_field: Dynamic) -> None:
+    def __init__(self, kind: type[Message], body_field: Dynamic, rules: ItemRules = no_rule) -> None:
         """`body_field` is the field that a body stands for, None when it is the whole message."""
         self._kind = kind
         self._field = body_field.name if body_field is not None else None
         counter: Counter
         if body_field is None:
-            whole = plain_message(kind.DESCRIPTOR, ())
+            whole = plain_message(kind.DESCRIPTOR, (), rules)
             typed, counter = whole.typed, whole.quotes
         else:
-            typed, found = plain_field(body_field, (kind.DESCRIPTOR.full_name,)) or (None, None)
+            typed, found = plain_field(body_field, (kind.DESCRIPTOR.full_name,), rules) or (None, None)
             counter = found or quotes_of_a_string
         self._quotes = counter
         self._decoder = msgspec.json.Decoder(typed) if typed is not None else None
 
     def read(self, body: bytes) -> Message | None:
-        """Return the message, or None when the exact reader must decide."""
+        """Return the message, or None when the exact reader must decide; TooManyItemsError by a rule."""
         if self._decoder is None or ESCAPED_BACKSLASH in body:
             return None
         try:
@@ -99,12 +100,12 @@ class PlainMessage:
         return total
 
 
-def plain_message(descriptor: Dynamic, within: tuple[str, ...]) -> PlainMessage:
+def plain_message(descriptor: Dynamic, within: tuple[str, ...], rules: ItemRules) -> PlainMessage:
     """Return how a message is read; fields that lead back into the types around it are left to the exact reader."""
     plain = PlainMessage(None)
     types: dict[str, Dynamic] = {}
     for found in descriptor.fields:
-        read = plain_field(found, (*within, descriptor.full_name))
+        read = plain_field(found, (*within, descriptor.full_name), rules)
         if read is None:
             continue
         types[found.json_name], counter = read
@@ -118,28 +119,34 @@ def plain_message(descriptor: Dynamic, within: tuple[str, ...]) -> PlainMessage:
     return plain
 
 
-def plain_field(found: FieldDescriptor, within: tuple[str, ...]) -> tuple[Dynamic, Counter | None] | None:
+def plain_field(
+    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules
+) -> tuple[Dynamic, Counter | None] | None:
     """Return the type of a field's values and what counts their quotes (None: a string), or None to leave it out."""
     oneof = found.containing_oneof
     if oneof is not None and len(oneof.fields) > 1:
         return None  # that only one member is set, the constructor does not check
-    single = plain_value(found, within)
+    single = plain_value(found, within, rules)
     if single is None or not found.is_repeated:
         return single
     typed, counter = single
     # A type made of a type that only the descriptors know.
     make: Dynamic = list
-    return make[typed], of_strings if counter is None else of_items(counter)
+    counter_of_list = of_strings if counter is None else of_items(counter)
+    rule = rules(found)
+    return make[typed], counter_of_list if rule is None else within_rule(counter_of_list, rule)
 
 
-def plain_value(found: FieldDescriptor, within: tuple[str, ...]) -> tuple[Dynamic, Counter | None] | None:
+def plain_value(
+    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules
+) -> tuple[Dynamic, Counter | None] | None:
     """Return the type of one value and its counter, or None."""
     message = found.message_type
     if message is not None:
         inside_itself_or_deep = message.full_name in within or len(within) >= LEVELS_MAX
         if inside_itself_or_deep or message.full_name in READERS or message.GetOptions().map_entry:
             return None
-        plain = plain_message(message, within)
+        plain = plain_message(message, within, rules)
         return plain.typed, plain.quotes
     if found.enum_type is not None:
         return Literal[tuple(found.enum_type.values_by_name)], None
@@ -169,5 +176,15 @@ def of_items(counter: Counter) -> Counter:
 
     def count(values: Dynamic) -> int:
         return sum(map(counter, values))
+
+    return count
+
+
+def within_rule(counter: Counter, rule: ItemRule) -> Counter:
+    """Return what counts a list that has a rule; it is looked at before a message is made of it."""
+
+    def count(values: Dynamic) -> int:
+        rule.check(values)
+        return counter(values)
 
     return count

@@ -87,6 +87,8 @@ class Reading:
         """Append the items of an array to a repeated field."""
         if not isinstance(value, list) or isinstance(value, Members):
             raise self.wrong(f"must be an array, not {show(value)}")
+        if member.rule is not None:
+            member.rule.check(value)
         field = getattr(target, member.name)
         for position, item in enumerate(value):
             self.trail.append(f"[{position}]")

@@ -49,19 +49,36 @@ class GatewaySettings(LogSettings):
     ingest_target: str = Field(default="localhost:50051", min_length=1, max_length=1_024)
     # A FileDescriptorSet with imports and comments; its services with google.api.http options are served.
     gateway_descriptors: Path = Field(default_factory=product_descriptors)
-    # The largest body of a request, after decompression; a larger one is 413.
-    gateway_body_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
+    # The largest body of a request, after decompression; a larger one is 413. 10,000 documented events have 3.3 MB.
+    gateway_body_bytes_max: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
     # The largest form that stands for query parameters, after decompression; a larger one is 413.
     gateway_form_bytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # How long a client may take to send a body; a slower one is 408.
+    # How many times its bytes a compressed body may expand to, above 4 MiB; one that expands to more is 413.
+    gateway_expansion_ratio_max: int = Field(default=100, ge=10, le=1_100)
+    # JSON values that a body may hold, where it may hold a list; more are 400. 10,000 documented events have 130,000.
+    gateway_values_max: int = Field(default=250_000, ge=10_000, le=10_000_000)
+    # How long a client may take to send a body, and at which average rate, from which second on; a slower one is 408.
     gateway_body_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
+    gateway_body_grace_seconds: float = Field(default=5.0, gt=0, le=3_600)
+    gateway_body_bytes_per_second_min: int = Field(default=1_024, ge=1, le=1_073_741_824)
+    # Bodies that wait for the one that is read beside the event loop, as those above 128 KiB are; one more is 503.
+    gateway_large_bodies_max: int = Field(default=16, ge=1, le=10_000)
     # How long a call may take when the client sets no Grpc-Timeout, and at most when it does; then it is 504.
     gateway_timeout_seconds: float = Field(default=10.0, gt=0, le=3_600)
     gateway_timeout_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
     # The largest answer of the service, in bytes of Protobuf.
     gateway_answer_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
-    # Requests in work at once; one more is 503.
+    # Requests in work at once, which are those whose body is there; one more is 503.
     gateway_concurrency_max: int = Field(default=256, ge=1, le=100_000)
+    # Bytes of bodies and messages in memory at once, also of those that are still arriving; more are 503.
+    gateway_bytes_in_flight_max: int = Field(default=268_435_456, ge=1_048_576, le=68_719_476_736)
+    # The part of both that one client may have. A client is the address that connects; behind a proxy of a trusted
+    # network it is the last address of X-Forwarded-For, and without one all that come through the proxy have no share.
+    gateway_client_ratio_max: float = Field(default=0.5, gt=0, le=1)
+    # Open connections; at the limit the one that was silent for longest is closed. Descriptors are raised to as many.
+    gateway_connections_max: int = Field(default=4_096, ge=1, le=1_000_000)
+    # How long a client may take to send the head of a request; then the connection is closed.
+    gateway_head_seconds_max: float = Field(default=10.0, gt=0, le=3_600)
     # What a client is told to wait after a 429 or 503 for which the service names no delay.
     gateway_retry_seconds: int = Field(default=1, ge=1, le=3_600)
     # The longest pause between two attempts to reach the service again, and the limit of a readiness check.

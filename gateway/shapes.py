@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
+from gateway.json_limits import ItemRule, ItemRules, no_rule
 from gateway.json_text import Value
 from gateway.scalars import SCALARS, enum_reader
 
@@ -35,6 +36,8 @@ class Member:
     oneof: str | None
     # Whether JSON null is a value of the field rather than its absence.
     takes_null: bool
+    # How many items the list may have, None when it has no rule.
+    rule: ItemRule | None
 
 
 @dataclass
@@ -50,14 +53,16 @@ class Shape:
 class Shapes:
     """The shapes of a descriptor pool's messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: ItemRules = no_rule) -> None:
+        """`rules` says how many items a list may have."""
+        self._rules = rules
         self._known: dict[str, Shape] = {}
 
     def of(self, descriptor: Dynamic) -> Shape:
         """Return the shape of a message type."""
         known = self._known.get(descriptor.full_name)
         if known is None:
-            known = self._known[descriptor.full_name] = shape_of(descriptor)
+            known = self._known[descriptor.full_name] = shape_of(descriptor, self._rules)
         return known
 
     def new(self, pool: DescriptorPool, full_name: str) -> Message | None:
@@ -68,10 +73,10 @@ class Shapes:
             return None
 
 
-def shape_of(descriptor: Descriptor) -> Shape:
+def shape_of(descriptor: Descriptor, rules: ItemRules) -> Shape:
     """Look a message type up."""
     shape = Shape(descriptor, descriptor.full_name)
-    shape.members = [member_of(found) for found in descriptor.fields]
+    shape.members = [member_of(found, rules) for found in descriptor.fields]
     for member in shape.members:
         shape.by_name[member.name] = member
     for member in shape.members:
@@ -79,7 +84,7 @@ def shape_of(descriptor: Descriptor) -> Shape:
     return shape
 
 
-def member_of(found: FieldDescriptor) -> Member:
+def member_of(found: FieldDescriptor, rules: ItemRules) -> Member:
     """Look a field up."""
     message = found.message_type
     is_map = message is not None and message.GetOptions().map_entry
@@ -97,6 +102,7 @@ def member_of(found: FieldDescriptor) -> Member:
         oneof=oneof.full_name if oneof is not None else None,
         takes_null=(message is not None and message.full_name == ANY_VALUE)
         or (found.enum_type is not None and found.enum_type.full_name == NULL_VALUE),
+        rule=rules(found),
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor_pool import Default
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError, EncodeError
 from google.rpc import code_pb2, error_details_pb2
 
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, UndecodableError, status_of
 from gateway.fast_json import FastReader
+from gateway.json_limits import VALUES_MAX, BodyLimits
 from gateway.json_reader import Reading
 from gateway.json_text import is_blank, parse
 from gateway.json_writer import JsonWriter
@@ -34,13 +35,23 @@ class Request:
     unknown_fields: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Bodies:
+    """How the bodies of a route are read, and what they may hold."""
+
+    reader: FastReader
+    limits: BodyLimits
+
+
 class Transcoder:
     """Translates for one descriptor set."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, values_max: int = VALUES_MAX) -> None:
+        """`values_max` limits the JSON values of a body."""
         self._schema = schema
-        self._shapes = Shapes()
-        self._fast: dict[Route, FastReader] = {}
+        self._values_max = values_max
+        self._shapes = Shapes(schema.item_rule)
+        self._bodies: dict[Route, Bodies] = {}
         self._setter = FieldSetter(self._shapes)
         self._writer = JsonWriter(self._shapes, schema.pool, Default())
 
@@ -48,7 +59,11 @@ class Transcoder:
         """Make the types that the bodies of routes are read with, so that no request has to wait for them."""
         for route in routes:
             if route.body:
-                self._fast_reader(route, self._schema.message_class(route.method.input_type))
+                self._bodies_of(route)
+
+    def limits(self, route: Route) -> BodyLimits | None:
+        """Return the limits of a route's bodies, None when it reads none."""
+        return self._bodies_of(route).limits if route.body else None
 
     def request(self, found: Found, query: str, body: bytes, *, strict: bool) -> Request:
         """Return the message of a request; RequestError names what is wrong with it.
@@ -77,8 +92,13 @@ class Transcoder:
             return kind()
         if is_blank(body):
             return self._without_body(route, kind())
-        fast = self._fast_reader(route, kind).read(body)
-        return fast if fast is not None else self._read_exactly(reading, route, kind(), body)
+        bodies = self._bodies_of(route)
+        bodies.limits.check(body)
+        fast = bodies.reader.read(body)
+        if fast is not None:
+            return fast
+        bodies.limits.check_items(body)
+        return self._read_exactly(reading, route, kind(), body)
 
     def _without_body(self, route: Route, message: Dynamic) -> Dynamic:
         """Return the message of an empty body: a field that is a message is there all the same, as in grpc-gateway."""
@@ -88,11 +108,15 @@ class Transcoder:
                 getattr(message, member.name).SetInParent()
         return message
 
-    def _fast_reader(self, route: Route, kind: type[Message]) -> FastReader:
-        known = self._fast.get(route)
+    def _bodies_of(self, route: Route) -> Bodies:
+        known = self._bodies.get(route)
         if known is None:
+            kind = self._schema.message_class(route.method.input_type)
             field = None if route.body == WHOLE_BODY else kind.DESCRIPTOR.fields_by_name[route.body]
-            known = self._fast[route] = FastReader(kind, field)
+            rules = self._schema.item_rule
+            known = self._bodies[route] = Bodies(
+                FastReader(kind, field, rules), BodyLimits(kind.DESCRIPTOR, field, rules, self._values_max)
+            )
         return known
 
     def _read_exactly(self, reading: Reading, route: Route, message: Dynamic, body: bytes) -> Dynamic:

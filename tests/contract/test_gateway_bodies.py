@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.app import LARGE_BODY_BYTES
+from gateway.incoming import LARGE_BODY_BYTES
 from gateway.transcoding import Transcoder
 from services.runtime.program import free_port
 from tests.contract.doors import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
 from services.runtime.program import free_port
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
+from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post
 
 
 async def test_the_service_chooses_the_success_status(door: str) -> None:
@@ -119,15 +119,20 @@ async def until(url: str, status: int) -> None:
 async def test_a_full_gateway_is_503_with_retry_after() -> None:
     """More requests in work than allowed are refused at once."""
     port = free_port()
-    async with ingest(port), gateway(port, gateway_concurrency_max=1) as url:
-        reader, writer = await open_connection(url)
-        writer.write(b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
-        # It is in work: its body is asked for.
-        assert b" 100 " in await asyncio.wait_for(reader.readline(), WAIT_SECONDS_MAX)
-        status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
+    changes = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX}
+    async with ingest(port), gateway(port, **changes) as url, asyncio.timeout(WAIT_SECONDS_MAX):
+        slow = asyncio.create_task(until_taken(f"{url}/api/v1/produce", b'{"payload": {"event": "slow"}}'))
+        status = 201
+        while status == 201:  # until the slow one is in work
+            status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
         assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
-        writer.close()
-        await writer.wait_closed()
+        slow.cancel()
+
+
+async def until_taken(url: str, body: bytes) -> None:
+    """Send until it is not refused for want of room."""
+    while (await post(url, body))[0] == 503:
+        pass
 
 
 async def test_paths_and_methods(door: str) -> None:

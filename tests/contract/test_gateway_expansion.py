@@ -1,0 +1,156 @@
+"""Gzip expands within a size, a ratio and a debt; large bodies are read one by one, and few wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.errors import BodyTooLargeError, OverloadedError, RequestError
+from gateway.expansion import (
+    DEBT_BYTES_MAX,
+    DEBTOR_RATIO_MAX,
+    DEBTORS_MAX,
+    FREE_BYTES,
+    GZIP_MEMBERS_MAX,
+    Allowance,
+    DebtorError,
+    Debts,
+    ExpandsTooMuchError,
+    gunzip,
+)
+from gateway.large_bodies import LargeBodies
+from gateway.settings import GatewaySettings
+from services.runtime.program import free_port
+from services.up.documented import DOCUMENTED_EVENT
+from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post
+
+BODY_BYTES_MAX = GatewaySettings().gateway_body_bytes_max
+PRODUCE, BATCH = "/api/v1/produce", "/api/v1/batch_produce"
+MANY_VALUES = b"[{" + b'"x":1,' * 2_800_000 + b'"x":1}]'
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    port = free_port()
+    async with ingest(port), gateway(port, gateway_body_bytes_max=BODY_BYTES_MAX) as address:
+        yield address
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 300_000])
+@pytest.mark.parametrize("members", [1, 2, GZIP_MEMBERS_MAX])
+@pytest.mark.parametrize("level", [0, 9])
+def test_gzip_is_read_whole(size: int, members: int, level: int) -> None:
+    """Members of any size, stored or compressed, are read one after the other; one cut anywhere is refused."""
+    part = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    packed = gzip.compress(part, level) * members
+    assert gunzip(packed, Allowance(BODY_BYTES_MAX * 3, 1_100)) == part * members
+    for cut in (1, 8, len(packed) // members // 2):
+        with pytest.raises(RequestError, match="not valid gzip"):
+            gunzip(packed[:-cut], Allowance(BODY_BYTES_MAX * 3, 1_100))
+
+
+def test_gzip_members_are_limited() -> None:
+    """Members that hold nothing are limited in number."""
+    with pytest.raises(RequestError, match=str(GZIP_MEMBERS_MAX)):
+        gunzip(gzip.compress(b"") * (GZIP_MEMBERS_MAX + 1), Allowance(BODY_BYTES_MAX, 100))
+
+
+def test_expansion_is_limited() -> None:
+    """Above 4 MiB the ratio counts, below the size alone."""
+    zeros = gzip.compress(b"0" * (FREE_BYTES + 1))
+    with pytest.raises(ExpandsTooMuchError, match="100 times"):
+        gunzip(zeros, Allowance(BODY_BYTES_MAX, 100))
+    assert len(gunzip(zeros, Allowance(BODY_BYTES_MAX, 1_100))) == FREE_BYTES + 1
+    with pytest.raises(BodyTooLargeError, match="4096"):
+        gunzip(zeros, Allowance(4_096, 100))
+
+
+def test_debts_are_forgotten() -> None:
+    """A client in debt is held to a ratio that events stay below, until time has passed; others are not."""
+    now = 0.0
+    debts = Debts(lambda: now)
+    debts.charge("a", 1_000, 1_000 * DEBTOR_RATIO_MAX)
+    assert debts.of("a") == 0
+    debts.charge("a", 1_000, 1_000 * DEBTOR_RATIO_MAX + 2 * DEBT_BYTES_MAX)
+    assert debts.allowance("b", BODY_BYTES_MAX, 100) == Allowance(BODY_BYTES_MAX, 100)
+    allowance, packed = debts.allowance("a", BODY_BYTES_MAX, 100), gzip.compress(b"0" * 20_000)
+    with pytest.raises(DebtorError) as caught:
+        gunzip(packed, allowance)
+    assert (caught.value.status, int(caught.value.headers["Retry-After"])) == (429, allowance.wait_seconds)
+    assert len(gunzip(gzip.compress(bytes(range(256)) * 4), allowance)) == 1_024
+    now = float(allowance.wait_seconds)
+    assert len(gunzip(packed, debts.allowance("a", BODY_BYTES_MAX, 100))) == 20_000
+
+
+def test_debtors_are_limited() -> None:
+    """So many clients are remembered, the last ones."""
+    debts = Debts(lambda: 0.0)
+    for number in range(DEBTORS_MAX + 10):
+        debts.charge(str(number), 0, 2 * DEBT_BYTES_MAX)
+    assert (debts.of("0"), debts.of(str(DEBTORS_MAX + 9))) == (0, 2 * DEBT_BYTES_MAX)
+
+
+async def test_refused_bodies_make_a_debt(url: str) -> None:
+    """What a client's refused bodies expanded to counts; then only what expands little is read, and that always."""
+    packed = gzip.compress(MANY_VALUES)
+    statuses = [(await post(f"{url}{BATCH}", packed))[0] for _attempt in range(8)]
+    assert statuses[0] == 400
+    assert statuses[-1] == 429
+    assert (await post(f"{url}{PRODUCE}", gzip.compress(DOCUMENTED_EVENT.encode())))[0] == 201
+    assert (await post(f"{url}{BATCH}", f"[{DOCUMENTED_EVENT}]".encode()))[0] == 207
+
+
+async def test_large_bodies_wait_in_a_bounded_queue() -> None:
+    """One is read, so many wait, the next is refused; one whose client has left is not read; none waits for long."""
+    large, begun, go_on = LargeBodies(2, WAIT_SECONDS_MAX), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(WAIT_SECONDS_MAX)
+
+    def named(name: str) -> Callable[[], None]:
+        return lambda: done.append(name)
+
+    first = asyncio.create_task(large.run(slow, lambda: False))
+    await asyncio.to_thread(begun.wait, WAIT_SECONDS_MAX)
+    gone = asyncio.create_task(large.run(named("gone"), lambda: True))
+    second = asyncio.create_task(large.run(named("second"), lambda: False))
+    await asyncio.sleep(0)  # both tasks begin, and wait
+    assert large.waiting == 2
+    with pytest.raises(OverloadedError, match="large bodies"):
+        await large.run(named("refused"), lambda: False)
+    go_on.set()
+    await asyncio.gather(first, second)
+    with pytest.raises(ConnectionResetError):
+        await gone
+    assert done == ["second"]
+    large.close()
+
+
+async def test_a_turn_that_does_not_come_is_given_up() -> None:
+    """A body waits no longer for its turn than a call may take."""
+    large, begun, go_on = LargeBodies(2, 0.01), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(WAIT_SECONDS_MAX)
+
+    first = asyncio.create_task(large.run(slow, lambda: False))
+    await asyncio.to_thread(begun.wait, WAIT_SECONDS_MAX)
+    with pytest.raises(OverloadedError, match="its turn"):
+        await large.run(lambda: None, lambda: False)
+    go_on.set()
+    await first
+    large.close()
+
+
+def test_raw_deflate_is_not_gzip() -> None:
+    """What begins like gzip and is not is refused."""
+    with pytest.raises(RequestError, match="not valid gzip"):
+        gunzip(b"\x1f\x8b" + zlib.compress(b"{}"), Allowance(BODY_BYTES_MAX, 100))
