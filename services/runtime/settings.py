@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import sys
 from typing import Annotated, NamedTuple, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "UGC_"
 EXIT_BAD_SETTING = 2
 PORT_MAX = 65_535
+PORT_DIGITS_MAX = 5
+# Of a DNS name; an underscore is in none, but container names have it.
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}", re.ASCII)
+LABEL_CHARACTERS_MAX = 63
 
 
 class Settings(BaseSettings):
@@ -39,20 +44,45 @@ def parse_address(text: object) -> Address:
     """Read `host:port` (`[::1]:8000` for IPv6; port 0 lets the system choose); ValueError says what is wrong."""
     if isinstance(text, Address):
         return text
-    host, separator, port = str(text).rpartition(":")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
-        raise ValueError(f"must be host:port with a port from 0 to {PORT_MAX}, not {text!r}")
-    return Address(host.strip("[]"), int(port))
+    return host_and_port(str(text), port_min=0)
 
 
-# NoDecode: the text is ours to read, not JSON.
+def host_and_port(text: str, port_min: int) -> Address:
+    """Read one `host:port`; ValueError says what is wrong."""
+    host, separator, port = text.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS_MAX else -1
+    if not separator or not host or not port_min <= number <= PORT_MAX:
+        raise ValueError(f"must be host:port with a port from {port_min} to {PORT_MAX}, not {text!r}")
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return Address(str(ipaddress.IPv6Address(host[1:-1])), number)
+        except ValueError as error:
+            raise ValueError(f"{host} is not a valid IPv6 address, in {text!r}") from error
+    if ":" in host:
+        raise ValueError(f"must be host:port, an IPv6 address in brackets as in [::1]:{number}, not {text!r}")
+    if not HOST.fullmatch(host) or max(map(len, host.split("."))) > LABEL_CHARACTERS_MAX:
+        raise ValueError(f"{host!r} is not a valid host name, in {text!r}")
+    return Address(host, number)
+
+
+def check_servers(text: str) -> str:
+    """Accept Kafka's list of servers, `host:port` with commas between; ValueError says what is wrong."""
+    for server in text.split(","):
+        if server != server.strip() or not server:
+            raise ValueError(f"must be host:port,host:port without spaces or empty items, not {text!r}")
+        host_and_port(server, port_min=1)
+    return text
+
+
+# NoDecode: the text is read here, not as JSON.
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
+KafkaServers = Annotated[str, AfterValidator(check_servers)]
 
 
 class KafkaSettings(Settings):
     """Where the topic is; shared by ingest, etl and the migrations."""
 
-    kafka_bootstrap_servers: str = Field(default="localhost:9092", pattern=r"^[^,\s:]+:\d+(,[^,\s:]+:\d+)*$")
+    kafka_bootstrap_servers: KafkaServers = "localhost:9092"
     kafka_topic: str = Field(default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from db.settings import LocalSettings
 from services.ingest.settings import AuthenticationSettings
-from services.runtime.settings import Address, AddressSetting
+from services.runtime.settings import Address, AddressSetting, KafkaServers
 
 # What listens on every address is reached here.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to compare with
@@ -18,7 +18,7 @@ class UpSettings(LocalSettings, AuthenticationSettings):
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- as ingest's own default
     gateway_listen: AddressSetting = Address("0.0.0.0", 8000)  # noqa: S104 -- as the gateway's own default
     # A server named here is used; without a name a local one is started.
-    kafka_bootstrap_servers: str | None = None
+    kafka_bootstrap_servers: KafkaServers | None = None
     clickhouse_url: str | None = None
     kafka_topic: str = "ugc.events"
     etl_group: str = Field(default="ugc-etl", min_length=1)

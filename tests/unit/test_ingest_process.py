@@ -79,7 +79,7 @@ def test_busy_port() -> None:
     assert line["error"] == f"{listen}: Address already in use"
 
 
-@pytest.mark.parametrize("listen", ["nowhere.invalid:1", "192.0.2.1:1", f"{'x' * 80}:1", "[fe80::1%nothing]:1"])
+@pytest.mark.parametrize("listen", ["nowhere.invalid:1", "192.0.2.1:1", "[fe80::1%nothing]:1"])
 def test_no_such_address(listen: str) -> None:
     """So does an address that this machine does not have."""
     ended = started_in_vain(UGC_INGEST_LISTEN=listen)

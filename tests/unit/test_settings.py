@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from db.settings import ClickHouseSettings
-from services.runtime.settings import EXIT_BAD_SETTING, load
+from services.runtime.settings import EXIT_BAD_SETTING, Address, KafkaSettings, check_servers, load, parse_address
+from services.up.settings import UpSettings
+
+LABEL = "x" * 63
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,90 @@ def test_passwords_are_not_shown(
     assert "bad setting UGC_CLICKHOUSE_URL" in told
     assert f"(it is {shown!r})" in told
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("localhost:8000", Address("localhost", 8000)),
+        ("0.0.0.0:0", Address("0.0.0.0", 0)),  # noqa: S104 -- an address to be read
+        ("kafka_1.internal-net.:65535", Address("kafka_1.internal-net.", 65535)),
+        ("[::1]:8000", Address("::1", 8000)),
+        ("[::]:8000", Address("::", 8000)),
+        ("[2001:DB8::1]:8000", Address("2001:db8::1", 8000)),
+        ("[fe80::1%eth0]:8000", Address("fe80::1%eth0", 8000)),
+        ("[::ffff:127.0.0.1]:8000", Address("::ffff:7f00:1", 8000)),
+        (f"{LABEL}.{LABEL}:1", Address(f"{LABEL}.{LABEL}", 1)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    """An address is a name, an IPv4 address or an IPv6 one in brackets, with a port; it is written as it is read."""
+    assert parse_address(text) == address
+    assert parse_address(str(address)) == address
+
+
+BAD_ADDRESSES = [
+    ("", "must be host:port"),
+    ("localhost", "must be host:port"),
+    (":8000", "must be host:port"),
+    ("localhost:", "must be host:port"),
+    ("localhost:65536", "port from . to 65535"),
+    ("localhost:-1", "port from . to 65535"),
+    ("localhost:+1", "port from . to 65535"),
+    ("localhost:1e3", "port from . to 65535"),
+    ("localhost:8000 ", "port from . to 65535|without spaces"),
+    ("localhost:\u0661", "port from . to 65535"),
+    ("localhost:" + "9" * 5_000, "port from . to 65535"),
+    ("::1:8000", "in brackets as in"),
+    ("2001:db8::1:8000", "in brackets as in"),
+    ("[::1:8000", "in brackets as in|port from"),
+    ("[::1]8000", "must be host:port"),
+    ("[]:8000", "not a valid IPv6 address"),
+    ("[localhost]:8000", "not a valid IPv6 address"),
+    ("[127.0.0.1]:8000", "not a valid IPv6 address"),
+    ("[::1::2]:8000", "not a valid IPv6 address"),
+    ("[[::1]]:8000", "not a valid IPv6 address"),
+    ("http://localhost:8000", "in brackets as in|not a valid host"),
+    ("local host:8000", "not a valid host name"),
+    (" localhost:8000", "not a valid host name|without spaces"),
+    ("user@localhost:8000", "not a valid host name"),
+    ("-x:8000", "not a valid host name"),
+    ("\u00e9:8000", "not a valid host name"),
+    (f"{LABEL}x.y:1", "not a valid host name"),
+    ("x" * 254 + ":1", "not a valid host name"),
+    ("a\nb:1", "not a valid host name"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_ADDRESSES)
+def test_bad_addresses(text: str, words: str) -> None:
+    """What is wrong with an address is said, for one that is listened on and for each in Kafka's list."""
+    with pytest.raises(ValueError, match=words):
+        parse_address(text)
+    for servers in (text, f"localhost:9092,{text}", f"{text},localhost:9092"):
+        with pytest.raises(ValueError, match=f"{words}|without spaces or empty items"):
+            check_servers(servers)
+
+
+@pytest.mark.parametrize("text", ["a:1", "[::1]:9092", "a:1,[2001:db8::1]:9092,10.0.0.1:65535", "a:9092,b:9092,c:9092"])
+def test_kafka_servers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka's list goes to its client as it is written."""
+    monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", text)
+
+    assert load(KafkaSettings).kafka_bootstrap_servers == load(UpSettings).kafka_bootstrap_servers == text
+
+
+@pytest.mark.parametrize(
+    "text", ["::1:9092", "kafka", "kafka:0", "kafka:99999", "a:1,,b:1", "a:1, b:1", "a:1;b:1", "kafka://a:1"]
+)
+@pytest.mark.parametrize("kind", [KafkaSettings, UpSettings])
+def test_bad_kafka_servers(
+    kind: type[KafkaSettings], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that Kafka's client could not use stops every process by the variable's name."""
+    monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", text)
+    with pytest.raises(SystemExit) as ended:
+        load(kind)
+
+    assert ended.value.code == EXIT_BAD_SETTING
+    assert capsys.readouterr().err.startswith("bad setting UGC_KAFKA_BOOTSTRAP_SERVERS: ")
