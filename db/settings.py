@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from services.runtime.settings import KafkaSettings, LogSettings, Settings
 
@@ -43,6 +43,14 @@ class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
     kafka_retention_hours: int = Field(default=168, ge=1, le=87_600)
     # How long to wait for the servers.
     migrate_wait_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
+
+    @field_validator("kafka_min_insync_replicas")
+    @classmethod
+    def _not_more_than_there_are(cls, wanted: int, info: ValidationInfo) -> int:
+        replicas = info.data.get("kafka_replication_factor", wanted)
+        if wanted > replicas:
+            raise ValueError(f"no event could be acknowledged: UGC_KAFKA_REPLICATION_FACTOR is {replicas}")
+        return wanted
 
 
 class AuditSettings(KafkaSettings, ClickHouseSettings):

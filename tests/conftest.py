@@ -12,8 +12,9 @@ import pytest
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import migrate
+from db.kafka.layout import TopicLayout
 from db.kafka.local_server import kafka_program
-from db.kafka.topics import TopicLayout, provision
+from db.kafka.topics import provision
 from services.runtime.program import free_port, running
 
 # Read when gRPC is first imported, which no module above does. Tests start processes while their clients are calling;

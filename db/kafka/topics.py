@@ -6,14 +6,18 @@ import base64
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from db.errors import ConflictError, UnavailableError
+from db.kafka.layout import Difference, Existing, TopicLayout, differences
 
 REQUEST_SECONDS_MAX = 5.0
 PROBE_SECONDS_MAX = 1.0
@@ -25,26 +29,7 @@ COORDINATOR_STARTS = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
-MILLISECONDS_PER_HOUR = 3_600_000
 NO_OFFSET = 0
-
-
-@dataclass(frozen=True)
-class TopicLayout:
-    """How a topic is to be."""
-
-    partitions: int
-    replication_factor: int
-    min_insync_replicas: int
-    retention_hours: int
-
-    def configuration(self) -> dict[str, str]:
-        """Return the topic's own settings; compaction would break the order of offsets that delivery relies on."""
-        return {
-            "cleanup.policy": "delete",
-            "min.insync.replicas": str(self.min_insync_replicas),
-            "retention.ms": str(self.retention_hours * MILLISECONDS_PER_HOUR),
-        }
 
 
 @dataclass(frozen=True)
@@ -80,10 +65,13 @@ def answers(bootstrap_servers: str) -> bool:
         return False
 
 
-def provision(bootstrap_servers: str, topic: str, layout: TopicLayout) -> bool:
+def provision(
+    bootstrap_servers: str, topic: str, layout: TopicLayout, warn: Callable[[Difference], None] = lambda _: None
+) -> bool:
     """Make the topic and wait until every partition has a leader; False when it was there already.
 
-    ConflictError when it is there with fewer partitions, UnavailableError when Kafka does not answer.
+    A topic that is there is left as it is: ConflictError when that breaks the delivery guarantee, `warn` is called with
+    everything else that differs. UnavailableError when Kafka does not answer.
     """
     client = admin(bootstrap_servers)
     wanted = NewTopic(topic, layout.partitions, layout.replication_factor, config=layout.configuration())
@@ -96,17 +84,36 @@ def provision(bootstrap_servers: str, topic: str, layout: TopicLayout) -> bool:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise UnavailableError(f"Kafka did not create topic {topic}: {error.args[0].str()}") from error
         created = False
-    found = await_leaders(client, topic)
-    if found < layout.partitions:
-        raise ConflictError(
-            f"topic {topic} has {found} partitions, UGC_KAFKA_PARTITIONS asks for {layout.partitions}; adding "
-            "some moves users to other partitions, so it is not done here: use Kafka's tools, or change the variable"
-        )
+    except TimeoutError as error:
+        raise UnavailableError(f"Kafka did not create topic {topic} in time") from error
+    replicas = await_leaders(client, topic)
+    found = Existing(len(replicas), min(replicas), topic_settings(client, topic))
+    breaking = []
+    for each in differences(found, layout):
+        if each.breaks:
+            breaking.append(f"{each} (to change it: {each.cure(bootstrap_servers, topic)})")
+        else:
+            warn(each)
+    if breaking:
+        raise ConflictError(f"topic {topic} is not as the delivery guarantee needs it: {'; '.join(breaking)}")
     return created
 
 
-def await_leaders(client: AdminClient, topic: str) -> int:
-    """Wait until the topic's partitions can be written to; return how many they are."""
+def topic_settings(client: AdminClient, topic: str) -> dict[str, str]:
+    """Return the settings of a topic, those that it has from its brokers included."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        asked = client.describe_configs([resource], request_timeout=REQUEST_SECONDS_MAX)[resource]
+        entries: dict[str, ConfigEntry] = asked.result(2 * REQUEST_SECONDS_MAX)
+    except KafkaException as error:
+        raise UnavailableError(f"Kafka does not show the settings of {topic}: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise UnavailableError(f"Kafka does not show the settings of {topic} in time") from error
+    return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+
+def await_leaders(client: AdminClient, topic: str) -> list[int]:
+    """Wait until the topic's partitions can be written to; return the number of replicas of each."""
     deadline = time.monotonic() + REQUEST_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
@@ -114,7 +121,7 @@ def await_leaders(client: AdminClient, topic: str) -> int:
         except KafkaException as error:
             raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
         if not found.error and all(each.leader >= 0 for each in found.partitions.values()):
-            return len(found.partitions)
+            return [len(each.replicas) for each in found.partitions.values()]
         time.sleep(POLL_SECONDS)
     raise UnavailableError(f"topic {topic} has partitions without a leader after {REQUEST_SECONDS_MAX:g} s")
 

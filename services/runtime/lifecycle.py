@@ -1,15 +1,21 @@
-"""How a process ends: SIGTERM and SIGINT set a flag, whoever waits for the flag unwinds what it opened."""
+"""How a process ends: a server's stop signals set a flag, and whoever waits for the flag unwinds what it opened.
+
+A command that ends by itself is interrupted where it stands, with one line and the status that shells expect.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What shells make of a process that a signal ended.
+EXIT_SIGNALLED = 128
 
 
 @contextlib.asynccontextmanager
@@ -36,6 +42,58 @@ def stop_flag() -> Iterator[threading.Event]:
     before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:
         yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Interrupted(BaseException):
+    """A stop signal arrived; raised on the main thread wherever it stands, as KeyboardInterrupt is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Interruption:
+    """What a stop signal does to a command: it ends it at once, or after the part that must not be cut."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting: int | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal: raise Interrupted, or keep it until it is no longer held."""
+        if self._held:
+            self._waiting = number
+            return
+        raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep a signal that arrives meanwhile until the end of the block."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._waiting is not None:
+            raise Interrupted(self._waiting)
+
+
+@contextlib.contextmanager
+def interruptible(program: str) -> Iterator[Interruption]:
+    """Let a stop signal end a command: one line on standard error, exit status 128 and the signal's number."""
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption.handle) for number in STOP_SIGNALS}
+    try:
+        yield interruption
+    except Interrupted as signalled:
+        # A second signal ends the process wherever it stands.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        sys.stderr.write(f"{program}: interrupted by {signalled}\n")
+        sys.exit(EXIT_SIGNALLED + signalled.number)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -25,8 +25,9 @@ from rich.table import Table
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import migrate
+from db.kafka.layout import TopicLayout
 from db.kafka.local_server import kafka_program
-from db.kafka.topics import TopicLayout, provision, topic_identity
+from db.kafka.topics import provision, topic_identity
 from services.runtime.program import Child, Program, free_port, running
 from tests.support.backlog import fill
 from tests.support.kafka_engine import attach, detach, write_schema

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from db.kafka.topics import TopicLayout, provision
+from db.kafka.layout import TopicLayout
+from db.kafka.topics import provision
 from services.runtime.program import running
 from tests.support.system import Place
 

@@ -25,7 +25,8 @@ from confluent_kafka import KafkaError, KafkaException
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.errors import StoreError
-from db.kafka.topics import OffsetReader, TopicLayout, admin, provision, topic_identity
+from db.kafka.layout import TopicLayout
+from db.kafka.topics import OffsetReader, admin, provision, topic_identity
 from services.runtime.settings import Address
 from tests.support.fault_processes import Processes
 from tests.support.fault_results import judged, record
