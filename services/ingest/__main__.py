@@ -17,7 +17,7 @@ from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.validation import EventValidator, batch_limits
 from services.runtime.failpoints import arm
-from services.runtime.lifecycle import stopping
+from services.runtime.lifecycle import allow_open_files, stopping
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
 
@@ -29,6 +29,7 @@ def main() -> None:
     for name, reason in settings.keys.left_out if settings.keys else ():
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
+    allow_open_files()
     sys.exit(asyncio.run(run(settings)))
 
 

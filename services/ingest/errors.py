@@ -2,6 +2,8 @@
 
 invalid(violations)   INVALID_ARGUMENT with BadRequest: drop the event, or mend it
 unavailable(reason)   UNAVAILABLE with RetryInfo: send the event again after the delay
+exhausted(reason)     RESOURCE_EXHAUSTED with RetryInfo: too much is in work, send the request again after the delay
+late(reason)          DEADLINE_EXCEEDED: the message did not arrive in time
 denied()              PERMISSION_DENIED: the token speaks for another user than the event's
 unauthenticated(why)  UNAUTHENTICATED: no token, or none that we trust
 not_found(reason)     NOT_FOUND: a door that is closed
@@ -14,7 +16,15 @@ from collections.abc import Sequence
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
+from google.rpc.code_pb2 import (
+    DEADLINE_EXCEEDED,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -37,9 +47,24 @@ def invalid(violations: Sequence[BadRequest.FieldViolation], total: int | None =
 
 def unavailable(reason: str, retry_seconds: float) -> Status:
     """Say that the event was not acknowledged by Kafka, and when to send it again."""
-    seconds = int(retry_seconds)
-    delay = Duration(seconds=seconds, nanos=round((retry_seconds - seconds) * NANOSECONDS))
-    return Status(code=UNAVAILABLE, message=reason, details=[packed(RetryInfo(retry_delay=delay))])
+    return Status(code=UNAVAILABLE, message=reason, details=[retry_after(retry_seconds)])
+
+
+def exhausted(reason: str, retry_seconds: float) -> Status:
+    """Return the refusal of a request that there is no room for at present, with the delay to send it again after."""
+    return Status(code=RESOURCE_EXHAUSTED, message=reason, details=[retry_after(retry_seconds)])
+
+
+def late(reason: str) -> Status:
+    """Return the end of a call whose message did not arrive in time."""
+    return Status(code=DEADLINE_EXCEEDED, message=reason)
+
+
+def retry_after(seconds: float) -> Any:
+    """Return the detail that names a delay."""
+    whole = int(seconds)
+    delay = Duration(seconds=whole, nanos=round((seconds - whole) * NANOSECONDS))
+    return packed(RetryInfo(retry_delay=delay))
 
 
 def denied() -> Status:

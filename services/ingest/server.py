@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
+from services.ingest.admission import Admission
+from services.ingest.arrivals import Arrivals
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
-from services.ingest.guard import GuardedServer, guarded, limit_library_log
+from services.ingest.entrance import Entrance
+from services.ingest.guard import limit_library_log
 from services.ingest.listening import listen
+from services.ingest.probes import Probes
 from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -34,6 +37,10 @@ METADATA_BYTES_MAX = 65_536
 PING_SECONDS_MIN = 5.0
 # How much longer than its own limit a question to Kafka may take before it counts as unanswered.
 OVERTIME_SECONDS_MAX = 5.0
+# Calls that wait for a handler. The streams of the connections are the limit before this one.
+PENDING_MAX = 1_000_000
+# How long a new connection may take until it speaks HTTP/2.
+HANDSHAKE_MILLISECONDS_MAX = 10_000
 
 
 @contextlib.asynccontextmanager
@@ -48,60 +55,86 @@ async def serving(
     Health and reflection are open to all: they say nothing of any viewer, and probes carry no token.
     """
     limit_library_log()
-    server = grpc.aio.server(
-        options=(
-            # Two servers would silently share the port, each taking half of the calls.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
-            # From the first number on the library refuses some calls at random; from the second on all.
-            ("grpc.max_metadata_size", METADATA_BYTES_MAX),
-            ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
-            ("grpc.http2.min_ping_interval_without_data_ms", int(PING_SECONDS_MIN * 1_000)),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ),
-        maximum_concurrent_rpcs=settings.ingest_requests_max,
-    )
+    server = grpc.aio.server(options=options(settings))
+    entrance = entrance_of(settings)
+    server.add_generic_rpc_handlers((handlers(servicer, entrance), debug_handlers(debug, entrance)))
     checks = health.aio.HealthServicer()
     await say(checks, NOT_SERVING)
-    server.add_generic_rpc_handlers((handlers(servicer), debug_handlers(debug)))
-    guard: Any = GuardedServer(server)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, guard)
-    # A closed door is not shown.
+    # A closed endpoint is not shown.
     shown = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
-    names = (*shown, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflects = reflection.aio.ReflectionServicer(names)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, guard)  # type: ignore[no-untyped-call]
+    probes = Probes(checks, (*shown, health.SERVICE_NAME, reflection.SERVICE_NAME))
+    server.add_generic_rpc_handlers(probes.handlers())
     address = settings.ingest_listen
     port = listen(server, address)
-    await server.start()
-    watch = asyncio.create_task(watch_kafka(checks, check_reachable, settings.ingest_health_seconds))
-    try:
-        yield Address(address.host, port)
-    finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-        await say(checks, NOT_SERVING)
-        await asyncio.sleep(settings.ingest_drain_seconds)
-        await server.stop(settings.ingest_stop_seconds_max)
-        logger().info("stopped serving")
+    async with entrance.arrivals.watched(), probes.arrivals.watched():
+        await server.start()
+        watch = asyncio.create_task(watch_kafka(checks, check_reachable, settings.ingest_health_seconds))
+        try:
+            yield Address(address.host, port)
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await say(checks, NOT_SERVING)
+            await asyncio.sleep(settings.ingest_drain_seconds)
+            await server.stop(settings.ingest_stop_seconds_max)
+            logger().info("stopped serving")
 
 
-def handlers(servicer: IngestServicer) -> grpc.GenericRpcHandler:
+def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
+    """Return gRPC's own limits, of connections and of what is not a request yet."""
+    return (
+        # Two servers would silently share the port, each taking half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
+        # From the first number on the library refuses some calls at random; from the second on all.
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+        # Likewise for calls that no handler has begun yet, which end as CANCELLED: the servicer refuses with a delay.
+        ("grpc.server.max_pending_requests", PENDING_MAX),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
+        ("grpc.max_concurrent_streams", settings.ingest_streams_max),
+        ("grpc.max_allowed_incoming_connections", settings.ingest_connections_max),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS_MAX),
+        ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(PING_SECONDS_MIN)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_idle_ms", milliseconds(settings.ingest_connection_idle_seconds_max)),
+        ("grpc.max_connection_age_ms", milliseconds(settings.ingest_connection_age_seconds_max)),
+        ("grpc.max_connection_age_grace_ms", milliseconds(settings.ingest_connection_grace_seconds)),
+    )
+
+
+def milliseconds(seconds: float) -> int:
+    """Return seconds as gRPC wants them."""
+    return round(seconds * 1000)
+
+
+def entrance_of(settings: IngestSettings) -> Entrance:
+    """Return the limits of requests."""
+    # As many large messages may be on their way at once as the budget has room for.
+    slow_max = settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max
+    return Entrance(
+        Arrivals(settings.ingest_message_seconds_max, slow_max),
+        Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
+        settings.ingest_retry_seconds,
+    )
+
+
+def handlers(servicer: IngestServicer, entrance: Entrance) -> grpc.GenericRpcHandler:
     """Bind the calls to their names; without serializers, so that requests and answers are bytes."""
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Produce": grpc.unary_unary_rpc_method_handler(guarded(servicer.produce)),
-            "BatchProduce": grpc.unary_unary_rpc_method_handler(guarded(servicer.batch_produce)),
+            "Produce": entrance.handler(servicer.produce),
+            "BatchProduce": entrance.handler(servicer.batch_produce),
         },
     )
 
 
-def debug_handlers(debug: DebugServicer | ClosedDebugServicer) -> grpc.GenericRpcHandler:
+def debug_handlers(debug: DebugServicer | ClosedDebugServicer, entrance: Entrance) -> grpc.GenericRpcHandler:
     """Bind the developers' call to its name."""
     return grpc.method_handlers_generic_handler(
-        DEBUG_SERVICE, {"RandomBatchProduce": grpc.unary_unary_rpc_method_handler(guarded(debug.random_batch_produce))}
+        DEBUG_SERVICE, {"RandomBatchProduce": entrance.handler(debug.random_batch_produce)}
     )
 
 

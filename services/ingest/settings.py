@@ -97,8 +97,22 @@ class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, Failpoi
     ingest_request_bytes_max: int = Field(default=16_777_216, ge=65_536, le=268_435_456)
     # The largest event, in bytes of Protobuf. Kafka takes messages of 1 MB by default.
     ingest_event_bytes_max: int = Field(default=65_536, ge=1_024, le=900_000)
-    # Requests in work at once; one more is RESOURCE_EXHAUSTED.
+    # Requests in work at once and their bytes; one more is RESOURCE_EXHAUSTED with a delay. A connection that is alone
+    # may hold 72 % of them, several less; a tenth is kept for those that hold next to nothing.
     ingest_requests_max: int = Field(default=1_000, ge=1, le=100_000)
+    ingest_bytes_in_flight_max: int = Field(default=134_217_728, ge=65_536, le=68_719_476_736)
+    # How long a call may wait for its message before it is DEADLINE_EXCEEDED.
+    ingest_message_seconds_max: float = Field(default=10.0, ge=0.5, le=300)
+    # Calls at once on one connection. Above it gRPC itself refuses, UNAVAILABLE without a delay, where a client has not
+    # seen the limit yet; so this is the last limit that a client meets, not the first.
+    ingest_streams_max: int = Field(default=4_096, ge=1, le=100_000)
+    # Open connections; one more is closed at once. Each is a file descriptor.
+    ingest_connections_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    # Connections without a call, and all after some time, are asked to end (GOAWAY): clients connect anew by
+    # themselves, to another replica perhaps. Calls in work have the grace to end.
+    ingest_connection_idle_seconds_max: float = Field(default=300.0, ge=0.1, le=86_400)
+    ingest_connection_age_seconds_max: float = Field(default=1_800.0, ge=0.1, le=86_400)
+    ingest_connection_grace_seconds: float = Field(default=60.0, ge=0.1, le=3_600)
     # How long Kafka may take to acknowledge an event before it is UNAVAILABLE.
     ingest_delivery_seconds_max: float = Field(default=5.0, ge=0.5, le=300)
     # Events and kilobytes waiting for Kafka; an event that finds no room is UNAVAILABLE.
@@ -115,3 +129,12 @@ class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, Failpoi
     ingest_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)
     # Whether RandomBatchProduce makes events out of nothing; for development only.
     ingest_debug: bool = False
+
+    @field_validator("ingest_bytes_in_flight_max")
+    @classmethod
+    def _holds_a_request(cls, bytes_max: int, info: ValidationInfo) -> int:
+        """Refuse a budget in which a request that is allowed never finds room."""
+        request_bytes_max = info.data.get("ingest_request_bytes_max", 0)
+        if bytes_max < request_bytes_max:
+            raise ValueError(f"must be at least UGC_INGEST_REQUEST_BYTES_MAX ({request_bytes_max})")
+        return bytes_max

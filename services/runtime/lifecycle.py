@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
+# Less than what macOS takes where it calls its limit infinite.
+OPEN_FILES_MAX = 10_240
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What shells make of a process that a signal ended.
 EXIT_SIGNALLED = 128
+
+
+def allow_open_files() -> None:
+    """Raise the process's limit of open files as far as the system lets it; a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
 @contextlib.asynccontextmanager

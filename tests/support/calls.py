@@ -19,8 +19,9 @@ from services.ingest.authentication import Authenticator
 from services.ingest.call import Context
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.records import Headers, Record
-from services.ingest.server import debug_handlers, handlers
+from services.ingest.server import debug_handlers, entrance_of, handlers
 from services.ingest.servicer import IngestServicer
+from services.ingest.settings import IngestSettings
 from services.ingest.validation import EventValidator, batch_limits
 
 EVENT_BYTES_MAX = 65_536
@@ -60,12 +61,14 @@ async def ingest_channel(
     server, validator = grpc.aio.server(), EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator)
     door = DebugServicer(servicer, validator) if debug else ClosedDebugServicer()
-    server.add_generic_rpc_handlers((handlers(servicer), debug_handlers(door)))
+    entrance = entrance_of(IngestSettings())
+    server.add_generic_rpc_handlers((handlers(servicer, entrance), debug_handlers(door, entrance)))
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
-    await server.stop(0)
+    async with entrance.arrivals.watched():
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+        await server.stop(0)
 
 
 async def failure(call: Awaitable[object]) -> Status:

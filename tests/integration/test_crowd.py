@@ -1,0 +1,187 @@
+"""More calls, bytes or time than ingest has room for: whoever is refused gets a delay, and nobody is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
+from ugc.v1.event_pb2 import EventBatch
+
+from services.ingest.records import Headers, Record
+from tests.support.calls import AcceptingPublisher
+from tests.support.events import documented, valid
+from tests.support.ingest_server import connection, ingest_server
+
+PRODUCE = "/ugc.v1.IngestService/Produce"
+BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"
+SECONDS_MAX = 60.0
+CALLS = 3_000
+IN_WORK_MIN = 500
+EVENT = documented().SerializeToString()
+LARGE = EventBatch(events=[valid(event_data="x" * 30_000)] * 10).SerializeToString()
+RETRYABLE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+
+
+class HeldPublisher:
+    """Acknowledges when the test lets it."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self._began: asyncio.Queue[None] = asyncio.Queue()
+
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
+        self._began.put_nowait(None)
+        await self.free.wait()
+        return {}
+
+    async def began(self, count: int) -> None:
+        """Wait until so many more requests are in work."""
+        async with asyncio.timeout(SECONDS_MAX):
+            for _ in range(count):
+                await self._began.get()
+
+
+def begin(channel: grpc.aio.Channel, method: str, request: bytes) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
+    """Begin a call."""
+    multi: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    return multi(request, timeout=SECONDS_MAX)
+
+
+async def assert_retryable(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> None:
+    """Check that a call was refused with a code and a delay that say when to send it again."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() in RETRYABLE
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it has all that is read of a Call
+    retry = RetryInfo()
+    assert status is not None
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToNanoseconds() > 0
+
+
+async def outcome(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
+    """Return OK or the refusal's code, once its delay is checked."""
+    code = await call.code()
+    if code != grpc.StatusCode.OK:
+        await assert_retryable(call)
+    return code.name
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+async def test_burst(channels: int) -> None:
+    """3,000 calls at once: each succeeds or is refused with a delay, none is CANCELLED."""
+    publisher = HeldPublisher()
+    async with ingest_server(publisher) as address, contextlib.AsyncExitStack() as opened:
+        connections = [await opened.enter_async_context(connection(address)) for _ in range(channels)]
+        calls = [begin(connections[number % channels], PRODUCE, EVENT) for number in range(CALLS)]
+        await publisher.began(IN_WORK_MIN)
+        publisher.free.set()
+        outcomes = Counter([await outcome(call) for call in calls])
+
+    assert set(outcomes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+    assert outcomes["OK"] >= IN_WORK_MIN
+
+
+async def test_requests_max() -> None:
+    """One request too many is refused with the delay of the settings; there is room again after the others."""
+    publisher = HeldPublisher()
+    async with ingest_server(publisher, ingest_requests_max=10) as address, contextlib.AsyncExitStack() as opened:
+        connections = [await opened.enter_async_context(connection(address)) for _ in range(10)]
+        calls = [begin(each, PRODUCE, EVENT) for each in connections]
+        await publisher.began(len(calls))
+        await assert_retryable(begin(connections[0], PRODUCE, EVENT))
+        await assert_retryable(begin(connections[1], BATCH_PRODUCE, LARGE))
+        publisher.free.set()
+        for call in calls:
+            await call
+
+        assert await begin(connections[0], PRODUCE, EVENT)
+
+
+async def test_bytes_in_flight_max() -> None:
+    """Requests are refused by the sum of their bytes, before they are parsed; smaller ones still find room."""
+    publisher = HeldPublisher()
+    budget = 3 * len(LARGE) + len(LARGE) // 2
+    limits = {"ingest_bytes_in_flight_max": budget, "ingest_request_bytes_max": len(LARGE) * 2}
+    async with ingest_server(publisher, **limits) as address, contextlib.AsyncExitStack() as opened:
+        connections = [await opened.enter_async_context(connection(address)) for _ in range(4)]
+        calls = [begin(each, BATCH_PRODUCE, LARGE) for each in connections[:3]]
+        await publisher.began(len(calls))
+        await assert_retryable(begin(connections[3], BATCH_PRODUCE, LARGE))
+        # Not parsed: garbage of that size is refused alike.
+        await assert_retryable(begin(connections[3], BATCH_PRODUCE, b"\xff" * len(LARGE)))
+        small = begin(connections[3], PRODUCE, EVENT)
+        publisher.free.set()
+        for call in (*calls, small):
+            await call
+
+        assert await begin(connections[3], BATCH_PRODUCE, LARGE)
+
+
+async def test_one_connection_leaves_room_for_others() -> None:
+    """A connection that begins as many calls as it can leaves room for another, in number and in bytes."""
+    publisher = HeldPublisher()
+    async with (
+        ingest_server(publisher, ingest_requests_max=100) as address,
+        connection(address) as greedy,
+        connection(address) as modest,
+    ):
+        # 72 find room, the others are refused.
+        calls = [begin(greedy, PRODUCE, EVENT) for _ in range(200)]
+        await publisher.began(72)
+        other = begin(modest, PRODUCE, EVENT)
+        await publisher.began(1)
+        publisher.free.set()
+
+        assert await other
+        assert {await outcome(call) for call in calls} == {"OK", "RESOURCE_EXHAUSTED"}
+
+
+async def test_age_of_connections() -> None:
+    """Connections end after their age, and a client that goes on calling does not notice."""
+    changes = 0
+    async with (
+        ingest_server(AcceptingPublisher(), ingest_connection_age_seconds_max=0.3) as address,
+        connection(address) as channel,
+    ):
+        await channel.channel_ready()
+
+        async def count_changes() -> None:
+            nonlocal changes
+            while True:
+                await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+                changes += 1
+                await channel.channel_ready()
+
+        counting = asyncio.create_task(count_changes())
+        while changes < 4:
+            await asyncio.gather(*(begin(channel, PRODUCE, EVENT) for _ in range(20)))
+        counting.cancel()
+
+
+async def test_idle_connection_is_closed() -> None:
+    """A connection without a call is closed after a time; its client connects anew for the next call."""
+    async with (
+        ingest_server(AcceptingPublisher(), ingest_connection_idle_seconds_max=0.3) as address,
+        connection(address) as channel,
+    ):
+        assert await begin(channel, PRODUCE, EVENT)
+        await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), SECONDS_MAX)
+        assert await begin(channel, PRODUCE, EVENT)
+
+
+async def test_connections_max() -> None:
+    """One connection too many is closed, those that are open go on."""
+    async with ingest_server(AcceptingPublisher(), ingest_connections_max=1) as address, connection(address) as one:
+        # The connection that asked for the health may not be gone yet.
+        await asyncio.wait_for(one.channel_ready(), SECONDS_MAX)
+        assert await begin(one, PRODUCE, EVENT)
+        async with connection(address) as two:
+            assert await begin(two, PRODUCE, EVENT).code() == grpc.StatusCode.UNAVAILABLE
+        assert await begin(one, PRODUCE, EVENT)

@@ -1,0 +1,57 @@
+"""Ingest's server in the test's own process, with settings of the test's choice and a publisher that is not Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from services.ingest.debug import ClosedDebugServicer
+from services.ingest.server import SERVING, serving
+from services.ingest.servicer import IngestServicer, Publisher
+from services.ingest.settings import IngestSettings
+from services.ingest.validation import EventValidator, batch_limits
+from services.runtime.settings import Address
+from tests.support.calls import EVENT_BYTES_MAX, RETRY_SECONDS
+
+ATTEMPTS = 600
+SECONDS_MAX = 60.0
+CHECK = "/grpc.health.v1.Health/Check"
+# Else channels to one address share a connection.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+
+
+@contextlib.asynccontextmanager
+async def ingest_server(publisher: Publisher, **changes: Any) -> AsyncIterator[str]:
+    """Serve on a free port; the value is the address, once the health service answers SERVING."""
+    chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
+    settings = IngestSettings(**chosen)
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS)
+    async with serving(settings, servicer, ClosedDebugServicer(), lambda _seconds: None) as address:
+        async with connection(str(address)) as channel:
+            await await_serving(channel)
+        yield str(address)
+
+
+def connection(address: str) -> grpc.aio.Channel:
+    """Return a channel with a connection of its own."""
+    return grpc.aio.insecure_channel(address, options=OWN_CONNECTION)
+
+
+async def await_serving(channel: grpc.aio.Channel) -> None:
+    """Wait until the health service answers SERVING."""
+    for _ in range(ATTEMPTS):
+        if await health(channel) == SERVING:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("ingest did not begin to serve")
+
+
+async def health(channel: grpc.aio.Channel) -> int:
+    """Return what Check answers."""
+    check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
+    return health_pb2.HealthCheckResponse.FromString(await check(b"", timeout=SECONDS_MAX)).status

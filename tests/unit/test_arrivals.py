@@ -1,0 +1,125 @@
+"""Calls that wait for their message: for how long, and how many, and who has to go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import grpc
+import pytest
+
+from services.ingest.arrivals import (
+    TICK_SECONDS,
+    TICKS_SLOW,
+    Arrivals,
+    CrowdedError,
+    LateError,
+    NoMessageError,
+)
+
+
+class Sender:
+    """A client's side of a call: its message comes when the test says so."""
+
+    def __init__(self, peer: str) -> None:
+        self.name = peer
+        self.message: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def read(self) -> object:
+        return await self.message
+
+    def peer(self) -> str:
+        return self.name
+
+
+async def begin(arrivals: Arrivals, *peers: str) -> tuple[list[Sender], list[asyncio.Task[bytes]]]:
+    """Begin a call of each peer."""
+    senders = [Sender(peer) for peer in peers]
+    calls = [asyncio.create_task(arrivals.receive(sender)) for sender in senders]
+    await asyncio.sleep(0)
+    return senders, calls
+
+
+async def ticks(arrivals: Arrivals, count: int) -> None:
+    """Let time pass."""
+    for _ in range(count):
+        arrivals.tick()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+def waiting(senders: list[Sender], calls: list[asyncio.Task[bytes]]) -> Counter[str]:
+    """Count the calls that still wait, by peer; each of the others was ended for the crowd."""
+    for call in calls:
+        assert not call.done() or isinstance(call.exception(), CrowdedError)
+    return Counter(sender.name for sender, call in zip(senders, calls, strict=True) if not call.done())
+
+
+async def test_message() -> None:
+    """A message is returned, and the end of the client's side is an error of its own."""
+    arrivals = Arrivals(seconds_max=1, slow_max=1)
+    (one, two), (first, second) = await begin(arrivals, "a", "a")
+    one.message.set_result(b"message")
+    two.message.set_result(grpc.aio.EOF)
+
+    assert await first == b"message"
+    with pytest.raises(NoMessageError):
+        await second
+    await ticks(arrivals, 100)
+
+
+async def test_late() -> None:
+    """A call that waits for longer than the limit is ended, a younger one is not."""
+    arrivals = Arrivals(seconds_max=10 * TICK_SECONDS, slow_max=10)
+    _, (old,) = await begin(arrivals, "a")
+    await ticks(arrivals, 5)
+    _, (young,) = await begin(arrivals, "a")
+    await ticks(arrivals, 5)
+    assert not old.done()
+    await ticks(arrivals, 1)
+
+    with pytest.raises(LateError):
+        await old
+    assert not young.done()
+    young.cancel()
+
+
+async def test_crowd_by_peer() -> None:
+    """Too many slow calls: those of the peer that has the most go, so that a peer with one keeps it."""
+    arrivals = Arrivals(seconds_max=100, slow_max=8)
+    senders, calls = await begin(arrivals, *["many"] * 1_000, *["some"] * 5, "one")
+    await ticks(arrivals, TICKS_SLOW)
+    assert waiting(senders, calls).total() == 1_006
+    await ticks(arrivals, 1)
+
+    left = waiting(senders, calls)
+    assert left.total() == 8
+    assert left["one"] == 1
+    assert max(left.values()) <= 4
+    for call in calls:
+        call.cancel()
+
+
+async def test_crowd_of_equals() -> None:
+    """Among peers with one slow call each, those that have waited longest go: a newcomer gets its time."""
+    arrivals = Arrivals(seconds_max=100, slow_max=2)
+    senders, calls = await begin(arrivals, "a", "b")
+    await ticks(arrivals, TICKS_SLOW + 1)
+    assert waiting(senders, calls) == {"a": 1, "b": 1}
+    more_senders, more_calls = await begin(arrivals, "c")
+    await ticks(arrivals, TICKS_SLOW + 1)
+
+    assert waiting(senders + more_senders, calls + more_calls) == {"b": 1, "c": 1}
+    for call in calls + more_calls:
+        call.cancel()
+
+
+async def test_cancelled_by_the_client() -> None:
+    """A call that its client has cancelled ends as cancelled, and is not counted any more."""
+    arrivals = Arrivals(seconds_max=1, slow_max=1)
+    _, (call,) = await begin(arrivals, "a")
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await ticks(arrivals, 100)
