@@ -81,7 +81,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Event_ids that have more than one offset in `events`: within the window, farther apart, in other partitions."""
+    """Events of one event_id and user at several offsets in `events`: within the window, farther apart, elsewhere."""
 
     near: int = 0
     far: int = 0

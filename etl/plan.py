@@ -15,6 +15,7 @@ from etl.errors import LogChangedError
 VERSION = 1
 # Kafka's limit is offset.metadata.max.bytes, 4,096 by default.
 METADATA_CHARACTERS_MAX = 4_095
+INTEGERS_END = 2**63
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,39 @@ def read_position(topic: str, offset: int | None, metadata: str) -> Position:
     if offset is None or not metadata:
         return Position(offset)
     try:
-        found: dict[str, Any] = json.loads(metadata)
-        version, of_topic, end = found["v"], found["topic"], found.get("end")
-        plan = Plan(topic, offset, end, found["rows"], found["hash"], found["deadline"]) if end is not None else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = json.loads(metadata)
+        version, of_topic = whole(found, "v"), text(found, "topic")
+        plan = read_plan(topic, offset, found) if found.get("end") is not None else None
+    # Whoever committed it may have nested it deeper than the parser goes.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(offset, metadata) from error
     if version != VERSION:
         raise unreadable(offset, metadata)
     return Position(offset, plan, is_ours=True) if of_topic == topic else Position()
+
+
+def read_plan(topic: str, offset: int, found: dict[str, Any]) -> Plan:
+    """Read a plan; ValueError, KeyError or TypeError when it is not one."""
+    end, rows = whole(found, "end"), whole(found, "rows")
+    if not (offset <= end and 1 <= rows <= end - offset + 1):
+        raise ValueError
+    return Plan(topic, offset, end, rows, text(found, "hash"), whole(found, "deadline"))
+
+
+def whole(found: dict[str, Any], name: str) -> int:
+    """Return a number that ClickHouse and Kafka have a type for; a truth value is not a number."""
+    value = found[name]
+    if type(value) is not int or not 0 <= value < INTEGERS_END:
+        raise ValueError(name)
+    return value
+
+
+def text(found: dict[str, Any], name: str) -> str:
+    """Return a text."""
+    value = found[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
 
 
 def unreadable(offset: int, metadata: str) -> LogChangedError:

@@ -14,19 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from ptars import HandlerPool
-from ugc.v1 import event_pb2
 
 from etl.duplicates import DuplicateWindow
 from etl.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
 from etl.message import Message
 from etl.native import Column
+from etl.parsing import parse
 
 DIGEST_STEP = 16
 # ClickHouse's DateTime64 reaches further, but no clock that this system believes does.
 SECONDS_MAX = 4_102_444_799
 MILLISECONDS_MAX = SECONDS_MAX * 1_000
-DECODER = HandlerPool([event_pb2.DESCRIPTOR]).get_for_message(event_pb2.EventRecord.DESCRIPTOR)
 # Why a message is no row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
 
@@ -117,15 +115,6 @@ def decode(messages: Sequence[Message]) -> Rows:
     return Rows(columns, sorted(rejected, key=offset_of), identities(*read_ids(table)))
 
 
-def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
-    """Parse EventRecords into columns; those that are none are left out and named by index, with the reason."""
-    try:
-        return DECODER.list_to_record_batch(values), {}
-    except (ValueError, TypeError):
-        faults = undecodable(values)
-        return DECODER.list_to_record_batch([each for at, each in enumerate(values) if at not in faults]), faults
-
-
 def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
     """Move the events that are repeats among the rejected ones; the window takes the batch in."""
     offsets = rows.offsets
@@ -151,18 +140,6 @@ def reject(message: Message, reason: str, error: str, event_id: bytes = b"", use
 def offset_of(rejected: Rejected) -> int:
     """Return where a message stood."""
     return rejected.offset
-
-
-def undecodable(values: Sequence[bytes | None], start: int = 0) -> dict[int, str]:
-    """Find the values that are no EventRecord, and why; by halving, because one bad value fails its whole list."""
-    try:
-        DECODER.list_to_record_batch(values)
-    except (ValueError, TypeError) as error:
-        if len(values) == 1:
-            return {start: "the message has no value" if values[0] is None else str(error)}
-        half = len(values) // 2
-        return undecodable(values[:half], start) | undecodable(values[half:], start + half)
-    return {}
 
 
 def inconvertible(table: pa.RecordBatch) -> dict[int, str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from db.clickhouse.client import ClickHouse
 from db.conservation import BUCKET_OFFSETS, EXAMPLES_MAX, Bucket, Repeats, Stored
 
-# Above this a grouping by event_id goes on on disk.
+# Above this a grouping by identity goes on on disk.
 GROUPING_BYTES_MAX = 1_000_000_000
 Place = tuple[uuid.UUID, int]
 
@@ -44,15 +44,16 @@ SELECT kafka_topic_id, kafka_partition,
     sum(arrayCount(distance -> distance <= %(window)s, distances)),
     sum(arrayCount(distance -> distance > %(window)s, distances)),
     countIf(place > 1),
-    groupArrayIf(%(examples)s)((event_id, offsets), arrayExists(distance -> distance <= %(window)s, distances))
+    groupArrayIf(%(examples)s)((event_id, user_id, offsets), arrayExists(distance -> distance <= %(window)s, distances))
 FROM
 (
-    SELECT kafka_topic_id, kafka_partition, event_id, arraySort(groupUniqArray(kafka_offset)) AS offsets,
+    SELECT kafka_topic_id, kafka_partition, event_id, user_id, arraySort(groupUniqArray(kafka_offset)) AS offsets,
         arrayPopFront(arrayDifference(offsets)) AS distances,
-        row_number() OVER (PARTITION BY event_id ORDER BY kafka_topic_id, kafka_partition) AS place
+        row_number() OVER (PARTITION BY event_id, user_id ORDER BY kafka_topic_id, kafka_partition) AS place
     FROM events{suffix}
-    WHERE event_id GLOBAL IN (SELECT event_id FROM events{suffix} GROUP BY event_id HAVING count() > 1)
-    GROUP BY kafka_topic_id, kafka_partition, event_id
+    WHERE (event_id, user_id) GLOBAL IN
+        (SELECT event_id, user_id FROM events{suffix} GROUP BY event_id, user_id HAVING count() > 1)
+    GROUP BY kafka_topic_id, kafka_partition, event_id, user_id
 )
 GROUP BY kafka_topic_id, kafka_partition
 SETTINGS max_bytes_before_external_group_by = %(bytes)s
@@ -88,7 +89,7 @@ class StoredEvents:
         return [Stored(*row) for row in self._connection.rows(OFFSETS.format(both=self._both), parameters)]
 
     def repeats(self, window: int) -> dict[Place, Repeats]:
-        """Count the event_ids that have more than one offset, by partition."""
+        """Count the events, each an event_id and a user, that have more than one offset, by partition."""
         parameters = {"window": window, "examples": EXAMPLES_MAX, "bytes": GROUPING_BYTES_MAX}
         return {
             (topic_id, partition): Repeats(near, far, elsewhere, tuple(map(spell_repeat, examples)))
@@ -98,8 +99,8 @@ class StoredEvents:
         }
 
 
-def spell_repeat(example: tuple[uuid.UUID, list[int]]) -> str:
-    """Write an event_id and where it stands; of many offsets the first."""
-    event_id, offsets = example
+def spell_repeat(example: tuple[uuid.UUID, uuid.UUID, list[int]]) -> str:
+    """Write an event_id, its user and where they stand; of many offsets the first."""
+    event_id, user_id, offsets = example
     shown = ", ".join(map(str, offsets[:EXAMPLES_MAX]))
-    return f"{event_id} at offsets {shown}{', ...' if len(offsets) > EXAMPLES_MAX else ''}"
+    return f"{event_id} of user {user_id} at offsets {shown}{', ...' if len(offsets) > EXAMPLES_MAX else ''}"

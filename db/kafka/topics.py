@@ -47,8 +47,8 @@ class PartitionOffsets:
         """The last offset that may be stored: of the plan in the metadata, or the last committed one."""
         try:
             return max(int(json.loads(self.metadata)["end"]), self.committed - 1)
-        except (ValueError, KeyError, TypeError):
-            # Nothing is planned: the etl's own note without a plan, or none.
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            # Nothing is planned: the etl's own note without a plan, or none, or what somebody else wrote.
             return self.committed - 1
 
     @property

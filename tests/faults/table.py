@@ -18,7 +18,7 @@ INTRODUCTION = """\
 # What was broken, and what it cost
 
 Real Kafka and ClickHouse, a load of careful clients who send every event again until it is acknowledged, and a fault;
-then every acknowledged event must be a row, every row an event that was sent, every event_id once, and `ugc-audit`
+then every acknowledged event must be a row, every row an event that was sent, every event once, and `ugc-audit`
 clean. Each run has a seed, which chooses when the fault strikes. [tests/faults](../tests/faults) says of each fault
 what is done.
 

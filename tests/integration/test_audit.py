@@ -14,9 +14,9 @@ import pytest
 
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
-from db.conservation import Kind
+from db.conservation import Kind, Repeats
 from services.runtime.program import free_port, running
-from tests.support.consumed import Consumed
+from tests.support.consumed import USER, Consumed
 from tests.support.events import numbered, record
 from tests.support.system import AWAIT_SECONDS_MAX, Place
 
@@ -96,7 +96,7 @@ def test_offset_in_both_tables(consumed: Consumed) -> None:
 
 
 def test_repeated_event(consumed: Consumed) -> None:
-    """An event_id twice within the window is a breach, farther apart or in another partition it is only counted."""
+    """An event twice within the window is a breach, farther apart or in another partition it is only counted."""
     consumed.produce(0, [b"x"] * 2)
     consumed.store(0, COUNT, 1, identity=COUNT - 100)
     consumed.store(0, COUNT + 1, 1, identity=17)
@@ -108,9 +108,25 @@ def test_repeated_event(consumed: Consumed) -> None:
     first, second, _ = audit(consumed.settings).partitions
 
     assert (kind, count) == (Kind.REPEATED, 1)
-    assert f"at offsets {COUNT - 100}, {COUNT}" in example
+    assert f"of user {USER} at offsets {COUNT - 100}, {COUNT}" in example
     assert (first.repeats.near, first.repeats.far) == (1, 1)
     assert first.repeats.elsewhere + second.repeats.elsewhere == 1
+
+
+def test_another_users_event(consumed: Consumed) -> None:
+    """An event_id that several users have used is as many events, near, far and in other partitions."""
+    others = [uuid.UUID(int=number) for number in range(3)]
+    consumed.produce(0, [b"x"] * 3)
+    for number, user in enumerate(others):
+        consumed.store(0, COUNT + number, 1, identity=17 if number else COUNT - 5, user=user)
+    consumed.commit(0, COUNT + 3)
+    consumed.produce(1, [b"x"])
+    consumed.store(1, 0, 1, identity=18, user=others[0])
+    consumed.commit(1, 1)
+    report = audit(consumed.settings)
+
+    assert report.breaches == ()
+    assert [each.repeats for each in report.partitions] == [Repeats()] * 3
 
 
 def test_rows_beyond_the_committed_offset(consumed: Consumed) -> None:

@@ -91,6 +91,19 @@ def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
     ]
 
 
+def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -> None:
+    """Messages nested deeply enough to exhaust the decoder's stack are rejected, those beside them are stored."""
+    deep = [
+        identified(numbered(2)) + b"\x0b" * 900_000,
+        identified(numbered(3)) + b"\x0b" * 400_000 + b"\x0c" * 400_000,
+    ]
+    write(place, [identified(numbered(1)), *deep, identified(numbered(4))])
+    load(place, tables, 4)
+
+    assert offsets(tables) == [0, 3]
+    assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in (1, 2)]
+
+
 def test_repeats_without_ids(place: Place, tables: ClickHouse) -> None:
     """Repeats that were stored before their ids had columns, with whatever bytes, stop nothing."""
     write(place, [of(str(ANNA)), of(str(ANNA)), of(str(ANNA))])

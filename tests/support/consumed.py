@@ -13,11 +13,12 @@ from db.kafka.topics import topic_identity
 from db.settings import AuditSettings
 
 PRODUCE_SECONDS_MAX = 30
-# The event_id of offset n is n, unless a test says otherwise.
+USER = uuid.UUID(int=7)
+# The event_id of offset n is n, unless a test says otherwise; all are one user's, unless it says so too.
 EVENTS = """
 INSERT INTO events
 SELECT toUUID(UUIDNumToString(toFixedString(unhex(leftPad(hex(%(identity)s + number), 32, '0')), 16))), 'like',
-    generateUUIDv4(), generateUUIDv4(), '', now64(3), 'RU', 'Europe/Moscow', '', '1.0', '', now64(3), %(topic_id)s,
+    generateUUIDv4(), %(user)s, '', now64(3), 'RU', 'Europe/Moscow', '', '1.0', '', now64(3), %(topic_id)s,
     %(partition)s, %(first)s + number
 FROM numbers(%(count)s)
 """
@@ -66,10 +67,12 @@ class Consumed:
         assert producer.flush(PRODUCE_SECONDS_MAX) == 0
         assert set(failures) == {None}
 
-    def store(self, partition: int, first: int, count: int, identity: int | None = None) -> None:
+    def store(
+        self, partition: int, first: int, count: int, identity: int | None = None, user: uuid.UUID = USER
+    ) -> None:
         """Insert rows of `events` for the offsets from `first` on."""
         base = first + partition * 1_000_000_000 if identity is None else identity
-        parameters = self._place(partition) | {"first": first, "count": count, "identity": base}
+        parameters = self._place(partition) | {"first": first, "count": count, "identity": base, "user": user}
         self.tables.rows(EVENTS, parameters)
 
     def reject(self, partition: int, first: int, count: int = 1) -> None:

@@ -32,6 +32,8 @@ from tests.support.system import ingest_stub, post
 CALL_SECONDS_MAX = 10.0
 RETRY_SECONDS = 0.1
 USERS = 997
+# Of the events, those whose event_id another user has just used.
+SHARED_SHARE = 0.1
 PER_SECOND_MAX = 2_000.0
 EVENTS_MAX = 1_500_000
 SECONDS_MAX = 1_000.0
@@ -81,6 +83,7 @@ class Client:
         self._ledger = ledger
         self._stub = stub
         self._deadline = time.monotonic() + plan.seconds_max
+        self._last: tuple[str, int] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Send this client's share of the events, at its share of the pace, until done, stopped or out of time."""
@@ -92,16 +95,22 @@ class Client:
             if stop.wait(max(0.0, due - time.monotonic())) or time.monotonic() > self._deadline:
                 return
             events = [self._event(sent + n) for n in range(min(plan.batch, share - sent))]
-            self._ledger.sent([event.event_id for event in events])
+            self._ledger.sent(list(map(identity, events)))
             if self._send_until_acknowledged(events, stop) and self._chance.random() < plan.repeat_share:
                 self._send(events)
 
     def _event(self, number: int) -> Event:
+        """Make an event of a new event_id, or now and then of the last one, used by the next user."""
         chance = self._chance
+        if self._last and chance.random() < SHARED_SHARE:
+            event_id, user = self._last[0], (self._last[1] + 1) % USERS
+        else:
+            event_id, user = str(uuid.UUID(int=chance.getrandbits(128), version=4)), chance.randrange(USERS)
+        self._last = event_id, user
         return valid(
-            event_id=str(uuid.UUID(int=chance.getrandbits(128), version=4)),
+            event_id=event_id,
             movie_id=str(uuid.UUID(int=number)),
-            user_id=str(uuid.UUID(int=chance.randrange(USERS))),
+            user_id=str(uuid.UUID(int=user)),
             event_data="x" * chance.randrange(200),
             some_client_data=f"{self._number}/{number}",
         )
@@ -109,7 +118,7 @@ class Client:
     def _send_until_acknowledged(self, events: Sequence[Event], stop: threading.Event) -> bool:
         while events:
             left = self._send(events)
-            if done := {event.event_id for event in events} - {event.event_id for event in left}:
+            if done := set(map(identity, events)) - set(map(identity, left)):
                 self._ledger.acknowledged(sorted(done))
             events = left
             if events and (stop.wait(RETRY_SECONDS) or time.monotonic() > self._deadline):
@@ -138,6 +147,11 @@ class Client:
         if status not in SUCCESS_HTTP:
             raise RefusedError(f"HTTP {status}: {answer}")
         return rejected(events, [(each.get("index", 0), each["error"]["code"]) for each in answer["rejected"]])
+
+
+def identity(event: Event) -> str:
+    """Write what an event is told from others by."""
+    return f"{event.event_id} {event.payload.user_id}"
 
 
 def rejected(events: Sequence[Event], verdicts: Sequence[tuple[int, int]]) -> list[Event]:

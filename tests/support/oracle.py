@@ -69,7 +69,7 @@ class Verdict:
 def judge(
     ledger: Ledger, stored: Mapping[str, int], breaches: Sequence[str] = (), recreation: Recreation | None = None
 ) -> Verdict:
-    """Compare a client's ledger with the number of rows of each event_id in `events`."""
+    """Compare a client's ledger with the number of rows of each identity in `events`."""
     lost = {identity for identity in ledger.acknowledged if identity not in stored}
     doubled = {identity for identity, rows in stored.items() if rows > 1}
     excused: set[str] = set()
@@ -93,8 +93,9 @@ def judge(
 
 
 def stored_events(tables: ClickHouse) -> Counter[str]:
-    """Count the rows of each event_id."""
-    return Counter(dict(tables.rows("SELECT toString(event_id), count() FROM events GROUP BY event_id")))
+    """Count the rows of each event: its event_id and its user, as the ledger writes them."""
+    query = "SELECT concat(toString(event_id), ' ', toString(user_id)), count() FROM events GROUP BY event_id, user_id"
+    return Counter(dict(tables.rows(query)))
 
 
 def loaded(tables: ClickHouse, topic_id: uuid.UUID) -> dict[int, int]:

@@ -14,11 +14,17 @@ from etl.plan import METADATA_CHARACTERS_MAX, Plan, Position, closing_metadata, 
 TOPIC = "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55"
 OFFSETS = st.integers(min_value=0, max_value=2**63 - 1)
 PLAN = Plan(TOPIC, first=100, end=199, rows=100, digest="00c0ffee", deadline=1_790_000_005_000)
+PLANNED = json.loads(PLAN.metadata())
+NOT_TEXTS: tuple[object, ...] = (None, 5, [], {}, True)
+NUMBERS = ("end", "rows", "deadline", "v")
+NOT_NUMBERS: tuple[object, ...] = ("199", 199.0, -1, True, [], {}, 2**63, 10**400, float("nan"), float("inf"), "x")
 
 
-@given(first=OFFSETS, end=OFFSETS, rows=OFFSETS, digest=st.integers(0, 2**32 - 1), deadline=OFFSETS)
-def test_round_trip(first: int, end: int, rows: int, digest: int, deadline: int) -> None:
+@given(data=st.data(), first=OFFSETS, digest=st.integers(0, 2**32 - 1), deadline=OFFSETS)
+def test_round_trip(data: st.DataObject, first: int, digest: int, deadline: int) -> None:
     """A plan is read as it was written, and fits into Kafka's metadata whatever its numbers are."""
+    end = data.draw(st.integers(first, 2**63 - 1))
+    rows = data.draw(st.integers(1, min(end - first + 1, 2**63 - 1)))
     plan = Plan(TOPIC, first, end, rows, f"{digest:08x}", deadline)
     metadata = plan.metadata()
 
@@ -67,6 +73,18 @@ def test_other_tools() -> None:
         json.dumps({"v": 2, "topic": TOPIC}),
         json.dumps({"v": 1, "topic": TOPIC, "end": 5}),
         PLAN.metadata()[:-1],
+        "[" * 3_000,
+        '{"v":1,"topic":"%s","end":%s}' % (TOPIC, "[" * 3_000),  # noqa: UP031 -- braces are JSON's
+        *(json.dumps(PLANNED | {name: value}) for name in NUMBERS for value in NOT_NUMBERS),
+        *(json.dumps(PLANNED | {name: value}) for name in ("topic", "hash") for value in NOT_TEXTS),
+        *(
+            json.dumps({key: value for key, value in PLANNED.items() if key != name})
+            for name in PLANNED
+            if name != "end"
+        ),
+        json.dumps(PLANNED | {"end": 99}),
+        json.dumps(PLANNED | {"rows": 0}),
+        json.dumps(PLANNED | {"rows": PLAN.end - PLAN.first + 2}),
     ],
 )
 def test_unreadable(metadata: str) -> None:

@@ -1,0 +1,59 @@
+"""Bytes that are not an EventRecord are found, one by one, and none of them can end the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from etl.parsing import RECURSIVE_BYTES_MAX, parse
+from tests.support.events import numbered, record, valid
+
+# Decodes records that end with groups in one another: as many tags as are given, closed or not.
+PROGRAM = """
+import sys
+from etl.parsing import parse
+from tests.support.events import numbered, record
+good = record(numbered(1))
+for count in map(int, sys.argv[1:]):
+    for start, end in ((b"\\x0b", b""), (b"\\x0b", b"\\x0c"), (b"\\xa3\\x06", b"\\xa4\\x06")):
+        for body in (good + start * count + end * count, start * count + end * count + good):
+            table, faults = parse([good, body, good])
+            assert table.num_rows + len(faults) == 3
+            assert set(faults) <= {1}
+"""
+
+
+def test_nested_groups_end_nothing() -> None:
+    """However deep groups stand in one another, up to 1,000,000, a message is a row or a fault; 1 MiB of stack do."""
+    command = f'ulimit -s 1024 && exec {sys.executable} -c "$0" "$@"'
+    counts = ["1", "100", "101", "8000", "16000", "50000", "120000", "1000000"]
+    done = subprocess.run(["bash", "-c", command, PROGRAM, *counts], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_large_messages(place: int) -> None:
+    """A large message is a row like any other; a large one that is bad is found beside bad ones that are small."""
+    large = record(valid(event_data="x" * RECURSIVE_BYTES_MAX))
+    values: list[bytes | None] = [record(numbered(1)), large, record(numbered(2)), large]
+
+    assert parse(values)[1] == {}
+
+    values.insert(place, large + b"\xa3\x06" * 101 + b"\xa4\x06" * 101)
+    values += [None, b"garbage", large[:-30]]
+    table, faults = parse(values)
+
+    assert sorted(faults) == [place, 5, 6, 7]
+    assert f"of {len(large) + 404} bytes" in faults[place]
+    assert faults[5] == "the message has no value"
+    assert table.num_rows == 4
+
+
+def test_nothing() -> None:
+    """No messages are no rows."""
+    table, faults = parse([])
+
+    assert (table.num_rows, faults) == (0, {})
