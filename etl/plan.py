@@ -91,7 +91,7 @@ def read_position(topic: str, offset: int | None, metadata: str) -> Position:
 def read_plan(topic: str, offset: int, found: dict[str, Any]) -> Plan:
     """Read a plan; ValueError, KeyError or TypeError when it is not one."""
     end, rows = whole(found, "end"), whole(found, "rows")
-    if not (offset <= end and 1 <= rows <= end - offset + 1):
+    if end < offset or rows == 0:
         raise ValueError
     return Plan(topic, offset, end, rows, text(found, "hash"), whole(found, "deadline"))
 

@@ -24,7 +24,7 @@ NOT_NUMBERS: tuple[object, ...] = ("199", 199.0, -1, True, [], {}, 2**63, 10**40
 def test_round_trip(data: st.DataObject, first: int, digest: int, deadline: int) -> None:
     """A plan is read as it was written, and fits into Kafka's metadata whatever its numbers are."""
     end = data.draw(st.integers(first, 2**63 - 1))
-    rows = data.draw(st.integers(1, min(end - first + 1, 2**63 - 1)))
+    rows = data.draw(st.integers(1, 2**63 - 1))
     plan = Plan(TOPIC, first, end, rows, f"{digest:08x}", deadline)
     metadata = plan.metadata()
 
@@ -84,7 +84,6 @@ def test_other_tools() -> None:
         ),
         json.dumps(PLANNED | {"end": 99}),
         json.dumps(PLANNED | {"rows": 0}),
-        json.dumps(PLANNED | {"rows": PLAN.end - PLAN.first + 2}),
     ],
 )
 def test_unreadable(metadata: str) -> None:
