@@ -155,9 +155,11 @@ class Countdown:
         """Find the records of the failed reports; the costly search is paid only when something failed."""
         if not self.failed:
             return {}
+        # Equal records are one event, so any of them may stand for another, but only those that were handed over. From
+        # the back, so that the first is popped first.
         indexes: dict[bytes, list[int]] = {}
-        for index, record in enumerate(records):
-            indexes.setdefault(record.value, []).append(index)
+        for index in reversed(range(self.expected)):
+            indexes.setdefault(records[index].value, []).append(index)
         return {indexes[value].pop(): reason for value, reason in self.failed if value is not None}
 
     def _finish(self) -> None:

@@ -1,0 +1,53 @@
+"""A producer of Kafka that does as it is told, for the verdicts of ingest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+TOPIC = "ugc.events"
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+
+
+class Report:
+    """A delivery report's message."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def value(self) -> bytes:
+        return self._value
+
+
+class ScriptedProducer:
+    """Takes `room` records, then raises; reports for each record whether it was stored, from a thread of its own."""
+
+    def __init__(self, room: int, error: Exception, *, failing: Callable[[int], bool], late: bool) -> None:
+        self.room = room
+        self.error = error
+        self.failing = failing
+        self.late = late
+        self.taken: list[tuple[bytes, bytes]] = []
+        self.reports: list[Callable[[], None]] = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, delivered: Any, *_: Any) -> None:
+        assert (topic, partition) == (TOPIC, -1)
+        index = len(self.taken)
+        if index == self.room:
+            raise self.error
+        self.taken.append((key, value))
+        error = TIMED_OUT if self.failing(index) else None
+        report = threading.Thread(target=delivered, args=(error, Report(value)))
+        if self.late:
+            self.reports.append(report.start)
+        else:
+            report.start()
+            report.join()
+
+    def report(self) -> None:
+        """Send the reports that were kept back."""
+        for start in self.reports:
+            start()

@@ -1,0 +1,224 @@
+"""The way to Kafka: the producer's configuration, and the verdict of each record whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from services.ingest import publisher
+from services.ingest.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
+from services.ingest.records import Record
+from services.ingest.settings import IngestSettings
+from services.runtime.program import free_port
+from tests.support.producers import TOPIC, ScriptedProducer
+
+REASON = "Kafka: Local: Message timed out"
+FULL = "the queue to Kafka is full"
+# A test that waits for what never comes ends after this.
+WAIT_SECONDS_MAX = 60
+# Hashes of org.apache.kafka.common.utils.Utils.murmur2, as Kafka's own test has them.
+MURMUR2 = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    "abc": 479470107,
+}
+
+
+def records(*values: bytes) -> list[Record]:
+    return [Record(b"key", value) for value in values]
+
+
+async def published(
+    wanted: Sequence[Record],
+    *,
+    room: int | None = None,
+    error: Exception | None = None,
+    failing: Callable[[int], bool] = lambda _index: False,
+    late: bool = False,
+) -> dict[int, str]:
+    """Publish with a scripted producer; return the failures."""
+    capacity = len(wanted) if room is None else room
+    producer = ScriptedProducer(capacity, error or BufferError(), failing=failing, late=late)
+    scripted: Any = producer
+    work = asyncio.ensure_future(KafkaPublisher(scripted, TOPIC).publish(wanted))
+    await asyncio.sleep(0)
+    if late and producer.reports:
+        assert not work.done()
+        producer.report()
+    return await asyncio.wait_for(work, WAIT_SECONDS_MAX)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_all_stored(*, late: bool) -> None:
+    """No failure when each record was acknowledged, whenever the reports come; nothing to do for none."""
+    assert await published(records(b"a", b"b", b"c"), late=late) == {}
+    assert await published([], late=late) == {}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("room", range(5))
+async def test_queue_full(room: int, *, late: bool) -> None:
+    """What found no room is refused as such, what was taken before has its own verdict, and nobody waits for ever."""
+    failures = await published(records(b"a", b"b", b"c", b"d"), room=room, failing=lambda index: index == 1, late=late)
+
+    refused = dict.fromkeys(range(room, 4), FULL)
+    assert failures == refused | ({1: REASON} if room > 1 else {})
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("room", range(3))
+async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
+    """A producer that can never work again refuses with its reason what it did not take."""
+    error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
+
+    assert failures == dict.fromkeys(range(room, 3), "Kafka: fenced")
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("failed", [set(), {0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}])
+async def test_each_verdict(failed: set[int], *, late: bool) -> None:
+    """Exactly those fail whose reports say so."""
+    failures = await published(records(b"a", b"b", b"c"), failing=failed.__contains__, late=late)
+
+    assert failures == dict.fromkeys(failed, REASON)
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("room", range(5))
+async def test_equal_records(room: int, failing: int) -> None:
+    """Of equal records as many fail as reports say; a failed one is never counted as stored by one not handed over."""
+    failures = await published(records(b"x", b"x", b"y", b"x"), room=room, failing=lambda index: index <= failing)
+
+    taken = [b"x", b"x", b"y", b"x"][:room]
+    expected = [index for index in range(room) if index <= failing]
+    assert {index: reason for index, reason in failures.items() if index >= room} == dict.fromkeys(range(room, 4), FULL)
+    reported = sorted(index for index, reason in failures.items() if reason == REASON)
+    assert [taken[index] for index in reported].count(b"x") == [taken[index] for index in expected].count(b"x")
+    assert [taken[index] for index in reported].count(b"y") == [taken[index] for index in expected].count(b"y")
+    assert all(index < room for index in reported)
+
+
+def test_configuration_carries_the_promise() -> None:
+    """An acknowledgement means all in-sync replicas, once; a user's events keep their partition; every wait ends."""
+    settings = IngestSettings(
+        ingest_delivery_seconds_max=7.5,
+        ingest_queue_events_max=1_234,
+        ingest_queue_kilobytes_max=2_345,
+        ingest_linger_seconds=0.003,
+    )
+    given = producer_configuration(settings)
+
+    assert (
+        given
+        | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": 7_500,
+            "queue.buffering.max.messages": 1_234,
+            "queue.buffering.max.kbytes": 2_345,
+            "linger.ms": 3.0,
+        }
+        == given
+    )
+    # Idempotence allows it up to 5; librdkafka refuses the combination otherwise, and so does this.
+    assert "max.in.flight" not in given
+    assert given.get("retries") is None
+    Producer(given)
+
+
+@contextlib.asynccontextmanager
+async def with_broker(
+    monkeypatch: pytest.MonkeyPatch, on_fatal: Callable[[str], None] = print, **changes: Any
+) -> AsyncIterator[KafkaPublisher]:
+    """Publish to librdkafka's own imitation of a broker, which has topics of 4 partitions."""
+    monkeypatch.setattr(
+        publisher,
+        "producer_configuration",
+        lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
+    )
+    async with publishing(IngestSettings(), on_fatal) as opened:
+        yield opened
+
+
+async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key goes to the partition that Kafka's Java clients choose for it."""
+    partitions: dict[Any, Any] = {}
+    async with with_broker(monkeypatch) as opened:
+        for key in MURMUR2:
+            await opened.publish([Record(key.encode(), b"x")])
+            opened._producer.produce(
+                TOPIC,
+                b"x",
+                key,
+                on_delivery=lambda _error, message: partitions.update({message.key(): message.partition()}),
+            )
+        opened._producer.flush(WAIT_SECONDS_MAX)
+
+    assert partitions == {key.encode(): (value & 0x7FFFFFFF) % 4 for key, value in MURMUR2.items()}
+
+
+async def test_headers_and_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that publish at the same time each get their own verdicts."""
+    async with with_broker(monkeypatch) as opened:
+        assert opened.check_reachable(WAIT_SECONDS_MAX) is None  # type: ignore[func-returns-value]
+        batches = [records(*[b"%d" % number] * size) for number, size in enumerate((1, 500, 0, 30))]
+        verdicts = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
+
+    assert verdicts == [{}, {}, {}, {}]
+
+
+async def test_queue_of_a_real_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the setting's limit the real producer says that it is full, and the rest of the batch is refused."""
+    room: dict[str, Any] = {"queue.buffering.max.messages": 10, "linger.ms": 500}
+    async with with_broker(monkeypatch, **room) as opened:
+        failures = await opened.publish(records(*[b"%d" % number for number in range(25)]))
+
+    assert failures == dict.fromkeys(range(10, 25), FULL)
+
+
+async def test_no_broker() -> None:
+    """Without a broker an event fails after the setting's time, not Kafka's five minutes, and health says so."""
+    settings = IngestSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}", ingest_delivery_seconds_max=0.5)
+    async with asyncio.timeout(WAIT_SECONDS_MAX), publishing(settings, print) as opened:
+        failures = await opened.publish(records(b"a", b"b"))
+        with pytest.raises(UnreachableError, match=r"^Kafka: "):
+            await asyncio.to_thread(opened.check_reachable, 0.1)
+
+    assert failures == {0: REASON, 1: REASON}
+
+
+async def test_on_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fatal error of the producer is reported with its reason, others are not: it recovers from them."""
+    given: dict[str, Any] = {}
+    reported: list[str] = []
+    monkeypatch.setattr(
+        publisher, "Producer", lambda configuration: given.update(configuration) or Producer(configuration)
+    )
+    async with with_broker(monkeypatch, reported.append):
+        given["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN, "away"))
+        given["error_cb"](KafkaError(KafkaError._TRANSPORT, "reset"))
+        assert reported == []
+        given["error_cb"](KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+
+    assert reported == ["fenced"]
+
+
+async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever still waits when the producer closes gets the answer."""
+    lingering: dict[str, Any] = {"linger.ms": 300}
+    async with with_broker(monkeypatch, **lingering) as opened:
+        work = asyncio.ensure_future(opened.publish(records(b"a")))
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(work, WAIT_SECONDS_MAX) == {}
+    assert not [thread for thread in threading.enumerate() if thread.name == "kafka-poll"]
