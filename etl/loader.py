@@ -22,6 +22,9 @@ POLL_SECONDS = 0.1
 QUIET_POLL_SECONDS = 0.1
 # Of the wait after a failure; more would overflow in an outage of hours.
 DOUBLINGS_MAX = 20
+# How long opening partitions may keep open ones waiting: another step is not begun after that.
+OPENING_SECONDS_A_TURN = 0.5
+OPENED = object()
 # Longer than any former insert should run; after that the log says what is waited for.
 QUIET_SECONDS_EXPECTED = 60.0
 # While there is a backlog a batch may wait so many times longer to be full.
@@ -87,11 +90,10 @@ class Loader:
 
     def step(self, seconds: float) -> None:
         """Do what there is to do now, waiting for messages at most for `seconds`."""
-        messages = self._source.poll(self._limits.poll_rows, seconds)
+        is_opening = any(partition.opening for partition in self._all())
+        messages = self._source.poll(self._limits.poll_rows, 0.0 if is_opening else seconds)
         self._take(messages)
-        for partition in self._all():
-            if not partition.is_open and self._monotonic() >= partition.wait_until and not self._stop.is_set():
-                self._try(partition, self._open)
+        self._open_some()
         flush = self._flush_limits(is_backlog=len(messages) >= self._limits.poll_rows)
         self._work(lambda partition: partition.is_due(flush, self._monotonic()))
         self.close(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
@@ -174,9 +176,23 @@ class Loader:
         partition.wait_until = self._monotonic() + wait
         partition.failures += 1
 
+    def _open_some(self) -> None:
+        """Open partitions further, each by a step, for as long as open ones may wait for it."""
+        began = self._monotonic()
+        for partition in self._all():
+            now = self._monotonic()
+            if self._stop.is_set() or now - began >= OPENING_SECONDS_A_TURN:
+                return
+            if not partition.is_open and now >= partition.wait_until:
+                self._try(partition, self._open)
+
     def _open(self, partition: Partition) -> None:
-        """Go on from what Kafka and ClickHouse know of a partition."""
-        self._opener.open(partition)
+        """Read on what Kafka and ClickHouse know of a partition; when that is all, go on from there."""
+        if partition.opening is None:
+            partition.opening = self._opener.open(partition)
+        if next(partition.opening, OPENED) is not OPENED:
+            return
+        partition.opening = None
         self._source.start(partition.number, partition.next_offset)
         partition.is_open, partition.is_held, partition.since = True, False, self._monotonic()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from etl.block import Coordinates
@@ -15,6 +16,8 @@ from services.runtime.logs import logger
 
 # Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
 PAGE_OFFSETS = 50_000
+# An opening that takes longer is logged when it has, and when it ends.
+OPENING_SECONDS_EXPECTED = 5.0
 
 
 class Log(Protocol):
@@ -46,19 +49,34 @@ class History(Protocol):
 class Opener:
     """Brings a partition to where Kafka and ClickHouse say that it stands."""
 
-    def __init__(self, log: Log, history: History, clock: ServerClock, duplicate_window: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        history: History,
+        clock: ServerClock,
+        duplicate_window: int,
+        page_offsets: int = PAGE_OFFSETS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._history = history
         self._clock = clock
         self._duplicate_window = duplicate_window
+        self._page_offsets = page_offsets
+        self._monotonic = monotonic
         self._topic: Topic | None = None
 
     def forget_topic(self) -> None:
         """Ask for the topic again, because a recreated topic is another one."""
         self._topic = None
 
-    def open(self, partition: Partition) -> None:
-        """Read everything anew; LogChangedError when the log does not hold what was committed."""
+    def open(self, partition: Partition) -> Iterator[None]:
+        """Read everything anew, a page at each step; LogChangedError when the log does not hold what was committed.
+
+        Between two steps other partitions can be worked on: what is read here stands before the committed offset, so it
+        is stored already, and stays as it is.
+        """
+        began = self._monotonic()
         if self._topic is None:
             self._topic = self._log.topic()
         at = partition.at = Coordinates(self._topic, partition.number)
@@ -74,7 +92,7 @@ class Opener:
         # Without a plan nobody knows of a deadline; whoever planned before now has none later than this.
         partition.quiet_after = position.plan.deadline if position.plan else self._clock.deadline()
         partition.stand_at(start)
-        partition.window = self._window(at, start)
+        yield from self._read_window(partition, at, start, began)
 
     def _stored_through(self, at: Coordinates, position: Position, start: int, high: int) -> int:
         """Return the last offset that ClickHouse may hold though Kafka says less."""
@@ -87,13 +105,24 @@ class Opener:
             logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
         return NOTHING_STORED if last is None else last
 
-    def _window(self, at: Coordinates, start: int) -> DuplicateWindow:
-        """Read back the identities of the last events before an offset, a page at a time."""
-        window = DuplicateWindow(self._duplicate_window)
-        for first in range(max(start - self._duplicate_window, 0), start, PAGE_OFFSETS):
-            offsets, identities = self._history.recent(at, first, min(first + PAGE_OFFSETS, start) - 1)
+    def _read_window(self, partition: Partition, at: Coordinates, start: int, began: float) -> Iterator[None]:
+        """Read back the identities of the last events before an offset."""
+        window, rows, is_slow = DuplicateWindow(self._duplicate_window), 0, False
+        for first in range(max(start - self._duplicate_window, 0), start, self._page_offsets):
+            offsets, identities = self._history.recent(at, first, min(first + self._page_offsets, start) - 1)
             window.repeats(identities, offsets)
-        return window
+            rows += len(offsets)
+            if not is_slow and self._monotonic() - began >= OPENING_SECONDS_EXPECTED:
+                is_slow = True
+                self._log_slow("opening a partition takes long", at, rows, began)
+            yield
+        if is_slow:
+            self._log_slow("a partition was opened slowly", at, rows, began)
+        partition.window = window
+
+    def _log_slow(self, event: str, at: Coordinates, rows: int, began: float) -> None:
+        seconds = round(self._monotonic() - began, 1)
+        logger().warning(event, partition=at.partition, rows=rows, of=self._duplicate_window, seconds=seconds)
 
 
 def refuse_lost_offsets(at: Coordinates, start: int, low: int, high: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from etl.block import Coordinates
@@ -38,6 +38,8 @@ class Partition:
     # Not worked on before this moment.
     wait_until: float = 0.0
     failures: int = 0
+    # What is left to read before it is open; None before the first step and after the last.
+    opening: Iterator[None] | None = None
     # The offset of the next message to take; what comes before it was taken already.
     next_offset: int = 0
     # Where the log was seen to lack offsets: the second time it is believed.
@@ -124,7 +126,7 @@ class Partition:
 
     def close(self) -> None:
         """Forget everything that must be read again."""
-        self.is_open = False
+        self.is_open, self.opening, self.window = False, None, DuplicateWindow(1)
         self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes = [], 0
 

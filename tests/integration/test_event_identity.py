@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse
+from services.runtime.program import running
 from tests.support.events import numbered, record, valid
-from tests.support.loading import SETTINGS, identified, load, offsets, write
+from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
 from tests.support.system import Place
 
+# 130 MB of messages.
+LARGE_REPEATS, OPENING_BYTES_MAX = 2_000, 32_000_000
 ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)
 KEY = uuid.UUID("0192a3b4-c5d6-7e8f-9a0b-1c2d3e4f5a6b")
 # Deeper than Python's parser goes: it refuses the message, which the etl's decoder takes.
@@ -102,6 +105,31 @@ def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -
 
     assert offsets(tables) == [0, 3]
     assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in (1, 2)]
+
+
+def test_large_repeats(place: Place, tables: ClickHouse) -> None:
+    """An owner that takes over reads the ids of large repeats, not the messages: its memory does not grow with them."""
+    event = valid(user_id=str(ANNA), event_data="x" * 32_768, some_client_data="y" * 32_000)
+    place.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
+    with running(place.etl()) as etl:
+        write(place, [identified(numbered(1))])
+        await_rows(tables, 1)
+        before = peak_bytes(etl.process.pid)
+    write(place, [record(event, KEY.bytes)] * LARGE_REPEATS)
+    load(place, tables, 1 + LARGE_REPEATS)
+    with running(place.etl()) as etl:
+        write(place, [identified(numbered(2))])
+        await_rows(tables, 2 + LARGE_REPEATS)
+        after = peak_bytes(etl.process.pid)
+
+    assert tables.rows("SELECT sum(length(raw)) > 128000000 FROM rejected_events") == [(1,)]
+    assert after - before < OPENING_BYTES_MAX
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def test_repeats_without_ids(place: Place, tables: ClickHouse) -> None:

@@ -20,6 +20,8 @@ from tests.simulation.world import Process, World
 
 FENCE_SECONDS = 1.0
 HORIZON = 12
+# The window is read back in three steps.
+PAGE_OFFSETS = 5
 REFUSED_IN_A_ROW_MAX = 1_000
 
 
@@ -54,7 +56,7 @@ class Member:
         clock = ServerClock(FENCE_SECONDS, self._monotonic)
         refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
         delivery = self._variant.delivery(source, sink, clock, refusals, self._server.skew_seconds, decode)
-        opener = Opener(source, sink, clock, HORIZON)
+        opener = Opener(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
         loader = Loader(source, opener, delivery, self._limits(), self._monotonic)
         source.join(loader)
         loader.run(self.stop)

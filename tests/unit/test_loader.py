@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import cast
+
+import pytest
 
 from etl.block import Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import SinkError
-from etl.loader import Loader, LoaderLimits
+from etl.loader import OPENING_SECONDS_A_TURN, Loader, LoaderLimits
 from etl.message import Message
 from etl.opening import Opener
-from etl.partition import FlushLimits
+from etl.partition import FlushLimits, Partition
 from etl.plan import Topic
 from etl.refusals import Refusals
 from tests.support.events import numbered, record
@@ -113,3 +116,113 @@ def test_an_outage_of_hours() -> None:
 
     assert partition.failures == 2_000
     assert partition.wait_until == 60.0
+
+
+class SlowOpener:
+    """Opens each partition in three steps of so many seconds."""
+
+    def __init__(self, step_seconds: float) -> None:
+        self.now = 0.0
+        self.opened: list[int] = []
+        self.fails_at = 0
+        self._step_seconds = step_seconds
+        self._steps = 0
+
+    def forget_topic(self) -> None:
+        pass
+
+    def open(self, partition: Partition) -> Iterator[None]:
+        for _ in range(3):
+            self._steps += 1
+            self.now += self._step_seconds
+            if self._steps == self.fails_at:
+                raise SinkError("no answer")
+            yield
+        self.opened.append(partition.number)
+
+
+class Polled(OneMessageSource):
+    """Notes what it is asked, and has nothing."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.started: list[int] = []
+
+    def poll(self, _count: int, seconds: float) -> list[Message]:
+        self.waits.append(seconds)
+        return []
+
+    def start(self, partition: int, offset: int) -> None:
+        del offset
+        self.started.append(partition)
+
+
+def opening(opener: SlowOpener, source: Polled) -> Loader:
+    """Return a loader that was assigned partitions and has opened none."""
+    delivery = Delivery(source, SilentSink(), ServerClock(5.0, lambda: opener.now), Refusals(0.01, 1_000))
+    limits = LoaderLimits(FlushLimits(1.0, 1_000, 1_000_000), 1_000, 1.0, 60.0)
+    loader = Loader(source, cast("Opener", opener), delivery, limits, lambda: opener.now)
+    loader.assigned(range(PARTITIONS))
+    return loader
+
+
+def test_openings_take_turns() -> None:
+    """Between two steps of opening Kafka is polled without waiting, so that open partitions are loaded meanwhile."""
+    opener, source = SlowOpener(0.0), Polled()
+    loader = opening(opener, source)
+    for _ in range(5):
+        loader.step(0.1)
+
+    assert source.waits == [0.1, 0.0, 0.0, 0.0, 0.1]
+    assert opener.opened == source.started == list(range(PARTITIONS))
+
+
+@pytest.mark.parametrize("step_seconds", [0.2, 5.0])
+def test_slow_openings_keep_nobody_waiting(step_seconds: float) -> None:
+    """In one turn no more steps are begun than fit; all partitions are open in the end."""
+    opener, source = SlowOpener(step_seconds), Polled()
+    loader, turns = opening(opener, source), []
+    while len(opener.opened) < PARTITIONS:
+        began = opener.now
+        loader.step(0.1)
+        turns.append(opener.now - began)
+
+    assert max(turns) <= OPENING_SECONDS_A_TURN + step_seconds
+    assert sorted(source.started) == list(range(PARTITIONS))
+
+
+def test_an_opening_that_fails_begins_again() -> None:
+    """What was read before a failure is read again: the partition is not opened with half of it."""
+    opener, source = SlowOpener(0.0), Polled()
+    opener.fails_at = PARTITIONS + 2
+    loader = opening(opener, source)
+    for _ in range(4):
+        loader.step(0.1)
+
+    assert opener.opened == [0, 2, 3, 4]
+
+    opener.now = 1.0
+    for _ in range(3):
+        loader.step(0.1)
+
+    assert source.started == [0, 2, 3, 4]
+
+    loader.step(0.1)
+
+    assert source.started == [0, 2, 3, 4, 1]
+
+
+def test_a_partition_that_leaves_is_not_opened() -> None:
+    """An opening ends with the assignment, and a stop begins no step."""
+    opener, source, stop = SlowOpener(0.0), Polled(), threading.Event()
+    loader = opening(opener, source)
+    loader.step(0.1)
+    loader.revoked([0, 1])
+    loader.lost([2])
+    loader.step(0.1)
+    stop.set()
+    loader.run(stop)
+    loader.step(0.1)
+    loader.step(0.1)
+
+    assert source.started == []

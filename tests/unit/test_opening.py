@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from etl.block import Coordinates
 from etl.clock import ServerClock
@@ -29,6 +30,8 @@ class Stores:
     high: int = 500
     events: dict[int, bytes] = field(default_factory=dict)
     topics_asked: int = 0
+    pages: list[tuple[int, int]] = field(default_factory=list)
+    steps: int = 0
 
     def topic(self) -> Topic:
         self.topics_asked += 1
@@ -51,13 +54,15 @@ class Stores:
 
     def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         assert at.partition == 3
+        self.pages.append((first, last))
         known = sorted(offset for offset in self.events if first <= offset <= last)
         return known, [self.events[offset] for offset in known]
 
 
 def opened(stores: Stores) -> Partition:
     partition = Partition(3)
-    Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50).open(partition)
+    steps = Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50, page_offsets=20).open(partition)
+    stores.steps = len(list(steps))
     return partition
 
 
@@ -117,16 +122,46 @@ def test_window() -> None:
     assert window.repeats(identities, [100, 100, 100, 100, 100]) == {1: 50, 2: 60, 3: 99}
 
 
+@pytest.mark.parametrize(("start", "pages"), [(0, []), (1, [(0, 0)]), (20, [(0, 19)]), (21, [(0, 19), (20, 20)])])
+def test_pages(start: int, pages: list[tuple[int, int]]) -> None:
+    """The window is read in pages, a step each, none before the log's beginning or beyond the offset."""
+    stores = Stores(Position(start, None, is_ours=True))
+    opened(stores)
+
+    assert (stores.pages, stores.steps) == (pages, len(pages))
+
+
+def test_pages_of_a_whole_window() -> None:
+    """No more than the window is read."""
+    stores = Stores(Position(100, None, is_ours=True))
+    opened(stores)
+
+    assert stores.pages == [(50, 69), (70, 89), (90, 99)]
+
+
+@pytest.mark.parametrize(("seconds", "logged"), [(1.0, []), (2.0, [(3, 6.0), (3, 6.0)]), (9.0, [(1, 9.0), (3, 27.0)])])
+def test_slow_openings_are_logged(seconds: float, logged: list[tuple[int, float]]) -> None:
+    """An opening that takes more than five seconds is logged then, and when it ends, with what was read."""
+    stores = Stores(Position(100, None, is_ours=True), events={60: b"a", 80: b"b", 95: b"c"})
+    clock = ServerClock(5.0, lambda: 0.0)
+    opener = Opener(stores, stores, clock, 50, page_offsets=20, monotonic=lambda: seconds * len(stores.pages))
+    with capture_logs() as lines:
+        list(opener.open(Partition(3)))
+
+    assert [(line["rows"], line["seconds"]) for line in lines] == logged
+    assert {(line["partition"], line["of"], line["log_level"]) for line in lines} <= {(3, 50, "warning")}
+
+
 def test_topic_is_asked_again() -> None:
     """A topic is asked for once, and again when partitions have been assigned."""
     stores = Stores()
     opener = Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50)
-    opener.open(Partition(3))
-    opener.open(Partition(3))
+    list(opener.open(Partition(3)))
+    list(opener.open(Partition(3)))
 
     assert stores.topics_asked == 1
 
     opener.forget_topic()
-    opener.open(Partition(3))
+    list(opener.open(Partition(3)))
 
     assert stores.topics_asked == 2

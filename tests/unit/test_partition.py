@@ -175,6 +175,8 @@ def test_closed_forgets() -> None:
     partition = opened(inherited_end=120)
     partition.take(messages([100]), now=0.0)
     partition.unclosed, partition.stored_through = 100, 130
+    partition.opening, window = iter(()), partition.window
     partition.close()
 
     assert partition == Partition(0, committed=100, next_offset=101, window=partition.window)
+    assert partition.window is not window
