@@ -16,6 +16,7 @@ from db.kafka.layout import TopicLayout
 from db.kafka.local_server import kafka_program
 from db.kafka.topics import provision
 from services.runtime.program import free_port, running
+from tests.support.shards import two_databases, two_servers
 
 # Read when gRPC is first imported, which no module above does. Tests start processes while their clients are calling;
 # gRPC's own preparation for a fork then waits for the calls, for ever. The children exec at once and need none of it.
@@ -47,6 +48,20 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     with running(clickhouse_program(tmp_path_factory.mktemp("clickhouse"), port, free_port())):
         yield f"clickhouse://default@127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Start two ClickHouse servers as two shards; the values are their addresses without a database."""
+    with two_servers(tmp_path_factory.mktemp) as started:
+        yield started
+
+
+@pytest.fixture
+def shards(servers: list[str]) -> Iterator[list[ClickHouse]]:
+    """Make the cluster's tables on both servers; the value is a connection to each."""
+    with two_databases(servers) as connections:
+        yield connections
 
 
 @pytest.fixture

@@ -5,23 +5,35 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
 from db.clickhouse.repeatable import refuse_unrepeatable
+from db.clickhouse.servers import level, run_on_cluster, survey
 from db.errors import ConflictError
+from services.runtime.logs import logger
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 TABLE_EXISTS = 57
 STATEMENT_ATTEMPTS = 5
 STATEMENT_PAUSE_SECONDS = 0.3
+LEDGER_NAME = "schema_migrations"
 LEDGER = """
 CREATE TABLE IF NOT EXISTS schema_migrations {cluster} (
     name String COMMENT 'File name', checksum FixedString(64) COMMENT 'SHA-256 of the file, in hexadecimal',
     applied_at DateTime COMMENT 'When it was applied'
 ) ENGINE = {engine} ORDER BY name COMMENT 'Migrations that were applied'
 """
+RECORDED = "SELECT name, toString(checksum) FROM schema_migrations"
+# Each replica is asked: the ledger of a server that was made a moment ago is still empty.
+RECORDED_ANYWHERE = """
+SELECT DISTINCT name, toString(checksum) FROM clusterAllReplicas('{cluster}', {database}.schema_migrations)
+SETTINGS skip_unavailable_shards = 1
+"""
+TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
+MADE = re.compile(r"^(?:--.*\n)*CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)")
 STATEMENT_END = re.compile(r";[ \t]*$", re.MULTILINE)
 
 
@@ -46,30 +58,81 @@ def migrations(folder: Path) -> list[Migration]:
     return [Migration(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[0-9]*.sql"))]
 
 
+def tables_of(files: Iterable[Migration]) -> list[str]:
+    """Return the tables and views that migrations make, in the order in which they depend on one another."""
+    found = (MADE.match(statement) for each in files for statement in each.statements())
+    return list(dict.fromkeys(match[1] for match in found if match))
+
+
 def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str]:
     """Bring a database up to date, making it when it is not there; return the names of the files applied now.
 
-    ConflictError when a file that was applied has changed since, or cannot be repeated. Two runs at once are safe, and
-    so is the run after one that was cut short anywhere: every statement does nothing when it has been run before.
+    On a cluster every server gets every table. ConflictError when a file that was applied has changed since, or what
+    it made is gone, or a new one cannot be repeated. Two runs at once are safe, and so is the run after one that was
+    cut short anywhere: every statement does nothing when it has been run before.
     """
-    folder = folder or MIGRATIONS / ("cluster" if cluster else "single")
+    files = migrations(folder or MIGRATIONS / ("cluster" if cluster else "single"))
+    if cluster and is_up_to_date(url, cluster, files):
+        return []
     on_cluster = f"ON CLUSTER '{cluster}'" if cluster else ""
     with connected(with_database(url, "default")) as server:
         server.rows(f"CREATE DATABASE IF NOT EXISTS `{database_of(url)}` {on_cluster}")
     with connected(url) as database:
         engine = "ReplicatedMergeTree('/clickhouse/ledger/{database}', '{replica}')" if cluster else "MergeTree"
-        database.rows(LEDGER.format(cluster=on_cluster, engine=engine))
-        applied = dict(database.rows("SELECT name, toString(checksum) FROM schema_migrations"))
-        fresh = []
-        for migration in migrations(folder):
-            if migration.name not in applied:
-                apply(database, migration, cluster)
-                fresh.append(migration.name)
-            elif applied[migration.name] != migration.checksum:
-                raise ConflictError(
-                    f"migration {migration.name} has changed since it was applied: put it back, and write a new file"
-                )
-        return fresh
+        run_on_cluster(database, LEDGER.format(cluster=on_cluster, engine=engine))
+        recorded = dict(database.rows(ledger_query(url, cluster)))
+        refuse_changed(files, recorded)
+        made = tables_of(each for each in files if each.name in recorded)
+        if cluster:
+            if created := level(database, cluster, database_of(url), made):
+                logger().warning("servers lacked tables, which were made", created=created)
+        else:
+            refuse_missing(made, {name for (name,) in database.rows(TABLES)})
+        fresh = [each for each in files if each.name not in recorded]
+        for migration in fresh:
+            apply(database, migration, cluster)
+        return [each.name for each in fresh]
+
+
+def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
+    """Whether nothing is to be done on any server that answers; then nothing is asked of one that does not."""
+    tables = [LEDGER_NAME, *tables_of(files)]
+    with connected(with_database(url, "default")) as server:
+        found = survey(server, cluster, database_of(url), tables)
+        if not found.is_level(tables):
+            return False
+        recorded = dict(server.rows(ledger_query(url, cluster)))
+    refuse_changed(files, recorded)
+    if not {each.name for each in files} <= recorded.keys():
+        return False
+    if not found.is_complete:
+        logger().warning(
+            "a server of the cluster does not answer; the others have every table", have=sorted(found.servers)
+        )
+    return True
+
+
+def ledger_query(url: str, cluster: str) -> str:
+    """Return the question which migrations were applied, each with its checksum."""
+    return RECORDED_ANYWHERE.format(cluster=cluster, database=database_of(url)) if cluster else RECORDED
+
+
+def refuse_changed(files: Iterable[Migration], recorded: Mapping[str, str]) -> None:
+    """Raise ConflictError when a file is not what was applied."""
+    for migration in files:
+        if recorded.get(migration.name, migration.checksum) != migration.checksum:
+            raise ConflictError(
+                f"migration {migration.name} has changed since it was applied: put it back, and write a new file"
+            )
+
+
+def refuse_missing(made: Iterable[str], present: Collection[str]) -> None:
+    """Raise ConflictError when a table that an applied migration made is not there."""
+    if missing := [each for each in made if each not in present]:
+        raise ConflictError(
+            f"{', '.join(missing)} made by applied migrations, but not there: restore them from a backup, or drop the "
+            "database to begin anew"
+        )
 
 
 def apply(database: ClickHouse, migration: Migration, cluster: str) -> None:

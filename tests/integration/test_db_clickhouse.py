@@ -41,6 +41,14 @@ def test_a_changed_migration_is_refused(clickhouse: str, tmp_path: Path) -> None
         migrate(url, folder=tmp_path)
 
 
+def test_what_was_made_and_is_gone(database: str, tables: ClickHouse) -> None:
+    """A table that the ledger knows and the server has not is named, instead of being called up to date."""
+    tables.rows("DROP TABLE replayed_events SYNC")
+
+    with pytest.raises(ConflictError, match="replayed_events made by applied migrations, but not there"):
+        migrate(database)
+
+
 def test_migrations_at_once(clickhouse: str) -> None:
     """Two runs at the same time both end well."""
     url = f"{clickhouse}/both_{uuid.uuid4().hex}"

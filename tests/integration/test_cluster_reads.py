@@ -1,0 +1,127 @@
+"""What is read of several servers: tables that span them, and the etl's questions; one may not answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from db.clickhouse.client import ClickHouse, RefusedError
+from etl.errors import SinkError
+from etl.settings import EtlSettings
+from etl.sink import ClickHouseSink
+from etl.sink import connected as connected_sink
+from tests.support.shards import AT, CLUSTER, HALF, TOPIC_ID, name_of, store
+
+# As those who tune a cluster set them.
+PRUNING = (
+    "optimize_skip_unused_shards = 1",
+    "optimize_skip_unused_shards = 1, allow_nondeterministic_optimize_skip_unused_shards = 1",
+    "optimize_skip_unused_shards = 1, optimize_distributed_group_by_sharding_key = 1, distributed_push_down_limit = 1",
+)
+
+
+@contextlib.contextmanager
+def sink(server: str, connection: ClickHouse, cluster: str = CLUSTER) -> Iterator[ClickHouseSink]:
+    url = f"{server}/{name_of(connection)}"
+    with connected_sink(EtlSettings(clickhouse_url=url, clickhouse_cluster=cluster)) as made:
+        yield made
+
+
+QUESTIONS = {
+    "events_all": (
+        "count() FROM events_all WHERE user_id = '00000000-0000-0000-0000-000000000003'",
+        "count() FROM (SELECT user_id FROM events_all GROUP BY user_id)",
+        "count() FROM (SELECT DISTINCT user_id FROM events_all)",
+        "uniqExact(user_id) FROM events_all",
+        "count() FROM (SELECT user_id FROM events_all ORDER BY user_id LIMIT 1 BY user_id)",
+    ),
+    "rejected_events_all": (
+        "count() FROM rejected_events_all WHERE kafka_partition = 3",
+        "count() FROM rejected_events_all WHERE kafka_partition IN (3, 4)",
+        "count() FROM (SELECT kafka_partition FROM rejected_events_all GROUP BY kafka_partition)",
+    ),
+    "replayed_events_all": (
+        "count() FROM replayed_events_all WHERE kafka_partition = 3",
+        "count() FROM (SELECT kafka_partition FROM replayed_events_all GROUP BY kafka_partition)",
+    ),
+}
+
+
+def test_no_shard_is_left_out(shards: list[ClickHouse]) -> None:
+    """Rows lie on any shard: settings that prune shards by the sharding key change no answer."""
+    for number, connection in enumerate(shards):
+        store(connection, 100 * number, 100 * number + 99)
+        for table in ("rejected_events", "replayed_events"):
+            connection.rows(
+                f"INSERT INTO {table} (kafka_topic_id, kafka_partition, kafka_offset)"
+                f" SELECT '{TOPIC_ID}', 3, number FROM numbers({100 * number}, 50)"
+            )
+    asked = shards[0]
+
+    for questions in QUESTIONS.values():
+        for question in questions:
+            expected = asked.rows(f"SELECT {question}")
+            for settings in PRUNING:
+                assert asked.rows(f"SELECT {question} SETTINGS {settings}") == expected, (question, settings)
+    assert asked.rows(f"SELECT {QUESTIONS['events_all'][0]}") == [(20,)]
+    assert asked.rows(f"SELECT {QUESTIONS['rejected_events_all'][0]}") == [(100,)]
+
+
+def test_every_distributed_table_is_asked(shards: list[ClickHouse]) -> None:
+    """The test above covers all tables that span the shards, and none of them has a sharding key."""
+    found = dict(
+        shards[0].rows(
+            "SELECT name, engine_full FROM system.tables WHERE engine = 'Distributed' AND database = currentDatabase()"
+        )
+    )
+
+    assert set(found) == set(QUESTIONS)
+    assert all(len(engine.split(", ")) == 3 for engine in found.values()), found
+
+
+def test_nobody_inserts_through_them(shards: list[ClickHouse]) -> None:
+    """A row that did not come from Kafka would break the conservation law."""
+    with pytest.raises(RefusedError, match="sharding key"):
+        shards[0].rows("INSERT INTO events_all (kafka_offset) SELECT 1")
+
+
+def test_rows_of_every_server(servers: list[str], shards: list[ClickHouse]) -> None:
+    """A recovery sees the rows of both servers, and so does the window of repeats."""
+    store(shards[0], 0, 4)
+    store(shards[1], 5, 9)
+    with sink(servers[0], shards[0]) as asked:
+        assert asked.held(AT, 0, 20) == set(range(10))
+        assert asked.confirmed(AT, 0, 20) == set(range(10))
+        assert asked.last_held(AT, 0) == 9
+        assert not asked.is_inserting(AT)
+        offsets, identities = asked.recent(AT, 0, 20)
+        assert list(offsets) == list(range(10))
+        assert len(set(identities)) == 10
+
+
+QUERIES: dict[str, Callable[[ClickHouseSink], object]] = {
+    "held": lambda sink: sink.held(AT, 0, 20),
+    "confirmed": lambda sink: sink.confirmed(AT, 0, 20),
+    "last_held": lambda sink: sink.last_held(AT, 0),
+    "recent": lambda sink: sink.recent(AT, 0, 20),
+    "is_inserting": lambda sink: sink.is_inserting(AT),
+}
+
+
+@pytest.mark.parametrize("question", QUERIES.keys() - {"confirmed"})
+def test_a_server_that_does_not_answer(servers: list[str], shards: list[ClickHouse], question: str) -> None:
+    """No answer is given without a server that may hold rows, or run an insert."""
+    store(shards[0], 0, 4)
+    with sink(servers[0], shards[0], HALF) as asked, pytest.raises(SinkError, match="279"):
+        QUERIES[question](asked)
+
+
+@pytest.mark.parametrize("question", QUERIES.keys() - {"is_inserting"})
+def test_a_server_without_tables(servers: list[str], shards: list[ClickHouse], question: str) -> None:
+    """A server that answers and has lost its tables is not taken for one that holds no rows."""
+    store(shards[0], 0, 4)
+    shards[1].rows("DROP TABLE events SYNC")
+    with sink(servers[0], shards[0]) as asked, pytest.raises(SinkError):
+        QUERIES[question](asked)

@@ -1,0 +1,81 @@
+"""Two ClickHouse servers as two shards, without replication: where the cluster's SQL can be tried without Keeper."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from db.clickhouse.client import ClickHouse, connected
+from db.clickhouse.local_server import clickhouse_program
+from db.clickhouse.schema import MIGRATIONS, migrations
+from etl.block import Coordinates
+from etl.plan import Topic
+from services.runtime.program import free_port, running
+
+# Of the other cluster the second server does not answer.
+CLUSTER, HALF = "ugc", "half"
+FILES = migrations(MIGRATIONS / "cluster")
+CONFIGURATION = """
+<clickhouse>
+    <macros><shard>{shard}</shard><replica>clickhouse-{shard}-1</replica></macros>
+    <remote_servers><ugc>{shards}</ugc><half>{half}</half></remote_servers>
+</clickhouse>
+"""
+SHARD = "<shard><replica><host>127.0.0.1</host><port>{port}</port></replica></shard>"
+TOPIC_ID = uuid.UUID("0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55")
+AT = Coordinates(Topic("ugc.events", str(TOPIC_ID), "cluster"), 3)
+
+
+@contextlib.contextmanager
+def two_servers(make_folder: Callable[[str], Path]) -> Iterator[list[str]]:
+    """Start two servers that know each other; the values are their addresses without a database."""
+    ports = [free_port() for _ in range(2)]
+    shards, half = ("".join(SHARD.format(port=port) for port in each) for each in (ports, (ports[0], free_port())))
+    with contextlib.ExitStack() as stack:
+        for shard, port in enumerate(ports, 1):
+            folder = make_folder(f"clickhouse-{shard}")
+            (folder / "conf.d").mkdir()
+            (folder / "conf.d" / "cluster.xml").write_text(CONFIGURATION.format(shard=shard, shards=shards, half=half))
+            stack.enter_context(running(clickhouse_program(folder, port, free_port())))
+        yield [f"clickhouse://default@127.0.0.1:{port}" for port in ports]
+
+
+@contextlib.contextmanager
+def two_databases(servers: list[str]) -> Iterator[list[ClickHouse]]:
+    """Make the cluster's tables in a new database of both servers; the value is a connection to each."""
+    name = f"test_{uuid.uuid4().hex}"
+    with contextlib.ExitStack() as stack:
+        for each in servers:
+            with connected(f"{each}/default") as server:
+                server.rows(f"CREATE DATABASE {name}")
+        connections = [stack.enter_context(connected(f"{each}/{name}")) for each in servers]
+        for connection in connections:
+            for statement in (statement for each in FILES for statement in each.statements()):
+                connection.rows(unreplicated(statement))
+        yield connections
+
+
+def unreplicated(statement: str) -> str:
+    """Return a statement of the cluster's as one server runs it: there is no Keeper here."""
+    statement = statement.replace("{cluster_name}", CLUSTER).replace(f" ON CLUSTER '{CLUSTER}'", "")
+    statement = re.sub(r"\breplicated_dedup", "non_replicated_dedup", statement)
+    # Claims of a test need not outlive a power cut.
+    statement = statement.replace("SETTINGS fsync_after_insert = 1, fsync_part_directory = 1", "")
+    return re.sub(r"ENGINE = Replicated(\w+)\('[^']*', '[^']*'\)", r"ENGINE = \1", statement)
+
+
+def name_of(connection: ClickHouse) -> str:
+    ((name,),) = connection.rows("SELECT currentDatabase()")
+    return str(name)
+
+
+def store(connection: ClickHouse, first: int, last: int, *, users: int = 10) -> None:
+    """Store events at offsets, of some users in turn."""
+    connection.rows(
+        "INSERT INTO events (event_id, user_id, event, kafka_topic_id, kafka_partition, kafka_offset)"
+        f" SELECT generateUUIDv4(), toUUID(concat('00000000-0000-0000-0000-', leftPad(toString(number % {users}), 12,"
+        f" '0'))), 'like', '{TOPIC_ID}', 3, number FROM numbers({first}, {last - first + 1})"
+    )
