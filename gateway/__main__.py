@@ -19,6 +19,7 @@ from gateway.transcoding import Transcoder
 from services.runtime.lifecycle import stopping
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
+from services.runtime.watchdog import watched
 
 # JSON is no cycle, and to look for some among the millions of values that one body may have takes seconds.
 RARE_COLLECTIONS = 100_000, 50, 100
@@ -39,7 +40,7 @@ def main() -> None:
 
 async def run(settings: GatewaySettings) -> int:
     """Serve until a signal; return the exit status."""
-    async with stopping() as stop, connecting(settings) as backend:
+    async with stopping() as stop, watched(settings), connecting(settings) as backend:
         try:
             gateway = build(settings, backend)
         except (DescriptorError, OSError) as error:

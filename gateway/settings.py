@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from services.runtime.settings import Address, AddressSetting, LogSettings
+from services.runtime.watchdog import WatchdogSettings
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ORIGIN = re.compile(r"https?://[^/\s,]+")
@@ -41,7 +42,7 @@ def product_descriptors() -> Path:
     return Path(str(files("ugc.v1").joinpath("descriptors.binpb")))
 
 
-class GatewaySettings(LogSettings):
+class GatewaySettings(LogSettings, WatchdogSettings):
     """What an operator can choose about the HTTP server and the calls behind it."""
 
     # NoDecode for the reason above: an address is a tuple.

@@ -20,6 +20,7 @@ from services.runtime.failpoints import arm
 from services.runtime.lifecycle import allow_open_files, stopping
 from services.runtime.logs import configure_logs, logger
 from services.runtime.settings import load
+from services.runtime.watchdog import watched
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ async def run(settings: IngestSettings) -> int:
     """Serve until a signal or a producer that can never work again; return the exit status."""
     loop = asyncio.get_running_loop()
     fatal: list[str] = []
-    async with stopping() as stop:
+    async with stopping() as stop, watched(settings):
 
         def on_fatal(reason: str) -> None:
             fatal.append(reason)

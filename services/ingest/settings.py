@@ -12,6 +12,7 @@ from services.ingest.claims import TokenRules
 from services.ingest.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 from services.runtime.failpoints import FailpointSettings
 from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, NeverEmpty, Settings
+from services.runtime.watchdog import WatchdogSettings
 
 KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
 KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)
@@ -89,7 +90,7 @@ class AuthenticationSettings(Settings):
         )
 
 
-class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, FailpointSettings):
+class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, FailpointSettings, WatchdogSettings):
     """What an operator can choose about the gRPC server and its producer."""
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -13,8 +14,17 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def answers_http(url: str, seconds_max: float) -> bool:
     """Whether a request for a page succeeds in time; for probes."""
+    return status_http(url, seconds_max) == http.client.OK
+
+
+def status_http(url: str, seconds_max: float) -> int | None:
+    """Return the status of the answer to a request for a page; None without an answer in time."""
     try:
-        with DIRECT.open(url, timeout=seconds_max):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+        with DIRECT.open(url, timeout=seconds_max) as answer:
+            status: int = answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except (OSError, http.client.HTTPException):
+        return None
+    return status

@@ -47,7 +47,8 @@ def always_ready() -> bool:
 class Program:
     """What to run and how to know that it works.
 
-    `listens` maps the setting that chooses a port to its address, `ready` is asked until it is true.
+    `listens` maps the setting that chooses a port to its address, `ready` is asked until it is true, `alive` again and
+    again after that: a supervised program that does not answer for long is started again.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     directory: Path | None = None
     listens: Mapping[str, Address] = field(default_factory=dict)
     ready: Callable[[], bool] = always_ready
+    alive: Callable[[], bool] | None = None
     ready_seconds_max: float = 60.0
     stop_seconds_max: float = 20.0
 

@@ -1,13 +1,14 @@
-"""Keeps programs running: starts them, starts again what dies, gives up on what keeps dying, stops in reverse."""
+"""Keeps programs running: starts them, again when they die or hang, gives up on what keeps dying, stops in reverse."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 
+from services.runtime.liveness import Liveness
 from services.runtime.program import Child, Program, ProgramError, last_lines, refuse_busy_ports
 
 DEATHS_MAX = 5
@@ -22,6 +23,7 @@ class Supervisor:
         self.stop = stop
         self.children: list[Child] = []
         self.deaths: dict[str, deque[float]] = {}
+        self.liveness = Liveness(self._probes)
 
     def __enter__(self) -> Supervisor:
         return self
@@ -29,6 +31,7 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.liveness.stop()
         while self.children:
             self.children.pop().stop()
 
@@ -42,12 +45,19 @@ class Supervisor:
         started = [self._spawn(program) for program in programs]
         for child in started:
             child.await_ready(self.stop)
+        self.liveness.start()
 
     def tend(self, now: float | None = None) -> None:
-        """Start again each program that has died; ProgramError with its last log lines at five deaths in a minute."""
+        """Start again each program that has died or answers nothing.
+
+        ProgramError with its last log lines at five deaths in a minute.
+        """
+        hung = self.liveness.hung
         for position, child in enumerate(self.children):
-            if child.process.poll() is None:
+            if child.process.poll() is None and child.process.pid not in hung:
                 continue
+            if child.process.returncode is None:
+                self.announce(f"{child.program.name} runs and does not answer; it is killed")
             child.kill()
             self._count_death(child, time.monotonic() if now is None else now)
             self.children[position] = Child(child.program)
@@ -55,6 +65,11 @@ class Supervisor:
                 f"{child.program.name} {child.cause_of_death()}; started again as process "
                 f"{self.children[position].process.pid}"
             )
+
+    def _probes(self) -> dict[Hashable, Callable[[], bool]]:
+        """Return the questions to the programs that run now, by process."""
+        children = list(self.children)
+        return {child.process.pid: child.program.alive for child in children if child.program.alive}
 
     def _spawn(self, program: Program) -> Child:
         child = Child(program)

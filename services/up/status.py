@@ -12,6 +12,7 @@ from db.errors import StoreError
 from db.kafka.topics import OffsetReader
 
 ASK_SECONDS = 1.0
+NOT_YET = "asking Kafka and ClickHouse"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,18 @@ class Numbers:
 
 
 class Status:
-    """Asks once a second; `numbers` is the latest answer."""
+    """Asks once a second; `line` has the latest answer."""
 
     def __init__(self, bootstrap_servers: str, topic: str, group: str, clickhouse_url: str) -> None:
-        self.numbers = Numbers()
+        self._numbers: Numbers | None = None
         self._offsets = OffsetReader(bootstrap_servers, topic, group)
         self._url = clickhouse_url
         self._stopped = threading.Event()
+
+    @property
+    def line(self) -> str:
+        """The numbers in words; before the first answer nothing is known, also not that a store is away."""
+        return NOT_YET if self._numbers is None else str(self._numbers)
 
     @contextlib.contextmanager
     def refreshing(self) -> Iterator[Status]:
@@ -60,7 +66,7 @@ class Status:
             while not self._stopped.wait(ASK_SECONDS):
                 accepted, lag = self._ask_kafka()
                 stored, rejected = self._ask_clickhouse(clickhouse)
-                self.numbers = Numbers(accepted, lag, stored, rejected)
+                self._numbers = Numbers(accepted, lag, stored, rejected)
 
     def _ask_kafka(self) -> tuple[int | None, int | None]:
         try:

@@ -6,6 +6,7 @@ import shlex
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from services.runtime.direct import answers_http
 from services.runtime.program import Child, Program, ProgramError, StoppedError, always_ready
 from services.runtime.settings import Address
 from services.runtime.supervisor import Supervisor
+from services.up.alive import gateway_answers, ingest_answers
 from services.up.authorization import authorization, lacks_token
 from services.up.documented import DOCUMENTED_EVENT
 from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
@@ -87,8 +89,14 @@ class System:
         settings = self._settings
         return [
             self._program("etl", "etl"),
-            self._program("ingest", "services.ingest", {"UGC_INGEST_LISTEN": settings.ingest_listen}),
-            self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
+            replace(
+                self._program("ingest", "services.ingest", {"UGC_INGEST_LISTEN": settings.ingest_listen}),
+                alive=lambda: ingest_answers(self._ingest),
+            ),
+            replace(
+                self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
+                alive=lambda: gateway_answers(self._gateway),
+            ),
         ]
 
     def _program(self, name: str, module: str, listens: dict[str, Address] | None = None) -> Program:
@@ -165,7 +173,7 @@ class System:
                 with self._console.status("") as line:
                     while not self._stop.wait(TEND_SECONDS):
                         supervisor.tend()
-                        line.update(str(status.numbers))
+                        line.update(status.line)
             else:
                 self._supervise_plainly(supervisor, status)
 
@@ -174,7 +182,7 @@ class System:
         while not self._stop.wait(TEND_SECONDS):
             supervisor.tend()
             if time.monotonic() - shown >= PLAIN_STATUS_SECONDS:
-                self._say(str(status.numbers))
+                self._say(status.line)
                 shown = time.monotonic()
 
     def _say(self, text: str) -> None:

@@ -15,7 +15,9 @@ from services.runtime.program import ProgramError
 from services.runtime.settings import parse_address
 from services.up.authorization import authorization, lacks_token
 from services.up.settings import UpSettings, reachable
+from services.up.status import Status
 from services.up.system import System
+from tests.support.system import await_equal
 from tests.support.tokens import SECRET, USER, public_pem, rsa_key
 
 RULES = {"ingest_auth_audience": "ugc", "ingest_auth_issuer": "auth", "ingest_auth_subject_is_user": True}
@@ -64,3 +66,14 @@ def test_only_the_issuer_could_sign(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="UGC_INGEST_AUTH_SECRET"):
         System(settings, Console(), threading.Event()).run(check=True)
     assert not (tmp_path / "local").exists()
+
+
+def test_status_before_the_first_answer() -> None:
+    """Before a store was asked the status line does not say that it is away; afterwards it does."""
+    status = Status("127.0.0.1:9", "topic", "group", "clickhouse://default@127.0.0.1:9/ugc")
+    before = status.line
+    with status.refreshing():
+        await_equal(lambda: status.line != before, wanted=True)
+
+    assert before == "asking Kafka and ClickHouse"
+    assert status.line == "Kafka does not answer   ClickHouse does not answer"

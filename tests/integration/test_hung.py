@@ -1,0 +1,111 @@
+"""Gateway and ingest whose event loop stands still end by themselves, frozen ones are killed; each starts again."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from services.runtime import liveness
+from services.runtime.program import Program, free_port
+from services.runtime.settings import parse_address
+from services.runtime.supervisor import Supervisor
+from services.up import alive
+from services.up.alive import gateway_answers, ingest_answers
+from tests.support.events import documented
+from tests.support.system import Place, await_equal, ingest_stub, post
+
+# As the modules' own main, but that a call never gives the event loop back.
+GATEWAY = """
+import threading
+from gateway.app import Gateway
+
+async def stand_still(*_):
+    threading.Event().wait()
+
+Gateway.transcode = stand_still
+from gateway.__main__ import main
+main()
+"""
+INGEST = """
+import threading
+from services.ingest.servicer import IngestServicer
+
+async def stand_still(*_):
+    threading.Event().wait()
+
+IngestServicer.produce = stand_still
+from services.ingest.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return where the processes meet; without stores, which neither needs to answer."""
+    away = f"127.0.0.1:{free_port()}"
+    return Place(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", {"UGC_LOOP_SECONDS_MAX": "5"})
+
+
+def programs(place: Place, *, stand_still: bool) -> dict[str, Program]:
+    """Return both programs, with the probes that `make up` has."""
+    gateway, ingest = parse_address(f"127.0.0.1:{place.gateway_port}"), parse_address(place.ingest_address)
+    asks = {"gateway": lambda: gateway_answers(gateway), "ingest": lambda: ingest_answers(ingest)}
+    modules = {"gateway": ("gateway", GATEWAY), "ingest": ("services.ingest", INGEST)}
+    found = {}
+    for name, (module, code) in modules.items():
+        program = place.program(name, module, asks[name])
+        argv = (sys.executable, "-c", code) if stand_still else program.argv
+        found[name] = replace(program, argv=argv, alive=asks[name])
+    return found
+
+
+def call(place: Place, name: str) -> None:
+    """Make the call in which the loop stands still; it is never answered."""
+    if name == "gateway":
+        assert post(f"{place.gateway_url}/api/v1/produce", b"{}") == (0, None)
+        return
+    with ingest_stub(place.ingest_address) as stub, pytest.raises(grpc.RpcError):
+        stub.Produce(documented(), timeout=60)
+
+
+@pytest.mark.parametrize("name", ["gateway", "ingest"])
+def test_blocked_loop(place: Place, name: str) -> None:
+    """A call that never gives the loop back ends the process after the limit; the log shows where it stood."""
+    said: list[str] = []
+    program = programs(place, stand_still=True)[name]
+    assert program.alive is not None
+    with Supervisor(said.append) as supervisor:
+        supervisor.start([program])
+        caller = threading.Thread(target=call, args=(place, name))
+        caller.start()
+        await_equal(supervisor.children[0].process.poll, 1)
+        caller.join()
+        supervisor.tend()
+        await_equal(program.alive, wanted=True)
+
+    assert [line.partition("; started")[0] for line in said] == [f"{name} ended with status 1"]
+    assert "in stand_still" in place.log(name)
+
+
+@pytest.mark.parametrize("name", ["gateway", "ingest"])
+def test_frozen(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that does nothing at all, not even end, is killed by its supervisor and started again."""
+    monkeypatch.setattr(liveness, "PROBE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(alive, "ANSWER_SECONDS_MAX", 1.0)
+    said: list[str] = []
+    program = programs(place, stand_still=False)[name]
+    assert program.alive is not None
+    with Supervisor(said.append) as supervisor:
+        supervisor.start([program])
+        supervisor.children[0].process.send_signal(signal.SIGSTOP)
+        await_equal(lambda: bool(supervisor.liveness.hung), wanted=True)
+        supervisor.tend()
+        await_equal(program.alive, wanted=True)
+
+    assert said[0] == f"{name} runs and does not answer; it is killed"
