@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
+from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response, ResponseKey, ServerRunner, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
@@ -21,6 +22,7 @@ from gateway.errors import (
     CallError,
     ExpectationError,
     GatewayError,
+    MalformedBodyError,
     Metadata,
     OverloadedError,
     WrongMethodError,
@@ -104,7 +106,7 @@ class Gateway:
         if own is not None:
             return await self.own_page(own, request.method)
         expect = request.headers.get("Expect", "").lower()
-        if expect not in ("", CONTINUE):
+        if expect not in ("", CONTINUE) and request.version >= HttpVersion11:
             raise ExpectationError("Expect takes 100-continue alone")
         found = self.routes.find(forms.meant_method(request, self.routes, path), path)
         return await self.transcode(request, found, identity)
@@ -152,6 +154,8 @@ class Gateway:
         headers = error_headers(error, self.settings.gateway_retry_seconds)
         body = error_body(error, self.transcoder.detail)
         answer = Response(body=body, status=error.status, headers=headers, content_type=JSON)
+        if isinstance(error, MalformedBodyError):
+            answer.force_close()
         if isinstance(error, CallError):
             add_metadata(answer, error.initial, error.trailing)
         return answer

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp.web import BaseRequest
+from aiohttp import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.admission import Held
-from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError
+from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, MalformedBodyError
 from gateway.expansion import GZIP_MAGIC
 from gateway.quoting import quoted
 
@@ -45,7 +47,8 @@ class Body:
 
 async def receive_body(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) -> Body:
     """Return the body; GatewayError when it is too slow, too large, or there is no room for it."""
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    # Several lines are one list, and no list is read.
+    encoding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if encoding not in (*PLAIN_ENCODINGS, *GZIP_ENCODINGS):
         text = f'Content-Encoding "{quoted(encoding)}" is not supported: use gzip or none'
         raise BodyEncodingError(text, {"Accept-Encoding": "gzip"})
@@ -60,7 +63,8 @@ async def receive(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) 
         if request.content_length > bytes_max:
             raise BodyTooLargeError(bytes_max)
         held.check(request.content_length)
-    if "Expect" in request.headers:  # only now: what is refused need not be sent
+    # Only now: what is refused need not be sent. HTTP/1.0 knows no answer before the answer.
+    if "Expect" in request.headers and request.version >= HttpVersion11:
         await request.writer.write(CONTINUE)
         request.writer.output_size = 0  # nothing of the answer has gone out
     pieces: list[bytes] = []
@@ -74,10 +78,14 @@ async def receive(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) 
                 held.add(len(piece))
                 pieces.append(piece)
                 limit.reschedule(began + pace.seconds_for(size))
+    except (RequestPayloadError, HttpProcessingError) as error:
+        raise MalformedBodyError from error
     except TimeoutError as error:
         seconds = pace.seconds_for(size)
         raise BodyTooSlowError(
             f"only {size} bytes of the body arrived within {seconds:g} s: it must arrive within {pace.seconds_max:g} s,"
             f" after {pace.grace_seconds:g} s at {pace.bytes_per_second_min} bytes a second or more"
         ) from error
+    except OSError as error:  # whatever the network has to say of it
+        raise ConnectionError("the client left before the end of its body") from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

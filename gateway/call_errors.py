@@ -17,6 +17,7 @@ UNREACHED = "the service behind the gateway cannot be reached"
 LOST = "the connection to the service broke before it answered; whether it acted on the request is unknown"
 NOT_TAKEN = "the service did not take the call"
 NOT_GRPC = "what answered for the service does not speak gRPC"
+HEADERS_TOO_LARGE = "the headers that go on to the service are larger than it takes"
 TOO_LARGE = "the service's answer is larger than the gateway takes"
 
 # How texts of gRPC's library begin, in the order they are looked for; held by tests against the library in use.
@@ -24,7 +25,7 @@ LIBRARY_TEXTS: Mapping[str, str] = {
     "CLIENT: Received message larger": TOO_LARGE,
     "Stream removed (CLIENT: Received message larger": TOO_LARGE,
     "Stream removed (received metadata size exceeds": TOO_LARGE,
-    "received metadata size exceeds": TOO_LARGE,
+    "received metadata size exceeds": HEADERS_TOO_LARGE,
     "Stream removed": LOST,
     "RST_STREAM": LOST,
     "Received RST_STREAM": LOST,
@@ -53,6 +54,7 @@ REPLACED_CODES: Mapping[str, int] = {
     UNREACHED: code_pb2.UNAVAILABLE,
     # To try again does not help.
     TOO_LARGE: code_pb2.INTERNAL,
+    HEADERS_TOO_LARGE: code_pb2.INVALID_ARGUMENT,
 }
 
 

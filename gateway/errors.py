@@ -3,6 +3,7 @@
 GatewayError                an answer other than success: gRPC code, message, HTTP status, headers
 +-- RequestError            400: the request cannot become the method's message
 |   +-- UndecodableError    400: the JSON of a body is malformed or has a wrong type
+|   +-- MalformedBodyError  400: the chunks of a body are malformed; nothing more is read from the connection
 +-- NotFoundError           404: no route has this path
 +-- WrongMethodError        405: the path is known, with other methods
 +-- BodyTooSlowError        408: the client did not send its body in time
@@ -94,6 +95,13 @@ class RequestError(GatewayError):
 
 class UndecodableError(RequestError):
     """A body is not the JSON of the message it should be."""
+
+
+class MalformedBodyError(RequestError):
+    """The body's end cannot be found, so nothing that follows on the connection can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("malformed request: the chunks of the body")
 
 
 class NotFoundError(GatewayError):

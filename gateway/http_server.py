@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator
-from http import HTTPStatus
 
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from google.rpc import code_pb2
@@ -13,11 +13,15 @@ from google.rpc import code_pb2
 from gateway.connections import Connections
 from gateway.dynamic import Dynamic
 from gateway.errors import JSON
-from gateway.quoting import limited
+from gateway.http_parser import StrictParser
+from gateway.http_refusals import HEADERS_MAX, LINE_BYTES_MAX, MalformedRequestError
 from gateway.transcoding import to_json
-from services.runtime.logs import logger
+from services.runtime.logs import log_limited
 
-NEW_LINE = "\n"
+# Beside the headers the parser in Python counts the request line and the empty one.
+HEAD_LINES_MAX = HEADERS_MAX + 2
+# How long what a client sends after a refusal is read and dropped.
+LINGER_SECONDS = 1.0
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 
@@ -39,7 +43,10 @@ class StatusHandler(RequestHandler):
 
     def __init__(self, server: Server, open_connections: Connections, **options: Dynamic) -> None:
         """Handle a connection that is not yet open."""
-        super().__init__(server, **options)
+        limits: Dynamic = {"max_line_size": LINE_BYTES_MAX, "max_field_size": LINE_BYTES_MAX}
+        super().__init__(server, max_headers=HEAD_LINES_MAX, **limits, **options)
+        self._parser: Dynamic = StrictParser(self._parser)
+        self._ended: asyncio.Future[None] | None = None
         self.is_in_work = False
         self._open_connections = open_connections
 
@@ -55,6 +62,7 @@ class StatusHandler(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
+        self._set_ended()
         self._open_connections.closed(self)
         super().connection_lost(exc)
 
@@ -70,24 +78,58 @@ class StatusHandler(RequestHandler):
         """Close it at once."""
         self.force_close()
 
+    async def finish_response(
+        self, request: BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        """Send an answer; after a refusal read on for a moment, or the answer would be lost."""
+        sent = await super().finish_response(request, resp, start_time)
+        if self._parser is not None and self._parser.is_broken:
+            await self._linger()
+        return sent
+
+    async def _linger(self) -> None:
+        """Read and drop for a moment: bytes that nobody has read make the system reset a connection that it closes."""
+        self._close = True  # which makes `data_received` drop what comes
+        if self.transport is None or not self.transport.can_write_eof():
+            return
+        self.transport.write_eof()
+        self._ended = self._loop.create_future()
+        await asyncio.wait([self._ended], timeout=LINGER_SECONDS)
+
+    def eof_received(self) -> None:
+        """Note that the client sends nothing more."""
+        self._set_ended()
+
+    def _set_ended(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
     def handle_error(
         self,
         request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 -- the library's own words
     ) -> StreamResponse:
         """Answer a request that could not be read; the connection is closed after it."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            super().handle_error(request, status, exc, message)  # which logs it whole
-            return refusal(status, code_pb2.INTERNAL, "internal error")
+        if isinstance(exc, ConnectionError):
+            log_limited(logging.INFO, "a client left before its answer")
+            raise exc
+        error = exc
+        if not isinstance(error, MalformedRequestError):
+            log_limited(logging.ERROR, "a request failed", exc_info=exc)
+            error = MalformedRequestError("internal error", status, code_pb2.INTERNAL)
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer has been sent")
-        # What follows the first line is the bytes themselves, which are the client's already.
-        text = limited(f"malformed request: {(message or '').partition(NEW_LINE)[0].rstrip(' :')}")
-        # A line, no stack: it is the client's mistake, and anybody can make it as often as he likes.
-        logger().info("refused what is no HTTP", status=status, reason=text)
-        return refusal(status, code_pb2.INVALID_ARGUMENT, text)
+        # A line, no stack: it is the client's mistake, and anybody can make it as often as they like.
+        log_limited(logging.INFO, "refused what is not HTTP", status=int(error.status), reason=error.message)
+        return refusal(error)
+
+    def log_exception(self, *args: Dynamic, **kw: Dynamic) -> None:
+        """Log what aiohttp did not expect; that a connection ended is nothing of the kind."""
+        error = kw.get("exc_info")
+        if not isinstance(error, ConnectionError):
+            log_limited(logging.ERROR, "handling a connection failed", exc_info=error, text=str(args[:1]))
 
 
 @contextlib.contextmanager
@@ -104,8 +146,9 @@ def in_work(request: BaseRequest) -> Iterator[None]:
         handler.is_in_work = False
 
 
-def refusal(status: int, code: int, text: str) -> Response:
+def refusal(error: MalformedRequestError) -> Response:
     """Return the last answer on a connection."""
-    answer = Response(status=status, body=to_json({"code": code, "message": text, "details": []}), content_type=JSON)
+    body = to_json({"code": error.grpc_code, "message": error.message, "details": []})
+    answer = Response(status=error.status, body=body, content_type=JSON)
     answer.force_close()
     return answer

@@ -43,8 +43,11 @@ SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 AUTHORIZATION = "authorization"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
-# Servers refuse a call with more, with a status that says to try again; HTTP/2 counts 32 bytes beside each.
+# Of the client's headers that go on, names and values, and for a host and addresses that the gateway adds.
+# Ingest takes 65,536 bytes, of which HTTP/2 counts 32 beside each pair.
 METADATA_BYTES_MAX = 32_768
+OWN_BYTES_MAX = 1_024
+AUTHORIZATION_TWICE_BYTES_MAX = 8_192
 PAIR_BYTES = 32
 # What servers of gRPC send at most by default; proxies refuse an answer with much more.
 ANSWER_METADATA_BYTES_MAX = 8_192
@@ -74,17 +77,22 @@ def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list
         given.append(("cache-control", "no-cache"))  # as Go's HTTP server, for clients of HTTP/1.0
     if sum(name == AUTHORIZATION for name, _value in given) > 1:
         raise RequestError("the request has more than one Authorization header")
+    sent = 0
     for name, value in given:
         if name in FORWARDED and PRINTABLE.fullmatch(value):
+            sent += len(name) + len(value)
+            # Under its own name alone when it is long: twice would be more than a call can carry.
+            is_long = name == AUTHORIZATION and len(value) > AUTHORIZATION_TWICE_BYTES_MAX
             if name == AUTHORIZATION:
                 pairs.append((name, value))
-            pairs.append((PREFIX + name, value))
+            if not is_long:
+                pairs.append((PREFIX + name, value))
     if TRACEPARENT in names:
         pairs += trace(given)
-    pairs += forwarding(given, sender)
-    if sum(len(name) + len(value) + PAIR_BYTES for name, value in pairs) > METADATA_BYTES_MAX:
+    forwarded = list(forwarding(given, sender))
+    if sent + sum(len(value) for _name, value in forwarded) > METADATA_BYTES_MAX + OWN_BYTES_MAX:
         raise HeadersTooLargeError(METADATA_BYTES_MAX)
-    return pairs
+    return pairs + forwarded
 
 
 def forwarding(headers: Iterable[tuple[str, str]], sender: Sender) -> Iterator[Pair]:

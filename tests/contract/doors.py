@@ -47,7 +47,9 @@ class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
 @contextlib.asynccontextmanager
 async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
     """Serve on a port; yield what says whether it is healthy."""
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    # Metadata as large as the real one takes it.
+    limits = (("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 65_536))
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *limits))
     checks = health.aio.HealthServicer()
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
