@@ -1,0 +1,180 @@
+"""What the loader does when partitions come, go and fail: what is another's is left alone, and nothing is believed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from etl.block import Coordinates
+from etl.errors import SinkError, SourceError
+from etl.loader import Loader, LoaderLimits
+from etl.message import Message
+from etl.partition import FlushLimits, Partition
+from etl.plan import Plan, Topic
+from tests.support.events import numbered, record
+from tests.support.messages import FakeMessage
+
+TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
+FIRST = 100
+
+
+class Everything:
+    """Source, opener and delivery in one, which note what they are asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.messages: list[Message] = []
+        self.quiet = True
+        self.error: Exception | None = None
+        self.inherited: Plan | None = None
+
+    def poll(self, _count: int, _seconds: float) -> Sequence[Message]:
+        found, self.messages = self.messages, []
+        return found
+
+    def start(self, partition: int, offset: int) -> None:
+        self.calls.append(("start", (partition, offset)))
+
+    def hold(self, partition: int) -> None:
+        self.calls.append(("hold", partition))
+
+    def forget_topic(self) -> None:
+        self.calls.append(("forget topic", None))
+
+    def open(self, partition: Partition) -> None:
+        self.calls.append(("open", partition.number))
+        partition.at = Coordinates(TOPIC, partition.number)
+        partition.inherited = self.inherited
+        partition.stand_at(FIRST)
+
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+        self.note("deliver", partition, messages)
+        partition.unclosed = messages[-1].offset() + 1
+
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+        self.note("recover", partition, messages)
+        partition.inherited = None
+
+    def is_quiet(self, _partition: Partition) -> bool:
+        return self.quiet
+
+    def close(self, partition: Partition) -> None:
+        self.calls.append(("close", partition.number))
+
+    def note(self, what: str, partition: Partition, messages: Sequence[Message]) -> None:
+        self.calls.append((what, (partition.number, [message.offset() for message in messages])))
+        if self.error:
+            raise self.error
+
+    def of(self, what: str) -> list[Any]:
+        """Return what was asked of one kind."""
+        return [values for name, values in self.calls if name == what]
+
+
+@pytest.fixture
+def world() -> Everything:
+    return Everything()
+
+
+@pytest.fixture
+def loader(world: Everything) -> Loader:
+    """Return a loader that stores each batch at once, and waits a minute after a failure."""
+    limits = LoaderLimits(FlushLimits(0.0, 1_000, 1_000_000), 1_000, 60.0, 60.0)
+    anything = cast("Any", world)
+    return Loader(anything, anything, anything, limits, lambda: 0.0)
+
+
+def feed(world: Everything, loader: Loader, *offsets: int, partition: int = 0) -> None:
+    """Have messages come."""
+    world.messages = [FakeMessage(record(numbered(at)), at=at, of_partition=partition) for at in offsets]
+    loader.step(0.0)
+
+
+def test_assigned(world: Everything, loader: Loader) -> None:
+    """Assigned partitions are opened, each once, with the topic as it is now; then their messages are stored."""
+    loader.assigned([0, 1])
+    loader.step(0.0)
+    loader.step(0.0)
+    feed(world, loader, 100, 101)
+    loader.assigned([2])
+
+    assert world.of("open") == [0, 1]
+    assert world.of("start") == [(0, FIRST), (1, FIRST)]
+    assert world.of("deliver") == [(0, [100, 101])]
+    assert len(world.of("forget topic")) == 2
+
+
+@pytest.mark.parametrize("how", ["revoked", "lost"])
+def test_given_up(world: Everything, loader: Loader, how: str) -> None:
+    """Of a partition that is gone nothing is stored or committed any more; a lost one is not even told so."""
+    loader.assigned([0, 1])
+    loader.step(0.0)
+    feed(world, loader, 100)
+    world.calls.clear()
+    getattr(loader, how)([0])
+
+    assert world.of("close") == ([0] if how == "revoked" else [])
+    world.calls.clear()
+    feed(world, loader, 101)
+    loader.close(loader._partitions.values())
+    assert world.of("deliver") == []
+    assert world.of("close") == [1]
+
+
+@pytest.mark.parametrize("error", [SinkError("no answer"), SourceError("no answer")])
+def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
+    """After a failure a partition holds nothing of what it knew: it is read anew after the wait, and not before."""
+    loader.assigned([0])
+    loader.step(0.0)
+    world.error = error
+    feed(world, loader, 100, 101)
+    (partition,) = loader._partitions.values()
+
+    assert (partition.is_open, partition.pending, partition.unclosed) == (False, [], None)
+    assert world.of("hold") == [0]
+    assert partition.wait_until == 60.0
+    feed(world, loader, 102)
+    assert world.of("open") == [0]
+    assert world.of("deliver") == [(0, [100, 101])]
+
+
+def test_a_gap(world: Everything, loader: Loader) -> None:
+    """Where the log seems to lack messages the partition starts over, and nothing behind the gap is stored."""
+    loader.assigned([0])
+    loader.step(0.0)
+    feed(world, loader, 100, 102)
+
+    assert world.of("deliver") == []
+    assert world.of("hold") == [0]
+
+
+def test_inherited(world: Everything, loader: Loader) -> None:
+    """What a former owner planned is recovered, exactly that, and only once no insert of it can begin or still run."""
+    world.inherited, world.quiet = Plan(TOPIC.identity, 100, 101, 2, "", 0), False
+    loader.assigned([0])
+    loader.step(0.0)
+    feed(world, loader, 100, 101, 102)
+
+    assert (world.of("recover"), world.of("deliver")) == ([], [])
+    (partition,) = loader._partitions.values()
+    partition.wait_until, world.quiet = 0.0, True
+    loader.step(0.0)
+    assert world.of("recover") == [(0, [100, 101])]
+    assert world.of("deliver") == [(0, [102])]
+
+
+def test_stop(world: Everything, loader: Loader) -> None:
+    """A stop stores what was taken, and tells Kafka."""
+    stop = threading.Event()
+    loader.assigned([0])
+    loader.step(0.0)
+    partition = loader._partitions[0]
+    partition.take([FakeMessage(record(numbered(1)), at=100)], now=0.0)
+    stop.set()
+    loader.run(stop)
+
+    assert world.of("deliver") == [(0, [100])]
+    assert world.of("close") == [0]

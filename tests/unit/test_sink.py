@@ -1,0 +1,117 @@
+"""How the sink inserts: one block, stored when it is answered, refused after its deadline, known by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from etl import sink
+from etl.block import Block, Coordinates, events_block, rejected_block
+from etl.client import InsertClient
+from etl.plan import Plan, Topic
+from etl.rows import UNDECODABLE, decode, reject
+from etl.settings import EtlSettings
+from etl.sink import ClickHouseSink, connected
+from tests.support.events import numbered, record
+from tests.support.messages import FakeMessage
+
+AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
+PLAN = Plan("0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", 5, 7, 3, "", 1_700_000_000_123)
+MESSAGES = [FakeMessage(record(numbered(number)), at=number) for number in (5, 6, 7)]
+BLOCKS = [
+    events_block(AT, PLAN, 2, decode(MESSAGES)),
+    rejected_block(AT, PLAN, 1, [reject(FakeMessage(b"garbage", at=5), UNDECODABLE, "garbage")]),
+]
+# Each of them is part of the proof: what is answered is stored, a block is stored whole or not, and an insert ends.
+SETTINGS = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "max_execution_time": 20,
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": 0,
+    "min_insert_block_size_bytes": 0,
+    "max_partitions_per_insert_block": 0,
+}
+
+
+class Recording:
+    """A client that notes its inserts."""
+
+    def __init__(self) -> None:
+        self.inserts: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def connection(self) -> Any:
+        return InsertClient.from_url("clickhouse://default@clickhouse/ugc").connection
+
+    def execute(self, query: str, _data: object, **options: Any) -> Sequence[object]:
+        self.inserts.append((query, options))
+        return []
+
+
+def inserted(block: Block, cluster: str = "") -> tuple[str, dict[str, Any]]:
+    """Insert a block; return the statement and its options."""
+    client = Recording()
+    ClickHouseSink(cast("InsertClient", client), 20, cluster).insert(block)
+    (insert,) = client.inserts
+    return insert
+
+
+@pytest.mark.parametrize("cluster", ["", "ugc"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
+def test_settings(block: Block, cluster: str) -> None:
+    """Every insert has the settings on which the proof rests, whatever the server's defaults are."""
+    _, options = inserted(block, cluster)
+
+    assert options["settings"] | SETTINGS == options["settings"]
+    # Larger than the largest batch, or the block would be cut.
+    assert options["settings"]["max_block_size"] >= 1_000_000
+    assert options["settings"]["max_insert_block_size"] >= 1_000_000
+    assert options["settings"].get("insert_quorum_parallel") == (0 if cluster else None)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
+def test_name(block: Block) -> None:
+    """A block's name is its token and its query's: the token lets it be stored once, the query can be looked for."""
+    _, options = inserted(block)
+
+    assert options["settings"]["insert_deduplication_token"] == options["query_id"] == block.name
+    assert block.name.startswith(AT.name)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
+def test_deadline(block: Block) -> None:
+    """The server refuses the insert by its own clock once the plan's deadline has passed."""
+    query, _ = inserted(block)
+
+    assert f"WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({PLAN.deadline}), 'FENCED') = 0 FORMAT Native" in query
+
+
+def test_names_differ() -> None:
+    """Blocks of one plan, and blocks of other offsets or partitions, have other names."""
+    rows, other = decode(MESSAGES), Coordinates(AT.topic, 4)
+    names = {events_block(at, plan, part, rows).name for at in (AT, other) for part in (1, 2) for plan in PLANS}
+
+    assert len(names) == 2 * 2 * len(PLANS)
+
+
+PLANS = [PLAN, Plan(PLAN.topic, 4, 7, 4, "", 0), Plan(PLAN.topic, 5, 8, 4, "", 0)]
+
+
+def test_connection() -> None:
+    """The server checks the settings' names, and no wait on the connection is without an end."""
+    settings = EtlSettings(etl_connect_seconds_max=3, etl_answer_seconds_max=40)
+    with connected(settings) as opened:
+        connection = opened._client.connection
+
+    assert connection.settings_is_important is True
+    assert (connection.connect_timeout, connection.send_receive_timeout) == (3, 40)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
+def test_columns_fit_the_statement(block: Block) -> None:
+    """As many columns are sent as the statement names, all as long as the block."""
+    assert len(block.columns) == len(sink.WIRE[block.table])
+    assert {len(column) for column in block.columns} == {len(block.columns[0])}
