@@ -19,6 +19,7 @@ from services.up.settings import UpSettings
 DOCUMENTS = sorted([
     *ROOT.glob("*.md"),
     *(ROOT / "architecture").rglob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     ROOT / "gateway" / "README.md",
     ROOT / "tests" / "benchmarks" / "README.md",
 ])  # fmt: skip
