@@ -48,6 +48,8 @@ HEADER_NAME_CHARACTERS_MAX = 100
 REQUEST_ID = "X-Request-Id"
 # What an answer carries until it is sent.
 TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
+# How long the rest of a body that was refused is read, so that its client can read why.
+LINGER_SECONDS = 2.0
 # Connections that the system keeps until they are accepted.
 BACKLOG = 1_024
 OWN_METHODS = ("GET", "HEAD")
@@ -185,6 +187,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.gateway_keepalive_seconds,
+        lingering_time=LINGER_SECONDS,
     )
     runner = ServerRunner(server, shutdown_timeout=settings.gateway_stop_seconds_max)
     await runner.setup()

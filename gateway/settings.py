@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from services.runtime.settings import Address, AddressSetting, LogSettings
@@ -71,11 +71,11 @@ class GatewaySettings(LogSettings, WatchdogSettings):
     gateway_answer_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
     # Requests in work at once, which are those whose body is there; one more is 503.
     gateway_concurrency_max: int = Field(default=256, ge=1, le=100_000)
-    # Bytes of bodies and messages in memory at once, also of those that are still arriving; more are 503.
-    gateway_bytes_in_flight_max: int = Field(default=268_435_456, ge=1_048_576, le=68_719_476_736)
-    # The part of both that one client may have. A client is the address that connects; behind a proxy of a trusted
-    # network it is the last address of X-Forwarded-For, and without one all that come through the proxy have no share.
+    # The part of these and of the next that one client may have. A client is the address that connects; behind a proxy
+    # of a trusted network the last one of X-Forwarded-For, and without that header the limits of one do not apply.
     gateway_client_ratio_max: float = Field(default=0.5, gt=0, le=1)
+    # Bytes of bodies and messages in memory at once, also of those that are still arriving; more are 503.
+    gateway_bytes_in_flight_max: int = Field(default=268_435_456, ge=1_024, le=68_719_476_736)
     # Open connections; at the limit the one that was silent for longest is closed. Descriptors are raised to as many.
     gateway_connections_max: int = Field(default=4_096, ge=1, le=1_000_000)
     # How long a client may take to send the head of a request; then the connection is closed.
@@ -98,3 +98,12 @@ class GatewaySettings(LogSettings, WatchdogSettings):
     # After SIGTERM: time for balancers to see 503 on /readyz, then time for requests in work to end.
     gateway_drain_seconds: float = Field(default=0.5, ge=0, le=60)
     gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)
+
+    @field_validator("gateway_bytes_in_flight_max")
+    @classmethod
+    def _holds_a_body(cls, bytes_max: int, info: ValidationInfo) -> int:
+        """Refuse a limit that a single body, though small enough, would never pass."""
+        body_bytes_max = info.data.get("gateway_body_bytes_max", 0)
+        if bytes_max * info.data.get("gateway_client_ratio_max", 1) < body_bytes_max:
+            raise ValueError(f"one client's part of it must hold a body of {body_bytes_max} bytes")
+        return bytes_max

@@ -84,6 +84,12 @@ async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, CIMulti
         return answer.status, json.loads(await answer.read()), answer.headers
 
 
+async def until_taken(url: str, body: bytes, **headers: str) -> None:
+    """Send until it is not refused for want of room, which a request that is soon answered may take."""
+    while (await post(url, body, **headers))[0] == 503:
+        pass
+
+
 async def open_connection(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a gateway, to send what no client library would."""
     host, _, port = url.removeprefix("http://").partition(":")

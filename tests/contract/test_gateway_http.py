@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
 from services.runtime.program import free_port
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post
+from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post, until_taken
 
 
 async def test_the_service_chooses_the_success_status(door: str) -> None:
@@ -119,7 +119,7 @@ async def until(url: str, status: int) -> None:
 async def test_a_full_gateway_is_503_with_retry_after() -> None:
     """More requests in work than allowed are refused at once."""
     port = free_port()
-    changes = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX}
+    changes = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX, "gateway_stop_seconds_max": 0}
     async with ingest(port), gateway(port, **changes) as url, asyncio.timeout(WAIT_SECONDS_MAX):
         slow = asyncio.create_task(until_taken(f"{url}/api/v1/produce", b'{"payload": {"event": "slow"}}'))
         status = 201
@@ -127,12 +127,6 @@ async def test_a_full_gateway_is_503_with_retry_after() -> None:
             status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
         assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
         slow.cancel()
-
-
-async def until_taken(url: str, body: bytes) -> None:
-    """Send until it is not refused for want of room."""
-    while (await post(url, body))[0] == 503:
-        pass
 
 
 async def test_paths_and_methods(door: str) -> None:
