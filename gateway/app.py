@@ -50,6 +50,8 @@ REQUEST_ID = "X-Request-Id"
 TRAILERS = ResponseKey("trailers", list[tuple[str, str]])
 # How long the rest of a body that was refused is read, so that its client can read why.
 LINGER_SECONDS = 2.0
+# The library takes no time for any time.
+STOP_SECONDS_MIN = 0.001
 # Connections that the system keeps until they are accepted.
 BACKLOG = 1_024
 OWN_METHODS = ("GET", "HEAD")
@@ -189,7 +191,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         keepalive_timeout=settings.gateway_keepalive_seconds,
         lingering_time=LINGER_SECONDS,
     )
-    runner = ServerRunner(server, shutdown_timeout=settings.gateway_stop_seconds_max)
+    runner = ServerRunner(server, shutdown_timeout=max(settings.gateway_stop_seconds_max, STOP_SECONDS_MIN))
     await runner.setup()
     try:
         host, port = settings.gateway_listen
