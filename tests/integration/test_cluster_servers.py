@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db.clickhouse.client import ClickHouse, RefusedError
+from db.clickhouse.replicas import unsettled
 from db.clickhouse.schema import LEDGER, LEDGER_NAME, is_up_to_date, migrate, tables_of
 from db.clickhouse.servers import ServersDifferError, level, on_cluster, survey
 from db.errors import ConflictError
@@ -95,3 +96,9 @@ def test_servers_that_differ(shards: list[ClickHouse]) -> None:
 
     with pytest.raises(ServersDifferError, match=r"table events is not the same .*clickhouse-2-1: .*extra"):
         level(shards[0], CLUSTER, name_of(shards[0]), TABLES)
+
+
+def test_the_audit_asks_the_replicas(shards: list[ClickHouse]) -> None:
+    """Tables that are no replicas, and a server that does not answer, leave open what is stored."""
+    assert unsettled(shards[0], CLUSTER, 0) == ["4 tables are missing on servers"]
+    assert unsettled(shards[0], HALF, 0) == ["a server of the cluster does not answer"]

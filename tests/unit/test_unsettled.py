@@ -1,0 +1,105 @@
+"""What the audit takes for a replica that is behind, so that it calls nothing clean that it could not count."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from clickhouse_driver.errors import ServerException
+
+from db.clickhouse.client import ClickHouse, RefusedError
+from db.clickhouse.replicas import unsettled
+
+NOW = 1_790_000_000
+Row = tuple[str, str, int, int, int, int]
+
+
+class Replicas:
+    """Answers with the rows of system.replicas, one list after the other, the last one again and again."""
+
+    def __init__(self, *answers: list[Row] | Exception, servers: int = 2) -> None:
+        self.answers = list(answers)
+        self.servers = servers
+        self.asked: list[str] = []
+
+    def rows(self, query: str, _values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        if "now()" in query:
+            return [(NOW,)]
+        if "system.clusters" in query:
+            return [(self.servers,)]
+        self.asked.append(query)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+
+def table(server: str, name: str, **what: int) -> Row:
+    state = {"readonly": 0, "waiting": 0, "oldest": 0, "behind": 0} | what
+    return (server, name, state["readonly"], state["waiting"], state["oldest"], state["behind"])
+
+
+def both(**what: int) -> list[Row]:
+    """Return the tables of two servers, the last of which is as given."""
+    names = [
+        (server, name) for server in ("clickhouse-1-1", "clickhouse-1-2") for name in ("events", "rejected_events")
+    ]
+    last_server, last_name = names[-1]
+    return [table(server, name) for server, name in names[:-1]] + [table(last_server, last_name, **what)]
+
+
+def judged(replicas: Replicas, seconds_max: float = 0.0) -> list[str]:
+    return unsettled(cast("ClickHouse", replicas), "ugc", seconds_max, sleep=lambda _seconds: None)
+
+
+def test_settled() -> None:
+    """Replicas that have everything, or lack only what was stored since, are no reason for doubt."""
+    assert judged(Replicas(both())) == []
+    assert judged(Replicas(both(waiting=3, oldest=NOW + 1))) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ({"waiting": 2, "oldest": NOW}, "rejected_events on clickhouse-1-2 has not fetched 2 blocks"),
+        ({"waiting": 1, "oldest": NOW - 3_600}, "has not fetched 1 blocks"),
+        ({"readonly": 1}, "rejected_events on clickhouse-1-2 is read-only"),
+        ({"behind": 1}, "has not read the whole log"),
+    ],
+)
+def test_behind(what: dict[str, int], reason: str) -> None:
+    """A replica that lacks blocks, has lost Keeper or has not read its log is named."""
+    (complaint,) = judged(Replicas(both(**what)))
+
+    assert reason in complaint
+
+
+def test_absent() -> None:
+    """A server that does not answer, and one without the tables, may hold rows that are not counted."""
+    refused = RefusedError(ServerException("All connection tries failed", 279))
+
+    assert judged(Replicas(refused)) == ["a server of the cluster does not answer"]
+    assert judged(Replicas(both()[:3])) == ["1 tables are missing on servers"]
+
+
+def test_other_errors_are_errors() -> None:
+    """What is not an absent server is not taken for one."""
+    with pytest.raises(RefusedError):
+        judged(Replicas(RefusedError(ServerException("Not enough privileges", 497))))
+
+
+def test_it_waits() -> None:
+    """Under load a replica lacks blocks for moments: it is asked again."""
+    replicas = Replicas(both(waiting=1, oldest=NOW), both(behind=1), both())
+
+    assert judged(replicas, seconds_max=60) == []
+    assert len(replicas.asked) == 3
+
+
+def test_every_server_is_asked() -> None:
+    """No server is passed over."""
+    replicas = Replicas(both())
+    judged(replicas)
+
+    assert "clusterAllReplicas('ugc', system.replicas)" in replicas.asked[0]
+    assert "skip_unavailable_shards = 0" in replicas.asked[0]
