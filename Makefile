@@ -16,10 +16,11 @@ test:
 	@$(PYTHON) services/up/setup.py test
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-## test-inputs: 10,000 requests by schemathesis and a million mutated bodies, of which `make test` sends 2,000 and a tenth
+## test-inputs: 10,000 requests by schemathesis, a million mutated bodies and a million Protobuf messages, of which
+## `make test` sends 2,000, a tenth and 30,000
 test-inputs:
 	@$(PYTHON) services/up/setup.py test
-	@UGC_TEST_SCHEMATHESIS=$(or $(REQUESTS),10000) UGC_TEST_MUTATIONS=$(or $(BODIES),500000) \
+	@UGC_TEST_SCHEMATHESIS=$(or $(REQUESTS),10000) UGC_TEST_MUTATIONS=$(or $(BODIES),500000) UGC_TEST_MESSAGES=$(or $(MESSAGES),1000000) \
 	  $(BIN)/python -m pytest tests/integration/test_schemathesis.py tests/properties $(ARGS)
 
 ## test-faults: break everything that can break, each with 10 seeds, and ten minutes of kill -9; an hour and a half.

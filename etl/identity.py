@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 HEX = "[0-9a-fA-F]"
 UUID_PATTERN = rf"\A{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}\z"
 UUID_BYTES, UUID_CHARACTERS = 16, 36
+# Stands where there is no UUID.
+NIL = "00000000-0000-0000-0000-000000000000"
 NO_SEPARATOR = pa.scalar(b"", pa.binary())
 
 
@@ -29,12 +31,14 @@ def uuid_bytes(texts: pa.Array) -> pa.Array:
     return array.cast(pa.binary())
 
 
-def readable(event_ids: pa.Array, users: pa.Array, row: int) -> tuple[bytes, bytes]:
-    """Return event_id and user of a row of which anything may be wrong: 16 bytes, or none, each."""
-    event_id = event_ids[row].as_py() or b""
-    user = users.slice(row, 1)
-    is_uuid = pc.match_substring_regex(user, UUID_PATTERN)[0].as_py()
-    return event_id if len(event_id) == UUID_BYTES else b"", uuid_bytes(user)[0].as_py() if is_uuid else b""
+def readable(event_ids: pa.Array, users: pa.Array) -> list[tuple[bytes, bytes]]:
+    """Return event_ids and users of rows of which anything may be wrong: 16 bytes, or none, each."""
+    is_uuid = pc.fill_null(pc.match_substring_regex(users, UUID_PATTERN), fill_value=False)
+    known_users = uuid_bytes(pc.if_else(is_uuid, users, NIL)).to_pylist()
+    return [
+        (event_id if event_id and len(event_id) == UUID_BYTES else b"", user if known else b"")
+        for event_id, user, known in zip(event_ids.to_pylist(), known_users, is_uuid.to_pylist(), strict=True)
+    ]
 
 
 def split(identity: bytes) -> tuple[bytes, bytes]:

@@ -17,6 +17,9 @@ DECODER = HandlerPool([event_pb2.DESCRIPTOR]).get_for_message(event_pb2.EventRec
 # The decoder calls itself for each group within a group, without a limit and with about 70 bytes of stack; a group is a
 # byte. 120,000 end the process where the stack has 8 MiB, 16,384 where it has 1 MiB.
 RECURSIVE_BYTES_MAX = 8_192
+# The end of a length just below 2**64, which the decoder adds to its position beyond the largest number there is: it
+# panics, and writes so to the log. A negative number of one field looks the same.
+IMMENSE_LENGTH = b"\xff" * 8 + b"\x01"
 
 
 def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -25,8 +28,9 @@ def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str
         # A tombstone has no length: TypeError.
         if max(map(len, values), default=0) <= RECURSIVE_BYTES_MAX or not dangerous(values):  # type: ignore[arg-type]
             return DECODER.list_to_record_batch(values), {}
-    except (ValueError, TypeError):
-        pass
+    except BaseException as error:  # a panic of Rust is one, see is_refusal
+        if not is_refusal(error):
+            raise
     faults = dangerous(values)
     left = [at for at in range(len(values)) if at not in faults]
     faults |= {left[at]: error for at, error in undecodable([values[at] for at in left]).items()}
@@ -34,10 +38,10 @@ def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str
 
 
 def dangerous(values: Sequence[bytes | None]) -> dict[int, str]:
-    """Find the large values that the decoder must not see: those that the parser with a limit of nesting refuses."""
+    """Find what may end or upset the decoder and the parser that is careful refuses: large values, immense lengths."""
     faults: dict[int, str] = {}
     for at, value in enumerate(values):
-        if value is not None and len(value) > RECURSIVE_BYTES_MAX:
+        if value is not None and (len(value) > RECURSIVE_BYTES_MAX or IMMENSE_LENGTH in value):
             try:
                 event_pb2.EventRecord.FromString(value)
             except DecodeError as error:
@@ -49,9 +53,16 @@ def undecodable(values: Sequence[bytes | None], start: int = 0) -> dict[int, str
     """Find the values that are no EventRecord, and why; by halving, because one bad value fails its whole list."""
     try:
         DECODER.list_to_record_batch(values)
-    except (ValueError, TypeError) as error:
+    except BaseException as error:  # a panic of Rust is one, see is_refusal
+        if not is_refusal(error):
+            raise
         if len(values) == 1:
             return {start: "the message has no value" if values[0] is None else str(error)}
         half = len(values) // 2
         return undecodable(values[:half], start) | undecodable(values[half:], start + half)
     return {}
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the decoder does not take a value, be it that it gave up: a panic of Rust is a BaseException."""
+    return isinstance(error, (ValueError, TypeError)) or type(error).__name__ == "PanicException"

@@ -105,9 +105,9 @@ def decode(messages: Sequence[Message]) -> Rows:
     every = range(len(messages))
     good: Sequence[int] = [index for index in every if index not in faults] if faults else every
     if misfits := inconvertible(table):
-        ids = read_ids(table)
-        for row, error in misfits.items():
-            rejected.append(reject(messages[good[row]], UNDECODABLE, error, *readable(*ids, row)))
+        ids = readable(*(column.take(pa.array(list(misfits), pa.int64())) for column in read_ids(table)))
+        for (row, error), each in zip(misfits.items(), ids, strict=True):
+            rejected.append(reject(messages[good[row]], UNDECODABLE, error, *each))
         fits = [row for row in range(table.num_rows) if row not in misfits]
         table = table.take(pa.array(fits, pa.int64()))
         good = [good[row] for row in fits]

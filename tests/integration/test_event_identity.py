@@ -95,16 +95,18 @@ def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
 
 
 def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -> None:
-    """Messages nested deeply enough to exhaust the decoder's stack are rejected, those beside them are stored."""
+    """Messages that exhaust the decoder's stack or make it panic are rejected, those beside them are stored."""
     deep = [
         identified(numbered(2)) + b"\x0b" * 900_000,
         identified(numbered(3)) + b"\x0b" * 400_000 + b"\x0c" * 400_000,
     ]
-    write(place, [identified(numbered(1)), *deep, identified(numbered(4))])
-    load(place, tables, 4)
+    # A length just below 2**64.
+    immense = b"\x12" + b"\xff" * 9 + b"\x01"
+    write(place, [identified(numbered(1)), *deep, immense, identified(numbered(4)) + immense, identified(numbered(5))])
+    load(place, tables, 6)
 
-    assert offsets(tables) == [0, 3]
-    assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in (1, 2)]
+    assert offsets(tables) == [0, 5]
+    assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in range(1, 5)]
 
 
 def test_large_repeats(place: Place, tables: ClickHouse) -> None:

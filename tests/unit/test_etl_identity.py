@@ -38,8 +38,7 @@ def test_readable(key: bytes | None, text: str | None) -> None:
     """Of columns with anything in them only what is a UUID is read."""
     keys, users = pa.array([KEY.bytes, key], pa.binary()), pa.array([text, str(ANNA)], pa.string())
 
-    assert readable(keys, users, 0) == (KEY.bytes, b"")
-    assert readable(keys, users, 1) == (b"", ANNA.bytes)
+    assert readable(keys, users) == [(KEY.bytes, b""), (b"", ANNA.bytes)]
 
 
 def test_nothing() -> None:

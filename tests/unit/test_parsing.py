@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from etl.parsing import RECURSIVE_BYTES_MAX, parse
+from services.ingest.wire import varint
 from tests.support.events import numbered, record, valid
 
 # Decodes records that end with groups in one another: as many tags as are given, closed or not.
@@ -50,6 +51,40 @@ def test_large_messages(place: int) -> None:
     assert f"of {len(large) + 404} bytes" in faults[place]
     assert faults[5] == "the message has no value"
     assert table.num_rows == 4
+
+
+@pytest.mark.parametrize("field", [b"\x0a", b"\x12", b"\x1a", b"\x0a\x0a", b"\xa2\x06", b"\xa3\x06\xa2\x06"])
+def test_immense_lengths(field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A length that added to a position exceeds the largest number is a fault: some make the decoder panic."""
+    monkeypatch.setenv("RUST_BACKTRACE", "0")
+    good = record(numbered(1))
+    for length in (*range(2**64 - 40, 2**64), 2**63 - 1, 2**63, 2**32 - 1, 2**31):
+        for bad in (field + varint(length), good + field + varint(length), field + varint(length) + good):
+            table, faults = parse([good, bad, good, None])
+
+            assert (table.num_rows, sorted(faults)) == (2, [1, 3])
+
+
+def test_negative_numbers_of_unknown_fields() -> None:
+    """What looks like such a length and is not one is a row."""
+    values = [
+        record(numbered(1)) + b"\xa0\x06" + b"\xff" * 9 + b"\x01",
+        record(numbered(2)) + b"\x12" + b"\xff" * 9 + b"\x01",
+    ]
+
+    assert parse(values[:1])[1] == {}
+    assert sorted(parse(values)[1]) == [1]
+
+
+def test_other_errors_are_not_refusals() -> None:
+    """What is not the decoder's verdict on a value passes through: nothing is swallowed."""
+
+    class Stopping(bytes):
+        def __len__(self) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parse([Stopping(b"x")])
 
 
 def test_nothing() -> None:

@@ -1,0 +1,165 @@
+"""Structured Protobuf through ingest's acceptance, both parsers and the recovery: what ingest accepts is always a row.
+
+UGC_TEST_MESSAGES is how many messages; a million takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytest
+from google.protobuf.message import DecodeError
+from ugc.v1.event_pb2 import EventRecord
+
+from etl.block import Coordinates, events_block, rejected_block
+from etl.duplicates import DuplicateWindow
+from etl.message import Message
+from etl.native import encode
+from etl.plan import Plan, Topic
+from etl.rows import DUPLICATE, UNDECODABLE, Rejected, Rows, decode, without_repeats
+from etl.sink import WIRE
+from services.ingest.records import stamp
+from services.ingest.validation import EventValidator
+from services.ingest.wire import split_batch
+from tests.support.calls import EVENT_BYTES_MAX
+from tests.support.messages import FakeMessage
+from tests.support.protobuf_messages import MessageMaker, length_delimited
+
+MESSAGES = int(os.environ.get("UGC_TEST_MESSAGES", "30000"))
+SEED = int(os.environ.get("UGC_TEST_SEED", "20261127"))
+BATCH = 100
+AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 0)
+PLAN = Plan(AT.topic.identity, 0, 1, 1, "", 0)
+Row = tuple[object, ...]
+
+
+@pytest.fixture(autouse=True)
+def short_panics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Rust from printing its stack for each panic of the decoder."""
+    monkeypatch.setenv("RUST_BACKTRACE", "0")
+
+
+def test_structured_messages() -> None:
+    """No message raises; each is one row; what ingest or upb accepts, the etl decodes to the same, and knows again."""
+    counts = run(MESSAGES, SEED)
+
+    assert counts["events"] + counts["rejected"] == counts["messages"] >= MESSAGES
+    # None is rare, so all ways were tried; and the parsers disagree now and then.
+    assert min(counts["accepted"], counts["rejected"], counts["events"] - counts["accepted"]) > MESSAGES / 20, counts
+    assert min(counts["accepted by ptars alone"], counts["repeats"]) > MESSAGES / 1_000, counts
+
+
+def run(messages: int, seed: int) -> Counter[str]:
+    """Make messages and hold them to all that is said above; return what became of them."""
+    maker, rules, counts = MessageMaker(seed), EventValidator(EVENT_BYTES_MAX), Counter[str]()
+    for _ in range(0, messages, BATCH):
+        events = list(maker.events(BATCH))
+        checked = [rules.check(event) for event in events]
+        accepted = [index for index, (_, violations) in enumerate(checked) if not violations]
+        batch_agrees(rules, events, accepted)
+        _, records = stamp([events[index] for index in accepted], [checked[index][0] for index in accepted])
+        values = [maker.record(event) for event in events]
+        for index, stamped in zip(accepted, records, strict=True):
+            values[index] = stamped.value
+        counts["accepted"] += len(accepted)
+        counts.update(loaded(values, set(accepted)))
+    return counts
+
+
+def batch_agrees(rules: EventValidator, events: Sequence[bytes], accepted: Sequence[int]) -> None:
+    """Hold a batch of events to what was found of each by itself: it is good exactly when all are."""
+    good = [events[index] for index in accepted]
+    request = b"".join(length_delimited(1, event) for event in good)
+    if good:
+        assert list(split_batch(request)) == good
+        assert rules.check_all(request, good) is not None
+    bad = next((event for index, event in enumerate(events) if index not in accepted), None)
+    if bad is not None and len(bad) <= EVENT_BYTES_MAX:
+        assert rules.check_all(request + length_delimited(1, bad), [*good, bad]) is None
+
+
+def loaded(values: Sequence[bytes], accepted: set[int]) -> Counter[str]:
+    """Load messages, load their repeats as the same owner and as the next one, and compare all with upb."""
+    messages = [FakeMessage(value, at=at) for at, value in enumerate(values)]
+    window = DuplicateWindow(10 * BATCH)
+    rows = without_repeats(decode(messages), messages, window)
+    found = by_offset(rows)
+    undecodable = {each.offset: each for each in rows.rejected if each.reason == UNDECODABLE}
+    counts = Counter(messages=len(values), events=len(found), rejected=len(rows.rejected))
+    assert sorted([*found, *(each.offset for each in rows.rejected)]) == list(range(len(values)))
+    assert accepted.isdisjoint(undecodable)
+    repeats = {each.offset: each.event_id + each.user_id for each in rows.rejected if each.reason == DUPLICATE}
+    counts["repeats"] = len(repeats)
+    for offset, value in enumerate(values):
+        try:
+            expected = reference(EventRecord.FromString(value))
+        except DecodeError:
+            counts["accepted by ptars alone"] += offset in found
+        else:
+            assert found.get(offset, expected) == expected
+            assert repeats.get(offset, expected[-1]) == expected[-1]
+            assert offset not in undecodable or "failed to decode" not in undecodable[offset].error
+    insertable(rows)
+    repeats_are_known(messages, rows, window, undecodable)
+    return counts
+
+
+def by_offset(rows: Rows) -> dict[int, Row]:
+    """Return the events' values in the order of the table's columns, and their identities."""
+    columns = [column.to_pylist() if isinstance(column, pa.Array) else column for column in rows.columns]
+    return dict(zip(rows.offsets, zip(*columns[:-1], rows.identities, strict=True), strict=True))
+
+
+def reference(record: EventRecord) -> Row:
+    """Return the same of a message as upb reads it; no identity where it has none."""
+    event, payload = record.event, record.event.payload
+    try:
+        identity = record.event_id + uuid.UUID(payload.user_id).bytes
+    except ValueError:
+        identity = b""
+    return (
+        *(record.event_id, payload.event, payload.movie_id, payload.user_id, payload.event_data),
+        *(payload.event_timestamp, event.language, event.timezone, event.ip, event.version, event.some_client_data),
+        *(record.received_at, identity),
+    )
+
+
+def insertable(rows: Rows) -> None:
+    """Encode everything as it is sent to ClickHouse."""
+    blocks = [rejected_block(AT, PLAN, 1, rows.rejected)] if rows.rejected else []
+    blocks += [events_block(AT, PLAN, 2, rows)] if rows.events else []
+    for block in blocks:
+        for column, (_, kind, _) in zip(block.columns, WIRE[block.table], strict=True):
+            assert encode(column, kind)
+
+
+def repeats_are_known(
+    messages: Sequence[Message], rows: Rows, window: DuplicateWindow, undecodable: dict[int, Rejected]
+) -> None:
+    """Load the messages again twice: by their owner, then by one that has read the window back from the tables."""
+    again = [FakeMessage(message.value(), at=message.offset() + BATCH) for message in messages]
+    repeated = without_repeats(decode(again), again, window)
+    assert repeated.events == 0
+    assert {each.offset - BATCH for each in repeated.rejected if each.reason == UNDECODABLE} == undecodable.keys()
+
+    stored = {offset: event_id_and_user(row) for offset, row in by_offset(rows).items()}
+    for each in (*rows.rejected, *repeated.rejected):
+        if each.reason == DUPLICATE:
+            stored[each.offset] = each.event_id + each.user_id
+    taken_over = DuplicateWindow(10 * BATCH)
+    taken_over.repeats([stored[offset] for offset in sorted(stored)], sorted(stored))
+    last = [FakeMessage(message.value(), at=message.offset() + 2 * BATCH) for message in messages]
+    inherited, own = (without_repeats(decode(last), last, each) for each in (taken_over, window))
+    assert inherited.rejected == own.rejected
+    assert (inherited.events, own.events) == (0, 0)
+
+
+def event_id_and_user(row: Row) -> bytes:
+    """Return what ClickHouse makes of the two columns."""
+    event_id, user = row[0], row[3]
+    assert isinstance(event_id, bytes)
+    return event_id + uuid.UUID(str(user)).bytes
