@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 from aiohttp import HttpVersion11
-from aiohttp.web import BaseRequest, Response, ResponseKey, ServerRunner, StreamResponse, TCPSite
+from aiohttp.web import BaseRequest, BaseSite, Response, ResponseKey, ServerRunner, SockSite, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
 from gateway import forms, trailers
@@ -54,6 +55,7 @@ LINGER_SECONDS = 2.0
 STOP_SECONDS_MIN = 0.001
 # Connections that the system keeps until they are accepted.
 BACKLOG = 1_024
+ANY_ADDRESS = "::"
 OWN_METHODS = ("GET", "HEAD")
 
 Handler = Callable[[], Awaitable[StreamResponse]]
@@ -195,7 +197,10 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     await runner.setup()
     try:
         host, port = settings.gateway_listen
-        site = TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=False)
+        site: BaseSite = TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=False)
+        if host == ANY_ADDRESS:  # of IPv4 too, which the event loop would leave out
+            listening = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+            site = SockSite(runner, listening, backlog=BACKLOG)
         await site.start()
         async with connections.swept():
             yield Address(host, runner.addresses[0][1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import NoReturn, TypeAlias
 
@@ -33,6 +34,16 @@ DECODER = json.JSONDecoder(
 )
 
 
+# By their byte order marks, the longer first.
+ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+    codecs.BOM_UTF8: "UTF-8",
+}
+
+
 def is_blank(body: bytes) -> bool:
     """Whether a body holds no JSON value at all."""
     return not body.strip(b" \t\r\n")
@@ -40,6 +51,13 @@ def is_blank(body: bytes) -> bool:
 
 def parse(body: bytes) -> Value:
     """Read one JSON value; UndecodableError when the body is anything else."""
+    mark = next((name for start, name in ENCODINGS.items() if body.startswith(start)), None)
+    if mark is not None:
+        raise UndecodableError(
+            f"malformed JSON: the body begins with a byte order mark of {mark}: send UTF-8 without one"
+        )
+    if b"\0" in body[:4]:
+        raise UndecodableError("malformed JSON: the body looks like UTF-16 or UTF-32: send UTF-8")
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

@@ -23,6 +23,10 @@ def sender_of(request: BaseRequest, trusted: Iterable[Network], identity: str) -
         known = ipaddress.ip_address(address)
     except ValueError:  # a Unix socket has no address
         return Sender("", request.host, is_trusted=True, request_id=identity)
+    # A socket for both kinds of addresses shows those of IPv4 as ones of IPv6.
+    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped is not None:
+        known = known.ipv4_mapped
+        address = str(known)
     return Sender(address, request.host, any(known in network for network in trusted), identity)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -11,11 +10,15 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from services.runtime.settings import Address, AddressSetting, LogSettings
+from gateway.origins import check_origins
+from services.runtime.settings import Address, AddressSetting, LogSettings, host_and_port
 from services.runtime.watchdog import WatchdogSettings
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-ORIGIN = re.compile(r"https?://[^/\s,]+")
+# Names by which gRPC finds a service.
+SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
+# Of an address of IPv4 written as one of IPv6, which the gateway reads as what it is.
+MAPPED_BITS = 96
 
 
 def split(text: object) -> object:
@@ -23,17 +26,39 @@ def split(text: object) -> object:
     return tuple(item for part in text.split(",") if (item := part.strip())) if isinstance(text, str) else text
 
 
-def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what no browser sends as an Origin."""
-    for origin in origins:
-        if not ORIGIN.fullmatch(origin):
-            raise ValueError(f"an origin is like https://cinema.example, without a path, not {origin!r}")
-    return origins
+def networks(text: object) -> object:
+    """Read networks with commas between them; ValueError with the right spelling when one could never match."""
+    given = split(text)
+    return tuple(map(network, given)) if isinstance(text, str) and isinstance(given, tuple) else given
+
+
+def network(text: str) -> Network:
+    """Read one network or address."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a valid network: it is like 10.0.0.0/8 or fd00::/8") from error
+    first = found.network_address
+    mapped = first.ipv4_mapped if isinstance(first, ipaddress.IPv6Address) else None
+    if mapped is not None and found.prefixlen >= MAPPED_BITS:
+        raise ValueError(f"{text!r} never matches: write {mapped}/{found.prefixlen - MAPPED_BITS}")
+    if "/" in text and ipaddress.ip_address(text.partition("/")[0]) != first:
+        raise ValueError(
+            f"{text!r} is an address in a network: the network is {found}, the address {text.partition('/')[0]}"
+        )
+    return found
+
+
+def check_target(text: str) -> str:
+    """Return where the service is: `host:port`, or one of gRPC's own schemes."""
+    if not text.startswith(SCHEMES):
+        host_and_port(text, port_min=1)
+    return text
 
 
 # NoDecode: pydantic-settings would read tuples as JSON.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -47,7 +72,7 @@ class GatewaySettings(LogSettings, WatchdogSettings):
 
     # NoDecode for the reason above: an address is a tuple.
     gateway_listen: Annotated[AddressSetting, NoDecode] = Address("0.0.0.0", 8000)  # noqa: S104 -- a server for other hosts
-    ingest_target: str = Field(default="localhost:50051", min_length=1, max_length=1_024)
+    ingest_target: Annotated[str, AfterValidator(check_target)] = Field(default="localhost:50051", max_length=1_024)
     # A FileDescriptorSet with imports and comments; its services with google.api.http options are served.
     gateway_descriptors: Path = Field(default_factory=product_descriptors)
     # The largest body of a request, after decompression; a larger one is 413. 10,000 documented events have 3.3 MB.

@@ -81,7 +81,16 @@ def shape_of(descriptor: Descriptor, rules: ItemRules) -> Shape:
         shape.by_name[member.name] = member
     for member in shape.members:
         shape.by_name[member.json_name] = member
+    # A field that has a JSON name of its own can be sent by the usual one too: answers of the same service may use it.
+    for member in shape.members:
+        shape.by_name.setdefault(camel(member.name), member)
     return shape
+
+
+def camel(name: str) -> str:
+    """Return the JSON name that a field has by default."""
+    first, *others = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in others)
 
 
 def member_of(found: FieldDescriptor, rules: ItemRules) -> Member:

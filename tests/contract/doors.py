@@ -45,7 +45,7 @@ class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
+async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio.HealthServicer]:
     """Serve on a port; yield what says whether it is healthy."""
     # Metadata as large as the real one takes it.
     limits = (("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 65_536))
@@ -53,7 +53,7 @@ async def ingest(port: int) -> AsyncIterator[health.aio.HealthServicer]:
     checks = health.aio.HealthServicer()
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
         yield checks

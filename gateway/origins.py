@@ -1,0 +1,68 @@
+"""Origins as browsers send them: an allow-list is compared letter by letter, so another spelling would never match."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from urllib.parse import SplitResult, urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+PORT_MAX = 65_535
+EXAMPLE = "an origin is like https://cinema.example or http://localhost:3000"
+# A browser sends no others once a host is in punycode.
+HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
+# Whose last label begins with a digit and is a number is an address to a browser.
+NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
+
+
+def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Return origins as they are; ValueError, with the right spelling where there is one, when no browser sends one."""
+    for origin in origins:
+        spelled = as_sent(origin)
+        if spelled != origin:
+            raise ValueError(f"no browser sends {origin!r} as an origin: it sends {spelled!r}")
+    return origins
+
+
+def as_sent(text: str) -> str:
+    """Return how a browser spells an origin; ValueError when it is none."""
+    if text in ("*", "null"):
+        raise ValueError(f"{text!r} would let every page read answers: list the origins of your pages; {EXAMPLE}")
+    try:
+        parts = urlsplit(text)
+        port = port_of(parts)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a valid origin: {error}; {EXAMPLE}") from error
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or re.search(r"[\s\\]", text):
+        raise ValueError(f"{text!r} is not a valid origin: {EXAMPLE}")
+    return f"{parts.scheme}://{host_as_sent(text, parts.hostname)}{port}"
+
+
+def port_of(parts: SplitResult) -> str:
+    """Return a port with its colon, empty when it is the scheme's own."""
+    if parts.port == 0:
+        raise ValueError(f"a port is from 1 to {PORT_MAX}")
+    return "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+
+
+def host_as_sent(text: str, host: str) -> str:
+    """Return a host as a browser spells it: in punycode, addresses in their shortest form, no dot at the end."""
+    if ":" in host:
+        try:
+            address = ipaddress.IPv6Address(host)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not a valid origin: {error}") from error
+        if address.scope_id is not None:
+            raise ValueError(f"{text!r} is not a valid origin: no browser sends a zone")
+        return f"[{address.compressed}]"
+    host = host.rstrip(".")
+    try:
+        host = host if host.isascii() else host.encode("idna").decode()
+        if NUMERIC.fullmatch(host):
+            return socket.inet_ntoa(socket.inet_aton(host))
+    except (UnicodeError, OSError) as error:
+        raise ValueError(f"{text!r} is not a valid origin: its host is not valid") from error
+    if not HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is not a valid origin: {EXAMPLE}")
+    return host

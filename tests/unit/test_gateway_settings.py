@@ -1,0 +1,158 @@
+"""Settings of the gateway that are compared with what others send: a spelling that never matches stops the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.settings import GatewaySettings
+
+SENT = [
+    "https://cinema.example",
+    "http://cinema.example",
+    "http://localhost:3000",
+    "https://cinema.example:8443",
+    "http://cinema.example:443",
+    "https://cinema.example:80",
+    "https://a.b-c.d_e.example",
+    "https://xn--e1afmkfd.xn--p1ai",
+    "http://127.0.0.1:8000",
+    "http://[::1]:8000",
+    "https://[2001:db8::1]",
+]
+SPELLED = {
+    "HTTPS://cinema.example": "https://cinema.example",
+    "https://Cinema.Example": "https://cinema.example",
+    "https://cinema.example/": "https://cinema.example",
+    "https://cinema.example/player": "https://cinema.example",
+    "https://cinema.example?a=b": "https://cinema.example",
+    "https://cinema.example#a": "https://cinema.example",
+    "https://cinema.example:443": "https://cinema.example",
+    "http://cinema.example:80": "http://cinema.example",
+    "http://cinema.example:": "http://cinema.example",
+    "http://cinema.example:08000": "http://cinema.example:8000",
+    "https://cinema.example.": "https://cinema.example",
+    "https://user@cinema.example": "https://cinema.example",
+    "https://user:password@cinema.example": "https://cinema.example",
+    "https://пример.рф": "https://xn--e1afmkfd.xn--p1ai",
+    "https://b\u00fccher.example": "https://xn--bcher-kva.example",
+    "http://127.1:8000": "http://127.0.0.1:8000",
+    "http://2130706433": "http://127.0.0.1",
+    "http://0x7f.0.0.1": "http://127.0.0.1",
+    "http://010.0.0.1": "http://8.0.0.1",
+    "http://[0:0:0:0:0:0:0:1]": "http://[::1]",
+    "http://[2001:DB8::1]": "http://[2001:db8::1]",
+    "http://[2001:db8::0001]:80": "http://[2001:db8::1]",
+    "http://[::ffff:127.0.0.1]": "http://[::ffff:7f00:1]",
+}
+NO_ORIGINS = [
+    "*",
+    "null",
+    "cinema.example",
+    "//cinema.example",
+    "https:cinema.example",
+    "https:/cinema.example",
+    "https://",
+    "https://:443",
+    "https:///player",
+    "ftp://cinema.example",
+    "ws://cinema.example",
+    "file:///player.html",
+    "https://*.cinema.example",
+    "https://cinema example",
+    "https://cinema.example:0",
+    "https://cinema.example:65536",
+    "https://cinema.example:port",
+    "https://cinema..example",
+    "https://.example",
+    "https://cinema%2eexample",
+    "https://[::1",
+    "https://[:::1]",
+    "https://[fe80::1%25eth0]",
+    "https://256.0.0.1",
+    "https://1.2.3.4.5",
+    "https:\\\\cinema.example",
+]
+
+
+def chosen(**values: Any) -> GatewaySettings:
+    """Return settings of texts, as the environment gives them."""
+    return GatewaySettings(**values)
+
+
+def refusal(setting: str, value: str) -> str:
+    """Return what is said of a bad value, in front of a good one and behind it."""
+    with pytest.raises(ValidationError) as raised:
+        chosen(**{setting: value})
+    assert [error["loc"][0] for error in raised.value.errors()] == [setting]
+    return raised.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize("origin", SENT)
+def test_origins_that_browsers_send(origin: str) -> None:
+    """They are taken as they are."""
+    assert chosen(gateway_cors_origins=f" {origin} ,http://other.example").gateway_cors_origins == (
+        origin,
+        "http://other.example",
+    )
+
+
+@pytest.mark.parametrize(("origin", "spelling"), SPELLED.items())
+def test_origins_that_no_browser_sends(origin: str, spelling: str) -> None:
+    """They are refused with the spelling that a browser sends, which is then taken."""
+    assert f"it sends {spelling!r}" in refusal("gateway_cors_origins", f"http://other.example, {origin}")
+    assert chosen(gateway_cors_origins=spelling).gateway_cors_origins == (spelling,)
+
+
+@pytest.mark.parametrize("origin", NO_ORIGINS)
+def test_what_is_no_origin(origin: str) -> None:
+    """It is refused with what one looks like."""
+    assert repr(origin) in refusal("gateway_cors_origins", f"{origin},http://other.example")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("10.0.0.1/8", "10.0.0.0/8"),
+        ("10.0.0.1/255.0.0.0", "10.0.0.0/8"),
+        ("fd00::1/8", "fd00::/8"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:10.0.0.1", "10.0.0.1/32"),
+        ("10.0.0.0/33", "10.0.0.0/8 or"),
+        ("10.0.0", "10.0.0.0/8 or"),
+        ("proxy.example", "10.0.0.0/8 or"),
+        ("*", "10.0.0.0/8 or"),
+    ],
+)
+def test_networks_that_never_match(network: str, said: str) -> None:
+    """Networks are refused with the right spelling too."""
+    assert said in refusal("gateway_trusted_networks", f"192.168.0.0/16,{network}")
+
+
+def test_networks() -> None:
+    """Networks of both kinds, and single addresses, are read."""
+    settings = chosen(gateway_trusted_networks="10.0.0.0/8, fd00::/8, 192.168.1.1, ::1")
+
+    assert list(map(str, settings.gateway_trusted_networks)) == ["10.0.0.0/8", "fd00::/8", "192.168.1.1/32", "::1/128"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["localhost:50051", "ingest:50051", "127.0.0.1:50051", "[::1]:50051", "dns:///ingest:50051",
+     "unix:/run/ingest.sock", "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6:[::1]:50051"],
+)  # fmt: skip
+def test_targets(target: str) -> None:
+    """A host with a port, or one of gRPC's own schemes."""
+    assert chosen(ingest_target=target).ingest_target == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["", "localhost", "localhost:", ":50051", "localhost:0", "localhost:65536", "::1:50051", "[::1]", "http://ingest:50051",
+     "ingest:50051/", "in gest:50051", "ingest:50051,ingest:50052"],
+)  # fmt: skip
+def test_bad_targets(target: str) -> None:
+    """What can never be reached stops the start."""
+    assert refusal("ingest_target", target)
