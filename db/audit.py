@@ -1,60 +1,33 @@
 """`ugc-audit`: holds every partition to the conservation law, and against Kafka's offsets; safe while the etl runs.
 
-Exit status: 0 clean, 1 any breach, 2 a bad setting or option, 3 a store does not answer, or a replica is behind.
+Exit status: 0 clean, 1 any breach, 2 a bad setting or option, 3 a store does not answer, or a replica is behind,
+130 or 143 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 import time
 import uuid
 from collections.abc import Sequence
 from functools import partial
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from db.clickhouse.client import connected
 from db.clickhouse.replicas import unsettled
 from db.clickhouse.stored import StoredEvents
-from db.conservation import Breach, Claim, Kind, Partition, Repeats, judge
-from db.errors import StoreError
+from db.conservation import Breach, Claim, Kind, Repeats, judge
+from db.errors import StoreError, UnavailableError
 from db.kafka.topics import OffsetReader, PartitionOffsets, topic_identity
+from db.report import Report, as_json, show
 from db.settings import AuditSettings
+from services.runtime.lifecycle import interruptible
 from services.runtime.settings import load
 
 EXIT_BREACH, EXIT_STORE = 1, 3
 WAIT_POLL_SECONDS = 0.2
-# Where the output is no terminal, the table is as wide as it needs to be.
-PIPE_COLUMNS = 160
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What the audit found; `breaches` is empty when the law holds.
-
-    `unsettled` says why rows may be missing from what was counted: on a cluster, what a replica lacks.
-    """
-
-    topic: str
-    topic_id: uuid.UUID
-    partitions: tuple[Partition, ...]
-    breaches: tuple[Breach, ...]
-    unsettled: tuple[str, ...] = ()
-
-    @property
-    def lag(self) -> int:
-        """Messages that the group has not committed."""
-        return sum(each.lag for each in self.partitions)
-
-    @property
-    def in_flight(self) -> int:
-        """Messages that are planned and not stored."""
-        return sum(each.in_flight for each in self.partitions)
+# A partition that was added a moment ago has no leader yet.
+READ_SECONDS_MAX = 10.0
 
 
 def main() -> None:
@@ -63,14 +36,15 @@ def main() -> None:
     options.add_argument("--json", action="store_true", help="print the report as JSON")
     options.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="wait so long for the lag to be 0")
     given = options.parse_args()
-    settings = load(AuditSettings)
-    try:
-        report = audit(settings, given.wait)
-    except StoreError as error:
-        sys.stderr.write(f"ugc-audit: {error}\n")
-        sys.exit(EXIT_STORE)
-    sys.stdout.write(as_json(report)) if given.json else show(report)
-    sys.exit(EXIT_BREACH if report.breaches else EXIT_STORE if report.unsettled else 0)
+    with interruptible("ugc-audit"):
+        settings = load(AuditSettings)
+        try:
+            report = audit(settings, given.wait)
+        except StoreError as error:
+            sys.stderr.write(f"ugc-audit: {error}\n")
+            sys.exit(EXIT_STORE)
+        sys.stdout.write(as_json(report)) if given.json else show(report)
+        sys.exit(EXIT_BREACH if report.breaches else EXIT_STORE if report.unsettled else 0)
 
 
 def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
@@ -90,10 +64,10 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             buckets = stored.buckets(topic_id, {each.partition: each.committed for each in before})
             repeats = stored.repeats(settings.etl_duplicate_window)
             # What may be stored is asked after the tables: the etl says what it will insert before it does.
-            after = reader.read()
+            after = read(reader)
         finally:
             reader.close()
-        claims = {(topic_id, first.partition): claim(first, last) for first, last in zip(before, after, strict=True)}
+        claims = {(topic_id, number): each for number, each in claims_of(before, after).items()}
         partitions = tuple(
             judge(
                 *place,
@@ -113,10 +87,29 @@ def await_consumed(reader: OffsetReader, seconds_max: float) -> list[PartitionOf
     """Return the offsets once everything is committed, or as they are when the time is up."""
     deadline = time.monotonic() + seconds_max
     while True:
-        offsets = reader.read()
+        offsets = read(reader)
         if not any(each.lag for each in offsets) or time.monotonic() >= deadline:
             return offsets
         time.sleep(WAIT_POLL_SECONDS)
+
+
+def read(reader: OffsetReader) -> list[PartitionOffsets]:
+    """Read the offsets, again for a while when Kafka cannot answer for a partition."""
+    deadline = time.monotonic() + READ_SECONDS_MAX
+    while True:
+        try:
+            return reader.read()
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(WAIT_POLL_SECONDS)
+
+
+def claims_of(before: Sequence[PartitionOffsets], after: Sequence[PartitionOffsets]) -> dict[int, Claim]:
+    """Read two looks at all partitions; of one that was added between them nothing must be stored yet."""
+    first, last = ({each.partition: each for each in offsets} for offsets in (before, after))
+    added = {number: PartitionOffsets(number, each.low, each.low, each.low) for number, each in last.items()}
+    return {number: claim(each, last.get(number, each)) for number, each in sorted((added | first).items())}
 
 
 def claim(before: PartitionOffsets, after: PartitionOffsets) -> Claim:
@@ -127,55 +120,7 @@ def claim(before: PartitionOffsets, after: PartitionOffsets) -> Claim:
 def behind(topic_id: uuid.UUID, offsets: PartitionOffsets, seconds: float) -> Breach:
     """Say that a partition was not consumed in the time that was given."""
     example = f"after {seconds:g} s offset {offsets.committed} is committed of {offsets.high}"
-    return Breach(Kind.BEHIND, topic_id, offsets.partition, offsets.lag, (example,))
-
-
-def as_json(report: Report) -> str:
-    """Write the report for machines."""
-    whole = dataclasses.asdict(report) | {"lag": report.lag, "in_flight": report.in_flight}
-    return json.dumps(whole, default=str, indent=2) + "\n"
-
-
-def show(report: Report) -> None:
-    """Print the report for people: a line for each partition, the breaches below."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
-    table = Table(box=box.SIMPLE, title=f"topic {report.topic} ({report.topic_id})")
-    for name in ("topic id", "partition", *NUMBERS):
-        table.add_column(name, justify="left" if name == "topic id" else "right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for each in report.partitions:
-        clean = "[yellow]unsettled[/]" if report.unsettled else "[green]clean[/]"
-        verdict = "[red]BREACH[/]" if each.breaches else clean
-        table.add_row(identity(each), str(each.number), *numbers(each), verdict)
-    console.print(table)
-    for breach in report.breaches:
-        console.print(f"[red]BREACH[/] {breach}", soft_wrap=True)
-    for reason in report.unsettled:
-        console.print(f"[yellow]UNSETTLED[/] {reason}: rows may be missing from these counts", soft_wrap=True)
-    holds = "nothing wrong in what was counted" if report.unsettled else "clean: every consumed message is one row"
-    verdict = f"{len(report.breaches)} breaches" if report.breaches else holds
-    console.print(f"{verdict}; lag {report.lag:,}, in flight {report.in_flight:,}")
-
-
-NUMBERS = (
-    *("first", "last", "events", "rejected", "missing", "twice", "beyond", "repeated", "far repeats"),
-    *("in flight", "low", "committed", "high", "lag"),
-)
-
-
-def numbers(each: Partition) -> Sequence[str]:
-    """Write the numbers of a partition, in the order of NUMBERS; a dash where there is none."""
-    kafka = (each.claim.low, each.claim.committed, each.claim.high) if each.claim else (None, None, None)
-    found = (
-        *(each.first, each.last, each.events, each.rejected, each.missing, each.twice, each.beyond),
-        *(each.repeats.near, each.repeats.far + each.repeats.elsewhere, each.in_flight, *kafka, each.lag),
-    )
-    return ["-" if number is None else f"{number:,}" for number in found]
-
-
-def identity(each: Partition) -> str:
-    """Write which topic it is, as short as tells them apart by eye."""
-    return f"{str(each.topic_id)[:8]}{'' if each.claim else ' (earlier)'}"
+    return Breach(Kind.BEHIND, topic_id, offsets.partition, offsets.lag, (example,), offsets.lag)
 
 
 if __name__ == "__main__":

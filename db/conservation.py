@@ -28,6 +28,23 @@ class Kind(StrEnum):
     BEHIND = "not consumed in time"
 
 
+# What a count of each kind counts, its examples included.
+UNITS = {
+    Kind.MISSING: "offsets",
+    Kind.TWICE: "rows",
+    Kind.BEYOND: "offsets",
+    Kind.REPEATED: "events",
+    Kind.BEHIND: "messages",
+}
+
+
+class Example(NamedTuple):
+    """A case in words, and how many of its kind it stands for."""
+
+    text: str
+    stands_for: int
+
+
 @dataclass(frozen=True)
 class Breach:
     """Something that the law forbids: how often, and the first cases in words."""
@@ -37,9 +54,11 @@ class Breach:
     partition: int
     count: int
     examples: tuple[str, ...]
+    # How many of `count` the examples stand for: one may name a whole stretch of offsets.
+    shown: int
 
     def __str__(self) -> str:
-        more = f", and {self.count - len(self.examples):,} more" if self.count > len(self.examples) else ""
+        more = f"; and {self.count - self.shown:,} more {UNITS[self.kind]}" if self.count > self.shown else ""
         where = f"topic {self.topic_id} partition {self.partition}"
         return f"{where}: {self.count:,} {self.kind}: {'; '.join(self.examples)}{more}"
 
@@ -86,7 +105,7 @@ class Repeats:
     near: int = 0
     far: int = 0
     elsewhere: int = 0
-    examples: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,9 +150,12 @@ def judge(
     beyond = sum(end - begin + 1 for begin, end in beyond_ranges)
     missing, twice = floor - start - settled, rows - distinct
 
-    def breach(kind: Kind, count: int, examples: Iterable[str]) -> list[Breach]:
-        shown = tuple(itertools.islice(examples, EXAMPLES_MAX)) if count else ()
-        return [Breach(kind, topic_id, number, count, shown)] if count else []
+    def breach(kind: Kind, count: int, examples: Iterable[Example]) -> list[Breach]:
+        if not count:
+            return []
+        shown = tuple(itertools.islice(examples, EXAMPLES_MAX))
+        texts = tuple(example.text for example in shown)
+        return [Breach(kind, topic_id, number, count, texts, sum(example.stands_for for example in shown))]
 
     return Partition(
         topic_id,
@@ -190,16 +212,18 @@ def stored_ranges(buckets: Sequence[Bucket], start: int, look: Look) -> Iterator
                 yield members[0], members[-1]
 
 
-def doubles(buckets: Sequence[Bucket], look: Look) -> Iterator[str]:
+def doubles(buckets: Sequence[Bucket], look: Look) -> Iterator[Example]:
     """Find the offsets that have more than one row."""
     for bucket in buckets:
         if bucket.events + bucket.rejected > bucket.distinct:
             for offset, events, rejected in look(bucket.first, bucket.last):
                 if events + rejected > 1:
-                    yield f"offset {offset} ({events} of events, {rejected} of rejected_events)"
+                    text = f"offset {offset} ({events} of events, {rejected} of rejected_events)"
+                    yield Example(text, events + rejected - 1)
 
 
-def spell(stretch: tuple[int, int]) -> str:
+def spell(stretch: tuple[int, int]) -> Example:
     """Write a stretch of offsets."""
     first, last = stretch
-    return f"offset {first}" if first == last else f"offsets {first} to {last}"
+    text = f"offset {first}" if first == last else f"offsets {first} to {last}"
+    return Example(text, last - first + 1)

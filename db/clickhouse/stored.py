@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from db.clickhouse.client import ClickHouse
-from db.conservation import BUCKET_OFFSETS, EXAMPLES_MAX, Bucket, Repeats, Stored
+from db.conservation import BUCKET_OFFSETS, EXAMPLES_MAX, Bucket, Example, Repeats, Stored
 
 # Above this a grouping by identity goes on on disk.
 GROUPING_BYTES_MAX = 1_000_000_000
@@ -92,15 +93,21 @@ class StoredEvents:
         """Count the events, each an event_id and a user, that have more than one offset, by partition."""
         parameters = {"window": window, "examples": EXAMPLES_MAX, "bytes": GROUPING_BYTES_MAX}
         return {
-            (topic_id, partition): Repeats(near, far, elsewhere, tuple(map(spell_repeat, examples)))
+            (topic_id, partition): Repeats(near, far, elsewhere, spelled(examples, window))
             for topic_id, partition, near, far, elsewhere, examples in self._connection.rows(
                 REPEATS.format(suffix=self._suffix), parameters
             )
         }
 
 
-def spell_repeat(example: tuple[uuid.UUID, uuid.UUID, list[int]]) -> str:
+def spelled(repeats: Iterable[tuple[uuid.UUID, uuid.UUID, list[int]]], window: int) -> tuple[Example, ...]:
+    """Write repeats, each an event_id, a user and its offsets."""
+    return tuple(spell_repeat(event_id, user_id, offsets, window) for event_id, user_id, offsets in repeats)
+
+
+def spell_repeat(event_id: uuid.UUID, user_id: uuid.UUID, offsets: list[int], window: int) -> Example:
     """Write an event_id, its user and where they stand; of many offsets the first."""
-    event_id, user_id, offsets = example
+    repeats = sum(second - first <= window for first, second in pairwise(offsets))
     shown = ", ".join(map(str, offsets[:EXAMPLES_MAX]))
-    return f"{event_id} of user {user_id} at offsets {shown}{', ...' if len(offsets) > EXAMPLES_MAX else ''}"
+    text = f"{event_id} of user {user_id} at offsets {shown}{', ...' if len(offsets) > EXAMPLES_MAX else ''}"
+    return Example(text, repeats)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from db.audit import Report, audit
+from db.audit import audit
 from db.clickhouse.client import connected
 from db.errors import StoreError
+from db.report import Report
 from db.settings import ROOT, AuditSettings
 from services.runtime.supervisor import DEATHS_MAX, DEATHS_WINDOW_SECONDS
 from tests.support.fault_results import judged, record

@@ -1,0 +1,101 @@
+"""What `ugc-audit` found: for machines as JSON, for people as a table whose lines are never cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from db.conservation import Breach, Partition
+
+# The table takes what it needs of it; a terminal that is narrower wraps its lines.
+COLUMNS_MAX = 100_000
+STORED_ELSEWHERE = (
+    "events are stored in more than one partition, or topic: each was sent again after partitions were added, or after "
+    "the topic was made anew. This is not a breach: repeats are found within their partition"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the audit found; `breaches` is empty when the law holds.
+
+    `unsettled` says why rows may be missing from what was counted: on a cluster, what a replica lacks.
+    """
+
+    topic: str
+    topic_id: uuid.UUID
+    partitions: tuple[Partition, ...]
+    breaches: tuple[Breach, ...]
+    unsettled: tuple[str, ...] = ()
+
+    @property
+    def lag(self) -> int:
+        """Messages that the group has not committed."""
+        return sum(each.lag for each in self.partitions)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that are planned and not stored."""
+        return sum(each.in_flight for each in self.partitions)
+
+    @property
+    def elsewhere(self) -> int:
+        """Events that are stored in more than one partition."""
+        return sum(each.repeats.elsewhere for each in self.partitions)
+
+
+def as_json(report: Report) -> str:
+    """Write the report for machines."""
+    whole = dataclasses.asdict(report) | {"lag": report.lag, "in_flight": report.in_flight}
+    return json.dumps(whole, default=str, indent=2) + "\n"
+
+
+def show(report: Report) -> None:
+    """Print the report for people: a line for each partition, the breaches below."""
+    console = Console(width=COLUMNS_MAX, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE, title=f"topic {report.topic} ({report.topic_id})")
+    for name in ("topic id", "partition", *NUMBERS):
+        table.add_column(name, justify="left" if name == "topic id" else "right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for each in report.partitions:
+        clean = "[yellow]unsettled[/]" if report.unsettled else "[green]clean[/]"
+        verdict = "[red]BREACH[/]" if each.breaches else clean
+        table.add_row(identity(each), str(each.number), *numbers(each), verdict)
+    console.print(table)
+    for breach in report.breaches:
+        console.print(f"[red]BREACH[/] {escape(str(breach))}")
+    if report.elsewhere:
+        console.print(f"{report.elsewhere:,} {STORED_ELSEWHERE}")
+    for reason in report.unsettled:
+        console.print(f"[yellow]UNSETTLED[/] {escape(reason)}: rows may be missing from these counts")
+    holds = "nothing wrong in what was counted" if report.unsettled else "clean: every consumed message is one row"
+    verdict = f"{len(report.breaches)} breaches" if report.breaches else holds
+    console.print(f"{verdict}; lag {report.lag:,}, in flight {report.in_flight:,}")
+
+
+NUMBERS = (
+    *("first", "last", "events", "rejected", "missing", "twice", "beyond", "repeated", "far repeats", "elsewhere"),
+    *("in flight", "low", "committed", "high", "lag"),
+)
+
+
+def numbers(each: Partition) -> Sequence[str]:
+    """Write the numbers of a partition, in the order of NUMBERS; a dash where there is none."""
+    kafka = (each.claim.low, each.claim.committed, each.claim.high) if each.claim else (None, None, None)
+    found = (
+        *(each.first, each.last, each.events, each.rejected, each.missing, each.twice, each.beyond),
+        *(each.repeats.near, each.repeats.far, each.repeats.elsewhere, each.in_flight, *kafka, each.lag),
+    )
+    return ["-" if number is None else f"{number:,}" for number in found]
+
+
+def identity(each: Partition) -> str:
+    """Write which topic it is, as short as tells them apart by eye."""
+    return f"{str(each.topic_id)[:8]}{'' if each.claim else ' (earlier)'}"
