@@ -14,7 +14,7 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     clickhouse_url: str = Field(
         default="clickhouse://default@localhost:9000/ugc", pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*"
     )
-    # The cluster whose servers may run inserts of ours; empty for a single server.
+    # The cluster whose servers hold rows and run inserts: a recovery asks all of them. Empty for a single server.
     clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
     # A partition's batch is inserted when its oldest event has waited this long, or when it is this large.

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -189,6 +190,37 @@ def test_cluster_topology() -> None:
     assert [host.text for host in server.iterfind("zookeeper/node/host")] == ["keeper-1", "keeper-2", "keeper-3"]
     for each in keeper.iterfind("keeper_server/raft_configuration/server"):
         assert str(SERVICES[str(each.findtext("hostname"))]["environment"]["KEEPER_ID"]) == each.findtext("id")
+
+
+def test_cluster_etl() -> None:
+    """Each shard has one etl, whose inserts need both replicas of that shard and follow one another."""
+    server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of ours
+    shards = [[str(host.text) for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
+    environments = [SERVICES[name]["environment"] for name in sorted(PROFILES["cluster"]) if name.startswith("etl-")]
+    urls = [urlsplit(environment["UGC_CLICKHOUSE_URL"]) for environment in environments]
+    options = [dict(parse_qsl(url.query)) for url in urls]
+
+    assert [
+        [str(url.hostname), each["alt_hosts"].partition(":")[0]] for url, each in zip(urls, options, strict=True)
+    ] == shards
+    for environment, each in zip(environments, options, strict=True):
+        assert environment["UGC_CLICKHOUSE_CLUSTER"] == "ugc"
+        assert float(environment["UGC_ETL_CLOCK_SKEW_SECONDS"]) > 0
+        assert int(each["insert_quorum"]) == len(shards[0])
+        assert (each["insert_quorum_parallel"], each["select_sequential_consistency"]) == ("0", "1")
+
+
+@pytest.mark.parametrize("broker", sorted(name for name in PROFILES["cluster"] if name.startswith("kafka-")))
+def test_cluster_brokers_are_given_up_in_time(broker: str) -> None:
+    """A killed broker loses its partitions before ingest gives up waiting, and misses several heartbeats first."""
+    environment = SERVICES[broker]["environment"]
+    session = int(environment["KAFKA_BROKER_SESSION_TIMEOUT_MS"])
+    group = int(environment["KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS"])
+
+    assert session < IngestSettings.model_fields["ingest_delivery_seconds_max"].default * 1_000
+    assert int(environment["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"]) * 4 <= session
+    assert int(environment["KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS"]) <= group
+    assert int(environment["KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS"]) * 4 <= group
 
 
 def test_dockerfile_sources() -> None:
