@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -44,11 +44,12 @@ class Everything:
     def forget_topic(self) -> None:
         self.calls.append(("forget topic", None))
 
-    def open(self, partition: Partition) -> None:
+    def open(self, partition: Partition) -> Iterator[None]:
         self.calls.append(("open", partition.number))
         partition.at = Coordinates(TOPIC, partition.number)
         partition.inherited = self.inherited
         partition.stand_at(FIRST)
+        return iter(())
 
     def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
         self.note("deliver", partition, messages)
