@@ -86,6 +86,16 @@ def test_forgotten() -> None:
     assert window.repeats([b"a", b"b"], [3, 4]) == {1: 2}
 
 
+def test_forgotten_later() -> None:
+    """So it is when the window has moved on meanwhile."""
+    window = DuplicateWindow(5)
+    window.repeats([b"a", b"b", b"c"], [1, 5, 6])
+    assert window._older.keys() == {b"a", b"b", b"c"}
+    window.forget(b"b")
+
+    assert window.repeats([b"b", b"c"], [7, 8]) == {1: 6}
+
+
 def test_nothing() -> None:
     """A batch without events changes nothing."""
     window = DuplicateWindow(10)
@@ -93,3 +103,12 @@ def test_nothing() -> None:
 
     assert window.repeats([], []) == {}
     assert window.repeats([b"a"], [11]) == {0: 1}
+
+
+def test_bound_at_every_moment() -> None:
+    """In a log without gaps or repeats too, two horizons are never exceeded."""
+    window = DuplicateWindow(10)
+    for offset in range(1_000):
+        window.repeats([offset.to_bytes(4, "big")], [offset])
+
+        assert len(window._recent) + len(window._older) <= 2 * 10 + 2

@@ -107,6 +107,18 @@ def test_lost_offsets(low: int, high: int) -> None:
         opened(Stores(Position(100, None, is_ours=True), low=low, high=high))
 
 
+@pytest.mark.parametrize("high", [100, 119])
+def test_lost_messages(high: int) -> None:
+    """A plan that ends beyond the log is for a person to judge: its messages were read, and are gone."""
+    with pytest.raises(LogChangedError, match="ends beyond the log"):
+        opened(Stores(Position(100, PLAN, is_ours=True), high=high))
+
+
+def test_plan_at_the_end_of_the_log() -> None:
+    """A plan of the log's last messages is recovered."""
+    assert opened(Stores(Position(100, PLAN, is_ours=True), high=120)).inherited == PLAN
+
+
 def test_ends_of_the_log() -> None:
     """The log's first offset and the one after its last are offsets to go on from."""
     for low, high in ((100, 500), (0, 100)):

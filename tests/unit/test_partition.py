@@ -72,6 +72,18 @@ def test_another_gap() -> None:
     assert partition.take(messages([101, 103]), now=0.0)
 
 
+def test_gaps_that_are_passed_are_forgotten() -> None:
+    """What is known of gaps before the committed offset is dropped, what is behind it is kept: memory has a bound."""
+    partition = opened()
+    for first in range(100, 1_000, 10):
+        partition.take(messages([first, first + 5]), now=0.0)
+        partition.take(messages([first, first + 5]), now=0.0)
+        partition.close()
+        partition.stand_at(first)
+
+        assert partition.gaps == {first + 1}
+
+
 @given(present=st.sets(st.integers(100, 140), min_size=1), data=st.data())
 def test_gaps_end(present: set[int], data: st.DataObject) -> None:
     """However many gaps a log has and however it is delivered, each costs one start over and no more."""

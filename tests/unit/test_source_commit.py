@@ -1,0 +1,62 @@
+"""A commit of the source: done is what Kafka has answered to be done, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from etl.errors import SourceError
+from etl.source import KafkaSource
+from services.runtime.logs import Outage
+
+REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
+
+
+class Answered:
+    """A partition in Kafka's answer to a commit."""
+
+    def __init__(self, error: KafkaError | None = None) -> None:
+        self.error = error
+
+
+class CommittingConsumer:
+    """A consumer that answers a commit with what it is given, or raises it."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.commits: list[tuple[list[TopicPartition], bool]] = []
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> Any:
+        self.commits.append((offsets, asynchronous))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def committed(answer: Any) -> CommittingConsumer:
+    """Commit an offset of partition 3."""
+    consumer = CommittingConsumer(answer)
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    source.commit(3, 100, "a plan")
+    return consumer
+
+
+@pytest.mark.parametrize("answer", [[Answered()], [], None])
+def test_done(answer: Any) -> None:
+    """One partition a commit, with its offset and the plan, and its answer is awaited."""
+    ((offsets, asynchronous),) = committed(answer).commits
+
+    assert [(each.topic, each.partition, each.offset, each.metadata) for each in offsets] == [
+        ("events", 3, 100, "a plan")
+    ]
+    assert asynchronous is False
+
+
+@pytest.mark.parametrize("answer", [KafkaException(REFUSED), [Answered(REFUSED)], [Answered(), Answered(REFUSED)]])
+def test_refused(answer: Any) -> None:
+    """What Kafka refuses, as a whole or for the partition, is a failure: nothing may be inserted under such a plan."""
+    with pytest.raises(SourceError, match="UNKNOWN_MEMBER_ID"):
+        committed(answer)
