@@ -5,7 +5,7 @@ those that nobody else has claimed. Of two runs that claim the same message at t
 claims after both are written, sees the other's, and takes its own back; a claim that was taken back sends nothing, so
 it binds nobody. What a run had claimed when it died, or Kafka did not acknowledge, stays claimed and is not sent again.
 
-Exit status: 0 all sent, 1 some were not, 2 a bad setting or option, 3 a store does not answer.
+Exit status: 0 all sent, 1 some were not, 2 a bad setting or option, 3 a store does not answer, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import dataclasses
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from google.protobuf.message import DecodeError
@@ -27,6 +28,7 @@ from db.errors import StoreError
 from db.kafka.replayer import Replayer, replaying
 from db.kafka.topics import topic_identity
 from db.settings import ReplaySettings
+from services.runtime.lifecycle import interruptible
 from services.runtime.settings import load
 
 EXIT_NOT_ALL, EXIT_STORE = 1, 3
@@ -34,6 +36,8 @@ REASONS = ("undecodable", "refused", "duplicate")
 # Claimed and sent together; what is lost to the topic when a run dies is at most so many.
 BATCH_EVENTS = 500
 ERRORS_SHOWN_MAX = 10
+# What a DateTime64 of ClickHouse holds.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
 
 
 @dataclasses.dataclass
@@ -41,6 +45,7 @@ class Outcome:
     """What a run did.
 
     Of the `chosen`, some were `replayed` before, some `contested` by another run at the same time, and some `failed`.
+    Those of the same reason `before` and `after` the chosen time are left out.
     """
 
     chosen: int = 0
@@ -48,24 +53,33 @@ class Outcome:
     replayed: int = 0
     contested: int = 0
     failed: int = 0
+    before: int = 0
+    after: int = 0
     errors: list[str] = dataclasses.field(default_factory=list)
 
 
 def main() -> None:
     """Replay what the options choose and print how many that were."""
     options = parser().parse_args()
-    settings = load(ReplaySettings)
-    since, until = milliseconds(options.since), milliseconds(options.until)
-    selection = Selection(options.reason, since, until)
-    try:
-        outcome = replay(settings, selection, options.limit, dry_run=options.dry_run)
-    except StoreError as error:
-        sys.stderr.write(f"ugc-replay: {error}\n")
-        sys.exit(EXIT_STORE)
+    selection = Selection(options.reason, milliseconds(options.since), milliseconds(options.until))
+    with interruptible("ugc-replay") as interruption:
+        settings = load(ReplaySettings)
+        try:
+            outcome = replay(settings, selection, options.limit, dry_run=options.dry_run, uncut=interruption.held)
+        except StoreError as error:
+            sys.stderr.write(f"ugc-replay: {error}\n")
+            sys.exit(EXIT_STORE)
+        show(outcome, options)
+
+
+def show(outcome: Outcome, options: argparse.Namespace) -> None:
+    """Print what was done and what was left out, and end with the status that says it."""
     for problem in outcome.errors[:ERRORS_SHOWN_MAX]:
         sys.stderr.write(f"ugc-replay: not sent: {problem}\n")
     sys.stdout.write(
-        f"chosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "
+        f"covers messages from {options.since.isoformat()} until before {options.until.isoformat()}; left out, because "
+        f"they are outside of that: {outcome.before + outcome.after} (earlier: {outcome.before}, later: "
+        f"{outcome.after})\nchosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "
         f"skipped {outcome.replayed + outcome.contested} (replayed before: {outcome.replayed}, "
         f"another run was at them: {outcome.contested}), failed {outcome.failed}\n"
     )
@@ -76,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the options of the program."""
     made = argparse.ArgumentParser(prog="ugc-replay", description="Put rejected events back on the topic, once.")
     made.add_argument("--reason", choices=REASONS, required=True, help="why they were rejected")
-    epoch, now = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(time.time(), UTC)
+    now = datetime.fromtimestamp(time.time(), UTC)
     help_text = "Kafka's time of the message, ISO 8601, UTC unless it says otherwise"
-    made.add_argument("--since", type=moment, default=epoch, metavar="TIME", help=f"from then on: {help_text}")
+    made.add_argument("--since", type=moment, default=EARLIEST, metavar="TIME", help=f"from then on: {help_text}")
     made.add_argument("--until", type=moment, default=now, metavar="TIME", help="before then, likewise; default: now")
     made.add_argument("--limit", type=count, default=sys.maxsize, metavar="N", help="send at most so many")
     made.add_argument("--dry-run", action="store_true", help="only say how many would be sent")
@@ -86,9 +100,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def moment(text: str) -> datetime:
-    """Read a point in time; ValueError when it is none."""
+    """Read a point in time; ValueError when it is not a valid one, or ClickHouse cannot hold it."""
     read = datetime.fromisoformat(text)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    read = read if read.tzinfo else read.replace(tzinfo=UTC)
+    if not EARLIEST <= read < LATEST:
+        raise ValueError(text)
+    return read
 
 
 def count(text: str) -> int:
@@ -104,11 +121,17 @@ def milliseconds(when: datetime) -> int:
 
 
 def replay(
-    settings: ReplaySettings, selection: Selection, limit: int = sys.maxsize, *, dry_run: bool = False
+    settings: ReplaySettings,
+    selection: Selection,
+    limit: int = sys.maxsize,
+    *,
+    dry_run: bool = False,
+    uncut: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Outcome:
     """Send what a selection chooses and nobody has sent; StoreError when a store does not answer.
 
-    A batch that Kafka did not take whole is the last one: more claims would only be lost.
+    A batch that Kafka did not take whole is the last one: more claims would only be lost. For the same reason a batch
+    is sent inside of `uncut`, where nothing interrupts it.
     """
     servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
     # Before the first claim: a claim on what cannot be sent would be lost.
@@ -117,10 +140,14 @@ def replay(
     with connected(settings.clickhouse_url) as connection, replaying(servers, topic) as replayer:
         ledger = ReplayLedger(connection, cluster=bool(settings.clickhouse_cluster))
         outcome = Outcome(ledger.count(selection), replayed=ledger.count_claimed(selection))
+        outcome.before, outcome.after = ledger.count_outside(selection)
         for batch in batches(ledger, selection, limit):
             if dry_run:
                 outcome.sent += len(batch)
-            elif not send(ledger, replayer, run_id, batch, outcome):
+                continue
+            with uncut():
+                sent = send(ledger, replayer, run_id, batch, outcome)
+            if not sent:
                 break
     return outcome
 

@@ -13,7 +13,8 @@ from services.runtime.settings import Address
 
 HERE = ROOT / "db" / "clickhouse"
 HOST = "127.0.0.1"
-# As seen from the working directory: ClickHouse writes its options into XML as they are, where & is special.
+# As seen from the working directory: from the environment ClickHouse takes names into its XML as they are, where & is
+# special. The path of the data must be whole: it is opened from other places too.
 DATA, CONFIGURATION, USERS = "data", "local.xml", "users.xml"
 PROBE_SECONDS_MAX = 1.0
 # clickhouse-local keeps `system` in memory; a definition on disk makes room for query_log and part_log.
@@ -35,7 +36,7 @@ def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
             "-m",
             "db.clickhouse.host",
             str(library()),
-            f"--path={DATA}",
+            f"--path={directory / DATA}",
             f"--config-file={CONFIGURATION}",
             f"--listen_host={HOST}",
             f"--tcp_port={port}",

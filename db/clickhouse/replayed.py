@@ -19,6 +19,11 @@ WHERE reason = %(reason)s
     AND kafka_time >= fromUnixTimestamp64Milli(%(since)s) AND kafka_time < fromUnixTimestamp64Milli(%(until)s)
 """
 COUNT = "SELECT uniqExact({place}) {chosen}"
+COUNT_OUTSIDE = """
+SELECT uniqExactIf(({place}), kafka_time < fromUnixTimestamp64Milli(%(since)s)),
+    uniqExactIf(({place}), kafka_time >= fromUnixTimestamp64Milli(%(until)s))
+FROM rejected_events{suffix} WHERE reason = %(reason)s
+"""
 COUNT_CLAIMED = "SELECT uniqExact({place}) {chosen} AND ({place}) GLOBAL IN ({claims})"
 CLAIMS = "SELECT {place} FROM replayed_events{suffix} GROUP BY {place}, run_id HAVING NOT max(withdrawn)"
 PAGE = """
@@ -80,6 +85,11 @@ class ReplayLedger:
         """Return how many messages a selection chooses, replayed or not."""
         ((found,),) = self._connection.rows(self._written(COUNT), selection._asdict())
         return int(found)
+
+    def count_outside(self, selection: Selection) -> tuple[int, int]:
+        """Return how many messages of the reason stand before the selection's time, and how many after it."""
+        ((before, after),) = self._connection.rows(self._written(COUNT_OUTSIDE), selection._asdict())
+        return int(before), int(after)
 
     def count_claimed(self, selection: Selection) -> int:
         """Return how many of them some run has claimed."""

@@ -207,10 +207,16 @@ def test_program(settings: ReplaySettings, tables: ClickHouse) -> None:
     until = datetime.fromtimestamp(START / 1000 + 1, UTC).isoformat()
     done = run("--reason", "undecodable", "--until", until)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "chosen 1, sent 1, skipped 0 (replayed before: 0, another run was at them: 0), failed 0\n"
+    covered, told = done.stdout.splitlines()
+    assert covered == (
+        f"covers messages from 1900-01-01T00:00:00+00:00 until before {until}; left out, because they are outside of "
+        "that: 1 (earlier: 0, later: 1)"
+    )
+    assert told == "chosen 1, sent 1, skipped 0 (replayed before: 0, another run was at them: 0), failed 0"
     assert "chosen 2, would send 1, skipped 1" in run("--reason", "undecodable", "--dry-run").stdout
     assert run("--reason", "whim").returncode == 2
-    assert run("--reason", "refused", "--since", "yesterday").returncode == 2
+    for since in ("yesterday", "0001-01-01", "2300-01-01"):
+        assert run("--reason", "refused", "--since", since).returncode == 2
     assert run("--reason", "refused", "--limit", "0").returncode == 2
     dead = run("--reason", "refused", UGC_CLICKHOUSE_URL=f"clickhouse://default@127.0.0.1:{free_port()}/ugc")
     assert (dead.returncode, "Traceback" in dead.stderr) == (3, False)

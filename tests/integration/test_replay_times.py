@@ -1,0 +1,83 @@
+"""`ugc-replay`: which times it covers, what it leaves out, and that an interruption loses no claim."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from db.clickhouse.client import ClickHouse
+from db.clickhouse.replayed import Selection
+from db.kafka.replayer import Replayer
+from db.replay import BATCH_EVENTS, main, milliseconds, moment, replay
+from db.settings import ReplaySettings
+from services.runtime.lifecycle import interruptible
+from tests.integration.test_replay import on_topic, reject, settings
+
+__all__ = ["settings"]
+# Hours from November 2023: 1969, when Kafka had no time for a message (-1 ms), then that time, then 2080.
+HOURS = (-472_223, 0, 492_000)
+
+
+def set_clock(tables: ClickHouse) -> None:
+    """Store one message of each time."""
+    for hour in HOURS:
+        reject(tables, [str(hour).encode()], hour=hour)
+
+
+def test_without_dates(
+    settings: ReplaySettings, tables: ClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of the past is covered, also before 1970; what bears a later time than now is left out and counted."""
+    set_clock(tables)
+    for name, value in settings:
+        monkeypatch.setenv(f"UGC_{name.upper()}", str(value))
+    monkeypatch.setattr("sys.argv", ["ugc-replay", "--reason", "refused"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, shown.err
+    covered, told = shown.out.splitlines()
+
+    assert "left out, because they are outside of that: 1 (earlier: 0, later: 1)" in covered
+    assert told.startswith("chosen 2, sent 2,")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "counts"),
+    [
+        ("1900-01-01", "2299-12-31", (3, 0, 0)),
+        ("1970-01-01", "2299-12-31", (2, 1, 0)),
+        ("2020-01-01", "2030-01-01", (1, 1, 1)),
+        ("2024-01-01", "2025-01-01", (0, 2, 1)),
+    ],
+)
+def test_left_out(
+    settings: ReplaySettings, tables: ClickHouse, since: str, until: str, counts: tuple[int, int, int]
+) -> None:
+    """With dates, what is before and after them is counted; messages of another reason are not."""
+    set_clock(tables)
+    reject(tables, [b"x"], "undecodable")
+    selection = Selection("refused", milliseconds(moment(since)), milliseconds(moment(until)))
+    outcome = replay(settings, selection, dry_run=True)
+
+    assert (outcome.chosen, outcome.before, outcome.after) == counts
+
+
+def test_interrupted(settings: ReplaySettings, tables: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal in the middle of a batch ends the run after it: everything that was claimed has been sent."""
+    reject(tables, [str(number).encode() for number in range(2 * BATCH_EVENTS)])
+    send = Replayer.send
+
+    def interrupted(replayer: Replayer, messages: list[tuple[bytes | None, bytes]]) -> dict[int, str]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return send(replayer, messages)
+
+    monkeypatch.setattr(Replayer, "send", interrupted)
+    with pytest.raises(SystemExit) as ended, interruptible("ugc-replay") as interruption:
+        replay(settings, Selection("refused", 0, 2**41), uncut=interruption.held)
+
+    assert ended.value.code == 128 + signal.SIGINT
+    assert tables.rows("SELECT count() FROM replayed_events") == [(BATCH_EVENTS,)]
+    assert sum(on_topic(settings).values()) == BATCH_EVENTS
