@@ -9,9 +9,9 @@ import time
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
-from etl.loader import Loader, LoaderLimits
+from etl.loader import Loader
 from etl.opening import Opener
-from etl.partition import FlushLimits
+from etl.partition import FlushLimits, LoaderLimits
 from etl.refusals import Refusals
 from etl.settings import EtlSettings
 from etl.sink import ClickHouseSink

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import clickhouse_driver
 from clickhouse_driver import defines
 from clickhouse_driver.block import ColumnOrientedBlock
+from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ClientPacketTypes
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
@@ -25,7 +27,20 @@ class Encoded(NamedTuple):
 
 
 class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the library carries no types
-    """As the driver's own, but what it inserts are Encoded blocks; each is sent as one."""
+    """As the driver's own, but what it inserts are Encoded blocks; each is sent as one.
+
+    While `outlasts_refusals` is set, an exception of the server leaves the connection open, and what belongs to it: the
+    server goes on after one. The driver asks for a sign of life before each query, and connects anew without it.
+    """
+
+    outlasts_refusals = False
+
+    def disconnect(self) -> None:
+        """Close the connection, unless it is to outlast the exception that is being handled."""
+        if self.outlasts_refusals and isinstance(sys.exception(), ServerException):
+            self.connection.is_query_executing = False
+        else:
+            super().disconnect()
 
     def send_data(self, sample_block: Any, data: Encoded, **_options: Any) -> int:  # noqa: ANN401 -- the driver's signature
         """Send the block and the end of data; the server's answer is read by the caller."""

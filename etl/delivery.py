@@ -5,26 +5,26 @@ The guarantee: each offset of a partition becomes exactly one row. architecture/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
+from etl.batch import Batch, coordinates, forget_refused, refusals, refuse_another_log
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
 from etl.errors import (
     DataRefusedError,
-    LogChangedError,
     QuorumError,
     QuorumTimeoutError,
     SinkError,
     TooLargeError,
 )
-from etl.identity import split
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
 from etl.refusals import Refusals
-from etl.rows import REFUSED, Rejected, Rows, decode, digest, reject, without_repeats
+from etl.rows import Rows, decode, digest, without_repeats
+from etl.search import Prober, Search
 from services.runtime.failpoints import reach
 
 Decode = Callable[[Sequence[Message]], Rows]
@@ -39,7 +39,7 @@ class Commits(Protocol):
         """Commit synchronously; SourceError unless Kafka says that it is done."""
 
 
-class Sink(Protocol):
+class Sink(Prober, Protocol):
     """Where rows go."""
 
     def insert(self, block: Block) -> None:
@@ -58,26 +58,12 @@ class Sink(Protocol):
         """Return which offsets from `first` to `last` are stored for good: only these may be committed."""
 
 
-@dataclass
-class Batch:
-    """Messages that follow one another in the log, their rows, and the plan under which these are inserted now."""
-
-    at: Coordinates
-    messages: Sequence[Message]
-    rows: Rows
-    plan: Plan
-    # Inserts made under the present plan; it numbers their names.
-    parts: int = 0
-    refused: list[Rejected] = field(default_factory=list)
-
-    def next_part(self) -> int:
-        """Return the number of the next insert."""
-        self.parts += 1
-        return self.parts
-
-
 class Delivery:
-    """Stores batches, each exactly once. Any exception means: nothing is known, start the partition over."""
+    """Stores batches, each exactly once. Any exception means: nothing is known, start the partition over.
+
+    `delivering` and `recovering` yield where they may take long, so that other partitions can have their turn; what is
+    given up at a yield has failed at that place. `deliver` and `recover` do the same without a break.
+    """
 
     def __init__(
         self,
@@ -92,17 +78,27 @@ class Delivery:
         self._sink = sink
         self._clock = clock
         self._refusals = refusals
+        # Of each partition by itself: a client that sends bad events reaches one of them.
+        self._refusals_of: dict[int, Refusals] = {}
         self._skew = round(skew_seconds * MILLISECONDS)
         self._decode = decode
 
     def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+        """Store a batch of which nothing is stored."""
+        deque(self.delivering(partition, messages), maxlen=0)
+
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+        """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""
+        deque(self.recovering(partition, messages), maxlen=0)
+
+    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         """Store a batch of which nothing is stored. Its plan closes the batch before it: one commit a batch."""
         batch = self._prepare(partition, messages)
         reach("before-plan")
         # The lines that make the guarantee. Kafka knows what will be inserted before it is; ClickHouse refuses it after
         # the plan's deadline, before which no other owner begins; the offset moves on only after a clean answer.
         self._plan(batch, partition)
-        self._store(batch, partition)
+        yield from self._store(batch, partition)
         partition.unclosed = batch.plan.end + 1
         reach("after-acknowledgement")
 
@@ -120,7 +116,7 @@ class Delivery:
         quiet_after = partition.quiet_after + self._skew
         return self._sink.now() > quiet_after and not self._sink.is_inserting(coordinates(partition))
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""
         batch = self._prepare(partition, messages)
         if partition.inherited is not None:
@@ -131,9 +127,9 @@ class Delivery:
         held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
         batch.rows = batch.rows.select(lambda offset: offset not in held)
         # Or the few bad rows that an earlier attempt left would look like a table that takes nothing.
-        self._refusals.stored(len(held))
+        self._counter(partition.number).stored(len(held))
         self._renew(batch)
-        self._store(batch, partition)
+        yield from self._store(batch, partition)
         self._refuse_unconfirmed(batch)
         partition.inherited = None
         partition.unclosed = batch.plan.end + 1
@@ -151,40 +147,55 @@ class Delivery:
         self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
         partition.committed, partition.unclosed = batch.plan.first, None
 
-    def _store(self, batch: Batch, partition: Partition) -> None:
+    def _counter(self, partition: int) -> Refusals:
+        return self._refusals_of.setdefault(partition, self._refusals.another())
+
+    def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
         reach("after-plan")
         if batch.rows.rejected:
             self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
         if batch.rows.events:
-            self._store_events(batch, batch.rows)
+            yield from self._store_events(batch, batch.rows)
         if batch.refused:
-            self._renew(batch)
-            self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.refused))
             forget_refused(batch, partition)
 
-    def _store_events(self, batch: Batch, rows: Rows) -> None:
-        """Insert events; when they are refused, halves of them, until the bad ones stand alone or what is left fits."""
+    def _store_events(self, batch: Batch, rows: Rows, *, is_counted: bool = False) -> Iterator[None]:
+        """Insert events; refused ones are set aside first, and of a block that is too large halves are inserted."""
         try:
             self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
         except DataRefusedError as error:
             self._refuse_stored(batch, rows, error)
-            if rows.events == 1:
-                self._refusals.refused(error)
-                batch.refused.append(refusal(batch, rows, error))
-                return
-            self._store_halves(batch, rows)
+            good = yield from self._set_aside(batch, rows, error)
+            if good.events:
+                yield
+                self._renew(batch)
+                yield from self._store_events(batch, good, is_counted=True)
         except (TooLargeError, QuorumTimeoutError) as error:
             self._refuse_stored(batch, rows, error)
             if rows.events < HALVED_ROWS_MIN:
                 raise
-            self._store_halves(batch, rows)
+            for half in rows.halves():
+                yield
+                self._renew(batch)
+                yield from self._store_events(batch, half, is_counted=is_counted)
         else:
-            self._refusals.stored(rows.events)
+            self._counter(batch.at.partition).stored(0 if is_counted else rows.events)
 
-    def _store_halves(self, batch: Batch, rows: Rows) -> None:
-        for half in rows.halves():
-            self._renew(batch)
-            self._store_events(batch, half)
+    def _set_aside(self, batch: Batch, rows: Rows, error: DataRefusedError) -> Generator[None, None, Rows]:
+        """Store the rows that ClickHouse does not take as refused; return the others."""
+        search = Search(
+            self._sink,
+            batch.at,
+            self._counter(batch.at.partition),
+            lambda some: events_block(batch.at, batch.plan, 0, some),
+        )
+        yield from search.run(rows, error)
+        refused = refusals(batch, rows, search.found)
+        # Before the events, so that whoever counts rows up to the last event finds all of them.
+        self._renew(batch)
+        self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), refused))
+        batch.refused += refused
+        return rows.select(lambda offset: offset not in search.found)
 
     def _refuse_unconfirmed(self, batch: Batch) -> None:
         """Raise SinkError unless every message of a recovered batch is a row that cannot vanish again."""
@@ -214,33 +225,3 @@ class Delivery:
         if self._clock.is_near(batch.plan.deadline):
             batch.plan = batch.plan.until(self._clock.deadline())
             self._commits.commit(batch.at.partition, batch.plan.first, batch.plan.metadata())
-
-
-def coordinates(partition: Partition) -> Coordinates:
-    """Return which partition an open one is."""
-    assert partition.at is not None  # noqa: S101 -- opening it sets it
-    return partition.at
-
-
-def refuse_another_log(partition: Partition, planned: Plan, found: Plan) -> None:
-    """Raise LogChangedError when the messages are not those that the plan was made for."""
-    if (planned.end, planned.rows, planned.digest) != (found.end, found.rows, found.digest):
-        raise LogChangedError(
-            f"partition {partition.number}: the plan {planned} does not fit the log, where {found.rows} messages with "
-            f"digest {found.digest} stand; were messages deleted before they were stored? Look with ugc-audit, then "
-            "commit the offset to go on from with empty metadata, by Kafka's own tools, while no etl runs"
-        )
-
-
-def refusal(batch: Batch, rows: Rows, error: DataRefusedError) -> Rejected:
-    """Describe the one event that ClickHouse does not take."""
-    (offset,), (identity,) = rows.offsets, rows.identities
-    message = next(message for message in batch.messages if message.offset() == offset)
-    return reject(message, REFUSED, f"ClickHouse's error {error.code}: {error}", *split(identity))
-
-
-def forget_refused(batch: Batch, partition: Partition) -> None:
-    """Let refused events come again without being repeats."""
-    offsets = {each.offset for each in batch.refused}
-    for identity in batch.rows.select(lambda offset: offset in offsets).identities:
-        partition.window.forget(identity)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
 from etl.delivery import Delivery
-from etl.errors import EtlError, LogChangedError, SinkError, SourceError
+from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
 from etl.message import Message
 from etl.opening import Opener
-from etl.partition import FlushLimits, Partition
+from etl.partition import FlushLimits, LoaderLimits, Partition
+from etl.refusals import Standstill
 from services.runtime.failpoints import reach
 from services.runtime.logs import Outage, logger
 
 POLL_SECONDS = 0.1
 # How often it is asked whether a former owner's inserts have ended.
 QUIET_POLL_SECONDS = 0.1
-# Of the wait after a failure; more would overflow in an outage of hours.
-DOUBLINGS_MAX = 20
 # How long opening partitions may keep open ones waiting: another step is not begun after that.
 OPENING_SECONDS_A_TURN = 0.5
 OPENED = object()
+# A delivery that needs longer, as a search for bad rows does, gives other partitions their turn.
+TURN_SECONDS = 0.25
+# A partition whose events are refused too often is tried again after so long.
+REFUSED_WAIT_SECONDS = 60.0
 # Longer than any former insert should run; after that the log says what is waited for.
 QUIET_SECONDS_EXPECTED = 60.0
 # While there is a backlog a batch may wait so many times longer to be full.
@@ -42,16 +45,6 @@ class Source(Protocol):
 
     def hold(self, partition: int) -> None:
         """Deliver no messages of a partition until it is started again."""
-
-
-@dataclass(frozen=True)
-class LoaderLimits:
-    """How much at a time, and how patiently."""
-
-    flush: FlushLimits
-    poll_rows: int
-    retry_seconds_min: float
-    retry_seconds_max: float
 
 
 class Loader:
@@ -75,6 +68,7 @@ class Loader:
         self._outage = Outage("storing events")
         # Partitions that have failed and not worked since: one outage, however many they are and however often.
         self._failing: set[int] = set()
+        self._standstill = Standstill()
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -90,8 +84,8 @@ class Loader:
 
     def step(self, seconds: float) -> None:
         """Do what there is to do now, waiting for messages at most for `seconds`."""
-        is_opening = any(partition.opening for partition in self._all())
-        messages = self._source.poll(self._limits.poll_rows, 0.0 if is_opening else seconds)
+        is_busy = any(partition.opening or partition.delivery for partition in self._all())
+        messages = self._source.poll(self._limits.poll_rows, 0.0 if is_busy else seconds)
         self._take(messages)
         self._open_some()
         flush = self._flush_limits(is_backlog=len(messages) >= self._limits.poll_rows)
@@ -101,6 +95,7 @@ class Loader:
             if partition.failures and partition.has_stood(self._limits.retry_seconds_max, self._monotonic()):
                 self._works(partition)
         self._outage.remind()
+        self._standstill.judge(self._monotonic())
 
     def _flush_limits(self, *, is_backlog: bool) -> FlushLimits:
         """Return when batches are due: with more in Kafka than was asked for, small ones would only cost merges."""
@@ -127,6 +122,7 @@ class Loader:
         for number in partitions:
             self._partitions.pop(number, None)
             self._failing.discard(number)
+            self._standstill.gone(number)
         logger().info("partitions gone", partitions=sorted(self._partitions))
 
     def reset(self, number: int) -> None:
@@ -152,27 +148,32 @@ class Loader:
 
     def _work(self, is_due: Callable[[Partition], bool]) -> None:
         for partition in self._all():
-            while is_due(partition) and self._try(partition, self._load):
+            while is_due(partition) and self._try(partition, self._load) and partition.delivery is None:
                 pass
             if self._stop.is_set() and self._failing:
                 return
 
     def _try(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
         """Act; after a failure nothing is known, so the partition starts over."""
+        began = self._monotonic()
         try:
             act(partition)
         except (SinkError, SourceError) as error:
-            self._start_over(partition, error)
+            # Whoever holds up the loop with a store that does not answer leaves the others as much time as it took.
+            self._start_over(partition, error, self._monotonic() - began)
+            return False
+        except RefusalsError as error:
+            self._standstill.stands(partition.number, error, self._monotonic())
+            self._start_over(partition, error, REFUSED_WAIT_SECONDS)
             return False
         return True
 
-    def _start_over(self, partition: Partition, error: EtlError) -> None:
-        self._outage.failed(error)
+    def _start_over(self, partition: Partition, error: EtlError, wait_seconds_min: float = 0.0) -> None:
+        self._outage.failed(error, partition=partition.number)
         self._failing.add(partition.number)
         partition.close()
         self._source.hold(partition.number)
-        limits = self._limits
-        wait = min(limits.retry_seconds_min * 2 ** min(partition.failures, DOUBLINGS_MAX), limits.retry_seconds_max)
+        wait = max(self._limits.retry_seconds(partition.failures), wait_seconds_min)
         partition.wait_until = self._monotonic() + wait
         partition.failures += 1
 
@@ -197,24 +198,37 @@ class Loader:
         partition.is_open, partition.is_held, partition.since = True, False, self._monotonic()
 
     def _load(self, partition: Partition) -> None:
-        """Store the next batch of a partition."""
+        """Store the next batch of a partition, or a part of it when that takes long."""
+        delivery = partition.delivery or self._deliver(partition)
+        if delivery is None:
+            self._wait_for_quiet(partition)
+            return
+        until = self._monotonic() + TURN_SECONDS
+        for _ in delivery:
+            if self._monotonic() >= until:
+                # What comes meanwhile waits in Kafka, not in memory.
+                partition.delivery, partition.is_held = delivery, True
+                self._source.hold(partition.number)
+                return
+        partition.delivery = None
+        partition.drop(partition.delivered, self._monotonic())
+        if partition.is_held:
+            self._source.start(partition.number, partition.next_offset)
+            partition.is_held = False
+        self._standstill.stored(partition.number, self._monotonic())
+        self._works(partition)
+
+    def _deliver(self, partition: Partition) -> Iterator[None] | None:
+        """Begin to store the next batch; None while inserts of a former owner may run."""
         batch = partition.batch(self._limits.flush.rows)
         if not batch:
             raise LogChangedError(
                 f"partition {partition.number}: the log holds nothing of the plan {partition.inherited}"
             )
+        partition.delivered = len(batch)
         if partition.is_fresh():
-            self._delivery.deliver(partition, batch)
-        elif self._delivery.is_quiet(partition):
-            self._delivery.recover(partition, batch)
-        else:
-            self._wait_for_quiet(partition)
-            return
-        partition.drop(len(batch), self._monotonic())
-        if partition.is_held:
-            self._source.start(partition.number, partition.next_offset)
-            partition.is_held = False
-        self._works(partition)
+            return self._delivery.delivering(partition, batch)
+        return self._delivery.recovering(partition, batch) if self._delivery.is_quiet(partition) else None
 
     def _works(self, partition: Partition) -> None:
         partition.failures = 0
@@ -229,10 +243,8 @@ class Loader:
             self._source.hold(partition.number)
             partition.is_held, partition.since = True, now
         elif now - partition.since >= QUIET_SECONDS_EXPECTED and not partition.failures:
-            quiet_after = partition.quiet_after
-            self._outage.failed(
-                SinkError(f"partition {partition.number} waits for inserts to end, until {quiet_after}")
-            )
+            waits = SinkError(f"waits for inserts to end, until {partition.quiet_after}")
+            self._outage.failed(waits, partition=partition.number)
             self._failing.add(partition.number)
             partition.failures = 1
         partition.wait_until = now + QUIET_POLL_SECONDS

@@ -11,6 +11,8 @@ from etl.message import Message
 from etl.plan import Plan
 
 NOTHING_STORED = -1
+# Of the wait after a failure; more would overflow in an outage of hours.
+DOUBLINGS_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,20 @@ class FlushLimits:
     seconds: float
     rows: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class LoaderLimits:
+    """How much at a time, and how patiently."""
+
+    flush: FlushLimits
+    poll_rows: int
+    retry_seconds_min: float
+    retry_seconds_max: float
+
+    def retry_seconds(self, failures: int) -> float:
+        """Return how long to wait after so many failures before the next."""
+        return min(self.retry_seconds_min * float(2 ** min(failures, DOUBLINGS_MAX)), self.retry_seconds_max)
 
 
 @dataclass
@@ -58,6 +74,9 @@ class Partition:
     pending: list[Message] = field(default_factory=list)
     pending_bytes: int = 0
     since: float = 0.0
+    # The delivery of the first `delivered` messages that wait, when it needs more than one turn.
+    delivery: Iterator[None] | None = None
+    delivered: int = 0
 
     def stand_at(self, offset: int) -> None:
         """Go on from an offset, which is what Kafka holds."""
@@ -88,6 +107,8 @@ class Partition:
         """Whether the batch has reached a limit; one that was planned by another is due when it is complete."""
         if not self.is_open or now < self.wait_until or not self.pending:
             return False
+        if self.delivery is not None:
+            return True
         if self.inherited is not None:
             return self.next_offset > self.inherited.end
         return (
@@ -106,6 +127,7 @@ class Partition:
         """Whether something waits of which ClickHouse has nothing yet."""
         return (
             self.is_open
+            and self.delivery is None
             and self.inherited is None
             and bool(self.pending)
             and self.pending[0].offset() > self.stored_through
@@ -126,7 +148,7 @@ class Partition:
 
     def close(self) -> None:
         """Forget everything that must be read again."""
-        self.is_open, self.opening, self.window = False, None, DuplicateWindow(1)
+        self.is_open, self.opening, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes = [], 0
 

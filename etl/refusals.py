@@ -1,6 +1,11 @@
-"""How many rows ClickHouse refuses: single bad events are set aside, a table that takes nothing stops the process."""
+"""How many rows ClickHouse refuses: single bad events are set aside, too many stop their partition.
+
+A table that takes nothing stops the process: then no partition stores anything any more.
+"""
 
 from __future__ import annotations
+
+import math
 
 from etl.errors import DataRefusedError, RefusalsError
 
@@ -8,6 +13,8 @@ from etl.errors import DataRefusedError, RefusalsError
 SAMPLE_ROWS = 100_000
 # So few prove nothing about a ratio.
 REFUSED_MIN = 100
+# When no other partition has stored anything so long after one stopped, the process stops.
+ALONE_SECONDS = 5.0
 
 
 class Refusals:
@@ -24,6 +31,18 @@ class Refusals:
         """Note rows that ClickHouse took."""
         self._in_a_row = 0
         self._note(rows, 0)
+
+    def another(self) -> Refusals:
+        """Return a new counter with the same limits, for another partition."""
+        return Refusals(self._ratio_max, self._in_a_row_max)
+
+    def expected(self, rows: int) -> None:
+        """Note rows that are about to be judged one by one: the ratio of those refused is that of all of them."""
+        self._note(rows, 0)
+
+    def passed(self) -> None:
+        """Note that a row would be taken."""
+        self._in_a_row = 0
 
     def refused(self, error: DataRefusedError) -> None:
         """Note a row that it did not take; RefusalsError when it is one too many."""
@@ -47,3 +66,30 @@ class Refusals:
             faded = SAMPLE_ROWS / self._rows
             self._rows *= faded
             self._refused *= faded
+
+
+class Standstill:
+    """The partitions of which too many rows were refused, and whether anything is still stored elsewhere."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, tuple[float, RefusalsError]] = {}
+        self._stored_at = -math.inf
+
+    def stands(self, partition: int, error: RefusalsError, now: float) -> None:
+        """Note a partition that stopped."""
+        self._since[partition] = (now, error)
+
+    def stored(self, partition: int, now: float) -> None:
+        """Note a batch that was stored."""
+        self._stored_at = now
+        self._since.pop(partition, None)
+
+    def gone(self, partition: int) -> None:
+        """Forget a partition that is another member's."""
+        self._since.pop(partition, None)
+
+    def judge(self, now: float) -> None:
+        """Raise the partition's RefusalsError when it is the table, and not one partition's events."""
+        for since, error in self._since.values():
+            if self._stored_at < since <= now - ALONE_SECONDS:
+                raise error

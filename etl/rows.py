@@ -6,6 +6,7 @@ is found here, because one such value would fail the insert of all.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,12 +74,13 @@ class Rows:
 
     def halves(self) -> tuple[Rows, Rows]:
         """Cut the events in the middle; for seeking those that are refused."""
-        middle = self.events // 2
-        first, second = slice(middle), slice(middle, None)
-        return self._part(first), self._part(second)
+        first, second = self.cut(self.events // 2)
+        return first, second
 
-    def _part(self, part: slice) -> Rows:
-        return Rows([column[part] for column in self.columns], [], self.identities[part])
+    def cut(self, *places: int) -> list[Rows]:
+        """Cut the events before the rows of these numbers."""
+        parts = itertools.starmap(slice, itertools.pairwise([0, *places, self.events]))
+        return [Rows([column[part] for column in self.columns], [], self.identities[part]) for part in parts]
 
 
 def keep(column: Column, mask: list[bool]) -> Column:

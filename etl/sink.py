@@ -16,9 +16,11 @@ from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, REJECTED, Block, Coordinates
 from etl.client import Encoded, InsertClient
-from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.codes import THROW_IF, error_of
+from etl.errors import SinkError
 from etl.interruption import interrupt
 from etl.native import encode
+from etl.probing import TWIN, Probing
 from etl.reads import EVERY_REPLICA_ANSWERS, HELD, LAST, RECENT, Read, of_confirmed, of_every_replica
 from etl.settings import EtlSettings
 from services.runtime.failpoints import armed
@@ -49,55 +51,25 @@ REJECTED_WIRE = (
     ("user_id", "String", "if(empty(user_id), NULL, toUUID(UUIDNumToString(toFixedString(user_id, 16))))"),
 )
 WIRE = {EVENTS: EVENTS_WIRE, REJECTED: REJECTED_WIRE}
-# What ClickHouse answers when a value of the block is at fault, and not the server, the table or the connection.
-DATA_ERRORS = {
-    6: "CANNOT_PARSE_TEXT",
-    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
-    38: "CANNOT_PARSE_DATE",
-    41: "CANNOT_PARSE_DATETIME",
-    53: "TYPE_MISMATCH",
-    69: "ARGUMENT_OUT_OF_BOUND",
-    70: "CANNOT_CONVERT_TYPE",
-    72: "CANNOT_PARSE_NUMBER",
-    131: "TOO_LARGE_STRING_SIZE",
-    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
-    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
-    376: "CANNOT_PARSE_UUID",
-    407: "DECIMAL_OVERFLOW",
-    469: "VIOLATED_CONSTRAINT",
-    675: "CANNOT_PARSE_IPV4",
-    676: "CANNOT_PARSE_IPV6",
-    691: "UNKNOWN_ELEMENT_OF_ENUM",
-}
-# What it answers when the same rows in smaller blocks may fit. A plan names its rows, so nothing else would ever help.
-TIMEOUT_EXCEEDED = 159
-SIZE_ERRORS = {
-    158: "TOO_MANY_ROWS",
-    TIMEOUT_EXCEEDED: "TIMEOUT_EXCEEDED",
-    241: "MEMORY_LIMIT_EXCEEDED",
-    307: "TOO_MANY_BYTES",
-}
-# What it answers when replicas are missing, behind, or have not confirmed a block, which may be stored all the same.
-QUORUM_ERRORS = {
-    285: "TOO_FEW_LIVE_REPLICAS",
-    286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
-    289: "REPLICA_IS_NOT_IN_QUORUM",
-    319: "UNKNOWN_STATUS_OF_INSERT",
-}
 FENCED = "FENCED"
 
 
 def statement(block: Block) -> str:
     """Write the INSERT that converts on the server, and that the server refuses once the deadline has passed."""
+    fence = f"throwIf(now64(3) > fromUnixTimestamp64Milli({block.deadline}), '{FENCED}') = 0"
+    return f"{conversion(block, block.table)} WHERE {fence} FORMAT Native"
+
+
+def conversion(block: Block, table: str) -> str:
+    """Write the part of the INSERT that converts."""
     columns = WIRE[block.table]
     names = ", ".join(name for name, _, _ in columns)
     values = ", ".join(f"{expression} AS {name}_" for name, _, expression in columns)
     wire = ", ".join(f"{name} {kind}" for name, kind, _ in columns)
     return (
-        f"INSERT INTO {block.table} ({names}, kafka_topic_id, kafka_partition) "  # noqa: S608 -- names and numbers of ours
+        f"INSERT INTO {table} ({names}, kafka_topic_id, kafka_partition) "  # noqa: S608 -- names and numbers of ours
         f"SELECT {values}, toUUID('{block.at.topic.identity}') AS topic_, {block.at.partition} AS partition_ "
-        f"FROM input('{wire}') "
-        f"WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({block.deadline}), '{FENCED}') = 0 FORMAT Native"
+        f"FROM input('{wire}')"
     )
 
 
@@ -147,14 +119,38 @@ class ClickHouseSink:
         if cluster:
             # A confirmed read knows of one pending block a table, and no more.
             self._settings["insert_quorum_parallel"] = 0
+        self._probing = Probing(client, self._settings)
 
     def insert(self, block: Block) -> None:
         """Store a block; DataRefusedError when a value of it is at fault, SinkError else; either may have stored it."""
         settings = {**self._settings, "insert_deduplication_token": block.name}
-        encoded = [encode(column, kind) for column, (_, kind, _) in zip(block.columns, WIRE[block.table], strict=True)]
-        data = Encoded(len(block.columns[0]), encoded)
+        data = encoded(block)
         with self._translated():
             self._client.execute(statement(block), data, columnar=True, settings=settings, query_id=block.name)
+
+    def begin_probes(self) -> None:
+        """Have the next probe see the table as it is now."""
+        self._probing.forget()
+
+    def end_probes(self) -> None:
+        """Let go of what probes have needed."""
+        self._probing.forget()
+        self._client.disconnect()
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        """Convert a block of events as its insert would, storing nothing; errors as those of `insert`.
+
+        A thorough probe also computes what only a part of the table computes: its indices, its projections, its TTL.
+        """
+        query, data = f"{conversion(block, TWIN)} FORMAT Native", encoded(block)
+        with self._translated():
+            self._probing.run(query, data, thorough=thorough, columnar=True)
+
+    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        """Whether the table would take any of the rows that are good: stored before an offset, or synthetic ones."""
+        columns = [name for name, _, _ in EVENTS_WIRE]
+        with self._translated():
+            return self._probing.takes_any(columns, self._anywhere.events, at, before, thorough=thorough)
 
     def now(self) -> int:
         """Return ClickHouse's time, in milliseconds since the Unix epoch."""
@@ -204,21 +200,19 @@ class ClickHouseSink:
         try:
             yield
         except ServerException as error:
-            if error.code in DATA_ERRORS:
-                raise DataRefusedError(error.code, first_line(error)) from error
-            self._client.disconnect()
-            raise self._kind(error.code)(first_line(error)) from error
+            is_fence = error.code == THROW_IF and FENCED in str(error)
+            text = first_line(error)
+            raise (SinkError(text) if is_fence else error_of(error.code, text, is_cluster=self._is_cluster)) from error
         except (DriverError, OSError, EOFError) as error:
             # The connection's state is unknown; the next call makes a new one.
             self._client.disconnect()
             raise SinkError(first_line(error)) from error
 
-    def _kind(self, code: int) -> type[SinkError]:
-        if code == TIMEOUT_EXCEEDED and self._is_cluster:
-            return QuorumTimeoutError
-        if code in QUORUM_ERRORS:
-            return QuorumError
-        return TooLargeError if code in SIZE_ERRORS else SinkError
+
+def encoded(block: Block) -> Encoded:
+    """Encode the columns of a block."""
+    columns = zip(block.columns, WIRE[block.table], strict=True)
+    return Encoded(len(block.columns[0]), [encode(column, kind) for column, (_, kind, _) in columns])
 
 
 def parameters(at: Coordinates, first: int, last: int) -> dict[str, Any]:

@@ -194,9 +194,11 @@ class Outage:
         self._began = self._logged = 0.0
         # When each cause was logged last: two that take turns are a line a minute each.
         self._causes: dict[str, float] = {}
+        self._last: dict[str, object] = {}
 
-    def failed(self, error: BaseException) -> None:
-        """Note one more failure; the first of each cause is logged."""
+    def failed(self, error: BaseException, **details: object) -> None:
+        """Note one more failure; the first of each cause is logged, with the details."""
+        self._last = {**details, "error": str(error).strip()}
         now, self.seen = self._now(), self.seen + 1
         if self.seen == 1:
             self._began, self._causes = now, {}
@@ -206,7 +208,7 @@ class Outage:
             self._causes = since | {cause: now}
             self._logged = now
             lasts = self._lasts(now) if self.seen > 1 else {}
-            logger().warning(f"{self.what} failed, retrying", error=str(error).strip(), **lasts)
+            logger().warning(f"{self.what} failed, retrying", **self._last, **lasts)
         self.remind()
 
     def remind(self) -> None:
@@ -214,7 +216,7 @@ class Outage:
         now = self._now()
         if self.seen and now - self._logged >= REMINDER_SECONDS:
             self._logged = now
-            logger().warning(f"{self.what} still fails", **self._lasts(now))
+            logger().warning(f"{self.what} still fails", **self._last, **self._lasts(now))
 
     def over(self) -> None:
         """Note a success; the end of an outage is logged with its length and the number of failures."""

@@ -19,7 +19,7 @@ QUORUM_SECONDS_MAX = 1.5
 TOKENS_MAX = 6
 EPOCH_MILLISECONDS = 1_790_000_000_000
 # ClickHouse's numbers for the errors.
-CANNOT_PARSE_TEXT = 6
+ILLEGAL_DIVISION = 153
 
 
 class ViolationError(Exception):
@@ -111,12 +111,18 @@ class ClickHouse:
         if self.heeds_deadlines and self.now() > block.deadline:
             self.world.counts["inserts fenced"] += 1
             return SinkError("FENCED")
-        if block.table == EVENTS and not self._poison(block.at.partition).isdisjoint(block.columns[0]):
+        if block.table == EVENTS and (refusal := self.refusal(block)):
             self.world.counts["inserts refused"] += 1
-            return DataRefusedError(CANNOT_PARSE_TEXT, "a value does not convert")
+            return refusal
         if self.world.strikes(self.world.rates.insert / 20):
             return SinkError("memory limit exceeded, nothing is stored")
         return None
+
+    def refusal(self, block: Block) -> DataRefusedError | None:
+        """Return why events are not taken, for a value of theirs."""
+        if self._poison(block.at.partition).isdisjoint(block.columns[0]):
+            return None
+        return DataRefusedError(ILLEGAL_DIVISION, "a value does not convert")
 
     def _finish(self, query: Query) -> None:
         if query not in self.running:

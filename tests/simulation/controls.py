@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ugc.v1.event_pb2 import EventRecord
 
+from etl.batch import Batch
 from etl.block import EVENTS, Block, Coordinates
-from etl.delivery import Batch, Delivery
+from etl.delivery import Delivery
 from etl.errors import SinkError
 from etl.identity import split
 from etl.message import Message
@@ -26,8 +27,8 @@ NEVER = 2**62
 class WithoutReadBack(Delivery):
     """A batch that may be stored in part is inserted again as a whole."""
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
-        self.deliver(partition, messages)
+    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        yield from self.delivering(partition, messages)
         partition.inherited = None
 
 
@@ -57,23 +58,23 @@ class WithoutInherited(SimulatedSource):
 class AtLeastOnce(WithoutQuiet):
     """No plan: insert under a deduplication token made of the offsets, then commit; after a failure insert again."""
 
-    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         batch = self._prepare(partition, messages)
         batch.plan = batch.plan.until(NEVER)
-        self._store(batch, partition)
+        yield from self._store(batch, partition)
         partition.unclosed = batch.plan.end + 1
         self.close(partition)
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
-        self.deliver(partition, messages)
+    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        yield from self.delivering(partition, messages)
 
 
 class WithoutAcknowledgement(Delivery):
     """The offset moves on before the rows are stored."""
 
-    def _store(self, batch: Batch, partition: Partition) -> None:
+    def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
         self._commits.commit(partition.number, batch.plan.end + 1, "")
-        super()._store(batch, partition)
+        yield from super()._store(batch, partition)
 
 
 class WithoutErrors(SimulatedSink):

@@ -25,7 +25,7 @@ TOTALS = (
     *("revocations", "commits unknown", "commits refused", "commits late", "offset resets", "plans found"),
     *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
     *("quorums late", "quorums reached late", "parts vanished", "replicas away", "questions without a replica"),
-    *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused"),
+    *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),
     *("event_ids of other users", "poison messages", "undecodable with ids"),
     *("rows under faults", "rows", "hung", "lost", "doubled"),
 )

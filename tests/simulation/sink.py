@@ -48,6 +48,26 @@ class SimulatedSink:
             raise outcome
         self._process.cross()
 
+    def begin_probes(self) -> None:
+        pass
+
+    def end_probes(self) -> None:
+        pass
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        del thorough
+        self._ask()
+        self._world.counts["probes"] += 1
+        refusal = self._server.refusal(block)
+        self._process.cross()
+        if refusal:
+            raise refusal
+
+    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        del at, before, thorough
+        self._ask()
+        return True
+
     def now(self) -> int:
         self._ask()
         now = self._server.now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import etl.__main__ as process
 from etl.delivery import Delivery
@@ -17,9 +17,9 @@ NO_FENCE_SECONDS = "60"
 class WithoutReadBack(Delivery):
     """Inserts a planned batch again without asking what is stored of it."""
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         partition.inherited = None
-        self.deliver(partition, messages)
+        yield from self.delivering(partition, messages)
 
 
 class WithoutFence(Delivery):

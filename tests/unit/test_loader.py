@@ -13,10 +13,10 @@ from etl.block import Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import SinkError
-from etl.loader import OPENING_SECONDS_A_TURN, Loader, LoaderLimits
+from etl.loader import OPENING_SECONDS_A_TURN, Loader
 from etl.message import Message
 from etl.opening import Opener
-from etl.partition import FlushLimits, Partition
+from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import Topic
 from etl.refusals import Refusals
 from tests.support.events import numbered, record
@@ -35,6 +35,18 @@ class SilentSink:
     def insert(self, _block: Block) -> None:
         self.inserts += 1
         raise SinkError("no answer")
+
+    def begin_probes(self) -> None:
+        pass
+
+    def end_probes(self) -> None:
+        pass
+
+    def probe(self, _block: Block, *, thorough: bool) -> None:
+        raise SinkError(f"no answer, thorough: {thorough}")
+
+    def takes_any(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
+        return thorough
 
     def now(self) -> int:
         return 0

@@ -10,17 +10,15 @@ import pytest
 
 from etl.block import Coordinates
 from etl.errors import SinkError, SourceError
-from etl.loader import Loader, LoaderLimits
+from etl.loader import Loader
 from etl.message import Message
-from etl.partition import FlushLimits, Partition
+from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import Plan, Topic
 from tests.support.events import numbered, record
 from tests.support.messages import FakeMessage
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 FIRST = 100
-# In which a partition is open whose opening takes a step.
-STEPS_MAX = 10
 
 
 class Everything:
@@ -47,19 +45,21 @@ class Everything:
         self.calls.append(("forget topic", None))
 
     def open(self, partition: Partition) -> Iterator[None]:
-        yield
         self.calls.append(("open", partition.number))
         partition.at = Coordinates(TOPIC, partition.number)
         partition.inherited = self.inherited
         partition.stand_at(FIRST)
+        return iter(())
 
-    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
+    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         self.note("deliver", partition, messages)
         partition.unclosed = messages[-1].offset() + 1
+        return iter(())
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
+    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         self.note("recover", partition, messages)
         partition.inherited = None
+        return iter(())
 
     def is_quiet(self, _partition: Partition) -> bool:
         return self.quiet
@@ -90,14 +90,6 @@ def loader(world: Everything) -> Loader:
     return Loader(anything, anything, anything, limits, lambda: 0.0)
 
 
-def opened(loader: Loader, *partitions: int) -> None:
-    """Assign partitions and open them, each in as many steps as it takes."""
-    loader.assigned(partitions)
-    for _step in range(STEPS_MAX):
-        loader.step(0.0)
-    assert all(partition.is_open for partition in loader._partitions.values())
-
-
 def feed(world: Everything, loader: Loader, *offsets: int, partition: int = 0) -> None:
     """Have messages come."""
     world.messages = [FakeMessage(record(numbered(at)), at=at, of_partition=partition) for at in offsets]
@@ -106,7 +98,8 @@ def feed(world: Everything, loader: Loader, *offsets: int, partition: int = 0) -
 
 def test_assigned(world: Everything, loader: Loader) -> None:
     """Assigned partitions are opened, each once, with the topic as it is now; then their messages are stored."""
-    opened(loader, 0, 1)
+    loader.assigned([0, 1])
+    loader.step(0.0)
     loader.step(0.0)
     feed(world, loader, 100, 101)
     loader.assigned([2])
@@ -120,7 +113,8 @@ def test_assigned(world: Everything, loader: Loader) -> None:
 @pytest.mark.parametrize("how", ["revoked", "lost"])
 def test_given_up(world: Everything, loader: Loader, how: str) -> None:
     """Of a partition that is gone nothing is stored or committed any more; a lost one is not even told so."""
-    opened(loader, 0, 1)
+    loader.assigned([0, 1])
+    loader.step(0.0)
     feed(world, loader, 100)
     world.calls.clear()
     getattr(loader, how)([0])
@@ -136,7 +130,8 @@ def test_given_up(world: Everything, loader: Loader, how: str) -> None:
 @pytest.mark.parametrize("error", [SinkError("no answer"), SourceError("no answer")])
 def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
     """After a failure a partition holds nothing of what it knew: it is read anew after the wait, and not before."""
-    opened(loader, 0)
+    loader.assigned([0])
+    loader.step(0.0)
     world.error = error
     feed(world, loader, 100, 101)
     (partition,) = loader._partitions.values()
@@ -151,7 +146,8 @@ def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
 
 def test_a_gap(world: Everything, loader: Loader) -> None:
     """Where the log seems to lack messages the partition starts over, and nothing behind the gap is stored."""
-    opened(loader, 0)
+    loader.assigned([0])
+    loader.step(0.0)
     feed(world, loader, 100, 102)
 
     assert world.of("deliver") == []
@@ -161,7 +157,8 @@ def test_a_gap(world: Everything, loader: Loader) -> None:
 def test_inherited(world: Everything, loader: Loader) -> None:
     """What a former owner planned is recovered, exactly that, and only once no insert of it can begin or still run."""
     world.inherited, world.quiet = Plan(TOPIC.identity, 100, 101, 2, "", 0), False
-    opened(loader, 0)
+    loader.assigned([0])
+    loader.step(0.0)
     feed(world, loader, 100, 101, 102)
 
     assert (world.of("recover"), world.of("deliver")) == ([], [])
@@ -175,7 +172,8 @@ def test_inherited(world: Everything, loader: Loader) -> None:
 def test_stop(world: Everything, loader: Loader) -> None:
     """A stop stores what was taken, and tells Kafka."""
     stop = threading.Event()
-    opened(loader, 0)
+    loader.assigned([0])
+    loader.step(0.0)
     partition = loader._partitions[0]
     partition.take([FakeMessage(record(numbered(1)), at=100)], now=0.0)
     stop.set()

@@ -37,6 +37,20 @@ class MemorySink:
             raise TooLargeError("no memory")
         self.stored.setdefault(block.table, []).extend(block.columns[-1] if block.table == EVENTS else block.columns[0])
 
+    def begin_probes(self) -> None:
+        pass
+
+    def end_probes(self) -> None:
+        pass
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        del thorough
+        if pa.scalar("poison") in block.columns[1]:
+            raise DataRefusedError(469, "no poison")
+
+    def takes_any(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
+        return thorough
+
     def now(self) -> int:
         return 0
 

@@ -1,0 +1,166 @@
+"""Finds the rows of a refused insert that ClickHouse does not take: by halving, with probes that store nothing.
+
+A list of error codes that mean a bad value could never be complete. What decides is whether a row fails alone while
+its neighbours do not, on a server that answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from etl.block import Block, Coordinates
+from etl.codes import DATA_ERRORS
+from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.refusals import Refusals
+from etl.rows import Rows
+from services.runtime.logs import log_limited
+
+# Where ClickHouse says which row of the block breaks a constraint, so few rows are cut there and not in the middle.
+VIOLATED_ROW = re.compile(r"violated at row (\d+)")
+CUT_ROWS_MAX = 512
+# When so many rows have failed and none has passed, rows that are known to be good are tried.
+UNPROVEN_MAX = 10
+# No number of ClickHouse's: the block was too large to be judged, so its halves are.
+UNKNOWN = 0
+
+
+class Prober(Protocol):
+    """Who converts rows as an insert would, and keeps nothing."""
+
+    def begin_probes(self) -> None:
+        """Have the next probe see the table as it is now."""
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        """Convert a block; DataRefusedError when a value of it may be at fault, SinkError else."""
+
+    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        """Whether any of the rows is taken that are good: stored before an offset, or synthetic ones."""
+
+    def end_probes(self) -> None:
+        """Let go of what probes have needed."""
+
+
+@dataclass
+class Part:
+    """Adjacent rows; with an error they are known to fail together. `left` of two halves knows the other."""
+
+    rows: Rows
+    error: DataRefusedError | None = None
+    right: Part | None = None
+    whole: Part | None = None
+
+
+@dataclass
+class Search:
+    """One search in the rows of one insert. `run` yields after each probe, so that others can have their turn."""
+
+    prober: Prober
+    at: Coordinates
+    refusals: Refusals
+    block: Callable[[Rows], Block]
+    found: dict[int, DataRefusedError] = field(default_factory=dict)
+    _alone: dict[int, Rows] = field(default_factory=dict)
+    _thorough: bool = False
+    _probes: int = 0
+    # Other rows were taken, so it is not the table that takes nothing.
+    _others_pass: bool = False
+
+    def run(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
+        """Fill `found`; SinkError when no single row is at fault, RefusalsError when too many are."""
+        began = time.monotonic()
+        self._log("looking for rows that ClickHouse refuses", rows=rows.events, error=str(error))
+        self.refusals.expected(rows.events)
+        self.prober.begin_probes()
+        try:
+            yield from self._reproduce(rows, error)
+            yield from self._halve(rows, error)
+            self._prove(error)
+            yield from self._confirm()
+            if not self.found:
+                raise SinkError(f"no row fails alone, so it is not a value: {error}")
+        finally:
+            self.prober.end_probes()
+            seconds = round(time.monotonic() - began, 3)
+            self._log("looked for them", found=len(self.found), probes=self._probes, seconds=seconds)
+
+    def _reproduce(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
+        """Choose the lighter kind of probe that fails as the insert did."""
+        for self._thorough in (False, True):
+            refused = self._probe(rows)
+            yield
+            # What is too large to be judged as a whole is judged in parts, and then by all that can be at fault.
+            if refused and (refused.code != UNKNOWN or self._thorough):
+                return
+        raise SinkError(f"the same rows pass where nothing is stored, so it is not a value: {error}")
+
+    def _halve(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
+        stack = [Part(rows, error)]
+        while stack:
+            part = stack.pop()
+            # Where one half passes the other is at fault; but a row is refused for its own failure only.
+            if part.error is None or part.rows.events == 1:
+                part.error = self._probe(part.rows)
+                yield
+            if part.error is None:
+                self._others_pass = True
+                self.refusals.passed()
+                if part.right and part.whole:
+                    part.right.error = part.whole.error
+            elif part.rows.events == 1:
+                self._refuse(part.rows, part.error)
+            elif row := violated_row(part.error, part.rows.events):
+                stack += [Part(each) for each in reversed(part.rows.cut(row - 1, row)) if each.events]
+            else:
+                first, second = part.rows.halves()
+                right = Part(second)
+                stack += [right, Part(first, right=right, whole=part)]
+
+    def _refuse(self, row: Rows, error: DataRefusedError) -> None:
+        (offset,) = row.offsets
+        self.refusals.refused(error)
+        self.found[offset], self._alone[offset] = error, row
+        if len(self.found) == UNPROVEN_MAX:
+            self._prove(error)
+
+    def _prove(self, error: DataRefusedError) -> None:
+        """Raise SinkError when neither other rows of the batch are taken nor those that are known to be good."""
+        if self._others_pass or all(each.code in DATA_ERRORS for each in self.found.values()):
+            return
+        first = min(self.found)
+        self._others_pass = self.prober.takes_any(self.at, first, thorough=self._thorough)
+        if not self._others_pass:
+            raise SinkError(f"the table takes no row, not even a good one, so it is not a value: {error}")
+
+    def _confirm(self) -> Iterator[None]:
+        """Give those another chance whose error may have been the server's for a moment."""
+        for offset, error in list(self.found.items()):
+            if error.code not in DATA_ERRORS:
+                if self._probe(self._alone[offset]) is None:
+                    del self.found[offset]
+                yield
+
+    def _probe(self, rows: Rows) -> DataRefusedError | None:
+        self._probes += 1
+        try:
+            self.prober.probe(self.block(rows), thorough=self._thorough)
+        except DataRefusedError as error:
+            return error
+        except (TooLargeError, QuorumTimeoutError) as error:
+            if rows.events == 1:
+                raise
+            return DataRefusedError(UNKNOWN, str(error))
+        return None
+
+    def _log(self, what: str, **values: object) -> None:
+        log_limited(logging.WARNING, f"partition {self.at.partition}: {what}", **values)
+
+
+def violated_row(error: DataRefusedError, rows: int) -> int:
+    """Return which of so many rows ClickHouse names, the first being 1; 0 where it is better to halve."""
+    named = VIOLATED_ROW.search(str(error)) if rows <= CUT_ROWS_MAX else None
+    return int(named[1]) if named and int(named[1]) <= rows else 0

@@ -1,0 +1,204 @@
+"""One partition's trouble does not stop the others: searches, refusals, and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import pytest
+
+from etl.block import EVENTS, Block, Coordinates
+from etl.clock import ServerClock
+from etl.delivery import Delivery
+from etl.duplicates import DuplicateWindow
+from etl.errors import DataRefusedError, RefusalsError, SinkError
+from etl.loader import REFUSED_WAIT_SECONDS, TURN_SECONDS, Loader
+from etl.message import Message
+from etl.opening import Opener
+from etl.partition import FlushLimits, LoaderLimits, Partition
+from etl.refusals import ALONE_SECONDS, Refusals
+from tests.simulation.log import SimulatedMessage, decode
+from tests.support.delivering import AT
+
+PROBE_SECONDS = 0.1
+BAD = b"bad"
+
+
+class World:
+    """Two partitions or more, a table that refuses some events, and a clock that every call moves."""
+
+    def __init__(self, partitions: int = 2) -> None:
+        self.seconds = 0.0
+        self.partitions = partitions
+        self.positions: dict[int, int] = {}
+        self.waiting: dict[int, list[Message]] = {number: [] for number in range(partitions)}
+        self.stored: list[tuple[int, str, int]] = []
+        self.silent: set[int] = set()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def send(self, partition: int, *identities: bytes) -> None:
+        known = self.waiting[partition]
+        known += [
+            SimulatedMessage(partition, len(known) + at, identity.ljust(32), 0)
+            for at, identity in enumerate(identities)
+        ]
+
+    def poll(self, count: int, seconds: float) -> Sequence[Message]:
+        self.seconds += max(seconds, 0.001)
+        taken: list[Message] = []
+        for number, position in self.positions.items():
+            taken += self.waiting[number][position : position + count]
+            self.positions[number] = min(len(self.waiting[number]), position + count)
+        return taken
+
+    def start(self, partition: int, offset: int) -> None:
+        self.positions[partition] = offset
+
+    def hold(self, partition: int) -> None:
+        self.positions.pop(partition, None)
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        pass
+
+    def insert(self, block: Block) -> None:
+        self.seconds += 0.01
+        if block.at.partition in self.silent:
+            self.seconds += 30.0
+            raise SinkError("no answer")
+        if block.table == EVENTS and any(each.startswith(BAD) for each in block.columns[0]):
+            raise DataRefusedError(153, "Division by zero")
+        offsets = block.columns[-1] if block.table == EVENTS else block.columns[0]
+        self.stored += [(block.at.partition, block.table, offset) for offset in offsets]
+
+    def begin_probes(self) -> None:
+        pass
+
+    def end_probes(self) -> None:
+        pass
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        del thorough
+        self.seconds += PROBE_SECONDS
+        if any(each.startswith(BAD) for each in block.columns[0]):
+            raise DataRefusedError(153, "Division by zero")
+
+    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        del at, before, thorough
+        return True
+
+    def now(self) -> int:
+        return round(self.seconds * 1_000)
+
+    def is_inserting(self, at: Coordinates) -> bool:
+        del at
+        return False
+
+    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return {offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last}
+
+    confirmed = held
+
+    def open(self, partition: Partition) -> Iterator[None]:
+        partition.at = Coordinates(AT.topic, partition.number)
+        partition.stored_through, partition.window = -1, DuplicateWindow(1_000)
+        partition.stand_at(
+            max((offset + 1 for number, _, offset in self.stored if number == partition.number), default=0)
+        )
+        yield
+
+    def forget_topic(self) -> None:
+        pass
+
+    def of(self, partition: int) -> int:
+        """Return how many rows of a partition are stored."""
+        return sum(number == partition for number, _, _ in self.stored)
+
+
+def loading(world: World, refusals: Refusals | None = None) -> Loader:
+    delivery = Delivery(
+        world, world, ServerClock(5.0, world.monotonic), refusals or Refusals(1.0, 1_000_000), decode=decode
+    )
+    limits = LoaderLimits(FlushLimits(0.1, 1_000, 1_000_000), 1_000, 0.2, 5.0)
+    loader = Loader(world, cast("Opener", world), delivery, limits, world.monotonic)
+    loader.assigned(range(world.partitions))
+    return loader
+
+
+def run(world: World, loader: Loader, seconds: float) -> None:
+    end = world.seconds + seconds
+    while world.seconds < end:
+        loader.step(0.1)
+
+
+def test_others_are_loaded_while_bad_rows_are_sought() -> None:
+    """A search of a minute in one partition does not keep another's events waiting."""
+    world = World()
+    world.send(0, *(BAD + bytes([number]) if number % 3 else bytes([number]) for number in range(200)))
+    loader = loading(world)
+    run(world, loader, 1.0)
+    for number in range(20):
+        world.send(1, bytes([number]))
+        sent = world.seconds
+        while world.of(1) <= number:
+            loader.step(0.1)
+        assert world.seconds - sent < 3 * TURN_SECONDS + 0.2
+
+    assert world.of(0) == 0
+    run(world, loader, 120.0)
+    assert world.of(0) == 200
+
+
+def test_a_search_is_dropped_with_its_partition() -> None:
+    """A partition that goes to another member in the middle of a search is worked on no more."""
+    world = World()
+    world.send(0, *([BAD] + [bytes([number]) for number in range(1, 200)]))
+    loader = loading(world)
+    run(world, loader, 0.7)
+    loader.revoked([0])
+    run(world, loader, 60.0)
+
+    assert world.of(0) == 0
+
+
+def test_others_are_loaded_while_one_stands_still() -> None:
+    """Too many refused events stop their partition, which is tried again later; the others go on."""
+    world = World()
+    loader = loading(world, Refusals(1.0, 5))
+    world.send(0, *(BAD + bytes([number]) for number in range(20)))
+    for number in range(100):
+        world.send(1, bytes([number]))
+        run(world, loader, 1.0)
+
+    assert world.of(1) == 100
+    assert world.of(0) == 0
+    assert REFUSED_WAIT_SECONDS < 100.0
+
+
+def test_the_process_stops_when_nothing_is_stored() -> None:
+    """Where no other partition stores anything, it is the table: a person must decide."""
+    world = World()
+    loader = loading(world, Refusals(1.0, 5))
+    world.send(0, *(BAD + bytes([number]) for number in range(20)))
+
+    with pytest.raises(RefusalsError):
+        run(world, loader, 20.0)
+
+    assert world.seconds > ALONE_SECONDS
+
+
+def test_a_silent_store_leaves_others_as_much_time() -> None:
+    """A partition whose insert is not answered for 30 s is tried again after as long, not after five."""
+    world = World()
+    loader = loading(world)
+    world.send(0, b"a")
+    world.silent = {0}
+    run(world, loader, 1.0)
+    began = world.seconds
+    for number in range(25):
+        world.send(1, bytes([number]))
+        run(world, loader, 1.0)
+
+    assert world.of(1) == 25
+    assert world.seconds - began < 30.0
