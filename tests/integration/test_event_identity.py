@@ -11,8 +11,10 @@ from db.clickhouse.client import ClickHouse
 from services.runtime.program import running
 from tests.support.events import numbered, record, valid
 from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
+from tests.support.protobuf_messages import MessageMaker
 from tests.support.system import Place
 
+STRUCTURED = 5_000
 # 130 MB of messages.
 LARGE_REPEATS, OPENING_BYTES_MAX = 2_000, 32_000_000
 ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)
@@ -92,6 +94,27 @@ def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
         (3, "undecodable", KEY, None),
         (4, "undecodable", None, None),
     ]
+
+
+def test_structured_messages(place: Place, tables: ClickHouse) -> None:
+    """Thousands of messages as no producer should write them are a row each, and the next owner knows all repeats."""
+    maker = MessageMaker(seed=1)
+    values = [maker.record(event) for event in maker.events(STRUCTURED)]
+    place.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
+    write(place, values)
+    load(place, tables, len(values))
+    stored = len(offsets(tables))
+    write(place, values)
+    load(place, tables, 2 * len(values))
+
+    assert STRUCTURED / 10 < stored == len(offsets(tables))
+    assert sorted(offsets(tables) + offsets(tables, "rejected_events")) == list(range(2 * len(values)))
+    reasons = (
+        "SELECT reason, count() FROM rejected_events WHERE kafka_offset >= %(begin)s GROUP BY reason ORDER BY reason"
+    )
+    again = dict(tables.rows(reasons, {"begin": len(values)}))
+    assert again.keys() == {"duplicate", "undecodable"}
+    assert again["duplicate"] >= stored
 
 
 def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -> None:
