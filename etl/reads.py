@@ -52,6 +52,9 @@ class Read:
         return " UNION ALL ".join(query.format(table=table) for table in (self.events, self.rejected))
 
 
+# Without a quorum a confirmed read would leave out what was inserted after the last insert that had one.
+QUORUM = "SELECT value FROM system.settings WHERE name = 'insert_quorum'"
+NO_QUORUM = {"0", "1"}
 # A replica that does not answer is an error: its rows would be taken for missing.
 EVERY_REPLICA_ANSWERS = {"skip_unavailable_shards": 0}
 

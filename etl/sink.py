@@ -21,7 +21,17 @@ from etl.errors import SinkError
 from etl.interruption import interrupt
 from etl.native import encode
 from etl.probing import TWIN, Probing
-from etl.reads import EVERY_REPLICA_ANSWERS, HELD, LAST, RECENT, Read, of_confirmed, of_every_replica
+from etl.reads import (
+    EVERY_REPLICA_ANSWERS,
+    HELD,
+    LAST,
+    NO_QUORUM,
+    QUORUM,
+    RECENT,
+    Read,
+    of_confirmed,
+    of_every_replica,
+)
 from etl.settings import EtlSettings
 from services.runtime.failpoints import armed
 
@@ -168,8 +178,11 @@ class ClickHouseSink:
         return self._held(self._anywhere, at, first, last)
 
     def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` are rows that have reached their quorum; no other row is safe."""
-        return self._held(self._confirmed, at, first, last)
+        """Return which offsets from `first` to `last` are rows that have reached their quorum; no other row is safe.
+
+        Where inserts need no quorum, every row that a replica holds is as safe as it gets.
+        """
+        return self._held(self._confirmed if self._has_quorum() else self._anywhere, at, first, last)
 
     def last_held(self, at: Coordinates, first: int) -> int | None:
         """Return the largest offset from `first` on that either table holds, on any replica of any shard."""
@@ -180,6 +193,12 @@ class ClickHouseSink:
         """Return the offsets of events and repeats from `first` to `last`, ascending, and their identities."""
         query = RECENT.format(events=self._anywhere.events, rejected=self._anywhere.rejected)
         return self._columns(query, parameters(at, first, last), self._anywhere.settings) or ((), ())
+
+    def _has_quorum(self) -> bool:
+        if not self._is_cluster:
+            return False
+        ((quorum,),) = self._rows(QUORUM)
+        return quorum.decode() not in NO_QUORUM
 
     def _held(self, read: Read, at: Coordinates, first: int, last: int) -> set[int]:
         return {offset for (offset,) in self._rows(read.of_both(HELD), parameters(at, first, last), read.settings)}

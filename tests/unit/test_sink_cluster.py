@@ -29,6 +29,7 @@ class Answers:
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     error: Exception | None = None
+    quorum: bytes = b"2"
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
@@ -36,6 +37,8 @@ class Answers:
         return InsertClient.from_url(URL).connection
 
     def execute(self, query: str, *_: Any, settings: dict[str, Any], **_options: Any) -> list[tuple[Any, ...]]:
+        if "'insert_quorum'" in query:
+            return [(self.quorum,)]
         self.asked.append((query, settings))
         if self.error:
             raise self.error
@@ -94,6 +97,27 @@ def test_confirmed_rows_are_those_of_a_quorum() -> None:
     assert re.findall(r"FROM (\S+)", query) == ["events_all", "rejected_events_all"]
     assert settings["select_sequential_consistency"] == 1
     assert settings["skip_unavailable_shards"] == 0
+
+
+@pytest.mark.parametrize(("quorum", "table"), [(b"2", "events_all"), (b"auto", "events_all"), (b"3", "events_all")])
+def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
+    """However many replicas make a quorum, it is what confirms a row."""
+    client = Answers(quorum=quorum)
+    sink(client).confirmed(AT, 0, 9)
+
+    assert table in client.asked[0][0]
+
+
+@pytest.mark.parametrize("quorum", [b"0", b"1"])
+def test_without_a_quorum_a_row_that_is_held_is_confirmed(quorum: bytes) -> None:
+    """A read with sequential consistency leaves out what was inserted without a quorum after the last one with it."""
+    client = Answers(rows=[(5,)], quorum=quorum)
+
+    assert sink(client).confirmed(AT, 0, 9) == {5}
+
+    ((query, settings),) = client.asked
+    assert "clusterAllReplicas('ugc', ugc.events)" in query
+    assert settings["select_sequential_consistency"] == 0
 
 
 def test_copies_of_a_row_are_one() -> None:
