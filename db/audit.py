@@ -65,6 +65,8 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             repeats = stored.repeats(settings.etl_duplicate_window)
             # What may be stored is asked after the tables: the etl says what it will insert before it does.
             after = read(reader)
+            late = [behind(topic_id, each, wait_seconds_max) for each in before if wait_seconds_max and each.lag]
+            late += standing(topic_id, reader, after, settings.audit_lag_seconds_max)
         finally:
             reader.close()
         claims = {(topic_id, number): each for number, each in claims_of(before, after).items()}
@@ -79,8 +81,7 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             for place in sorted(claims.keys() | buckets.keys(), key=lambda each: (each[0] != topic_id, each))
         )
     found = tuple(breach for each in partitions for breach in each.breaches)
-    late = tuple(behind(topic_id, each, wait_seconds_max) for each in before if wait_seconds_max and each.lag)
-    return Report(topic, topic_id, partitions, found + late, tuple(waiting))
+    return Report(topic, topic_id, partitions, found + tuple(late), tuple(waiting))
 
 
 def await_consumed(reader: OffsetReader, seconds_max: float) -> list[PartitionOffsets]:
@@ -121,6 +122,21 @@ def behind(topic_id: uuid.UUID, offsets: PartitionOffsets, seconds: float) -> Br
     """Say that a partition was not consumed in the time that was given."""
     example = f"after {seconds:g} s offset {offsets.committed} is committed of {offsets.high}"
     return Breach(Kind.BEHIND, topic_id, offsets.partition, offsets.lag, (example,), offsets.lag)
+
+
+def standing(
+    topic_id: uuid.UUID, reader: OffsetReader, partitions: Sequence[PartitionOffsets], seconds_max: float
+) -> list[Breach]:
+    """Find the partitions whose first message that is not consumed was written too long ago: nobody consumes them."""
+    found = []
+    for each in partitions:
+        offset = max(each.committed, each.low)
+        written_at = reader.written_at(each.partition, offset) if each.lag else None
+        seconds = 0.0 if written_at is None else time.time() - written_at
+        if seconds > seconds_max:
+            example = f"offset {offset} was written {seconds:,.0f} s ago, UGC_AUDIT_LAG_SECONDS_MAX is {seconds_max:g}"
+            found.append(Breach(Kind.STANDING, topic_id, each.partition, each.lag, (example,), each.lag))
+    return found
 
 
 if __name__ == "__main__":

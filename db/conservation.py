@@ -26,6 +26,7 @@ class Kind(StrEnum):
     BEYOND = "beyond the committed offset"
     REPEATED = "repeated event_id"
     BEHIND = "not consumed in time"
+    STANDING = "not consumed, the first of them written long ago"
 
 
 # What a count of each kind counts, its examples included.
@@ -35,6 +36,7 @@ UNITS = {
     Kind.BEYOND: "offsets",
     Kind.REPEATED: "events",
     Kind.BEHIND: "messages",
+    Kind.STANDING: "messages",
 }
 
 

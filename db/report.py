@@ -64,9 +64,10 @@ def show(report: Report) -> None:
     for name in ("topic id", "partition", *NUMBERS):
         table.add_column(name, justify="left" if name == "topic id" else "right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
+    breached = {(breach.topic_id, breach.partition) for breach in report.breaches}
     for each in report.partitions:
         clean = "[yellow]unsettled[/]" if report.unsettled else "[green]clean[/]"
-        verdict = "[red]BREACH[/]" if each.breaches else clean
+        verdict = "[red]BREACH[/]" if (each.topic_id, each.number) in breached else clean
         table.add_row(identity(each), str(each.number), *numbers(each), verdict)
     console.print(table)
     for breach in report.breaches:

@@ -59,6 +59,9 @@ class AuditSettings(KafkaSettings, ClickHouseSettings):
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
     # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
+    # A partition whose first message that is not consumed was written longer ago stands still, which is a breach.
+    # It is longer than a takeover and a restart of any process take.
+    audit_lag_seconds_max: float = Field(default=60.0, gt=0, le=604_800)
 
 
 class ReplaySettings(KafkaSettings, ClickHouseSettings):

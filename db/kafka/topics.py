@@ -22,6 +22,7 @@ from db.kafka.layout import Difference, Existing, TopicLayout, differences
 REQUEST_SECONDS_MAX = 5.0
 PROBE_SECONDS_MAX = 1.0
 STATUS_SECONDS_MAX = 2.0
+MESSAGE_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.1
 COORDINATOR_SECONDS_MAX = 10.0
 COORDINATOR_STARTS = (
@@ -173,6 +174,19 @@ class OffsetReader:
             return [self._offsets(each) for each in self._committed(asked)]
         except KafkaException as error:
             raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+
+    def written_at(self, partition: int, offset: int) -> float | None:
+        """Return when the first message from an offset on was written, in seconds since the Unix epoch.
+
+        None when none comes: it may be a transaction's marker, or gone meanwhile.
+        """
+        try:
+            self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+            found = self._consumer.consume(1, MESSAGE_SECONDS_MAX)
+            self._consumer.unassign()
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+        return next((each.timestamp()[1] / 1_000 for each in found if each.error() is None), None)
 
     def close(self) -> None:
         """Close the connection."""

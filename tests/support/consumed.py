@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,14 +56,18 @@ class Consumed:
             etl_duplicate_window=100,
         )
 
-    def produce(self, partition: int, values: Iterable[bytes]) -> None:
-        """Write messages and wait for their acknowledgement."""
+    def produce(self, partition: int, values: Iterable[bytes], seconds_ago: float = 0.0) -> None:
+        """Write messages, as if some time ago, and wait for their acknowledgement."""
         failures: list[object] = []
         producer = Producer({"bootstrap.servers": self.kafka, "queue.buffering.max.messages": 1_000_000})
         for value in values:
             producer.poll(0)
             producer.produce(
-                self.topic, value, partition=partition, on_delivery=lambda error, _: failures.append(error)
+                self.topic,
+                value,
+                partition=partition,
+                timestamp=round((time.time() - seconds_ago) * 1_000),
+                on_delivery=lambda error, _: failures.append(error),
             )
         assert producer.flush(PRODUCE_SECONDS_MAX) == 0
         assert set(failures) == {None}
