@@ -11,6 +11,7 @@ from clickhouse_driver import defines
 from clickhouse_driver.block import ColumnOrientedBlock
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ClientPacketTypes
+from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_binary_uint8
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
@@ -35,6 +36,12 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
 
     outlasts_refusals = False
 
+    def get_connection(self) -> Any:  # noqa: ANN401 -- the driver's signature
+        """Return the next connection; errors of its server are text whatever values they quote."""
+        connection = super().get_connection()
+        connection.receive_exception = lambda: read_exception(connection.fin)
+        return connection
+
     def disconnect(self) -> None:
         """Close the connection, unless it is to outlast the exception that is being handled."""
         if self.outlasts_refusals and isinstance(sys.exception(), ServerException):
@@ -51,6 +58,15 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
         reach("after-data")
         self.receive_profile_events()
         return data.rows
+
+
+def read_exception(source: Any) -> ServerException:  # noqa: ANN401 -- the driver's buffer
+    """Read what the driver's read_exception reads; it raises UnicodeDecodeError of an error that quotes other bytes."""
+    code = read_binary_int32(source)
+    name, message, stack = (read_binary_bytes(source).decode("utf-8", "replace") for _ in range(3))
+    nested = read_exception(source) if read_binary_uint8(source) else None
+    prefix = "" if name == "DB::Exception" else f"{name}. "
+    return ServerException(f"{prefix}{message}. Stack trace:\n\n{stack}", code, nested=nested)
 
 
 def write_block(connection: Any, structure: Sequence[tuple[str, str]], block: Encoded) -> None:  # noqa: ANN401 -- the driver's

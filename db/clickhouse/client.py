@@ -58,8 +58,9 @@ class ClickHouse:
             yield
         except ServerException as error:
             raise RefusedError(error) from error
-        except (DriverError, OSError, EOFError) as error:
-            # The connection's state is unknown; the next call makes a new one.
+        except (DriverError, OSError, EOFError, UnicodeDecodeError) as error:
+            # The connection's state is unknown; the next call makes a new one. The driver cannot read an error of the
+            # server that quotes bytes of a value.
             self._client.disconnect()
             raise UnavailableError(f"ClickHouse does not answer: {error}") from error
 

@@ -1,0 +1,36 @@
+"""ClickHouse's errors quote what clients sent: whatever bytes they hold, they are text here, and end nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from db.clickhouse.client import ClickHouse
+from tests.support.events import numbered
+from tests.support.loading import SETTINGS, identified, load, offsets, write
+from tests.support.system import Place
+
+# Three bytes of a text whose letters have two: the error quotes half a letter.
+HALF_A_LETTER = "ALTER TABLE events ADD COLUMN number UInt8 MATERIALIZED toUInt8(substring(event_data, 1, 3))"
+
+
+@pytest.fixture
+def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+    """Return where the etl of a test works."""
+    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+
+
+def test_an_error_that_is_not_utf8(place: Place, tables: ClickHouse) -> None:
+    """A row whose refusal quotes half a letter is set aside with the error; the rows beside it are stored."""
+    tables.rows(HALF_A_LETTER)
+    events = [numbered(number) for number in range(20)]
+    for number, event in enumerate(events):
+        event.payload.event_data = "ыы" if number == 7 else "1"
+    write(place, map(identified, events))
+    load(place, tables, 20)
+
+    assert offsets(tables, "rejected_events") == [7]
+    ((reason, error),) = tables.rows("SELECT reason, error FROM rejected_events")
+    assert reason == "refused"
+    assert "ы\ufffd" in error

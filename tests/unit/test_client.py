@@ -1,0 +1,61 @@
+"""Errors of ClickHouse as the driver's client reads them."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from clickhouse_driver.errors import ServerException
+from clickhouse_driver.readhelpers import read_exception as read_by_driver
+
+from etl.client import InsertClient, read_exception
+from services.ingest.wire import varint
+
+
+class Buffered(io.BytesIO):
+    """The driver's buffer."""
+
+    def read_one(self) -> int:
+        return self.read(1)[0]
+
+
+def packet(message: bytes, name: bytes = b"DB::Exception", nested: bytes = b"") -> bytes:
+    """Write an exception as ClickHouse does."""
+    texts = b"".join(varint(len(text)) + text for text in (name, message, b"0. main"))
+    return struct.pack("<i", 469) + texts + bytes((bool(nested),)) + nested
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [packet(b"no poison"), packet("ы".encode(), b"std::bad_alloc"), packet(b"outer", nested=packet(b"inner"))],
+)
+def test_as_the_driver(encoded: bytes) -> None:
+    """An error in UTF-8 is read as the driver reads it."""
+    ours, drivers = read_exception(Buffered(encoded)), read_by_driver(Buffered(encoded))
+
+    assert (ours.code, ours.message, str(ours)) == (drivers.code, drivers.message, str(drivers))
+    assert str(ours.nested) == str(drivers.nested)
+
+
+@pytest.mark.parametrize("bad", [b"\xd1", b"\xff\xfe", b"\xed\xa0\x80", b"\xf0\x9f"])
+def test_other_bytes(bad: bytes) -> None:
+    """Bytes that are not UTF-8 are replaced, in whichever part of the error."""
+    for encoded in (packet(b"cannot parse " + bad), packet(b"x", name=bad), packet(b"x", nested=packet(bad))):
+        error = read_exception(Buffered(encoded))
+
+        assert error.code == 469
+        assert "\ufffd" in f"{error.message}{error.nested}"
+        with pytest.raises(UnicodeDecodeError):
+            read_by_driver(Buffered(encoded))
+
+
+def test_the_client_reads_so() -> None:
+    """Each connection of the client reads errors this way."""
+    client = InsertClient.from_url("clickhouse://default@localhost:9000/ugc?alt_hosts=localhost:9001&round_robin=true")
+    for _ in range(3):
+        connection = client.get_connection()
+        client.connection = connection
+        connection.fin = Buffered(packet(b"\xff"))
+
+        assert isinstance(connection.receive_exception(), ServerException)
