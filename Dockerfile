@@ -1,7 +1,7 @@
 # One image for every process of ours: ugc-migrate, ugc-ingest, ugc-gateway, ugc-etl.
 
 # The OpenAPI page's script: one file of an npm package, by the integrity written in bundle.json.
-FROM node:22-slim AS page
+FROM node:22.20.0-bookworm-slim AS page
 WORKDIR /page
 COPY gateway/page/bundle.json ./
 RUN set -eu; \
@@ -13,7 +13,7 @@ RUN set -eu; \
     test -s scalar.js
 
 # Exactly the locked packages, checked by hash, then the project without fetching anything.
-FROM python:3.11-slim AS packages
+FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv /opt/venv
@@ -29,7 +29,7 @@ COPY --from=page /page/scalar.js gateway/page/scalar.js
 # Editable: the page's script and the descriptors are found beside the code, in /app.
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation -e . && /opt/venv/bin/python -m compileall -q .
 
-FROM python:3.11-slim
+FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ugc
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app

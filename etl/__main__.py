@@ -6,6 +6,7 @@ import gc
 import sys
 import time
 
+from etl.alive import BeatingSource, Heartbeat
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
@@ -60,7 +61,8 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
         settings.etl_retry_seconds_max,
     )
     opener = Opener(source, sink, clock, settings.etl_duplicate_window)
-    return Loader(source, opener, Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds), limits)
+    delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
+    return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), opener, delivery, limits)
 
 
 if __name__ == "__main__":

@@ -44,5 +44,9 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     # costly: the insert is recovered when it has ended.
     etl_connect_seconds_max: float = Field(default=5.0, gt=0, le=60)
     etl_answer_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
+    # A file that is touched as long as the loop turns, for `python -m etl.alive`; empty for none. And how long that was
+    # ago at most: a turn may last as long as the inserts in it.
+    etl_alive_file: str = ""
+    etl_alive_seconds_max: float = Field(default=120.0, ge=5, le=3_600)
     # How long Kafka may take to answer what is committed, and for the identity of a topic.
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)

@@ -1,0 +1,146 @@
+"""What the compose file bounds, pins and watches, of every service."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from db.settings import ROOT
+from etl.alive import Heartbeat, silence
+from tests.unit.test_compose import OURS, SERVICES
+
+# Ends by itself, and everything else waits for that.
+ONE_SHOT = {"migrate", "cluster-migrate"}
+EXACT = re.compile(r"[a-z0-9./-]+:\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
+RUN_SECONDS_MAX = 60
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_limits(name: str) -> None:
+    """Every service has a limit of memory and of processes."""
+    assert re.fullmatch(r"[1-9]\d*[mg]", str(SERVICES[name]["mem_limit"]))
+    assert 0 < SERVICES[name]["pids_limit"] <= 4_096
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_health(name: str) -> None:
+    """Every service that goes on has a health check with limits, and is started again when it ends."""
+    service = SERVICES[name]
+    if name in ONE_SHOT:
+        assert service["restart"].startswith("on-failure")
+        return
+
+    assert {"test", "interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"])
+    assert service["restart"] == "unless-stopped"
+
+
+def test_versions() -> None:
+    """Every image that is fetched is one exact version."""
+    images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
+    bases = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert len(images) == 3
+    assert [image for image in images | bases if not EXACT.fullmatch(image)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if "wget" in str(SERVICES[name].get("healthcheck"))])
+def test_wget_asks_no_proxy(name: str) -> None:
+    """A probe by wget runs without the proxies that Docker may put into a container."""
+    test = SERVICES[name]["healthcheck"]["test"]
+
+    assert test[1 : test.index("wget")] == ["env", "-u", "http_proxy", "-u", "HTTP_PROXY"]
+
+
+@pytest.mark.parametrize("name", ["gateway", "cluster-gateway"])
+def test_gateway_check_asks_no_proxy(name: str) -> None:
+    """The gateway's own check, run as it stands, reaches this machine with a dead proxy in the environment."""
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        _, python, option, code = SERVICES[name]["healthcheck"]["test"]
+        code = code.replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        done = subprocess.run(
+            [sys.executable, option, code],
+            env={"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
+            timeout=RUN_SECONDS_MAX,
+            check=False,
+        )
+        # A check that failed has asked nothing: let the server end.
+        if done.returncode:
+            server.socket.close()
+        thread.join()
+
+    assert (python, done.returncode) == ("python", 0)
+
+
+class Ready(BaseHTTPRequestHandler):
+    """Answers 200 to everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.mark.parametrize("name", ["ingest", "cluster-ingest"])
+def test_ingest_check_asks_no_proxy(name: str) -> None:
+    """The check of ingest switches grpc's use of http_proxy off."""
+    assert '("grpc.enable_http_proxy", 0)' in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+def test_clickhouse_users() -> None:
+    """Only the user that nobody reaches from outside manages access; who comes over the network has a password."""
+    users = ET.parse(ROOT / "db" / "cluster" / "users.xml").find("users")  # noqa: S314 -- a file of the repository
+    assert users is not None
+    for user in users:
+        networks = {ip.text for ip in user.iterfind("networks/ip")}
+        password = user.find("password")
+        assert password is not None
+        if networks != {"127.0.0.1", "::1"}:
+            assert password.get("from_env") == "CLICKHOUSE_PASSWORD"
+            assert user.findtext("access_management") == "0"
+    for name in SERVICES:
+        if name.startswith("clickhouse"):
+            assert SERVICES[name]["environment"]["CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT"] == 0
+            assert SERVICES[name]["environment"]["CLICKHOUSE_PASSWORD"].startswith("${CLICKHOUSE_PASSWORD:?")
+
+
+def test_every_replica_is_asked_with_the_password() -> None:
+    """The servers of the cluster reach each other as the user that has a password."""
+    server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of the repository
+    replicas = list(server.iterfind("remote_servers/ugc/shard/replica"))
+
+    assert len(replicas) == 4
+    for replica in replicas:
+        password = replica.find("password")
+        assert replica.findtext("user") == "default"
+        assert password is not None
+        assert password.get("from_env") == "CLICKHOUSE_PASSWORD"
+
+
+def test_heartbeat(tmp_path: Path) -> None:
+    """The file is touched at most once a second, and its age tells whether the loop turns."""
+    now = 100.0
+    path = tmp_path / "alive"
+    heartbeat = Heartbeat(str(path), lambda: now)
+    assert "has not turned yet" in silence(str(path), 60)
+    heartbeat.beat()
+    assert silence(str(path), 60) == ""
+    os.utime(path, (1, 1))
+    heartbeat.beat()
+    assert "has not turned for" in silence(str(path), 60)
+    now += 1
+    heartbeat.beat()
+    assert silence(str(path), 60) == ""
+    os.utime(path, (time.time() - 61,) * 2)
+    assert silence(str(path), 60) == "the etl's loop has not turned for 61 s"
+    assert silence("", 60) == "UGC_ETL_ALIVE_FILE is not set"
+    Heartbeat("").beat()
