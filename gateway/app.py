@@ -31,7 +31,7 @@ from gateway.errors import (
     error_headers,
     status_of,
 )
-from gateway.http_server import StatusServer, in_work
+from gateway.http_server import OF_EVERY_ANSWER, StatusServer, in_work
 from gateway.incoming import Asked, Incoming
 from gateway.metadata import call_timeout, http_code, request_id, request_metadata, response_headers
 from gateway.page import Page
@@ -87,13 +87,14 @@ class Gateway:
             try:
                 answer = await self.answer(request, identity)
             except GatewayError as error:
-                answer = self.refuse(error)
+                answer = self.refuse(error, has_token="Authorization" in request.headers)
             except ConnectionError:
                 raise  # the client is gone: there is nobody to answer
             except Exception:  # noqa: BLE001 -- the last line: a bug is logged whole and told in one word
                 logger().exception("a request failed", method=request.method, path=request.rel_url.raw_path)
                 answer = self.refuse(CallError(status_of(code_pb2.INTERNAL, "internal error", None)))
             logger().debug("answered", method=request.method, path=request.rel_url.raw_path, status=answer.status)
+        answer.headers.update(OF_EVERY_ANSWER)
         answer.headers[REQUEST_ID] = identity
         for name, value in self.cors.headers(request.headers).items():
             answer.headers.setdefault(name, value)
@@ -155,9 +156,9 @@ class Gateway:
             answer.headers[UNKNOWN_FIELDS] = ", ".join(map(header_name, asked.unknown_fields))
         return answer
 
-    def refuse(self, error: GatewayError) -> Response:
-        """Return an error's answer."""
-        headers = error_headers(error, self.settings.gateway_retry_seconds)
+    def refuse(self, error: GatewayError, *, has_token: bool = False) -> Response:
+        """Return an error's answer; one to a client without a token does not speak of tokens."""
+        headers = error_headers(error, self.settings.gateway_retry_seconds, has_token=has_token)
         body = error_body(error, self.transcoder.detail)
         answer = Response(body=body, status=error.status, headers=headers, content_type=JSON)
         if isinstance(error, MalformedBodyError):
@@ -191,6 +192,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.gateway_keepalive_seconds,
+        answer_seconds_max=settings.gateway_answer_seconds_max,
         lingering_time=LINGER_SECONDS,
     )
     runner = ServerRunner(server, shutdown_timeout=max(settings.gateway_stop_seconds_max, STOP_SECONDS_MIN))

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
+import os
 import resource
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
+
+from services.runtime.logs import log_limited
 
 # Descriptors for everything but clients: the channel, logs, files of the pages, the event loop.
 OTHER_DESCRIPTORS = 64
@@ -94,6 +99,7 @@ class Connections:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
+            warn_of_descriptors()
 
     def _make_room(self) -> None:
         idle = next((connection for connection in self._open if not connection.is_in_work), None)
@@ -113,3 +119,12 @@ def descriptors_for(connections: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - OTHER_DESCRIPTORS))
+
+
+def warn_of_descriptors() -> None:
+    """Log that no descriptor is left: the event loop closes new connections then, in silence."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            log_limited(logging.ERROR, "no file descriptor is left: new connections are not served")

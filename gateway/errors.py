@@ -27,6 +27,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from gateway.challenge import challenge
 from gateway.dynamic import Dynamic
 from gateway.quoting import limited
 
@@ -203,13 +204,13 @@ def status_of(code: int, message: str, rich: bytes | None) -> Dynamic:
     return status_pb2.Status(code=code, message=message)
 
 
-def error_headers(error: GatewayError, retry_seconds: int) -> dict[str, str]:
+def error_headers(error: GatewayError, retry_seconds: int, *, has_token: bool) -> dict[str, str]:
     """Return the answer's headers: Retry-After with every 429 and 503, WWW-Authenticate with every 401."""
     headers = dict(error.headers)
     if error.status in RETRIABLE_STATUSES:
         headers.setdefault("Retry-After", str(retry_delay(error.details) or retry_seconds))
     if error.code == code_pb2.UNAUTHENTICATED:
-        headers.setdefault("WWW-Authenticate", header_text(error.message))
+        headers.setdefault("WWW-Authenticate", challenge(error.message, has_token=has_token))
     return headers
 
 
@@ -225,11 +226,6 @@ def retry_delay(details: Sequence[Any]) -> int | None:
             delay: int = info.retry_delay.seconds + (info.retry_delay.nanos > 0)
             return max(0, delay)
     return None
-
-
-def header_text(text: str) -> str:
-    """Return the text as far as a header can hold it: printable ASCII, the rest as question marks."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text)
 
 
 def error_body(error: GatewayError, write_detail: DetailWriter) -> bytes:

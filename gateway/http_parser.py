@@ -54,6 +54,14 @@ class StrictParser:
             self.is_broken = True
             raise
 
+    def is_in_body(self) -> bool:
+        """Whether a body is not complete; whoever waits for the rest of it is not kept waiting."""
+        if self._body.is_eof():
+            return False
+        self._body.set_exception(ConnectionResetError("the client sends nothing more"))
+        self._body.feed_eof()
+        return True
+
     def _fed(self, data: bytes) -> tuple[Messages, bool, bytes]:
         is_head = self._body.is_eof()
         try:

@@ -15,6 +15,7 @@ from gateway.dynamic import Dynamic
 from gateway.errors import JSON
 from gateway.http_parser import StrictParser
 from gateway.http_refusals import HEADERS_MAX, LINE_BYTES_MAX, MalformedRequestError
+from gateway.slow_readers import WriteWatch
 from gateway.transcoding import to_json
 from services.runtime.logs import log_limited
 
@@ -22,6 +23,8 @@ from services.runtime.logs import log_limited
 HEAD_LINES_MAX = HEADERS_MAX + 2
 # How long what a client sends after a refusal is read and dropped.
 LINGER_SECONDS = 1.0
+# No version of a library; no guess of a browser what an answer may be.
+OF_EVERY_ANSWER = {"Server": "gateway", "X-Content-Type-Options": "nosniff"}
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 
@@ -41,18 +44,23 @@ class StatusServer(Server):
 class StatusHandler(RequestHandler):
     """Handles one connection."""
 
-    def __init__(self, server: Server, open_connections: Connections, **options: Dynamic) -> None:
+    def __init__(
+        self, server: Server, open_connections: Connections, answer_seconds_max: float, **options: Dynamic
+    ) -> None:
         """Handle a connection that is not yet open."""
         limits: Dynamic = {"max_line_size": LINE_BYTES_MAX, "max_field_size": LINE_BYTES_MAX}
         super().__init__(server, max_headers=HEAD_LINES_MAX, **limits, **options)
         self._parser: Dynamic = StrictParser(self._parser)
         self._ended: asyncio.Future[None] | None = None
+        self._is_half_closed = False
+        self._watch = WriteWatch(self._loop, answer_seconds_max)
         self.is_in_work = False
         self._open_connections = open_connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
+        self._watch.transport = self.transport
         self._open_connections.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -63,6 +71,7 @@ class StatusHandler(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
         self._set_ended()
+        self._watch.end()
         self._open_connections.closed(self)
         super().connection_lost(exc)
 
@@ -82,9 +91,14 @@ class StatusHandler(RequestHandler):
         self, request: BaseRequest, resp: StreamResponse, start_time: float | None
     ) -> tuple[StreamResponse, bool]:
         """Send an answer; after a refusal read on for a moment, or the answer would be lost."""
+        if self._is_half_closed and not self._messages:
+            resp.force_close()
         sent = await super().finish_response(request, resp, start_time)
         if self._parser is not None and self._parser.is_broken:
             await self._linger()
+        if self._is_half_closed and not self._messages:
+            self._close = True
+        self._watch.begin()
         return sent
 
     async def _linger(self) -> None:
@@ -96,13 +110,32 @@ class StatusHandler(RequestHandler):
         self._ended = self._loop.create_future()
         await asyncio.wait([self._ended], timeout=LINGER_SECONDS)
 
-    def eof_received(self) -> None:
-        """Note that the client sends nothing more."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own type, which aiohttp makes narrower
+        """Keep the connection for the answers of a client that only sends no more; it may also be gone."""
+        self._is_half_closed = True
         self._set_ended()
+        if self._parser is None or self._parser.is_in_body():
+            return False  # which closes it: the request can never be complete
+        return bool(self._messages) or (self._request_count > 0 and not self.is_waiting())
 
     def _set_ended(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Note that the client takes its answer slower than it is written."""
+        super().pause_writing()
+        self._watch.begin()
+
+    def resume_writing(self) -> None:
+        """Note that the client has taken most of what was written."""
+        super().resume_writing()
+        self._watch.is_moving = True
+
+    def force_close(self) -> None:
+        """Close the connection, what is written to it included if the client does not take it."""
+        self._watch.begin()
+        super().force_close()
 
     def handle_error(
         self,
@@ -149,6 +182,6 @@ def in_work(request: BaseRequest) -> Iterator[None]:
 def refusal(error: MalformedRequestError) -> Response:
     """Return the last answer on a connection."""
     body = to_json({"code": error.grpc_code, "message": error.message, "details": []})
-    answer = Response(status=error.status, body=body, content_type=JSON)
+    answer = Response(status=error.status, body=body, content_type=JSON, headers=OF_EVERY_ANSWER)
     answer.force_close()
     return answer

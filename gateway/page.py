@@ -19,6 +19,9 @@ DEMO_PATH = "/api/demo"
 BUNDLE_PATH = "/api/openapi/scalar.js"
 BUNDLE_SECONDS_MAX = 86_400
 
+# No page shows one of these in a frame, sends a form from it, or moves its addresses.
+NOT_EMBEDDED = "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'none'"
+
 Handler = Callable[[], Awaitable[Any]]
 
 
@@ -40,14 +43,16 @@ class Page:
         """Answer with the page; the browser is told to load nothing from elsewhere."""
         policy = (
             "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:"
+            "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
         )
-        headers = {"Content-Security-Policy": policy}
+        headers = {"Content-Security-Policy": policy + NOT_EMBEDDED}
         return Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
 
     async def demo(self) -> Response:
         """Answer with the demonstration, which sends events as a player does."""
-        headers = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:"}
+        headers = {
+            "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:; " + NOT_EMBEDDED
+        }
         body = (PAGE / "demo.html").read_bytes()
         return Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 

@@ -110,6 +110,8 @@ class GatewaySettings(LogSettings, WatchdogSettings):
     # The longest pause between two attempts to reach the service again, and the limit of a readiness check.
     gateway_reconnect_seconds_max: float = Field(default=1.0, ge=0.1, le=60)
     gateway_ready_seconds_max: float = Field(default=1.0, gt=0, le=60)
+    # In each period of this length a client must take 16 KiB of its answer, or the rest; else its connection is cut.
+    gateway_answer_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
     # An idle connection is closed after this.
     gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
     # Origins whose scripts may call us from a browser, with commas between them; none by default.

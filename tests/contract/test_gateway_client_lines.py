@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import sys
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET, socket
 
 import pytest
 
-from services.runtime.program import Program, free_port, running
-from services.runtime.settings import Address
-from tests.contract.conftest import LOCALHOST, ROOT, is_alive
+from services.runtime.program import free_port, running
 from tests.contract.doors import ingest, open_connection, post
+from tests.contract.processes import gateway_program
 
 TIMES = 60
 SECRET = b"a-clients-secret"
@@ -66,21 +64,3 @@ async def test_what_clients_can_cause(cause: str, reset: bool, tmp_path: Path) -
     assert all(len(json.dumps(line)) < 1_000 for line in caused)
     assert SECRET.decode() not in log.read_text()
     assert len(log.read_text().splitlines()) == len(lines)
-
-
-def gateway_program(log: Path, port: int) -> Program:
-    """Describe a gateway with the settings that users get."""
-    address = Address(LOCALHOST, free_port())
-    return Program(
-        name="gateway",
-        argv=(sys.executable, "-m", "gateway"),
-        log=log,
-        environment={
-            "UGC_GATEWAY_LISTEN": str(address),
-            "UGC_INGEST_TARGET": f"127.0.0.1:{port}",
-            "UGC_GATEWAY_DRAIN_SECONDS": "0",
-        },
-        directory=ROOT,
-        listens={"UGC_GATEWAY_LISTEN": address},
-        ready=lambda: is_alive(address),
-    )

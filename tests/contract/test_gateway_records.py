@@ -44,8 +44,8 @@ DIFFERENT: dict[str, tuple[int, Any]] = {
 # Headers that carry what the service said, and those of them that are of its transport.
 FROM_THE_SERVICE = ("grpc-metadata-", "www-authenticate")
 OF_THE_TRANSPORT = ("Grpc-Metadata-Content-Type", "Grpc-Metadata-Grpc-Accept-Encoding")
-# Bytes, which no header can hold, are base64 with us.
-HEADERS_IN_OUR_FORM = {"Grpc-Metadata-X-Bin-Bin": "AAH/"}
+# Bytes, which no header can hold, are base64 with us; what a 401 says is a scheme and its parameters.
+HEADERS_IN_OUR_FORM = {"Grpc-Metadata-X-Bin-Bin": "AAH/", "Www-Authenticate": 'Bearer realm="gateway"'}
 # Metadata that says who forwarded a call, and where it listens.
 OF_THE_GATEWAY = ("user-agent", "x-forwarded-host", "x-request-id", "traceparent")
 

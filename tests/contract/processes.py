@@ -1,0 +1,29 @@
+"""The gateway of the product as a process of its own, with the event loop that users get."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from services.runtime.program import Program, free_port
+from services.runtime.settings import Address
+from tests.contract.conftest import LOCALHOST, ROOT, is_alive
+
+
+def gateway_program(log: Path, port: int, **environment: str) -> Program:
+    """Describe a gateway in front of a port, with the settings that users get and some of the test."""
+    address = Address(LOCALHOST, free_port())
+    return Program(
+        name="gateway",
+        argv=(sys.executable, "-m", "gateway"),
+        log=log,
+        environment={
+            "UGC_GATEWAY_LISTEN": str(address),
+            "UGC_INGEST_TARGET": f"127.0.0.1:{port}",
+            "UGC_GATEWAY_DRAIN_SECONDS": "0",
+            **environment,
+        },
+        directory=ROOT,
+        listens={"UGC_GATEWAY_LISTEN": address},
+        ready=lambda: is_alive(address),
+    )

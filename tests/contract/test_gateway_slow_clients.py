@@ -1,0 +1,145 @@
+"""Clients that send no more, take no answer, or are too many: what they get, and what they cannot hold."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from services.runtime.program import Child, free_port, running
+from tests.contract.doors import WAIT_SECONDS_MAX, ingest, open_connection, post
+from tests.contract.processes import gateway_program
+
+POST = b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\n"
+ONE = POST + b'Content-Length: 17\r\n\r\n{"event_id": "e"}'
+CHUNKED = POST + b'Transfer-Encoding: chunked\r\n\r\n11\r\n{"event_id": "e"}\r\n0\r\n\r\n'
+SLOW_BODY = b'{"payload": {"event": "slow"}}'
+SLOW = POST + b"Content-Length: %d\r\n\r\n" % len(SLOW_BODY) + SLOW_BODY
+TCP_STATE_CLOSED = 7
+STORED = b'{"eventId":"e"}'
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[tuple[str, Child]]:
+    """Serve by a process that cuts clients after a second, in front of a service that accepts everything."""
+    port = free_port()
+    program = gateway_program(
+        tmp_path / "gateway.log", port, UGC_GATEWAY_ANSWER_SECONDS_MAX="1", UGC_GATEWAY_TIMEOUT_SECONDS="3"
+    )
+    async with ingest(port):
+        with running(program) as child:
+            yield f"http://{child.program.listens['UGC_GATEWAY_LISTEN']}", child
+
+
+async def half_closed(url: str, *parts: bytes) -> bytes:
+    """Send, say that nothing more comes, and return what comes back until the end."""
+    reader, writer = await open_connection(url)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        writer.write_eof()
+        received = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    return received
+
+
+@pytest.mark.parametrize("request_", [ONE, CHUNKED, ONE.replace(b"1.1", b"1.0")], ids=["length", "chunks", "HTTP/1.0"])
+async def test_half_closed_clients_get_their_answer(served: tuple[str, Child], request_: bytes) -> None:
+    """Who sends no more is answered, and the connection is closed after it."""
+    received = await half_closed(served[0], request_)
+
+    assert (received.split()[1], received.count(STORED)) == (b"201", 1)
+
+
+async def test_half_closed_clients_get_all_answers(served: tuple[str, Child]) -> None:
+    """So are requests that were sent one behind the other."""
+    received = await half_closed(served[0], ONE * 5)
+
+    assert (received.count(b" 201 "), received.count(STORED)) == (5, 5)
+
+
+async def test_half_closed_clients_get_a_late_answer(served: tuple[str, Child]) -> None:
+    """Also when it takes long; what comes before it is what HTTP lets every client pass over."""
+    received = await half_closed(served[0], SLOW)
+    last = received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+
+    assert last.split()[1] == b"504"
+
+
+@pytest.mark.parametrize("request_", [ONE[:-1], CHUNKED[:-5], ONE[:40], b"", POST], ids=str)
+async def test_half_closed_in_the_middle(served: tuple[str, Child], request_: bytes) -> None:
+    """A request that can never be complete is not waited for."""
+    assert await half_closed(served[0], request_) == b""
+
+
+async def test_a_client_that_takes_no_answer(served: tuple[str, Child]) -> None:
+    """It is cut off: what waits for it is not kept; others are served meanwhile, and the log has one line."""
+    url, child = served
+    with contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(await silent_reader(url)) for _client in range(20)]
+        await until(lambda: all(map(is_cut, clients)))
+        assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
+    lines = [line for line in map(json.loads, child.program.log.read_text().splitlines()) if "take" in line["event"]]
+    assert [(line["event"], line["level"]) for line in lines] == [("a client did not take its answer", "info")]
+
+
+async def test_a_client_that_takes_its_answer_slowly(served: tuple[str, Child]) -> None:
+    """It gets all of it, however many periods that takes."""
+    url, _child = served
+    loop, size = asyncio.get_running_loop(), 0
+    with await silent_reader(url) as client:
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while piece := await loop.sock_recv(client, 65_536):
+                before, size = size, size + len(piece)
+                if before // 500_000 < size // 500_000:
+                    await asyncio.sleep(0.6)  # slower than it is written; how much slower does not matter
+    assert size > 3_000_000
+
+
+async def test_more_connections_than_descriptors(served: tuple[str, Child]) -> None:
+    """A process that may open no more files goes on serving once it may, and says so in a line."""
+    url, child = served
+    assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
+    before = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
+    open_now = len(os.listdir(f"/proc/{child.process.pid}/fd"))  # noqa: PTH208 -- nothing here blocks
+    resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (open_now + 5, before[1]))
+    host, _, port = url.removeprefix("http://").partition(":")
+    with contextlib.ExitStack() as opened:
+        for _client in range(40):
+            opened.enter_context(socket.create_connection((host, int(port)), timeout=WAIT_SECONDS_MAX))
+        await until(lambda: "no file descriptor is left" in child.program.log.read_text())
+        resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, before)
+    assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
+
+
+async def silent_reader(url: str) -> socket.socket:
+    """Ask for the largest page, with a small window, and read nothing of it."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.setblocking(False)  # noqa: FBT003 -- named by the library
+    host, _, port = url.removeprefix("http://").partition(":")
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, (host, int(port)))
+    await loop.sock_sendall(client, b"GET /api/openapi/scalar.js HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    return client
+
+
+def is_cut(client: socket.socket) -> bool:
+    """Whether the server has reset the connection."""
+    return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_STATE_CLOSED
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while not condition():  # noqa: ASYNC110 -- of another process
+            await asyncio.sleep(0.05)
