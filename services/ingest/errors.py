@@ -30,19 +30,27 @@ from google.rpc.status_pb2 import Status
 
 # An error of a whole request travels in a header, and gRPC refuses headers of more than 8 KiB.
 VIOLATIONS_MAX = 20
+UNDESCRIBED = "the event is not valid; what is wrong is described for the first such events of a request"
 USER = "payload.user_id"
 NOT_THE_SUBJECT = "must be the subject of the token"
 NANOSECONDS = 1_000_000_000
 
 
-def invalid(violations: Sequence[BadRequest.FieldViolation], total: int | None = None) -> Status:
+def invalid(
+    violations: Sequence[BadRequest.FieldViolation], total: int | None = None, *, is_total_known: bool = True
+) -> Status:
     """Say which fields were refused and why; beyond the 20th they are only counted, `total` when not all are given."""
     first, count = violations[0], total or len(violations)
     message = f"{first.field}: {first.description}"
     if count > 1:
-        message += f" (and {count - 1} more)"
+        message += f" (and {'' if is_total_known else 'at least '}{count - 1} more)"
     detail = BadRequest(field_violations=violations[:VIOLATIONS_MAX])
     return Status(code=INVALID_ARGUMENT, message=message, details=[packed(detail)])
+
+
+def invalid_without_description() -> Status:
+    """Return the verdict of an event that is not valid, in a request that has had its share of descriptions."""
+    return Status(code=INVALID_ARGUMENT, message=UNDESCRIBED)
 
 
 def unavailable(reason: str, retry_seconds: float) -> Status:

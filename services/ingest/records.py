@@ -22,12 +22,16 @@ class Record(NamedTuple):
     value: bytes
 
 
-def stamp(encoded: Sequence[bytes], events: Sequence[Event]) -> tuple[list[bytes], list[Record]]:
+def receipt_milliseconds() -> int:
+    """Return the time of receipt of what is received now."""
+    return time.time_ns() // 1_000_000
+
+
+def stamp(encoded: Sequence[bytes], events: Sequence[Event], now: int) -> tuple[list[bytes], list[Record]]:
     """Give accepted events their identity and time of receipt: the identities, and the records for Kafka.
 
-    `encoded` are the bytes of the same events as they came.
+    `encoded` are the bytes of the same events as they came, `now` the time in milliseconds.
     """
-    now = time.time_ns() // 1_000_000
     ending = received_at_bytes(now)
     chosen = [event.event_id for event in events]
     fresh = iter(new_identities(chosen.count(""), now))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,19 +11,21 @@ from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
 from services.ingest.authentication import Authenticator
+from services.ingest.batches import BatchCheck
 from services.ingest.call import Call, Context
 from services.ingest.claims import UnauthenticatedError
 from services.ingest.errors import denied, invalid, unauthenticated, unavailable
 from services.ingest.identity import format_identity
-from services.ingest.records import Headers, Record, stamp
+from services.ingest.records import Headers, Record, receipt_milliseconds, stamp
+from services.ingest.turns import Turn, Turns
 from services.ingest.validation import BatchLimits, EventValidator
 from services.ingest.verdicts import Verdicts
 from services.ingest.wire import DecodeError, split_batch
 from services.ingest.words import FieldViolation
 from services.runtime.logs import log_limited
 
-# A bad batch of 10,000 takes most of a second; other calls get their turn after each so many events.
-EVENTS_PER_TURN = 200
+# Events whose records are made between two looks at the clock.
+EVENTS_PER_LOOK = 250
 
 
 class Publisher(Protocol):
@@ -50,6 +51,7 @@ class IngestServicer:
         self._publisher = publisher
         self._retry_seconds = retry_seconds
         self._authenticator = authenticator
+        self._turns = Turns()
 
     async def produce(self, request: bytes, context: Context) -> bytes:
         """Take one event: OK once Kafka has acknowledged it, else the error that says what to do."""
@@ -60,7 +62,7 @@ class IngestServicer:
             await call.fail(invalid(violations))
         if user is not None and not is_of(user, event):
             await call.fail(denied())
-        (identity,), records = stamp([request], [event])
+        (identity,), records = stamp([request], [event], receipt_milliseconds())
         failures = await self._publish(records, call.headers)
         if failures:
             await call.fail(unavailable(failures[0], self._retry_seconds))
@@ -86,16 +88,19 @@ class IngestServicer:
         """Do what BatchProduce does, for a call whose caller is known."""
         encoded = await self._split(call, request)
         verdicts = Verdicts(len(encoded), self._retry_seconds)
-        events = self._validator.check_all(request, encoded) or await self._check_each(encoded, verdicts)
-        if user is not None:
-            verdicts.denied = {index for index in verdicts.open() if not is_of(user, events[index])}
-        indexes = verdicts.open()
-        _, records = stamp([encoded[index] for index in indexes], [events[index] for index in indexes])
+        async with self._turns.turn() as turn:
+            events = await BatchCheck(self._validator, verdicts).events(request, encoded, turn)
+            if user is not None:
+                verdicts.denied = {index for index in verdicts.open() if not is_of(user, events[index])}
+            indexes = verdicts.open()
+            if len(indexes) < len(encoded):
+                encoded, events = [encoded[at] for at in indexes], [events[at] for at in indexes]
+            records = await stamp_all(encoded, events, turn)
         failures = await self._publish(records, call.headers) if records else {}
         verdicts.failed = {indexes[position]: reason for position, reason in failures.items()}
         if error := verdicts.overall():
             await call.fail(error)
-        response = verdicts.response()
+        response = await verdicts.response(self._turns)
         await call.succeed(response.accepted, len(response.rejected))
         return response.SerializeToString()
 
@@ -110,18 +115,6 @@ class IngestServicer:
             await call.fail(invalid([violation("events", problem)]))
         return list(encoded)
 
-    async def _check_each(self, encoded: Sequence[bytes], verdicts: Verdicts) -> list[Event]:
-        """Look at each event of a batch that has something wrong; return all, the invalid ones among them."""
-        events: list[Event] = []
-        for index, one in enumerate(encoded):
-            event, violations = self._validator.check(one)
-            events.append(event)
-            if violations:
-                verdicts.invalid[index] = violations
-            if index % EVENTS_PER_TURN == EVENTS_PER_TURN - 1:
-                await asyncio.sleep(0)
-        return events
-
     async def _publish(self, records: Sequence[Record], headers: Headers | None) -> dict[int, str]:
         failures = await self._publisher.publish(records, headers)
         if failures:
@@ -129,6 +122,20 @@ class IngestServicer:
             values = {"events": len(failures), "of": len(records), "reason": reason}
             log_limited(logging.WARNING, "events were not acknowledged", **values)
         return failures
+
+
+async def stamp_all(encoded: Sequence[bytes], events: Sequence[Event], turn: Turn) -> list[Record]:
+    """Make the records of a batch."""
+    now = receipt_milliseconds()
+    if len(encoded) <= EVENTS_PER_LOOK:
+        return stamp(encoded, events, now)[1]
+    records: list[Record] = []
+    for start in range(0, len(encoded), EVENTS_PER_LOOK):
+        some = slice(start, start + EVENTS_PER_LOOK)
+        records += stamp(encoded[some], events[some], now)[1]
+        if turn.is_over:
+            await turn.rest()
+    return records
 
 
 def is_of(user: str, event: Event) -> bool:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from google.rpc.status_pb2 import Status
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
-from services.ingest.errors import VIOLATIONS_MAX, denied, invalid, not_the_subject, unavailable, within
+from services.ingest.errors import (
+    VIOLATIONS_MAX,
+    denied,
+    invalid,
+    invalid_without_description,
+    not_the_subject,
+    unavailable,
+    within,
+)
+from services.ingest.turns import Turns
 from services.ingest.words import FieldViolation
 
 # A gRPC client takes answers of up to 4 MiB unless told otherwise, and 9,999 refusals with all their details are more.
@@ -22,17 +31,22 @@ class Verdicts:
         self._total = total
         self._retry_seconds = retry_seconds
         self.invalid: dict[int, list[FieldViolation]] = {}
+        # Not valid either, after so many that what is wrong with them is not described.
+        self.undescribed: set[int] = set()
         self.denied: set[int] = set()
         self.failed: dict[int, str] = {}
 
     @property
     def accepted(self) -> int:
         """How many events are stored."""
-        return self._total - len(self.invalid) - len(self.denied) - len(self.failed)
+        return self._total - len(self.invalid) - len(self.undescribed) - len(self.denied) - len(self.failed)
 
-    def open(self) -> list[int]:
+    def open(self) -> Sequence[int]:
         """Return the indexes of those events that nothing is wrong with so far."""
-        return [index for index in range(self._total) if index not in self.invalid and index not in self.denied]
+        closed = self.invalid.keys() | self.undescribed | self.denied
+        if not closed:
+            return range(self._total)
+        return [index for index in range(self._total) if index not in closed]
 
     def overall(self) -> Status | None:
         """Return the error that is the answer when no event was accepted.
@@ -45,24 +59,38 @@ class Verdicts:
         if self.failed:
             return unavailable(next(iter(self.failed.values())), self._retry_seconds)
         if self.invalid:
-            total = sum(map(len, self.invalid.values())) + len(self.denied)
-            return invalid(list(islice(self._all_violations(), VIOLATIONS_MAX)), total)
+            known = sum(map(len, self.invalid.values())) + len(self.denied)
+            first = list(islice(self._all_violations(), VIOLATIONS_MAX))
+            return invalid(first, known + len(self.undescribed), is_total_known=not self.undescribed)
         return denied()
 
-    def response(self) -> BatchProduceResponse:
+    async def response(self, turns: Turns) -> BatchProduceResponse:
         """Return the answer when some or all were accepted: the verdict of each other event, in their order."""
-        errors = {index: invalid(violations) for index, violations in self.invalid.items()}
-        errors |= {index: denied() for index in self.denied}
-        errors |= {index: unavailable(reason, self._retry_seconds) for index, reason in self.failed.items()}
         response = BatchProduceResponse(accepted=self.accepted)
-        detailed_bytes = 0
-        for index in sorted(errors):
-            if detailed_bytes > DETAILED_BYTES_MAX:
-                # The message still names the first field, and says how many more there are.
-                del errors[index].details[:]
-            detailed_bytes += errors[index].ByteSize()
-            response.rejected.add(index=index, error=errors[index])
+        if self.accepted < self._total:
+            async with turns.turn() as turn:
+                for index, error in self._errors():
+                    response.rejected.add(index=index, error=error)
+                    if turn.is_over:
+                        await turn.rest()
         return response
+
+    def _errors(self) -> Iterator[tuple[int, Status]]:
+        """Return the verdicts of the events that were not accepted; most share theirs."""
+        shared = dict.fromkeys(self.undescribed, invalid_without_description()) | dict.fromkeys(self.denied, denied())
+        reasons = {reason: unavailable(reason, self._retry_seconds) for reason in set(self.failed.values())}
+        shared |= {index: reasons[reason] for index, reason in self.failed.items()}
+        detailed_bytes = 0
+        for index in sorted(self.invalid.keys() | shared.keys()):
+            if index in shared:
+                yield index, shared[index]
+                continue
+            error = invalid(self.invalid[index])
+            if detailed_bytes > DETAILED_BYTES_MAX:
+                # The message still names the first field, and counts the others.
+                del error.details[:]
+            detailed_bytes += error.ByteSize()
+            yield index, error
 
     def _all_violations(self) -> Iterator[FieldViolation]:
         for index in sorted(self.invalid.keys() | self.denied):

@@ -50,6 +50,12 @@ def split_batch(request: bytes) -> Sequence[bytes]:
     return events
 
 
+def join_batch(events: Sequence[bytes]) -> bytes:
+    """Return the bytes of an EventBatch of these events."""
+    joined: bytes = OpaqueBatch(events=events).SerializeToString()
+    return joined
+
+
 def record_bytes(event: bytes, identity: bytes, received_at: bytes) -> bytes:
     """Return the EventRecord of an event; `received_at` is the ending that `received_at_bytes` made for the request."""
     return b"".join((event_head(len(event)), event, IDENTITY_TAG, identity, received_at))
@@ -76,4 +82,4 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-__all__ = ["DecodeError", "received_at_bytes", "record_bytes", "split_batch", "varint"]
+__all__ = ["DecodeError", "join_batch", "received_at_bytes", "record_bytes", "split_batch", "varint"]

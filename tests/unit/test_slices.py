@@ -1,0 +1,171 @@
+"""Large requests share the event loop with all others: counted in rounds of the loop, not in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from ugc.v1.event_pb2 import Event, EventBatch
+from ugc.v1.ingest_service_pb2 import BatchProduceResponse
+
+from services.ingest import batches, validation, words
+from services.ingest.servicer import IngestServicer
+from services.ingest.turns import Turns
+from services.ingest.validation import EventValidator, batch_limits
+from tests.support.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AbortedError, AcceptingPublisher, fake_context
+from tests.support.events import documented, valid
+
+EVENTS = 4_000
+BATCHES = {
+    "good": [documented()] * EVENTS,
+    "bad": [valid(movie_id="x", user_id="x", event="1", event_timestamp=-1, event_id="x")] * EVENTS,
+    "empty": [Event()] * EVENTS,
+    "one good": [documented(), *[valid(movie_id="x")] * (EVENTS - 1)],
+    "one bad": [*[documented()] * (EVENTS - 1), valid(movie_id="x")],
+}
+
+
+class Loop:
+    """Counts the rounds of the event loop, and the steps of work done in each."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.steps_by_round: dict[int, int] = {}
+
+    async def count(self) -> None:
+        while True:
+            self.rounds += 1
+            await asyncio.sleep(0)
+
+    def step(self) -> None:
+        self.steps_by_round[self.rounds] = self.steps_by_round.get(self.rounds, 0) + 1
+
+
+async def test_rotation() -> None:
+    """Those who have a turn advance one after the other, one slice in a round of the loop."""
+    loop, all_turns, order = Loop(), Turns(slice_seconds=0), list[str]()
+
+    async def work(name: str) -> None:
+        async with all_turns.turn() as turn:
+            for _ in range(5):
+                order.append(name)
+                loop.step()
+                await turn.rest()
+
+    counting = asyncio.create_task(loop.count())
+    await asyncio.gather(work("a"), work("b"), work("c"))
+    counting.cancel()
+
+    assert order == ["a", "b", "c"] * 5
+    assert max(loop.steps_by_round.values()) == 1
+
+
+async def test_within_a_slice() -> None:
+    """Nobody gives up a turn before the slice is used up."""
+    all_turns, order = Turns(slice_seconds=3_600), list[str]()
+
+    async def work(name: str) -> None:
+        async with all_turns.turn() as turn:
+            for _ in range(3):
+                order.append(name)
+                await turn.rest()
+
+    await asyncio.gather(work("a"), work("b"))
+
+    assert order == ["a", "a", "a", "b", "b", "b"]
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_cancelled(steps: int) -> None:
+    """A turn that is cancelled, wherever it is, is free for the next."""
+    all_turns = Turns(slice_seconds=0)
+
+    async def work() -> None:
+        async with all_turns.turn() as turn:
+            for _ in range(3):
+                await turn.rest()
+
+    tasks = [asyncio.create_task(work()) for _ in range(3)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    await asyncio.wait_for(work(), 60)
+
+
+@pytest.mark.parametrize("name", BATCHES)
+async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch, good or bad, gives the loop back between its parts, and several do at most one part in a round."""
+    monkeypatch.setattr(Turns.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(batches, "PART_EVENTS_MAX", 100)
+    loop, validator = Loop(), EventValidator(EVENT_BYTES_MAX)
+
+    def counted(method: Callable[..., object]) -> Callable[..., object]:
+        def call(*values: object, **options: object) -> object:
+            loop.step()
+            return method(*values, **options)
+
+        return call
+
+    for method in ("check_part", "check", "judge"):
+        monkeypatch.setattr(validator, method, counted(getattr(validator, method)))
+    servicer = IngestServicer(validator, batch_limits(), AcceptingPublisher(), RETRY_SECONDS)
+    request = EventBatch(events=BATCHES[name]).SerializeToString()
+
+    async def send() -> None:
+        try:
+            await servicer.batch_produce(request, fake_context())
+        except AbortedError:
+            assert name in {"bad", "empty"}
+
+    counting = asyncio.create_task(loop.count())
+    await asyncio.gather(*(send() for _ in range(4)))
+    counting.cancel()
+
+    # A part that is not good as a whole is looked at in the same round as its first event.
+    assert max(loop.steps_by_round.values()) <= 2
+    assert len(loop.steps_by_round) >= 4 * EVENTS // 100
+
+
+class Counting:
+    """Counts the explanations that a request costs."""
+
+    def __init__(self, explain: Callable[..., object]) -> None:
+        self.explain = explain
+        self.count = 0
+
+    def __call__(self, violation: object) -> object:
+        self.count += 1
+        return self.explain(violation)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Event(),
+        valid(movie_id="x"),
+        valid(movie_id="x", user_id="x", event="1", event_timestamp=-1, event_id="x"),
+        valid(movie_id="\U0001f600" * 50, user_id="", event="!", event_timestamp=-1, language="x" * 50, ip="x" * 65),
+    ],
+)
+@pytest.mark.parametrize("good", [0, 1])
+async def test_explanations_are_bounded(bad: Event, good: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is wrong with a batch, a bounded number of violations is explained; each event has its verdict."""
+    counting = Counting(words.explain)
+    monkeypatch.setattr(validation, "explain", counting)
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), RETRY_SECONDS)
+    request = EventBatch(events=[*[documented()] * good, *[bad] * 9_000]).SerializeToString()
+    if not good:
+        with pytest.raises(AbortedError, match="INVALID_ARGUMENT"):
+            await servicer.batch_produce(request, fake_context())
+    else:
+        answer = await servicer.batch_produce(request, fake_context())
+        response = BatchProduceResponse.FromString(answer)
+        assert [rejected.index for rejected in response.rejected] == list(range(1, 9_001))
+        assert {rejected.error.code for rejected in response.rejected} == {3}
+        assert all(rejected.error.message for rejected in response.rejected)
+
+    assert counting.count <= 20 + 9 + batches.EVENTS_NAMED_MAX
