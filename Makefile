@@ -4,7 +4,7 @@ BIN = .venv/bin
 # In the locale C neither Java nor Python's own start can read a path with a letter beyond ASCII.
 export LC_ALL = C.UTF-8
 
-.PHONY: up test test-inputs test-faults check bench generate pictures lock format
+.PHONY: up test test-inputs test-faults test-mutants check bench generate pictures lock format
 
 ## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
 up:
@@ -30,6 +30,11 @@ test-faults:
 	@rm -f .local/fault-results.jsonl
 	@FAULT_SEEDS=$(or $(SEEDS),0-9) $(BIN)/python -m pytest tests/faults $(ARGS); status=$$?; \
 	  $(BIN)/python -m tests.faults.table && exit $$status
+
+## test-mutants: break each claim of the guarantee in a copy of the code, and see its tests fail; part of test-faults
+test-mutants:
+	@$(PYTHON) services/up/setup.py test
+	@FAULT_SEEDS=0-0 $(BIN)/python -m pytest tests/faults/test_mutants.py $(ARGS)
 
 ## bench: what things cost on this machine, one table after the other; or one: ONLY=etl_backlog ARGS='--events 200000'
 bench:

@@ -1,0 +1,60 @@
+"""Delivery against a ClickHouse that answers with an error and stores the rows all the same, at once or a little later."""
+
+from __future__ import annotations
+
+import pytest
+
+from etl.block import EVENTS, Block, Coordinates
+from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.partition import Partition
+from tests.unit.test_refused_blocks import COORDINATES, MemorySink, delivery, messages
+
+ERRORS = [
+    DataRefusedError(469, "a view of the table fails"),
+    TooLargeError("no memory"),
+    QuorumTimeoutError("no quorum"),
+]
+
+
+class FailingView(MemorySink):
+    """Stores the events, and then answers with an error."""
+
+    def __init__(self, error: SinkError) -> None:
+        super().__init__()
+        self.error = error
+        self.answers = 0
+
+    def insert(self, block: Block) -> None:
+        super().insert(block)
+        if block.table == EVENTS:
+            self.answers += 1
+            raise self.error
+
+
+class StillRunning(MemorySink):
+    """Answers with an error while the insert still runs: its rows may come later."""
+
+    def __init__(self, error: SinkError) -> None:
+        super().__init__()
+        self.error = error
+        self.answers = 0
+
+    def insert(self, block: Block) -> None:
+        self.answers += 1
+        raise self.error
+
+    def is_inserting(self, _at: Coordinates) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("sink", [FailingView, StillRunning])
+@pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
+def test_nothing_is_stored_again(sink: type[FailingView | StillRunning], error: SinkError) -> None:
+    """The partition starts over and recovers; no row of the block is tried in another insert or set aside meanwhile."""
+    answering, partition = sink(error), Partition(0, COORDINATES)
+    with pytest.raises(SinkError, match="although ClickHouse"):
+        delivery(answering).deliver(partition, messages(0, 3_000))
+
+    assert answering.answers == 1
+    assert "rejected_events" not in answering.stored
+    assert partition.unclosed is None
