@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.runtime.environment import child_environment
+from services.runtime.rotation import rotate
 from services.runtime.settings import Address
 
 PR_SET_PDEATHSIG = 1
@@ -81,6 +82,7 @@ class Child:
     def __init__(self, program: Program) -> None:
         self.program = program
         program.log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(program.log)
         parent = os.getpid()
         with program.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from services.runtime.liveness import Liveness
 from services.runtime.program import Child, Program, ProgramError, last_lines, refuse_busy_ports
+from services.runtime.rotation import rotate
 
 DEATHS_MAX = 5
 DEATHS_WINDOW_SECONDS = 60.0
@@ -48,12 +49,13 @@ class Supervisor:
         self.liveness.start()
 
     def tend(self, now: float | None = None) -> None:
-        """Start again each program that has died or answers nothing.
+        """Start again each program that has died or answers nothing, and keep the logs small.
 
         ProgramError with its last log lines at five deaths in a minute.
         """
         hung = self.liveness.hung
         for position, child in enumerate(self.children):
+            rotate(child.program.log)
             if child.process.poll() is None and child.process.pid not in hung:
                 continue
             if child.process.returncode is None:

@@ -1,4 +1,4 @@
-"""The etl's health check in its container: it passes while the loop turns, stores or no stores, and fails when it hangs."""
+"""The etl's health check: it passes while the loop turns, with stores or without, and fails when it hangs."""
 
 from __future__ import annotations
 
