@@ -1,4 +1,4 @@
-"""Delivery against a ClickHouse that answers with an error and stores the rows all the same, at once or a little later."""
+"""Delivery against a ClickHouse that answers with an error and stores the rows all the same, now or later."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StillRunning(MemorySink):
         self.error = error
         self.answers = 0
 
-    def insert(self, block: Block) -> None:
+    def insert(self, _block: Block) -> None:
         self.answers += 1
         raise self.error
 
