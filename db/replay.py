@@ -169,7 +169,7 @@ def send(ledger: ReplayLedger, replayer: Replayer, run_id: uuid.UUID, batch: lis
     if contested:
         ledger.withdraw(run_id, contested)
     ours = [each for each in batch if each.place not in contested]
-    errors = replayer.send([(key_of(each.raw), each.raw) for each in ours])
+    errors = replayer.send([(key_of(each), each.raw) for each in ours])
     outcome.contested += len(contested)
     outcome.failed += len(errors)
     outcome.sent += len(ours) - len(errors)
@@ -177,10 +177,15 @@ def send(ledger: ReplayLedger, replayer: Replayer, run_id: uuid.UUID, batch: lis
     return not errors
 
 
-def key_of(raw: bytes) -> bytes | None:
-    """Return the key that ingest gave the message, so that it meets its user's events; None when it cannot be read."""
+def key_of(rejected: Rejected) -> bytes | None:
+    """Return the key that ingest gave the message, so that it meets its user's events; None when it cannot be read.
+
+    What the etl has read is believed: its decoder takes messages that the parser here refuses.
+    """
+    if rejected.user_id is not None:
+        return str(rejected.user_id).encode()
     try:
-        user_id = EventRecord.FromString(raw).event.payload.user_id
+        user_id = EventRecord.FromString(rejected.raw).event.payload.user_id
     except DecodeError:
         return None
     return user_id.lower().encode() or None

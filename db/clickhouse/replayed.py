@@ -27,7 +27,7 @@ FROM rejected_events{suffix} WHERE reason = %(reason)s
 COUNT_CLAIMED = "SELECT uniqExact({place}) {chosen} AND ({place}) GLOBAL IN ({claims})"
 CLAIMS = "SELECT {place} FROM replayed_events{suffix} GROUP BY {place}, run_id HAVING NOT max(withdrawn)"
 PAGE = """
-SELECT {place}, hex(raw) {chosen} AND ({place}) GLOBAL NOT IN ({claims}) {after}
+SELECT {place}, hex(raw), user_id {chosen} AND ({place}) GLOBAL NOT IN ({claims}) {after}
 ORDER BY {place} LIMIT 1 BY {place} LIMIT %(count)s {read}
 """
 AFTER = "AND ({place}) > %(after)s"
@@ -54,10 +54,11 @@ class Place(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A rejected message."""
+    """A rejected message, and its user where the etl could read it."""
 
     place: Place
     raw: bytes
+    user_id: uuid.UUID | None
 
 
 class Selection(NamedTuple):
@@ -100,7 +101,8 @@ class ReplayLedger:
         """Read the next messages of a selection that nobody has claimed, in the order of their places."""
         query = self._written(PAGE, after=self._written(AFTER) if after else "")
         parameters = selection._asdict() | {"count": count, "after": after}
-        return [Rejected(Place(*row[:3]), bytes.fromhex(row[3])) for row in self._connection.rows(query, parameters)]
+        rows = self._connection.rows(query, parameters)
+        return [Rejected(Place(*row[:3]), bytes.fromhex(row[3]), row[4]) for row in rows]
 
     def claim(self, run_id: uuid.UUID, places: Collection[Place]) -> None:
         """Write down, durably, that a run is about to send these."""

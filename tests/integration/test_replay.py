@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from db.clickhouse.client import ClickHouse
-from db.clickhouse.replayed import ReplayLedger, Selection
+from db.clickhouse.replayed import Place, Rejected, ReplayLedger, Selection
 from db.errors import StoreError
 from db.kafka.replayer import Replayer
 from db.replay import Outcome, key_of, replay
@@ -79,9 +79,13 @@ def test_at_most_once(settings: ReplaySettings, tables: ClickHouse) -> None:
 
 def test_key() -> None:
     """The key is the user in lower case, as ingest made it; what cannot be read, or names no user, has none."""
-    assert key_of(record(numbered(1, uuid.UUID(int=0xAB)))) == str(uuid.UUID(int=0xAB)).encode()
-    assert key_of(b"\x08") is None
-    assert key_of(b"") is None
+    user, place = uuid.UUID(int=0xAB), Place(uuid.uuid4(), 0, 0)
+    valid = record(numbered(1, user))
+    poison = valid + b"\xa3\x06" * 101 + b"\xa4\x06" * 101
+
+    assert key_of(Rejected(place, valid, None)) == str(user).encode()
+    assert key_of(Rejected(place, poison, user)) == str(user).encode()
+    assert [key_of(Rejected(place, raw, None)) for raw in (poison, b"\x08", b"")] == [None] * 3
 
 
 def test_selection(settings: ReplaySettings, tables: ClickHouse) -> None:
@@ -122,7 +126,7 @@ def test_interleavings(tables: ClickHouse, order: str) -> None:
     """However the steps of two runs fall together, at most one of them may send."""
     reject(tables, [b"wanted"])
     ledger = ReplayLedger(tables, cluster=False)
-    ((place, _),) = ledger.page(Selection("refused", 0, EVER), None, 10)
+    ((place, _, _),) = ledger.page(Selection("refused", 0, EVER), None, 10)
     runs = [uuid.uuid4(), uuid.uuid4()]
     may_send, turn = [], Counter[str]()
     for step in order.split():
