@@ -1,0 +1,63 @@
+"""Kafka by an IPv6 address: the bootstrap server is reached at `[::1]`, as the setting has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.ingest.publisher import publishing
+from services.ingest.records import Record
+from services.ingest.settings import IngestSettings
+from services.runtime.settings import check_servers
+
+ANSWER_SECONDS_MAX = 60
+CHUNK_BYTES = 65_536
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has an IPv6 loopback."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@contextlib.asynccontextmanager
+async def forwarded(target: str) -> AsyncIterator[int]:
+    """Listen at ::1 alone and pass connections on; the value is the port."""
+    host, _, port = target.rpartition(":")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection(host, int(port))
+        tasks.update({asyncio.create_task(pump(reader, other_writer)), asyncio.create_task(pump(other_reader, writer))})
+
+    server = await asyncio.start_server(accept, "::1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_bootstrap_server(kafka: str, topic: str) -> None:
+    """Kafka's client finds the cluster by an IPv6 address, and events are acknowledged."""
+    async with forwarded(kafka) as port:
+        servers = f"127.0.0.1:1,[::1]:{port}"
+        settings = IngestSettings(kafka_bootstrap_servers=check_servers(servers), kafka_topic=topic)
+        async with publishing(settings, print) as publisher:
+            await asyncio.to_thread(publisher.check_reachable, ANSWER_SECONDS_MAX)
+            assert await publisher.publish([Record(b"key", b"value")]) == {}
