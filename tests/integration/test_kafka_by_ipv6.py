@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
-
-import pytest
 
 from services.ingest.publisher import publishing
 from services.ingest.records import Record
 from services.ingest.settings import IngestSettings
 from services.runtime.settings import check_servers
+from tests.support.ipv6 import needs_ipv6
 
 ANSWER_SECONDS_MAX = 60
 CHUNK_BYTES = 65_536
-
-
-def has_ipv6() -> bool:
-    """Whether this machine has an IPv6 loopback."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return True
-    return False
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +42,7 @@ async def forwarded(target: str) -> AsyncIterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@needs_ipv6
 async def test_bootstrap_server(kafka: str, topic: str) -> None:
     """Kafka's client finds the cluster by an IPv6 address, and events are acknowledged."""
     async with forwarded(kafka) as port:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,7 @@ from services.runtime import logs
 from services.runtime.settings import Address
 from tests.support.calls import EVENT_BYTES_MAX, AcceptingPublisher
 from tests.support.events import documented
+from tests.support.ipv6 import needs_ipv6
 from tests.support.raw_http2 import GOAWAY, PING, RawConnection, raw_connection
 
 COOKIE_CHARACTERS = 12_000
@@ -85,6 +87,15 @@ async def test_hosts_that_are_not_here(host: str, reason: str) -> None:
             pass
 
 
+@pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES])
+async def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A name whose addresses are partly held, or that only root may listen at, is refused: half a server is none."""
+    monkeypatch.setattr(listening, "binding_failures", lambda _address: [OSError(number, "a reason")])
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:0: a reason"):
+        async with served():
+            pass
+
+
 async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two servers that start at the same moment the second fails: they would each take half of the calls."""
     async with served() as address:
@@ -94,6 +105,7 @@ async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
                 pass
 
 
+@needs_ipv6
 async def test_every_address() -> None:
     """What listens on every address of IPv6 serves IPv4 too."""
     async with served(Address("::", 0)) as bound:
