@@ -42,12 +42,19 @@ async def stopping() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-@contextlib.contextmanager
-def stop_flag() -> Iterator[threading.Event]:
-    """Yield a flag that the first stop signal sets; for processes that live in a plain loop on the main thread."""
-    stop = threading.Event()
+class StopFlag(threading.Event):
+    """Set by a stop signal, whose number it keeps."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    number = 0
+
+
+@contextlib.contextmanager
+def stop_flag() -> Iterator[StopFlag]:
+    """Yield a flag that the first stop signal sets; for processes that live in a plain loop on the main thread."""
+    stop = StopFlag()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.number = stop.number or number
         stop.set()
 
     before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}

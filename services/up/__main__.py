@@ -8,7 +8,7 @@ import sys
 
 from rich.console import Console
 
-from services.runtime.lifecycle import stop_flag
+from services.runtime.lifecycle import EXIT_SIGNALLED, stop_flag
 from services.runtime.program import ProgramError
 from services.runtime.settings import load
 from services.up.settings import UpSettings
@@ -25,10 +25,13 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with stop_flag() as stop:
-            System(load(UpSettings), console, stop).run(check=check)
+            was_up = System(load(UpSettings), console, stop).run(check=check)
     except ProgramError as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
+    # To stop the system is how it is meant to end; a check that was stopped has not checked.
+    if check and not was_up:
+        sys.exit(EXIT_SIGNALLED + stop.number)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,11 @@ class System:
         self._clickhouse = settings.clickhouse_url or local
         self._authorization = authorization(settings)
 
-    def run(self, *, check: bool) -> None:
-        """Start, prove, and unless only checking supervise until stopped; no process is left when it returns."""
+    def run(self, *, check: bool) -> bool:
+        """Start, prove, and unless only checking supervise until stopped; no process is left when it returns.
+
+        False when it was stopped before both rows were there.
+        """
         if check and lacks_token(self._settings):
             raise ProgramError(f"--check cannot send its two events: {NOT_SIGNED}")
         try:
@@ -61,6 +64,8 @@ class System:
                 self._say("stopping")
         except StoppedError:
             self._say("stopped before everything was up")
+            return False
+        return True
 
     def _start(self, supervisor: Supervisor) -> None:
         """Start the stores, make topic and tables, start the processes; each is awaited."""

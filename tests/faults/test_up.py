@@ -131,6 +131,18 @@ def test_stopped_while_starting(tmp_path: Path) -> None:
         assert alive(family) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_check_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """A check that is stopped before both rows are there has not succeeded: its status is the signal's."""
+    up = Up(tmp_path)
+    with up.started("--check") as process:
+        await_words(up, "starting clickhouse")
+        process.send_signal(number)
+
+        assert process.wait(60) == 128 + number
+    assert "Traceback" not in up.said
+
+
 def test_busy_port(tmp_path: Path) -> None:
     """A port that something else holds is one clear line that names the setting."""
     up = Up(tmp_path)

@@ -1,0 +1,44 @@
+"""Ctrl-C in the first moments of a command, while its libraries are loaded, ends it with one line."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# Ctrl-C comes in the middle of the import of a library that every command loads late.
+CODE = """
+import os, signal, sys
+import services.runtime.starting
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pydantic_settings":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from {module} import {function}
+sys.argv = ["{name}"]
+{function}()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [
+        ("ugc-migrate", "db.commands", "migrate"),
+        ("ugc-audit", "db.commands", "audit"),
+        ("ugc-replay", "db.commands", "replay"),
+        ("ugc-servers", "db.commands", "servers"),
+        ("ugc-up", "services.up.commands", "up"),
+    ],
+)
+def test_while_loading(name: str, module: str, function: str) -> None:
+    """One line, the status that shells expect, no traceback."""
+    code = CODE.format(name=name, module=module, function=function)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
+    assert done.stderr == f"{name}: interrupted by SIGINT\n"
