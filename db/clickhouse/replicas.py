@@ -11,10 +11,11 @@ from db.clickhouse.servers import ALL_CONNECTION_TRIES_FAILED
 
 SETTLE_SECONDS_MAX = 15.0
 SETTLE_POLL_SECONDS = 0.3
-# What a replica has not fetched, and since when; a block that waits for its quorum is among it.
+# What a replica has not fetched, and since when; a block that waits for its quorum is among it. Both log columns are 0
+# for a table into which nobody has inserted.
 REPLICAS = """
 SELECT getMacro('replica'), table, is_readonly, inserts_in_queue, toUnixTimestamp(inserts_oldest_time),
-    log_max_index >= log_pointer
+    log_max_index > 0 AND log_max_index >= log_pointer
 FROM clusterAllReplicas('{cluster}', system.replicas)
 WHERE database = currentDatabase() AND table IN ('events', 'rejected_events')
 SETTINGS skip_unavailable_shards = 0
