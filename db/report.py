@@ -26,7 +26,7 @@ STORED_ELSEWHERE = (
 class Report:
     """What the audit found; `breaches` is empty when the law holds.
 
-    `unsettled` says why rows may be missing from what was counted: on a cluster, what a replica lacks.
+    `unsettled` gives the reasons why rows may be missing from what was counted: on a cluster, what a replica lacks.
     """
 
     topic: str

@@ -59,7 +59,7 @@ def two_databases(servers: list[str]) -> Iterator[list[ClickHouse]]:
 
 
 def unreplicated(statement: str) -> str:
-    """Return a statement of the cluster's as one server runs it: there is no Keeper here."""
+    """Return a statement of the cluster's as one server runs it: no Keeper runs here."""
     statement = statement.replace("{cluster_name}", CLUSTER).replace(f" ON CLUSTER '{CLUSTER}'", "")
     statement = re.sub(r"\breplicated_dedup", "non_replicated_dedup", statement)
     # Claims of a test need not outlive a power cut.

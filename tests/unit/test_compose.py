@@ -194,7 +194,7 @@ def test_cluster_topology() -> None:
 
 def test_cluster_etl() -> None:
     """Each shard has one etl, whose inserts need both replicas of that shard and follow one another."""
-    server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of ours
+    server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of this repository
     shards = [[str(host.text) for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
     environments = [SERVICES[name]["environment"] for name in sorted(PROFILES["cluster"]) if name.startswith("etl-")]
     urls = [urlsplit(environment["UGC_CLICKHOUSE_URL"]) for environment in environments]

@@ -88,7 +88,7 @@ def test_both_tables_are_asked() -> None:
 
 
 def test_confirmed_rows_are_those_of_a_quorum() -> None:
-    """What may be committed is read with sequential consistency, whatever the URL says."""
+    """What may be committed is read with sequential consistency, whatever the URL has."""
     client = Answers(rows=[(5,), (6,), (6,)])
 
     assert sink(client).confirmed(AT, 0, 9) == {5, 6}
@@ -145,7 +145,7 @@ def test_processes_of_every_server() -> None:
 
 
 def test_one_pending_block_a_table() -> None:
-    """A confirmed read tells pending blocks from others only where inserts follow one another."""
+    """A confirmed read recognises pending blocks only where inserts follow one another."""
     client = Answers()
     sink(client).insert(BLOCK)
 
