@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 from etl.block import Coordinates
 from etl.errors import DataRefusedError, LogChangedError
-from etl.identity import split
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan
-from etl.rows import REFUSED, Rejected, Rows, reject
+from etl.rows import Rows
 
 
 @dataclass
@@ -24,7 +23,8 @@ class Batch:
     plan: Plan
     # Inserts made under the present plan; it numbers their names.
     parts: int = 0
-    refused: list[Rejected] = field(default_factory=list)
+    # The originals that have repeats in this batch, and the last of these.
+    chains: Mapping[int, int] = field(default_factory=dict)
 
     def next_part(self) -> int:
         """Return the number of the next insert."""
@@ -48,18 +48,12 @@ def refuse_another_log(partition: Partition, planned: Plan, found: Plan) -> None
         )
 
 
-def refusals(batch: Batch, rows: Rows, found: Mapping[int, DataRefusedError]) -> list[Rejected]:
-    """Describe the events that ClickHouse does not take."""
-    messages = {message.offset(): message for message in batch.messages if message.offset() in found}
-    refused = rows.select(lambda offset: offset in found)
-    return [
-        reject(messages[offset], REFUSED, f"ClickHouse's error {found[offset].code}: {found[offset]}", *split(identity))
-        for offset, identity in zip(refused.offsets, refused.identities, strict=True)
-    ]
+def spell(error: DataRefusedError) -> str:
+    """Write why ClickHouse does not take an event."""
+    return f"ClickHouse's error {error.code}: {error}"
 
 
-def forget_refused(batch: Batch, partition: Partition) -> None:
+def forget_refused(batch: Batch, rows: Rows, partition: Partition) -> None:
     """Let refused events come again without being repeats."""
-    offsets = {each.offset for each in batch.refused}
-    for identity in batch.rows.select(lambda offset: offset in offsets).identities:
-        partition.window.forget(identity)
+    for offset, identity in zip(rows.offsets, rows.identities, strict=True):
+        partition.window.forget(identity, (offset, batch.chains.get(offset, offset)))

@@ -6,10 +6,11 @@ The guarantee: each offset of a partition becomes exactly one row. architecture/
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from etl.batch import Batch, coordinates, forget_refused, refusals, refuse_another_log
+from etl.batch import Batch, coordinates, forget_refused, refuse_another_log, spell
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
 from etl.errors import (
@@ -23,8 +24,9 @@ from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
 from etl.refusals import Refusals
-from etl.rows import Rows, decode, digest, without_repeats
+from etl.rows import Rows, decode, digest, set_aside
 from etl.search import Prober, Search
+from etl.verdicts import Recent, judge
 from services.runtime.failpoints import reach
 
 Decode = Callable[[Sequence[Message]], Rows]
@@ -39,7 +41,7 @@ class Commits(Protocol):
         """Commit synchronously; SourceError unless Kafka says that it is done."""
 
 
-class Sink(Prober, Protocol):
+class Sink(Prober, Recent, Protocol):
     """Where rows go."""
 
     def insert(self, block: Block) -> None:
@@ -94,6 +96,9 @@ class Delivery:
     def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         """Store a batch of which nothing is stored. Its plan closes the batch before it: one commit a batch."""
         batch = self._prepare(partition, messages)
+        yield from self._judge(batch, partition)
+        # The judgement may have taken long; nobody knows of this plan yet.
+        batch.plan = batch.plan.until(self._clock.deadline())
         reach("before-plan")
         # The lines that make the guarantee. Kafka knows what will be inserted before it is; ClickHouse refuses it after
         # the plan's deadline, before which no other owner begins; the offset moves on only after a clean answer.
@@ -125,6 +130,7 @@ class Delivery:
         # Proves that we own the partition, and tells the next owner until when our own insert may begin.
         self._plan(batch, partition)
         held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
+        yield from self._judge(batch, partition, held)
         batch.rows = batch.rows.select(lambda offset: offset not in held)
         # Or the few bad rows that an earlier attempt left would look like a table that takes nothing.
         self._counter(partition.number).stored(len(held))
@@ -135,12 +141,19 @@ class Delivery:
         partition.unclosed = batch.plan.end + 1
 
     def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
-        rows = without_repeats(self._decode(messages), messages, partition.window)
         at = coordinates(partition)
         first = partition.committed if partition.unclosed is None else partition.unclosed
         end, told = messages[-1].offset(), digest(messages)
         plan = Plan(at.topic.identity, first, end, len(messages), told, self._clock.deadline())
-        return Batch(at, messages, rows, plan)
+        return Batch(at, messages, self._decode(messages), plan)
+
+    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
+        """Set repeats aside, and events that ClickHouse would refuse where they have repeats."""
+        yield from judge(batch, partition, self._sink, self._search, held)
+
+    def _search(self, batch: Batch) -> Search:
+        counter = self._counter(batch.at.partition)
+        return Search(self._sink, batch.at, counter, lambda rows: events_block(batch.at, batch.plan, 0, rows))
 
     def _plan(self, batch: Batch, partition: Partition) -> None:
         """Commit the plan; everything before it is stored, which Kafka learns with it."""
@@ -155,21 +168,21 @@ class Delivery:
         if batch.rows.rejected:
             self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
         if batch.rows.events:
-            yield from self._store_events(batch, batch.rows)
-        if batch.refused:
-            forget_refused(batch, partition)
+            yield from self._store_events(batch, partition, batch.rows)
 
-    def _store_events(self, batch: Batch, rows: Rows, *, is_counted: bool = False) -> Iterator[None]:
+    def _store_events(
+        self, batch: Batch, partition: Partition, rows: Rows, *, is_counted: bool = False
+    ) -> Iterator[None]:
         """Insert events; refused ones are set aside first, and of a block that is too large halves are inserted."""
         try:
             self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
         except DataRefusedError as error:
             self._refuse_stored(batch, rows, error)
-            good = yield from self._set_aside(batch, rows, error)
+            good = yield from self._set_aside(batch, partition, rows, error)
             if good.events:
                 yield
                 self._renew(batch)
-                yield from self._store_events(batch, good, is_counted=True)
+                yield from self._store_events(batch, partition, good, is_counted=True)
         except (TooLargeError, QuorumTimeoutError) as error:
             self._refuse_stored(batch, rows, error)
             if rows.events < HALVED_ROWS_MIN:
@@ -177,25 +190,23 @@ class Delivery:
             for half in rows.halves():
                 yield
                 self._renew(batch)
-                yield from self._store_events(batch, half, is_counted=is_counted)
+                yield from self._store_events(batch, partition, half, is_counted=is_counted)
         else:
             self._counter(batch.at.partition).stored(0 if is_counted else rows.events)
 
-    def _set_aside(self, batch: Batch, rows: Rows, error: DataRefusedError) -> Generator[None, None, Rows]:
+    def _set_aside(
+        self, batch: Batch, partition: Partition, rows: Rows, error: DataRefusedError
+    ) -> Generator[None, None, Rows]:
         """Store the rows that ClickHouse does not take as refused; return the others."""
-        search = Search(
-            self._sink,
-            batch.at,
-            self._counter(batch.at.partition),
-            lambda some: events_block(batch.at, batch.plan, 0, some),
-        )
+        search = self._search(batch)
         yield from search.run(rows, error)
-        refused = refusals(batch, rows, search.found)
+        reasons = {offset: spell(each) for offset, each in search.found.items()}
+        parted = set_aside(replace(rows, rejected=[]), batch.messages, {}, reasons)
         # Before the events, so that whoever counts rows up to the last event finds all of them.
         self._renew(batch)
-        self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), refused))
-        batch.refused += refused
-        return rows.select(lambda offset: offset not in search.found)
+        self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), parted.rejected))
+        forget_refused(batch, rows.select(lambda offset: offset in search.found), partition)
+        return replace(parted, rejected=[])
 
     def _refuse_unconfirmed(self, batch: Batch) -> None:
         """Raise SinkError unless every message of a recovered batch is a row that cannot vanish again."""

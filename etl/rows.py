@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
@@ -118,18 +118,25 @@ def decode(messages: Sequence[Message]) -> Rows:
 
 
 def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
-    """Move the events that are repeats among the rejected ones; the window takes the batch in."""
-    offsets = rows.offsets
-    repeats = window.repeats(rows.identities, offsets)
-    if not repeats:
+    """Move the events that are repeats among the rejected ones, none being refused; the window takes the batch in."""
+    repeats = window.repeats(rows.identities, rows.offsets)
+    return set_aside(rows, messages, repeats, {})
+
+
+def set_aside(rows: Rows, messages: Sequence[Message], repeats: Mapping[int, int], refused: Mapping[int, str]) -> Rows:
+    """Reject repeats, given by index with what they repeat, and refused offsets, with their errors."""
+    if not repeats and not refused:
         return rows
-    known = {offsets[index] for index in repeats}
-    by_offset = {message.offset(): message for message in messages if message.offset() in known}
+    offsets = rows.offsets
+    reasons = {offset: (REFUSED, error) for offset, error in refused.items()}
+    reasons |= {offsets[index]: (DUPLICATE, f"repeats offset {first}") for index, first in repeats.items()}
+    by_offset = {message.offset(): message for message in messages if message.offset() in reasons}
     rejected = [
-        reject(by_offset[offsets[index]], DUPLICATE, f"repeats offset {first}", *split(rows.identities[index]))
-        for index, first in repeats.items()
+        reject(by_offset[offset], *reasons[offset], *split(identity))
+        for offset, identity in zip(offsets, rows.identities, strict=True)
+        if offset in reasons
     ]
-    kept = rows.select(lambda offset: offset not in known)
+    kept = rows.select(lambda offset: offset not in reasons)
     return replace(kept, rejected=sorted(kept.rejected + rejected, key=offset_of))
 
 

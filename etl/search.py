@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,24 +65,40 @@ class Search:
     block: Callable[[Rows], Block]
     found: dict[int, DataRefusedError] = field(default_factory=dict)
     _alone: dict[int, Rows] = field(default_factory=dict)
+    _refused: set[bytes] = field(default_factory=set)
     _thorough: bool = False
     _probes: int = 0
     # Other rows were taken, so it is not the table that takes nothing.
     _others_pass: bool = False
 
     def run(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
-        """Fill `found`; SinkError when no single row is at fault, RefusalsError when too many are."""
+        """Fill `found` for a refused insert; SinkError when no single row is at fault, RefusalsError for too many."""
+        yield from self._seek(rows, error, self._reproduce(rows, error))
+        if not self.found:
+            raise SinkError(f"no row fails alone, so it is not a value: {error}")
+
+    def try_all(self, rows: Rows) -> Iterator[None]:
+        """Fill `found` with those of some rows that an insert would be refused for; none of them was tried yet."""
+        self._thorough = True
+        self.prober.begin_probes()
+        try:
+            error = self._probe(rows)
+        finally:
+            self.prober.end_probes()
+        yield
+        if error is not None:
+            yield from self._seek(rows, error, ())
+
+    def _seek(self, rows: Rows, error: DataRefusedError, before: Iterable[None]) -> Iterator[None]:
         began = time.monotonic()
         self._log("looking for rows that ClickHouse refuses", rows=rows.events, error=str(error))
         self.refusals.expected(rows.events)
         self.prober.begin_probes()
         try:
-            yield from self._reproduce(rows, error)
+            yield from before
             yield from self._halve(rows, error)
             self._prove(error)
             yield from self._confirm()
-            if not self.found:
-                raise SinkError(f"no row fails alone, so it is not a value: {error}")
         finally:
             self.prober.end_probes()
             seconds = round(time.monotonic() - began, 3)
@@ -122,7 +138,10 @@ class Search:
 
     def _refuse(self, row: Rows, error: DataRefusedError) -> None:
         (offset,) = row.offsets
-        self.refusals.refused(error)
+        # Copies of one event are one event that is refused, however often it is sent.
+        if row.identities[0] not in self._refused:
+            self._refused.add(row.identities[0])
+            self.refusals.refused(error)
         self.found[offset], self._alone[offset] = error, row
         if len(self.found) == UNPROVEN_MAX:
             self._prove(error)

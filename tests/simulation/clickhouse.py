@@ -41,7 +41,7 @@ class Query:
 class ClickHouse:
     """One server with its two tables, or a cluster; `rows` are those that every read returns."""
 
-    def __init__(self, world: World, partitions: int, poison: Callable[[int], set[bytes]]) -> None:
+    def __init__(self, world: World, partitions: int, poison: Callable[[int], set[int]]) -> None:
         self.world = world
         self.rows: list[dict[int, Row]] = [{} for _ in range(partitions)]
         # Inserts that were sent, and those of them that have begun.
@@ -120,7 +120,7 @@ class ClickHouse:
 
     def refusal(self, block: Block) -> DataRefusedError | None:
         """Return why events are not taken, for a value of theirs."""
-        if self._poison(block.at.partition).isdisjoint(block.columns[0]):
+        if self._poison(block.at.partition).isdisjoint(block.columns[-1]):
             return None
         return DataRefusedError(ILLEGAL_DIVISION, "a value does not convert")
 

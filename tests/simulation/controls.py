@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from ugc.v1.event_pb2 import EventRecord
@@ -15,7 +15,7 @@ from etl.identity import split
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Position
-from etl.rows import DUPLICATE, Rows
+from etl.rows import DUPLICATE, Rows, without_repeats
 from tests.simulation.member import Variant
 from tests.simulation.parts import Row
 from tests.simulation.sink import SimulatedSink
@@ -60,6 +60,7 @@ class AtLeastOnce(WithoutQuiet):
 
     def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         batch = self._prepare(partition, messages)
+        yield from self._judge(batch, partition)
         batch.plan = batch.plan.until(NEVER)
         yield from self._store(batch, partition)
         partition.unclosed = batch.plan.end + 1
@@ -154,6 +155,23 @@ class TrustsHeld(SimulatedSink):
         return self.held(at, first, last)
 
 
+class RepeatsOfRefused(Delivery):
+    """An event is taken for stored before ClickHouse has seen it: what repeats it in its batch is set aside first."""
+
+    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
+        del held
+        batch.rows = without_repeats(batch.rows, batch.messages, partition.window)
+        yield
+
+
+class WithoutFacts(Delivery):
+    """A recovery judges anew what is stored already."""
+
+    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
+        del held
+        yield from super()._judge(batch, partition)
+
+
 class WithoutAbsent(SimulatedSink):
     """A replica that does not answer is passed over, as by `skip_unavailable_shards`."""
 
@@ -177,5 +195,7 @@ CONTROLS = (
     Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
     Variant("the window is read back with undecodable messages", sink=WithAllRejectedInWindow),
     Variant("repeats are parsed again", sink=ParsingSink),
+    Variant("repeats of refused events are repeats", delivery=RepeatsOfRefused),
+    Variant("recoveries forget what was refused", delivery=WithoutFacts),
     Variant("the window is keyed by event_id alone", delivery=WithoutUser, sink=WithoutUserSink),
 )

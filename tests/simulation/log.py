@@ -10,11 +10,12 @@ from ugc.v1.event_pb2 import EventRecord
 from etl.identity import split
 from etl.message import Message
 from etl.native import Column
-from etl.rows import UNDECODABLE, Rows, reject
+from etl.rows import DUPLICATE, REFUSED, UNDECODABLE, Rows, reject
 from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000
 MONTH_ENDS_SECONDS = 25.0
+EVENT = ""
 USERS = [bytes(15) + bytes((number,)) for number in range(3)]
 # Unknown groups deeper than one of two parsers allows: the etl's decoder takes them, Python's refuses the message.
 NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
@@ -90,7 +91,9 @@ class Log:
     partition: int
     horizon: int
     messages: list[SimulatedMessage | None] = field(default_factory=list)
-    poison: set[bytes] = field(default_factory=set)
+    # Offsets of messages that ClickHouse refuses, and identities that have such copies.
+    poison: set[int] = field(default_factory=set)
+    _bad: set[bytes] = field(default_factory=set)
     _identities: list[bytes] = field(default_factory=list)
 
     def append(self, world: World, gaps: float) -> None:
@@ -114,6 +117,10 @@ class Log:
         elif dice < 0.1:
             suffix = NESTED_GROUPS
             world.counts["poison messages"] += 1
+        if identity is not None and chance.random() < (0.5 if identity in self._bad else 0.04):
+            # Copies of an event differ: some of them are taken.
+            self._bad.add(identity)
+            self.poison.add(offset)
         time = month * MILLISECONDS_OF_A_MONTH
         self.messages.append(SimulatedMessage(self.partition, offset, identity, time, ids, suffix))
 
@@ -131,20 +138,27 @@ class Log:
             world.counts["event_ids of other users"] += 1
         else:
             identity = (self.partition << 32 | len(known)).to_bytes(16, "big") + chance.choice(USERS)
-            if chance.random() < 0.03:
-                self.poison.add(identity)
         known.append(identity)
         return identity
 
-    def events(self) -> dict[int, bytes]:
-        """Return the offsets that must become events, computed from the log alone, each with its identity."""
+    def verdicts(self) -> dict[int, str]:
+        """Return what each message must become, computed from the log alone: EVENT or the reason of its rejection."""
         seen: dict[bytes, int] = {}
-        found: dict[int, bytes] = {}
+        found: dict[int, str] = {}
         for offset, message in enumerate(self.messages):
-            if message is None or message.identity is None or message.identity in self.poison:
+            if message is None:
+                continue
+            if message.identity is None:
+                found[offset] = UNDECODABLE
                 continue
             before = seen.get(message.identity)
+            if before is not None and offset - before <= self.horizon:
+                found[offset] = DUPLICATE
+            elif offset in self.poison:
+                # It is stored nowhere, so that its copies are no repeats of it.
+                found[offset] = REFUSED
+                continue
+            else:
+                found[offset] = EVENT
             seen[message.identity] = offset
-            if before is None or offset - before > self.horizon:
-                found[offset] = message.identity
         return found

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 from etl.block import EVENTS, REJECTED
-from etl.rows import DUPLICATE, REFUSED, UNDECODABLE
 from tests.simulation.clickhouse import ClickHouse, ViolationError
-from tests.simulation.log import Log, SimulatedMessage
+from tests.simulation.log import EVENT, Log, SimulatedMessage
 from tests.simulation.parts import Row
 
 
 def look(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
     """Raise ViolationError unless each message is one row, and each row what its message must become."""
     for log in logs:
-        rows, events = server.rows[log.partition], log.events()
+        rows, verdicts = server.rows[log.partition], log.verdicts()
         messages = {message.offset(): message for message in log.messages if message is not None}
         counts["messages"] += len(messages)
         counts["rows"] += len(rows)
@@ -25,23 +24,17 @@ def look(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
         if rows.keys() - messages.keys():
             raise ViolationError(f"partition {log.partition}: rows of offsets that the log does not have")
         for offset, message in messages.items():
-            if not is_right(rows[offset], message, log, is_event=offset in events):
+            counts[f"became {verdicts[offset]}"] += 1
+            if not is_right(rows[offset], message, verdicts[offset]):
                 raise ViolationError(f"partition {log.partition}: offset {offset} became {rows[offset]}")
 
 
-def is_right(row: Row, message: SimulatedMessage, log: Log, *, is_event: bool) -> bool:
+def is_right(row: Row, message: SimulatedMessage, verdict: str) -> bool:
     """Whether a message became what it must."""
-    if is_event:
+    if verdict == EVENT:
         return (row.table, row.content) == (EVENTS, message.identity)
-    if message.identity is None:
-        reasons = [UNDECODABLE]
-    elif message.identity in log.poison:
-        # A repeat in the same batch is set aside before its first copy is refused.
-        reasons = [REFUSED, DUPLICATE]
-    else:
-        reasons = [DUPLICATE]
-    found = (row.table, row.content, row.identity)
-    return found == (REJECTED, message.value(), message.identity or message.ids) and row.reason in reasons
+    found = (row.table, row.content, row.identity, row.reason)
+    return found == (REJECTED, message.value(), message.identity or message.ids, verdict)
 
 
 def last_offset(log: Log) -> int:

@@ -14,6 +14,7 @@ from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Topic, read_position
 from etl.refusals import Refusals
+from etl.rows import DUPLICATE
 from tests.simulation.log import SimulatedMessage, decode
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
@@ -56,6 +57,11 @@ class Stores:
         offsets = block.columns[-1] if block.table == EVENTS else block.columns[0]
         reasons = block.columns[1] if block.table == REJECTED else [EVENTS] * len(offsets)
         self.rows |= dict(zip(offsets, reasons, strict=True))
+
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        assert at == AT
+        found = [offset for offset in sorted(self.rows) if self.rows[offset] in (EVENTS, DUPLICATE)]
+        return [offset for offset in found if first <= offset <= last], ()
 
     def begin_probes(self) -> None:
         pass

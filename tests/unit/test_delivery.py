@@ -122,6 +122,28 @@ def test_refused_is_no_original() -> None:
     assert stores.rows == {100: REFUSED, 101: REFUSED}
 
 
+@pytest.mark.parametrize("copies", [2, 3, 10])
+def test_refused_is_no_original_in_its_batch(copies: int) -> None:
+    """Copies of a refused event in the same batch are refused for themselves, and are no repeats of it."""
+    stores, partition = Stores(), opened()
+    made(stores, in_a_row_max=2).deliver(partition, messages([b"a", *[POISON] * copies, b"a"]))
+
+    assert stores.rows == {100: EVENTS, **dict.fromkeys(range(101, 101 + copies), REFUSED), 101 + copies: DUPLICATE}
+    assert [step for step in stores.asked if step.startswith("insert")] == [f"insert {REJECTED}", f"insert {EVENTS}"]
+
+
+def test_a_batch_without_repeats_is_not_tried() -> None:
+    """Neither new events nor repeats of earlier batches cost a probe; repeats within a batch cost one."""
+    stores, partition = Stores(), opened()
+    delivery = made(stores)
+    delivery.deliver(partition, messages([b"a", b"b"]))
+    delivery.deliver(partition, messages([b"c", b"a"], start=102))
+    assert stores.asked.count("probe") == 0
+
+    delivery.deliver(partition, messages([b"d", b"d", b"e", b"e"], start=104))
+    assert stores.asked.count("probe") == 1
+
+
 def test_too_many_refusals() -> None:
     """A table that takes nothing stops the process instead of filling with refusals."""
     stores, partition = Stores(), opened()

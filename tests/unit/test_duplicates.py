@@ -80,8 +80,8 @@ def test_forgotten() -> None:
     """An event that was refused is stored nowhere, so its next copy is no repeat."""
     window = DuplicateWindow(10)
     window.repeats([b"a", b"b"], [1, 2])
-    window.forget(b"a")
-    window.forget(b"never seen")
+    window.forget(b"a", (1,))
+    window.forget(b"never seen", (1,))
 
     assert window.repeats([b"a", b"b"], [3, 4]) == {1: 2}
 
@@ -91,7 +91,7 @@ def test_forgotten_later() -> None:
     window = DuplicateWindow(5)
     window.repeats([b"a", b"b", b"c"], [1, 5, 6])
     assert window._older.keys() == {b"a", b"b", b"c"}
-    window.forget(b"b")
+    window.forget(b"b", (5,))
 
     assert window.repeats([b"b", b"c"], [7, 8]) == {1: 6}
 
@@ -112,3 +112,31 @@ def test_bound_at_every_moment() -> None:
         window.repeats([offset.to_bytes(4, "big")], [offset])
 
         assert len(window._recent) + len(window._older) <= 2 * 10 + 2
+
+
+def test_refused_originals() -> None:
+    """A refused event is no original: the next copy is one, and what comes after repeats that."""
+    window = DuplicateWindow(10)
+    identities, offsets = [b"a", b"a", b"b", b"a"], [1, 2, 3, 4]
+    assert window.judge(identities, offsets).chains == {1: 4}
+    assert window.judge(identities, offsets, refused={1}).repeats == {3: 2}
+    assert window.judge(identities, offsets, refused={1, 2}).repeats == {}
+
+    window.take(identities, offsets, refused={1, 2})
+    assert window.judge([b"a"], [5]).repeats == {0: 4}
+
+
+def test_stored_originals() -> None:
+    """What is stored needs no verdict: it is an original, and no chain of the batch rests on it."""
+    verdicts = DuplicateWindow(10).judge([b"a", b"a", b"a"], [1, 2, 3], stored={1})
+
+    assert (verdicts.repeats, verdicts.chains) == ({1: 1, 2: 2}, {})
+
+
+def test_forgotten_unless_it_came_again() -> None:
+    """An event that was refused is forgotten by its offset: another copy that was stored since stays."""
+    window = DuplicateWindow(2)
+    window.take([b"a", b"a"], [1, 9])
+    window.forget(b"a", (1, 1))
+
+    assert window.judge([b"a"], [10]).repeats == {0: 9}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -35,6 +35,9 @@ class SilentSink:
     def insert(self, _block: Block) -> None:
         self.inserts += 1
         raise SinkError("no answer")
+
+    def recent(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        return (), ()
 
     def begin_probes(self) -> None:
         pass

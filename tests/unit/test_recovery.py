@@ -7,7 +7,7 @@ import pytest
 from etl.block import EVENTS, REJECTED, Block
 from etl.errors import LogChangedError, SinkError
 from etl.plan import read_position
-from etl.rows import DUPLICATE, UNDECODABLE
+from etl.rows import DUPLICATE, REFUSED, UNDECODABLE
 from tests.support.delivering import AT, NOW, Stores, made, messages, opened
 
 
@@ -76,3 +76,13 @@ def test_quiet() -> None:
     stores.running = True
 
     assert not delivery.is_quiet(partition)
+
+
+def test_what_was_refused_stays_refused() -> None:
+    """A recovery takes the refusals of the first attempt as they stand, and judges the copies by them."""
+    stores, partition = Stores(rows={100: REFUSED}), opened()
+    delivery = made(stores)
+    delivery.recover(partition, messages([b"a", b"b", b"a", b"a"]))
+    delivery.deliver(partition, messages([b"a"], start=104))
+
+    assert stores.rows == {100: REFUSED, 101: EVENTS, 102: EVENTS, 103: DUPLICATE, 104: DUPLICATE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pytest
@@ -36,6 +37,9 @@ class MemorySink:
         if len(block.columns[0]) > self.rows_max:
             raise TooLargeError("no memory")
         self.stored.setdefault(block.table, []).extend(block.columns[-1] if block.table == EVENTS else block.columns[0])
+
+    def recent(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        return sorted(self.stored.get(EVENTS, [])), ()
 
     def begin_probes(self) -> None:
         pass

@@ -72,6 +72,11 @@ class World:
         offsets = block.columns[-1] if block.table == EVENTS else block.columns[0]
         self.stored += [(block.at.partition, block.table, offset) for offset in offsets]
 
+    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        return sorted(
+            offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last
+        ), ()
+
     def begin_probes(self) -> None:
         pass
 

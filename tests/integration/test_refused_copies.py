@@ -1,0 +1,43 @@
+"""Copies of events that ClickHouse refuses: no repeats of them, for the owner that refused them and for the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ugc.v1.event_pb2 import Event
+
+from db.clickhouse.client import ClickHouse
+from tests.support.events import numbered
+from tests.support.loading import SETTINGS, identified, load, offsets, write
+from tests.support.system import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+
+
+def copies(*kinds: str) -> list[bytes]:
+    """Return records of one event with these kinds."""
+    first, made = numbered(7), []
+    for kind in kinds:
+        event = Event.FromString(first.SerializeToString())
+        event.payload.event = kind
+        made.append(event)
+    return [identified(event) for event in made]
+
+
+@pytest.mark.parametrize("batches", [[5], [1, 4], [2, 3], [1, 1, 1, 1, 1]], ids=str)
+def test_verdicts_do_not_depend_on_history(place: Place, tables: ClickHouse, batches: list[int]) -> None:
+    """However the log is cut, and whoever owns the partition, the first copy that fits is the event."""
+    tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")
+    log, stored = copies("bad", "bad", "good", "bad", "good"), 0
+    for count in batches:
+        write(place, log[stored : stored + count])
+        stored += count
+        load(place, tables, stored)
+
+    assert offsets(tables) == [2]
+    reasons = tables.rows("SELECT kafka_offset, reason FROM rejected_events ORDER BY kafka_offset")
+    assert reasons == [(0, "refused"), (1, "refused"), (3, "duplicate"), (4, "duplicate")]
