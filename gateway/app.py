@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from gateway.sender import client_of, sender_of
 from gateway.settings import GatewaySettings
 from gateway.templates import decode_path
 from gateway.transcoding import Transcoder, to_json
-from services.runtime.logs import logger
+from services.runtime.logs import log_limited, logger
 from services.runtime.settings import Address
 
 CONTINUE = "100-continue"
@@ -91,7 +92,8 @@ class Gateway:
             except ConnectionError:
                 raise  # the client is gone: there is nobody to answer
             except Exception:  # noqa: BLE001 -- the last line: a bug is logged whole and told in one word
-                logger().exception("a request failed", method=request.method, path=request.rel_url.raw_path)
+                path = request.rel_url.raw_path
+                log_limited(logging.ERROR, "a request failed", method=request.method, path=path, exc_info=True)
                 answer = self.refuse(CallError(status_of(code_pb2.INTERNAL, "internal error", None)))
             logger().debug("answered", method=request.method, path=request.rel_url.raw_path, status=answer.status)
         answer.headers.update(OF_EVERY_ANSWER)

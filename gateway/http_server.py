@@ -7,9 +7,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 
+from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from google.rpc import code_pb2
 
+from gateway.body import CONTINUE
 from gateway.connections import Connections
 from gateway.dynamic import Dynamic
 from gateway.errors import JSON
@@ -23,6 +25,8 @@ from services.runtime.logs import log_limited
 HEAD_LINES_MAX = HEADERS_MAX + 2
 # How long what a client sends after a refusal is read and dropped.
 LINGER_SECONDS = 1.0
+# How often a client that sends no more is asked whether it is there, while it waits for its answer.
+PROBE_SECONDS = 1.0
 # No version of a library; no guess of a browser what an answer may be.
 OF_EVERY_ANSWER = {"Server": "gateway", "X-Content-Type-Options": "nosniff"}
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
@@ -116,7 +120,19 @@ class StatusHandler(RequestHandler):
         self._set_ended()
         if self._parser is None or self._parser.is_in_body():
             return False  # which closes it: the request can never be complete
-        return bool(self._messages) or (self._request_count > 0 and not self.is_waiting())
+        is_kept = bool(self._messages) or (self._request_count > 0 and not self.is_waiting())
+        if is_kept:
+            self._loop.call_later(PROBE_SECONDS, self._probe)
+        return is_kept
+
+    def _probe(self) -> None:
+        """Send what HTTP lets every client pass over: one that is gone answers with a reset, and is not worked for."""
+        request = self._current_request
+        if self.transport is None or request is None or request.writer.output_size > 0:
+            return
+        if request.version >= HttpVersion11:
+            self.transport.write(CONTINUE)
+            self._loop.call_later(PROBE_SECONDS, self._probe)
 
     def _set_ended(self) -> None:
         if self._ended is not None and not self._ended.done():

@@ -16,6 +16,7 @@ import pytest
 from services.runtime.program import Child, free_port, running
 from tests.contract.doors import WAIT_SECONDS_MAX, ingest, open_connection, post
 from tests.contract.processes import gateway_program
+from tests.contract.raw_service import raw_service
 
 POST = b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\n"
 ONE = POST + b'Content-Length: 17\r\n\r\n{"event_id": "e"}'
@@ -75,6 +76,25 @@ async def test_half_closed_clients_get_a_late_answer(served: tuple[str, Child]) 
     assert last.split()[1] == b"504"
 
 
+async def test_clients_that_are_gone(tmp_path: Path) -> None:
+    """Who closes for good is not taken for one that waits: the connection ends, though the service never answers."""
+    async with raw_service(lambda _stream, _writer: None) as port:
+        patience = {"UGC_GATEWAY_TIMEOUT_SECONDS": "600", "UGC_GATEWAY_STOP_SECONDS_MAX": "0"}
+        program = gateway_program(tmp_path / "gateway.log", port, **patience)
+        with running(program) as child:
+            url = f"http://{child.program.listens['UGC_GATEWAY_LISTEN']}"
+            before = descriptors(child)
+            clients = [await open_connection(url) for _client in range(5)]
+            for _reader, writer in clients:
+                writer.write(ONE)
+                await writer.drain()
+            await until(lambda: descriptors(child) > before + len(clients))  # and the channel to the service
+            for _reader, writer in clients:
+                writer.close()
+                await writer.wait_closed()
+            await until(lambda: descriptors(child) <= before + 1)
+
+
 @pytest.mark.parametrize("request_", [ONE[:-1], CHUNKED[:-5], ONE[:40], b"", POST], ids=str)
 async def test_half_closed_in_the_middle(served: tuple[str, Child], request_: bytes) -> None:
     """A request that can never be complete is not waited for."""
@@ -110,7 +130,7 @@ async def test_more_connections_than_descriptors(served: tuple[str, Child]) -> N
     url, child = served
     assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
     before = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
-    open_now = len(os.listdir(f"/proc/{child.process.pid}/fd"))  # noqa: PTH208 -- nothing here blocks
+    open_now = descriptors(child)
     resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (open_now + 5, before[1]))
     host, _, port = url.removeprefix("http://").partition(":")
     with contextlib.ExitStack() as opened:
@@ -136,6 +156,11 @@ async def silent_reader(url: str) -> socket.socket:
 def is_cut(client: socket.socket) -> bool:
     """Whether the server has reset the connection."""
     return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_STATE_CLOSED
+
+
+def descriptors(child: Child) -> int:
+    """Count the open files of a process."""
+    return len(os.listdir(f"/proc/{child.process.pid}/fd"))  # noqa: PTH208 -- names are enough
 
 
 async def until(condition: Callable[[], bool]) -> None:
