@@ -2,6 +2,7 @@
 
 invalid(violations)   INVALID_ARGUMENT with BadRequest: drop the event, or mend it
 unavailable(reason)   UNAVAILABLE with RetryInfo: send the event again after the delay
+refused(reason)       FAILED_PRECONDITION: Kafka refuses it until an operator changes something; keep the event
 exhausted(reason)     RESOURCE_EXHAUSTED with RetryInfo: too much is in work, send the request again after the delay
 late(reason)          DEADLINE_EXCEEDED: the message did not arrive in time
 denied()              PERMISSION_DENIED: the token speaks for another user than the event's
@@ -18,6 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import (
     DEADLINE_EXCEEDED,
+    FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,
     PERMISSION_DENIED,
@@ -27,6 +29,8 @@ from google.rpc.code_pb2 import (
 )
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
+
+from services.ingest.undelivered import Remedy, Undelivered
 
 # An error of a whole request travels in a header, and gRPC refuses headers of more than 8 KiB.
 VIOLATIONS_MAX = 20
@@ -56,6 +60,20 @@ def invalid_without_description() -> Status:
 def unavailable(reason: str, retry_seconds: float) -> Status:
     """Say that the event was not acknowledged by Kafka, and when to send it again."""
     return Status(code=UNAVAILABLE, message=reason, details=[retry_after(retry_seconds)])
+
+
+def refused(reason: str) -> Status:
+    """Say that Kafka refuses what ingest writes, which sending again does not change."""
+    return Status(code=FAILED_PRECONDITION, message=reason)
+
+
+def unacknowledged(failure: Undelivered, retry_seconds: float) -> Status:
+    """Return the verdict of an event that Kafka has not acknowledged."""
+    if failure.remedy is Remedy.MAKE_SMALLER:
+        return invalid([BadRequest.FieldViolation(field="event", description=failure.reason)])
+    if failure.remedy is Remedy.MEND_THE_SERVER:
+        return refused(failure.reason)
+    return unavailable(failure.reason, retry_seconds)
 
 
 def exhausted(reason: str, retry_seconds: float) -> Status:

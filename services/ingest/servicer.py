@@ -14,10 +14,11 @@ from services.ingest.authentication import Authenticator
 from services.ingest.batches import BatchCheck
 from services.ingest.call import Call, Context
 from services.ingest.claims import UnauthenticatedError
-from services.ingest.errors import denied, invalid, unauthenticated, unavailable
+from services.ingest.errors import denied, invalid, unacknowledged, unauthenticated
 from services.ingest.identity import format_identity
 from services.ingest.records import Headers, Record, receipt_milliseconds, stamp
 from services.ingest.turns import Turn, Turns
+from services.ingest.undelivered import Undelivered
 from services.ingest.validation import BatchLimits, EventValidator
 from services.ingest.verdicts import Verdicts
 from services.ingest.wire import DecodeError, split_batch
@@ -31,7 +32,7 @@ EVENTS_PER_LOOK = 250
 class Publisher(Protocol):
     """Where accepted events go."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:
         """Write all records; return the reasons of those not acknowledged, by index."""
 
 
@@ -65,7 +66,7 @@ class IngestServicer:
         (identity,), records = stamp([request], [event], receipt_milliseconds())
         failures = await self._publish(records, call.headers)
         if failures:
-            await call.fail(unavailable(failures[0], self._retry_seconds))
+            await call.fail(unacknowledged(failures[0], self._retry_seconds))
         await call.succeed(accepted=1)
         return ProduceResponse(event_id=format_identity(identity)).SerializeToString()
 
@@ -115,10 +116,10 @@ class IngestServicer:
             await call.fail(invalid([violation("events", problem)]))
         return list(encoded)
 
-    async def _publish(self, records: Sequence[Record], headers: Headers | None) -> dict[int, str]:
+    async def _publish(self, records: Sequence[Record], headers: Headers | None) -> dict[int, Undelivered]:
         failures = await self._publisher.publish(records, headers)
         if failures:
-            reason = next(iter(failures.values()))
+            reason = next(iter(failures.values())).reason
             values = {"events": len(failures), "of": len(records), "reason": reason}
             log_limited(logging.WARNING, "events were not acknowledged", **values)
         return failures

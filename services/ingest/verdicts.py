@@ -14,11 +14,12 @@ from services.ingest.errors import (
     invalid,
     invalid_without_description,
     not_the_subject,
-    unavailable,
+    unacknowledged,
     within,
 )
 from services.ingest.turns import Turns
-from services.ingest.words import FieldViolation
+from services.ingest.undelivered import Remedy, Undelivered
+from services.ingest.words import WHOLE, FieldViolation
 
 # A gRPC client takes answers of up to 4 MiB unless told otherwise, and 9,999 refusals with all their details are more.
 DETAILED_BYTES_MAX = 1_000_000
@@ -34,7 +35,7 @@ class Verdicts:
         # Not valid either, after so many that what is wrong with them is not described.
         self.undescribed: set[int] = set()
         self.denied: set[int] = set()
-        self.failed: dict[int, str] = {}
+        self.failed: dict[int, Undelivered] = {}
 
     @property
     def accepted(self) -> int:
@@ -56,10 +57,12 @@ class Verdicts:
         """
         if self.accepted:
             return None
-        if self.failed:
-            return unavailable(next(iter(self.failed.values())), self._retry_seconds)
-        if self.invalid:
-            known = sum(map(len, self.invalid.values())) + len(self.denied)
+        failures = self.failed.values()
+        for remedy in (Remedy.SEND_AGAIN, Remedy.MEND_THE_SERVER):
+            if failure := next((each for each in failures if each.remedy is remedy), None):
+                return unacknowledged(failure, self._retry_seconds)
+        if self.invalid or self.undescribed or self.failed:
+            known = sum(map(len, self.invalid.values())) + len(self.denied) + len(self.failed)
             first = list(islice(self._all_violations(), VIOLATIONS_MAX))
             return invalid(first, known + len(self.undescribed), is_total_known=not self.undescribed)
         return denied()
@@ -78,8 +81,8 @@ class Verdicts:
     def _errors(self) -> Iterator[tuple[int, Status]]:
         """Return the verdicts of the events that were not accepted; most share theirs."""
         shared = dict.fromkeys(self.undescribed, invalid_without_description()) | dict.fromkeys(self.denied, denied())
-        reasons = {reason: unavailable(reason, self._retry_seconds) for reason in set(self.failed.values())}
-        shared |= {index: reasons[reason] for index, reason in self.failed.items()}
+        reasons = {each: unacknowledged(each, self._retry_seconds) for each in set(self.failed.values())}
+        shared |= {index: reasons[each] for index, each in self.failed.items()}
         detailed_bytes = 0
         for index in sorted(self.invalid.keys() | shared.keys()):
             if index in shared:
@@ -93,5 +96,8 @@ class Verdicts:
             yield index, error
 
     def _all_violations(self) -> Iterator[FieldViolation]:
-        for index in sorted(self.invalid.keys() | self.denied):
-            yield from within(index, self.invalid.get(index) or [not_the_subject()])
+        for index in sorted(self.invalid.keys() | self.denied | self.failed.keys()):
+            if failure := self.failed.get(index):
+                yield from within(index, [FieldViolation(field=WHOLE, description=failure.reason)])
+            else:
+                yield from within(index, self.invalid.get(index) or [not_the_subject()])

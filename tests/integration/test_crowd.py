@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventBatch
 
 from services.ingest.records import Headers, Record
+from services.ingest.undelivered import Undelivered
 from tests.support.calls import AcceptingPublisher
 from tests.support.events import documented, valid
 from tests.support.ingest_server import connection, ingest_server
@@ -35,7 +36,7 @@ class HeldPublisher:
         self.free = asyncio.Event()
         self._began: asyncio.Queue[None] = asyncio.Queue()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
         self._began.put_nowait(None)
         await self.free.wait()
         return {}

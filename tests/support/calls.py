@@ -20,8 +20,9 @@ from services.ingest.call import Context
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.records import Headers, Record
 from services.ingest.server import debug_handlers, entrance_of, handlers
-from services.ingest.servicer import IngestServicer
+from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
+from services.ingest.undelivered import Undelivered
 from services.ingest.validation import EventValidator, batch_limits
 
 EVENT_BYTES_MAX = 65_536
@@ -35,11 +36,13 @@ class FakePublisher:
         self.records: list[Record] = []
         self.headers: Headers | None = None
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:
         self.records += records
         self.headers = headers
         sent = [EventRecord.FromString(record.value).event for record in records]
-        return {index: "Kafka: down" for index, event in enumerate(sent) if event.payload.event_data == "fail"}
+        return {
+            index: Undelivered("Kafka: down") for index, event in enumerate(sent) if event.payload.event_data == "fail"
+        }
 
 
 class AcceptingPublisher:
@@ -48,14 +51,14 @@ class AcceptingPublisher:
     def __init__(self) -> None:
         self.records: Sequence[Record] = ()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
         self.records = records
         return {}
 
 
 @contextlib.asynccontextmanager
 async def ingest_channel(
-    publisher: FakePublisher, authenticator: Authenticator | None = None, *, debug: bool = True
+    publisher: Publisher, authenticator: Authenticator | None = None, *, debug: bool = True
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Serve both services on a free port; the value is a channel to them."""
     server, validator = grpc.aio.server(), EventValidator(EVENT_BYTES_MAX)

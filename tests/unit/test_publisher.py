@@ -12,14 +12,16 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from services.ingest import publisher
+from services.ingest.producers import Producers
 from services.ingest.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
 from services.ingest.records import Record
 from services.ingest.settings import IngestSettings
+from services.ingest.undelivered import Undelivered
 from services.runtime.program import free_port
 from tests.support.producers import TOPIC, ScriptedProducer
 
-REASON = "Kafka: Local: Message timed out"
-FULL = "the queue to Kafka is full"
+REASON = Undelivered("Kafka: Local: Message timed out")
+FULL = Undelivered("the queue to Kafka is full")
 # A test that waits for what never comes ends after this.
 WAIT_SECONDS_MAX = 60
 # Hashes of org.apache.kafka.common.utils.Utils.murmur2, as Kafka's own test has them.
@@ -44,12 +46,12 @@ async def published(
     error: Exception | None = None,
     failing: Callable[[int], bool] = lambda _index: False,
     late: bool = False,
-) -> dict[int, str]:
+) -> dict[int, Undelivered]:
     """Publish with a scripted producer; return the failures."""
     capacity = len(wanted) if room is None else room
     producer = ScriptedProducer(capacity, error or BufferError(), failing=failing, late=late)
     scripted: Any = producer
-    work = asyncio.ensure_future(KafkaPublisher(scripted, TOPIC).publish(wanted))
+    work = asyncio.ensure_future(KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).publish(wanted))
     await asyncio.sleep(0)
     if late and producer.reports:
         assert not work.done()
@@ -81,7 +83,7 @@ async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
     error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
 
-    assert failures == dict.fromkeys(range(room, 3), "Kafka: fenced")
+    assert failures == dict.fromkeys(range(room, 3), Undelivered("Kafka: fenced"))
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -157,13 +159,13 @@ async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
     async with with_broker(monkeypatch) as opened:
         for key in MURMUR2:
             await opened.publish([Record(key.encode(), b"x")])
-            opened._producer.produce(
+            opened._producers.current.produce(
                 TOPIC,
                 b"x",
                 key,
                 on_delivery=lambda _error, message: partitions.update({message.key(): message.partition()}),
             )
-        opened._producer.flush(WAIT_SECONDS_MAX)
+        opened._producers.current.flush(WAIT_SECONDS_MAX)
 
     assert partitions == {key.encode(): (value & 0x7FFFFFFF) % 4 for key, value in MURMUR2.items()}
 

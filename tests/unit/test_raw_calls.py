@@ -19,6 +19,7 @@ from services.ingest.records import Headers, Record
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
+from services.ingest.undelivered import Undelivered
 from services.ingest.validation import EventValidator, batch_limits
 from services.runtime import logs
 from services.runtime.settings import Address
@@ -56,7 +57,7 @@ VALUES = 1_000
 class FailingPublisher(FakePublisher):
     """Fails as nobody expects."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, str]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
         raise ZeroDivisionError("a secret of the server")
 
 

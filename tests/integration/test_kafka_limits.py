@@ -1,0 +1,102 @@
+"""What a real broker never takes, and a broker that is away: the verdict tells clients what to do, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # of modules of their own
+from google.rpc.error_details_pb2 import BadRequest
+from ugc.v1.event_pb2 import EventBatch
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from services.ingest.publisher import KafkaPublisher, UnreachableError, publishing
+from services.ingest.settings import IngestSettings
+from services.runtime.program import free_port
+from tests.support.calls import failure, ingest_channel
+from tests.support.events import valid
+
+TOPIC_BYTES_MAX = 20_000
+SECONDS_MAX = 60.0
+CODES = {name: code.value[0] for name, code in grpc.StatusCode.__members__.items()}
+
+
+def incompressible(characters: int) -> str:
+    """Return a text of which compression leaves most."""
+    return os.urandom(characters).hex()[:characters]
+
+
+@pytest.fixture
+async def small_topic(kafka: str) -> str:
+    """Make a topic that takes batches of up to 20,000 bytes."""
+    name = f"small-{uuid.uuid4().hex}"
+    topic = NewTopic(name, 1, 1, config={"max.message.bytes": str(TOPIC_BYTES_MAX)})
+    client = AdminClient({"bootstrap.servers": kafka})
+    await asyncio.to_thread(client.create_topics([topic])[name].result, SECONDS_MAX)
+    return name
+
+
+@contextlib.asynccontextmanager
+async def ingest(kafka: str, topic: str, **changes: Any) -> AsyncIterator[tuple[IngestServiceStub, KafkaPublisher]]:
+    """Serve with a real producer."""
+    settings = IngestSettings(kafka_bootstrap_servers=kafka, kafka_topic=topic, **changes)
+    async with publishing(settings, print) as publisher, ingest_channel(publisher) as channel:
+        yield IngestServiceStub(channel), publisher  # type: ignore[no-untyped-call]  # generated
+
+
+async def test_event_that_the_topic_never_takes(kafka: str, small_topic: str) -> None:
+    """A larger event than the topic takes is INVALID_ARGUMENT and names the limit, alone or in a batch."""
+    async with ingest(kafka, small_topic) as (stub, publisher):
+        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+        large = valid(event_data=incompressible(30_000))
+        status = await failure(stub.Produce(large))
+        details = BadRequest()
+
+        assert status.code == CODES["INVALID_ARGUMENT"]
+        assert "max.message.bytes" in status.message
+        assert status.details[0].Unpack(details)
+        assert [each.field for each in details.field_violations] == ["event"]
+        answer = await stub.BatchProduce(EventBatch(events=[valid(), large, valid()]))
+        assert (answer.accepted, [each.index for each in answer.rejected]) == (2, [1])
+        assert answer.rejected[0].error.code == CODES["INVALID_ARGUMENT"]
+        status = await failure(stub.BatchProduce(EventBatch(events=[large, large])))
+        assert (status.code, status.message.partition(":")[0]) == (CODES["INVALID_ARGUMENT"], "events[0]")
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 9_000, 18_000])
+async def test_events_that_fit_singly(kafka: str, small_topic: str, size: int) -> None:
+    """Events of which each fits are stored, however many come at once: batches follow the topic's limit."""
+    async with ingest(kafka, small_topic) as (stub, publisher):
+        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+        events = [valid(event_data=incompressible(size)) for _ in range(100)]
+
+        assert (await stub.BatchProduce(EventBatch(events=events))).accepted == 100
+
+
+async def test_limit_that_was_not_known(kafka: str, small_topic: str) -> None:
+    """Packed into too large a batch before the limit is known, events are UNAVAILABLE; sent again they are stored."""
+    async with ingest(kafka, small_topic, ingest_linger_seconds=0.2) as (stub, publisher):
+        batch = EventBatch(events=[valid(event_data=incompressible(1_000)) for _ in range(100)])
+        assert (await failure(stub.BatchProduce(batch))).code == CODES["UNAVAILABLE"]
+        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+
+        assert (await stub.BatchProduce(batch)).accepted == 100
+
+
+async def test_away() -> None:
+    """Once Kafka has not answered twice, events are UNAVAILABLE at once, not after the delivery timeout."""
+    async with ingest(f"127.0.0.1:{free_port()}", "any", ingest_delivery_seconds_max=200.0) as (stub, publisher):
+        for _ in range(2):
+            with pytest.raises(UnreachableError):
+                await asyncio.to_thread(publisher.check_reachable, 0.1)
+        status = await asyncio.wait_for(failure(stub.Produce(valid())), SECONDS_MAX)
+        batch = await asyncio.wait_for(failure(stub.BatchProduce(EventBatch(events=[valid()] * 3))), SECONDS_MAX)
+
+    assert status.code == batch.code == CODES["UNAVAILABLE"]
+    assert len(status.details) == len(batch.details) == 1

@@ -1,0 +1,129 @@
+"""What Kafka's errors mean for a client, and that a request to a Kafka that is away does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from google.rpc.error_details_pb2 import RetryInfo
+
+from services.ingest.errors import unacknowledged
+from services.ingest.producers import Producers
+from services.ingest.publisher import AWAY_CHECKS, KafkaPublisher, UnreachableError
+from services.ingest.records import Record
+from services.ingest.undelivered import REFUSED, TOO_LARGE, Remedy, Undelivered, undelivered
+from services.ingest.verdicts import Verdicts
+from tests.support.producers import TOPIC, ScriptedProducer
+
+RETRYABLE = [
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    KafkaError.UNKNOWN,
+]
+
+
+def test_no_error_is_in_two_lists() -> None:
+    """Each listed error has one meaning."""
+    assert not TOO_LARGE & REFUSED
+    assert not (TOO_LARGE | REFUSED) & set(RETRYABLE)
+
+
+@pytest.mark.parametrize("code", sorted(REFUSED))
+def test_refused(code: int) -> None:
+    """What a broker refuses whenever it is sent is FAILED_PRECONDITION without a delay."""
+    failure = undelivered(KafkaError(code), 100, 1_000)
+    status = unacknowledged(failure, 1.0)
+
+    assert failure.remedy is Remedy.MEND_THE_SERVER
+    assert status.code == 9
+    assert not status.details
+
+
+@pytest.mark.parametrize("code", RETRYABLE)
+def test_passing(code: int) -> None:
+    """What may pass is UNAVAILABLE with a delay; so is every error that is not known."""
+    status = unacknowledged(undelivered(KafkaError(code), 100, 1_000), 1.0)
+
+    assert status.code == 14
+    assert status.details[0].Is(RetryInfo.DESCRIPTOR)
+
+
+@pytest.mark.parametrize("code", sorted(TOO_LARGE))
+def test_too_large(code: int) -> None:
+    """A record that was a batch of its own is too large; one that shared a batch is sent again in a smaller one."""
+    assert undelivered(KafkaError(code), 1_001, 1_000).remedy is Remedy.MAKE_SMALLER
+    assert undelivered(KafkaError(code), 1_000, 1_000).remedy is Remedy.SEND_AGAIN
+
+
+def test_batch_of_failures() -> None:
+    """A batch of which nothing was stored is UNAVAILABLE when a part can be sent again, else what must be done."""
+    again, smaller, mend = (Undelivered(remedy.value, remedy) for remedy in Remedy)
+
+    def overall(*failures: Undelivered) -> int:
+        verdicts = Verdicts(len(failures), 1.0)
+        verdicts.failed = dict(enumerate(failures))
+        error = verdicts.overall()
+        assert error is not None
+        return int(error.code)
+
+    assert [overall(smaller, mend, again), overall(smaller, mend), overall(smaller, smaller)] == [14, 9, 3]
+
+
+class Scripted(ScriptedProducer):
+    """A producer whose broker answers as the test says."""
+
+    answers = True
+
+    def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002
+        if not self.answers:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT, "away"))
+        return type("Metadata", (), {"topics": {topic: type("Topic", (), {"error": None})}})
+
+
+def opened() -> tuple[KafkaPublisher, Scripted]:
+    """Return a publisher with a scripted producer."""
+    producer = Scripted(10, BufferError(), failing=lambda _index: False, late=False)
+    scripted: Any = producer
+    return KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC), producer
+
+
+async def test_away_and_back() -> None:
+    """Kafka is away once it has not answered several times, and back with its first answer."""
+    publisher, producer = opened()
+    record = [Record(b"key", b"value")]
+    producer.answers = False
+    for _ in range(AWAY_CHECKS):
+        assert await asyncio.wait_for(publisher.publish(record), 60) == {}
+        with pytest.raises(UnreachableError):
+            publisher.check_reachable(0.1)
+
+    assert await publisher.publish(record * 2) == dict.fromkeys(range(2), Undelivered("Kafka: away"))
+    producer.answers = True
+    publisher.check_reachable(0.1)
+    assert await asyncio.wait_for(publisher.publish(record), 60) == {}
+
+
+def test_batches_follow_the_limit() -> None:
+    """Batches follow the topic's limit down and up again, within what Kafka's client can do."""
+    sizes: list[int] = []
+
+    def open_producer(bytes_max: int) -> Any:
+        sizes.append(bytes_max)
+        return ScriptedProducer(10, BufferError(), failing=lambda _index: False, late=False)
+
+    producers = Producers(open_producer)
+    for limit in (1_048_588, 20_000, 20_000, 10, 50_000_000):
+        producers.limit_batches(limit)
+
+    assert sizes == [1_000_000, 20_000, 1_000, 1_000_000]
