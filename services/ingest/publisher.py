@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from services.ingest.kafka_errors import TOO_LARGE, describe, undelivered
 from services.ingest.producers import LIMIT_SECONDS, Producers, topic_limit
 from services.ingest.records import Headers, Record
 from services.ingest.settings import IngestSettings
 from services.ingest.turns import Turns
-from services.ingest.undelivered import TOO_LARGE, Remedy, Undelivered, describe, undelivered
+from services.ingest.undelivered import Remedy, Undelivered
 from services.runtime.failpoints import reach
 from services.runtime.logs import logger
 

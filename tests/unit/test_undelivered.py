@@ -10,10 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from google.rpc.error_details_pb2 import RetryInfo
 
 from services.ingest.errors import unacknowledged
+from services.ingest.kafka_errors import REFUSED, TOO_LARGE, undelivered
 from services.ingest.producers import Producers
 from services.ingest.publisher import AWAY_CHECKS, KafkaPublisher, UnreachableError
 from services.ingest.records import Record
-from services.ingest.undelivered import REFUSED, TOO_LARGE, Remedy, Undelivered, undelivered
+from services.ingest.undelivered import Remedy, Undelivered
 from services.ingest.verdicts import Verdicts
 from tests.support.producers import TOPIC, ScriptedProducer
 
