@@ -220,7 +220,7 @@ class Loader:
 
     def _deliver(self, partition: Partition) -> Iterator[None] | None:
         """Begin to store the next batch; None while inserts of a former owner may run."""
-        batch = partition.batch(self._limits.flush.rows)
+        batch = partition.batch(self._limits.flush)
         if not batch:
             raise LogChangedError(
                 f"partition {partition.number}: the log holds nothing of the plan {partition.inherited}"

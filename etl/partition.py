@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from etl.block import Coordinates
 from etl.duplicates import DuplicateWindow
@@ -133,12 +135,14 @@ class Partition:
             and self.pending[0].offset() > self.stored_through
         )
 
-    def batch(self, rows_max: int) -> Sequence[Message]:
-        """Return what is inserted next: exactly what an inherited plan names, else up to `rows_max` messages."""
-        if self.inherited is None:
-            return self.pending[:rows_max]
-        end = self.inherited.end
-        return [message for message in self.pending if message.offset() <= end]
+    def batch(self, limits: FlushLimits) -> Sequence[Message]:
+        """Return what is inserted next: what an inherited plan names, else as much as the limits allow."""
+        if self.inherited is not None:
+            end = self.inherited.end
+            return [message for message in self.pending if message.offset() <= end]
+        batch = self.pending[: limits.rows]
+        # Only where messages are large it is asked how many of them fit; one always does.
+        return batch if self.pending_bytes <= limits.bytes else batch[: max(1, count_within(batch, limits.bytes))]
 
     def drop(self, count: int, now: float) -> None:
         """Remove the first messages: they are stored."""
@@ -151,6 +155,11 @@ class Partition:
         self.is_open, self.opening, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes = [], 0
+
+
+def count_within(messages: Sequence[Message], bytes_max: int) -> int:
+    """Return how many messages from the first on have together no more bytes than that."""
+    return bisect_right(list(accumulate(map(len, messages))), bytes_max)
 
 
 def gaps_before(messages: Sequence[Message], expected: int) -> set[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
 from etl.block import Coordinates
@@ -20,8 +22,9 @@ from services.runtime.logs import Outage, logger
 POLL_INTERVAL_SECONDS_MAX = 600
 # The offset to go on from is not in the log.
 OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- so it is named
-# What consume() takes at most.
-POLL_MESSAGES_MAX = 1_000_000
+# Messages are taken so many at a time, until their bytes are so many: Kafka's client fetches on while it is asked.
+TAKEN_MESSAGES_MAX = 500
+POLL_BYTES_MAX = 67_108_864
 
 
 class Listener(Protocol):
@@ -99,10 +102,13 @@ class KafkaSource:
         )
 
     def poll(self, count: int, seconds: float) -> list[Message]:
-        """Return up to `count` messages after at most `seconds`; ConsumerLostError when none will ever come."""
+        """Return up to `count` messages after at most `seconds`; ConsumerLostError when none will ever come.
+
+        They are fewer when they are large: POLL_BYTES_MAX and a few.
+        """
         # Its errors wait in memory until they are asked for: in an outage, one a second.
         self._admin.poll(0)
-        taken = self._consumer.consume(min(count, POLL_MESSAGES_MAX), seconds)
+        taken = self._take(count, seconds)
         good = [message for message in taken if message.error() is None]
         if good:
             self._outage.over()
@@ -110,6 +116,18 @@ class KafkaSource:
             if error := message.error():
                 self._heard(error, message.partition())
         return cast("list[Message]", good)
+
+    def _take(self, count: int, seconds: float) -> list[ConsumedMessage]:
+        taken: list[ConsumedMessage] = []
+        deadline, size = time.monotonic() + seconds, 0
+        while len(taken) < count and size < POLL_BYTES_MAX:
+            wanted = min(count - len(taken), TAKEN_MESSAGES_MAX)
+            some = self._consumer.consume(wanted, max(0.0, deadline - time.monotonic()))
+            taken += some
+            size += sum(map(len, some))
+            if len(some) < wanted:
+                break
+        return taken
 
     def _heard(self, error: KafkaError, partition: int | None) -> None:
         if error.code() in OFFSET_ERRORS and partition is not None and self._listener is not None:

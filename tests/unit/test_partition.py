@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,19 +133,41 @@ def test_inherited_is_due_when_complete() -> None:
     partition.take(messages(range(120, 130)), now=0.0)
 
     assert partition.is_due(LIMITS, now=0.0)
-    assert [message.offset() for message in partition.batch(rows_max=10)] == list(range(100, 121))
+    assert [message.offset() for message in partition.batch(LIMITS)] == list(range(100, 121))
 
 
 def test_batch() -> None:
     """Without a plan a batch is what waits, up to the limit; what is stored is dropped with its bytes."""
     partition = opened()
     partition.take(messages(range(100, 115)), now=0.0)
-    batch = partition.batch(rows_max=10)
+    batch = partition.batch(LIMITS)
     partition.drop(len(batch), now=7.0)
 
     assert [message.offset() for message in batch] == list(range(100, 110))
     assert pending(partition) == list(range(110, 115))
     assert (partition.pending_bytes, partition.since) == (50, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "counts"), [(1, [1] * 7), (10, [1] * 7), (29, [2, 2, 2, 1]), (30, [3, 3, 1]), (69, [6, 1]), (70, [7])]
+)
+def test_batches_of_large_messages(bytes_max: int, counts: list[int]) -> None:
+    """A batch has no more bytes than its limit, but one message at least; what does not fit is in the next."""
+    partition, found = opened(), []
+    partition.take(messages(range(100, 107)), now=0.0)
+    while batch := partition.batch(FlushLimits(seconds=1.0, rows=10, bytes=bytes_max)):
+        found.append(len(batch))
+        partition.drop(len(batch), now=0.0)
+
+    assert found == counts
+
+
+def test_a_planned_batch_of_any_size() -> None:
+    """A planned batch is what its plan names, however many bytes that are."""
+    partition = opened(inherited_end=104)
+    partition.take(messages(range(100, 107)), now=0.0)
+
+    assert len(partition.batch(FlushLimits(seconds=1.0, rows=1, bytes=1))) == 5
 
 
 def test_fresh() -> None:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
 from etl.errors import ConsumerLostError
-from etl.source import KafkaSource
+from etl.source import POLL_BYTES_MAX, TAKEN_MESSAGES_MAX, KafkaSource
 from services.runtime.logs import Outage
 from services.runtime.program import free_port
 
@@ -28,6 +28,9 @@ class FailingMessage:
 
     def partition(self) -> None:
         return None
+
+    def __len__(self) -> int:
+        return 0
 
 
 class FailingConsumer:
@@ -72,3 +75,52 @@ def test_errors_of_the_other_client_do_not_pile_up() -> None:
         time.sleep(0.1)
 
     assert heard
+
+
+class LargeMessage:
+    """A message of so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def error(self) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class EndlessConsumer:
+    """A consumer that always has as many messages as it is asked for, up to a number."""
+
+    def __init__(self, size: int, left: int = 1_000_000) -> None:
+        self.size = size
+        self.left = left
+        self.asked: list[int] = []
+
+    def consume(self, count: int, seconds: float) -> list[LargeMessage]:
+        assert seconds >= 0
+        self.asked.append(count)
+        given = min(count, self.left)
+        self.left -= given
+        return [LargeMessage(self.size)] * given
+
+
+@pytest.mark.parametrize("size", [0, 200, 65_536, 1_000_000])
+def test_polls_are_bounded_in_bytes(size: int) -> None:
+    """A poll takes as many messages as it is asked for, unless they are large: then to a limit of bytes."""
+    consumer = EndlessConsumer(size)
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    taken = source.poll(50_000, 0.1)
+
+    assert sum(map(len, taken)) <= POLL_BYTES_MAX + TAKEN_MESSAGES_MAX * size
+    assert len(taken) == 50_000 or sum(map(len, taken)) >= POLL_BYTES_MAX
+    assert max(consumer.asked) <= TAKEN_MESSAGES_MAX
+
+
+def test_a_poll_takes_what_there_is() -> None:
+    """A poll returns when there is nothing more, and never takes more than it is asked for."""
+    consumer = EndlessConsumer(10, left=1_234)
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+
+    assert [len(source.poll(700, 0.1)) for _ in range(3)] == [700, 534, 0]
