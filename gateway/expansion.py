@@ -29,6 +29,10 @@ DEBTOR_FREE_BYTES = 1_024
 # What a sender's refused bodies may expand by, and how much of it is forgotten each second.
 DEBT_BYTES_MAX = 1_048_576
 FORGOTTEN_BYTES_PER_SECOND = 65_536
+# A debt is forgotten after a minute at most.
+DEBT_OF_A_CLIENT_BYTES_MAX = 4_194_304
+# What the service refused has cost it too, for each of many small items: a byte counts for so many.
+SERVICE_FACTOR = 32
 DEBTORS_MAX = 10_000
 
 Watch = Callable[[Sequence[bytes]], None]
@@ -116,12 +120,13 @@ class Debts:
     # The bytes, and when they were right; the client that was charged last at the end.
     _by_client: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
-    def charge(self, client: str, sent: int, expanded: int) -> None:
-        """Note a refused body."""
+    def charge(self, client: str, sent: int, expanded: int, *, by_service: bool = False) -> None:
+        """Note a refused body, which the service may have refused."""
         excess = expanded - DEBTOR_RATIO_MAX * sent
         if excess <= 0:
             return
-        self._by_client[client] = (self.of(client) + excess, self.clock())
+        debt = self.of(client) + excess * (SERVICE_FACTOR if by_service else 1)
+        self._by_client[client] = (min(debt, DEBT_OF_A_CLIENT_BYTES_MAX), self.clock())
         self._by_client.move_to_end(client)
         if len(self._by_client) > DEBTORS_MAX:
             self._by_client.popitem(last=False)

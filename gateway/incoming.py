@@ -11,7 +11,7 @@ from aiohttp.web import BaseRequest
 from gateway import forms
 from gateway.admission import Held
 from gateway.body import Body, Pace, receive_body
-from gateway.errors import BodyTooLargeError, GatewayError
+from gateway.errors import BodyTooLargeError, CallError, GatewayError
 from gateway.expansion import Debts, gunzip
 from gateway.large_bodies import LargeBodies
 from gateway.routes import Found
@@ -92,4 +92,5 @@ class Incoming:
     def refused(self, asked: Asked, error: GatewayError) -> None:
         """Note that a request was refused for what it holds."""
         if asked.body.is_gzip and error.status in CHARGED:
-            self.debts.charge(asked.client, len(asked.body.sent), asked.body.expanded)
+            sent, by_service = len(asked.body.sent), isinstance(error, CallError)
+            self.debts.charge(asked.client, sent, asked.body.expanded, by_service=by_service)

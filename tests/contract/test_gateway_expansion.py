@@ -87,6 +87,15 @@ def test_debts_are_forgotten() -> None:
     assert len(gunzip(packed, debts.allowance("a", BODY_BYTES_MAX, 100))) == 20_000
 
 
+def test_a_debt_has_a_limit() -> None:
+    """What the service refused counts for more, and no debt lasts for more than a minute or so."""
+    debts = Debts(lambda: 0.0)
+    debts.charge("a", 100, 31_000, by_service=True)
+    assert debts.of("a") == 32 * 30_000
+    debts.charge("a", 0, 10**9, by_service=True)
+    assert debts.allowance("a", BODY_BYTES_MAX, 100).wait_seconds < 60
+
+
 def test_debtors_are_limited() -> None:
     """So many clients are remembered, the last ones."""
     debts = Debts(lambda: 0.0)
