@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.hostile_input` starts Kafka, ingest and gateway and sends each input up to a megabyte, one
 request after the other, with whatever refusals they get. A row is good when a megabyte sent costs at most one CPU
 second and 100 MB more than as many single documented events: a request by itself has a cost, however small it is.
-Each input comes from an address of its own.
+Each input comes from an address of its own. Of what is fetched, the bytes of the answers count too.
 """
 
 from __future__ import annotations
@@ -86,16 +86,18 @@ class Meter:
     def measure(self, one: Input, send: Sender) -> Row:
         """Send an input up to a megabyte and return what it cost."""
         before, memory = self.cpu(), self.forget_peaks()
+        send.take_received()
         answers: Counter[str] = Counter()
         heads = sum(len(name) + len(value) + len(": \r\n") for name, value in one.headers)
         each, requests, began = one.sent + len(one.target) + HEAD_BYTES + heads, 0, time.monotonic()
         while requests * each < MEGABYTE and requests < REQUESTS_MAX and time.monotonic() - began < SECONDS_MAX:
             answers[send(one)] += 1
             requests += 1
+        moved = requests * each + (send.take_received() if one.method == "GET" else 0)
         time.sleep(SETTLE_SECONDS)  # what the client does not wait for
         cpu = {name: after - before[name] for name, after in self.cpu().items()}
         peaks = {name: megabytes(pid, "VmHWM") - memory[name] for name, pid in self.processes.items()}
-        return Row(one.name, requests, requests * each, cpu, peaks, answers)
+        return Row(one.name, requests, moved, cpu, peaks, answers)
 
 
 class Sender:
@@ -104,12 +106,18 @@ class Sender:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._http = self._connect()
+        self._received = 0
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.insecure_channel(place.ingest_address, options=options)
 
     def __call__(self, one: Input) -> str:
         """Send, and return the answer's status."""
         return self._call(one) if one.is_grpc else self._request(one)
+
+    def take_received(self) -> int:
+        """Return the bytes of the answers since the last time."""
+        received, self._received = self._received, 0
+        return received
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._place.gateway_port, timeout=CALL_SECONDS_MAX)
@@ -127,7 +135,7 @@ class Sender:
                 connection.putheader("Content-Length", str(len(one.body)))
                 connection.endheaders(one.body)
             answer = connection.getresponse()
-            answer.read()
+            self._received += len(answer.read())
             return str(answer.status)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
