@@ -126,6 +126,14 @@ def test_refused_originals() -> None:
     assert window.judge([b"a"], [5]).repeats == {0: 4}
 
 
+def test_refused_are_not_taken() -> None:
+    """What was refused is not taken in: its next copy repeats nothing."""
+    window = DuplicateWindow(10)
+    window.take([b"a", b"b"], [1, 2], refused={1})
+
+    assert window.judge([b"a", b"b"], [3, 4]).repeats == {1: 2}
+
+
 def test_stored_originals() -> None:
     """What is stored needs no verdict: it is an original, and no chain of the batch rests on it."""
     verdicts = DuplicateWindow(10).judge([b"a", b"a", b"a"], [1, 2, 3], stored={1})
