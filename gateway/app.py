@@ -160,6 +160,8 @@ class Gateway:
 
     def refuse(self, error: GatewayError, *, has_token: bool = False) -> Response:
         """Return an error's answer; one to a client without a token does not speak of tokens."""
+        if isinstance(error, OverloadedError):
+            error.retry_seconds = self.settings.gateway_retry_seconds
         headers = error_headers(error, self.settings.gateway_retry_seconds, has_token=has_token)
         body = error_body(error, self.transcoder.detail)
         answer = Response(body=body, status=error.status, headers=headers, content_type=JSON)

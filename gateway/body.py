@@ -16,6 +16,8 @@ from gateway.quoting import quoted
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PLAIN_ENCODINGS = ("", "identity")
+# At the end of gzip, in little-endian order.
+GZIP_SIZE_BYTES = 4
 GZIP_ENCODINGS = ("gzip", "x-gzip")
 
 
@@ -39,6 +41,12 @@ class Body:
     sent: bytes
     is_gzip: bool
     expanded: int = 0
+
+    @property
+    def size_at_least(self) -> int:
+        """What it seems to be when expanded: gzip ends with a size, which need not be true."""
+        sent = len(self.sent)
+        return max(sent, int.from_bytes(self.sent[-GZIP_SIZE_BYTES:], "little")) if self.is_gzip else sent
 
     def note(self, size: int) -> None:
         """Note how far it has expanded."""

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -163,9 +164,17 @@ class ExpectationError(GatewayError):
 
 
 class OverloadedError(GatewayError):
-    """Too many requests are in work."""
+    """Too many requests are in work; `retry_seconds` are set before the answer is written."""
 
     code = code_pb2.UNAVAILABLE
+    retry_seconds: int = 0
+
+    @property
+    def details(self) -> Sequence[Any]:
+        """When to try again."""
+        packed, delay = any_pb2.Any(), duration_pb2.Duration(seconds=self.retry_seconds)
+        packed.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        return (packed,) if self.retry_seconds else ()
 
 
 class CallError(GatewayError):

@@ -60,7 +60,7 @@ class Incoming:
     async def message(self, asked: Asked, request: BaseRequest) -> Request:
         """Return the message of a call; a large body is read beside the event loop, which has others to serve."""
         bytes_max = self.bytes_max(is_form=asked.is_form)
-        if len(asked.body.sent) <= LARGE_BODY_BYTES:
+        if asked.body.size_at_least <= LARGE_BODY_BYTES:
             try:
                 return self.read(asked, min(bytes_max, LARGE_BODY_BYTES))
             except BodyTooLargeError:

@@ -103,11 +103,15 @@ class BodyLimits:
 
     def watch(self) -> Callable[[Sequence[bytes]], None]:
         """Return what looks at a body that comes in pieces, after each of them."""
-        seen, look_at = 1, self.values_max
+        size, counted, seen, look_at = 0, 0, 1, self.values_max
 
         def look(pieces: Sequence[bytes]) -> None:
-            nonlocal seen, look_at
-            seen += separators(pieces[-1])
+            nonlocal size, counted, seen, look_at
+            size += len(pieces[-1])
+            if size <= VALUE_BYTES_MIN * self.values_max:
+                return
+            seen += sum(map(separators, pieces[counted:]))
+            counted = len(pieces)
             if seen > look_at:
                 self.check(b"".join(pieces), is_whole=False)
                 look_at = 2 * seen  # most of them stand in texts: to look at every piece again would be quadratic

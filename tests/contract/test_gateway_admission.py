@@ -79,6 +79,7 @@ async def test_what_is_announced_and_has_no_room_is_refused_unread() -> None:
     async with door() as url, unfinished(url, 45_000, 50_000), unfinished(url, 45_000, 50_000):
         status, answer, retry = await until_refused(url, b" " * 20_000 + b"{}")
         assert (status, answer["code"], retry) == (503, 14, "1")
+        assert answer["details"] == [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1s"}]
         writer, line = await answer_to(url, HEAD + b"Content-Length: 20000\r\n\r\n")
         writer.close()
         assert b" 503 " in line
