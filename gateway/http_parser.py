@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiohttp import HttpVersion10, HttpVersion11, StreamReader
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -26,7 +26,8 @@ from gateway.http_refusals import (
     too_many_headers,
 )
 
-VERSIONS = (HttpVersion10, HttpVersion11)
+# The usual one first.
+VERSIONS = (HttpVersion11, HttpVersion10)
 Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
 
 
@@ -97,18 +98,18 @@ class StrictParser:
 
 def check(message: RawRequestMessage) -> None:
     """Refuse what parsers take and HTTP does not allow, or this server does not speak."""
-    if message.version not in VERSIONS:
+    version, headers = message.version, message.headers
+    if version not in VERSIONS:
         raise bad_version()
-    if len(message.headers) > HEADERS_MAX:
+    if len(headers) > HEADERS_MAX:
         raise too_many_headers()
-    host = message.headers.get("Host")
-    if (host is None and message.version == HttpVersion11) or (host is not None and not is_host(host)):
+    host = headers.get(hdrs.HOST)
+    if not is_host(host) if host is not None else version == HttpVersion11:
         raise bad_host()
     # One coding alone: a list of them is read in more than one way, and HTTP/1.0 has none.
-    codings = message.headers.getall("Transfer-Encoding", ())
-    if codings and (
-        message.version == HttpVersion10
-        or [coding.lower() for coding in codings] != ["chunked"]
-        or "Content-Length" in message.headers
+    if message.chunked and (
+        version == HttpVersion10
+        or [coding.lower() for coding in headers.getall(hdrs.TRANSFER_ENCODING, ())] != ["chunked"]
+        or hdrs.CONTENT_LENGTH in headers
     ):
         raise bad_framing()
