@@ -46,17 +46,21 @@ class Admission:
 
     def admit(self, peer: str, size: int) -> Admitted:
         """Return what holds the place of a request of `size` bytes; RefusedError when there is none for this peer."""
-        held = self._peers.get(peer, NOTHING)
-        if self._requests >= self._requests_max:
-            raise RefusedError(f"{self._requests_max} requests are in work, send it again later")
+        self.check(peer)
         if self._bytes + size > self._bytes_max:
             raise RefusedError(f"requests of {self._bytes_max} bytes are in work, send it again later")
+        self._change(peer, 1, size)
+        return Admitted(self, peer, size)
+
+    def check(self, peer: str) -> None:
+        """Raise RefusedError when there is no room for a request of this peer, whatever its size."""
+        if self._requests >= self._requests_max:
+            raise RefusedError(f"{self._requests_max} requests are in work, send it again later")
+        held = self._peers.get(peer, NOTHING)
         if has_share(held.requests, self._requests, self._requests_max) or has_share(
             held.size, self._bytes, self._bytes_max
         ):
             raise RefusedError("this connection has its share of the requests in work, send it again later")
-        self._change(peer, 1, size)
-        return Admitted(self, peer, size)
 
     def release(self, peer: str, size: int) -> None:
         """Give the place of a request back."""

@@ -37,9 +37,12 @@ class Entrance:
         """Return gRPC's handler of a unary call that `serve` answers."""
 
         async def enter(_messages: AsyncIterator[bytes], context: Context) -> bytes:
-            request = await self.request(context)
+            peer = context.peer()
             try:
-                place = self._admission.admit(context.peer(), len(request))
+                # Also before the message is read, which is what brings it into memory.
+                self._admission.check(peer)
+                request = await self.request(context)
+                place = self._admission.admit(peer, len(request))
             except RefusedError as error:
                 await Call(context).fail(exhausted(str(error), self._retry_seconds))
             with place:

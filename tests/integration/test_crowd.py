@@ -144,6 +144,20 @@ async def test_one_connection_leaves_room_for_others() -> None:
         assert {await outcome(call) for call in calls} == {"OK", "RESOURCE_EXHAUSTED"}
 
 
+async def test_refused_before_the_message() -> None:
+    """A call that there is no room for is refused before its message is read into memory."""
+    publisher = HeldPublisher()
+    async with ingest_server(publisher, ingest_requests_max=1) as address, connection(address) as channel:
+        held = begin(channel, PRODUCE, EVENT)
+        await publisher.began(1)
+        multi: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(BATCH_PRODUCE)
+        silent = multi()
+
+        assert await asyncio.wait_for(silent.code(), SECONDS_MAX) == grpc.StatusCode.RESOURCE_EXHAUSTED
+        publisher.free.set()
+        assert await held
+
+
 async def test_age_of_connections() -> None:
     """Connections end after their age, and a client that goes on calling does not notice."""
     changes = 0
