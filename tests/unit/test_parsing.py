@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -28,7 +29,7 @@ for count in map(int, sys.argv[1:]):
 
 def test_nested_groups_end_nothing() -> None:
     """However deep groups stand in one another, up to 1,000,000, a message is a row or a fault; 1 MiB of stack do."""
-    command = f'ulimit -s 1024 && exec {sys.executable} -c "$0" "$@"'
+    command = f'ulimit -s 1024 && exec {shlex.quote(sys.executable)} -c "$0" "$@"'
     counts = ["1", "100", "101", "8000", "16000", "50000", "120000", "1000000"]
     done = subprocess.run(["bash", "-c", command, PROGRAM, *counts], capture_output=True, text=True, check=False)
 
