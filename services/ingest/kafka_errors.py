@@ -35,8 +35,11 @@ REFUSED = frozenset(
 
 
 def describe(error: KafkaError) -> str:
-    """Say what Kafka's client reports, for a log or a client: `Kafka: Local: Message timed out`."""
-    return f"Kafka: {error.str()}"
+    """Return what Kafka's client reports, for a log or a client: `Kafka: Local: Message timed out`.
+
+    It is the text of the error's code: the error's own may name brokers and addresses.
+    """
+    return f"Kafka: {KafkaError(error.code()).str()}"
 
 
 def undelivered(error: KafkaError, size: int, batch_bytes_max: int) -> Undelivered:

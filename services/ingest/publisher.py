@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.ingest.kafka_errors import TOO_LARGE, describe, undelivered
-from services.ingest.producers import LIMIT_SECONDS, Producers, topic_limit
+from services.ingest.producers import LIMIT_SECONDS, POLL_SECONDS, Producers, topic_limit
 from services.ingest.records import Headers, Record
 from services.ingest.settings import IngestSettings
 from services.ingest.turns import Turns
 from services.ingest.undelivered import Remedy, Undelivered
 from services.runtime.failpoints import reach
-from services.runtime.logs import logger
+from services.runtime.logs import log_limited, logger
 
 # After so many unanswered questions for the topic one after another, Kafka is away.
 AWAY_CHECKS = 2
@@ -90,7 +91,11 @@ async def publishing(settings: IngestSettings, on_fatal: Callable[[str], None]) 
 def _poll(producers: Producers, stopped: threading.Event) -> None:
     """Serve delivery reports until the flag is set."""
     while not stopped.is_set():
-        producers.poll()
+        try:
+            producers.poll()
+        except Exception as error:  # noqa: BLE001 -- without this thread no call is ever answered again
+            log_limited(logging.ERROR, "taking Kafka's reports failed unexpectedly", exc_info=error)
+            stopped.wait(POLL_SECONDS)
 
 
 class KafkaPublisher:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
+from structlog.testing import capture_logs
 
 from services.ingest import publisher
 from services.ingest.producers import Producers
@@ -83,7 +84,7 @@ async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
     error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
 
-    assert failures == dict.fromkeys(range(room, 3), Undelivered("Kafka: fenced"))
+    assert failures == dict.fromkeys(range(room, 3), Undelivered("Kafka: Local: Fatal error"))
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -173,7 +174,7 @@ async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_headers_and_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that publish at the same time each get their own verdicts."""
     async with with_broker(monkeypatch) as opened:
-        assert opened.check_reachable(WAIT_SECONDS_MAX) is None  # type: ignore[func-returns-value]
+        assert opened.check_reachable(5) is None  # type: ignore[func-returns-value]
         batches = [records(*[b"%d" % number] * size) for number, size in enumerate((1, 500, 0, 30))]
         verdicts = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
 
@@ -224,3 +225,24 @@ async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.sleep(0)
     assert await asyncio.wait_for(work, WAIT_SECONDS_MAX) == {}
     assert not [thread for thread in threading.enumerate() if thread.name == "kafka-poll"]
+
+
+def test_reports_are_taken_whatever_happens() -> None:
+    """An unexpected error ends neither the thread that takes reports nor the calls that wait for them."""
+    stopped, polls = threading.Event(), list[int]()
+
+    class Producers:
+        """Fails three times, then works."""
+
+        def poll(self) -> None:
+            polls.append(len(polls))
+            if len(polls) <= 3:
+                raise RuntimeError("a report that nobody expected")
+            stopped.set()
+
+    producers: Any = Producers()
+    with capture_logs() as lines:
+        publisher._poll(producers, stopped)
+
+    assert len(polls) == 4
+    assert {line["log_level"] for line in lines} <= {"error"}
