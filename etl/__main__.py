@@ -7,6 +7,7 @@ import sys
 import time
 
 from etl.alive import BeatingSource, Heartbeat
+from etl.aside import Aside, threads
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
@@ -39,8 +40,9 @@ def main() -> None:
         stop_flag() as stop,
         connected_to_clickhouse(settings) as sink,
         connected_to_kafka(settings) as source,
+        threads() as aside,
     ):
-        loader = make_loader(settings, source, sink)
+        loader = make_loader(settings, source, sink, aside)
         source.join(loader)
         logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
         try:
@@ -50,7 +52,7 @@ def main() -> None:
             sys.exit(EXIT_STOPPED)
 
 
-def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink) -> Loader:
+def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, aside: Aside) -> Loader:
     """Put the parts together."""
     clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
     refusals = Refusals(settings.etl_refused_ratio_max, settings.etl_refused_in_a_row_max)
@@ -60,7 +62,7 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
         settings.etl_retry_seconds_min,
         settings.etl_retry_seconds_max,
     )
-    opener = Opener(source, sink, clock, settings.etl_duplicate_window)
+    opener = Opener(source, sink, clock, settings.etl_duplicate_window, aside=aside)
     delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
     return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), opener, delivery, limits)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from etl.aside import Aside, at_once
 from etl.block import Coordinates
 from etl.clock import ServerClock
 from etl.duplicates import DuplicateWindow
@@ -57,8 +58,10 @@ class Opener:
         duplicate_window: int,
         page_offsets: int = PAGE_OFFSETS,
         monotonic: Callable[[], float] = time.monotonic,
+        aside: Aside = at_once,
     ) -> None:
         self._log = log
+        self._aside = aside
         self._history = history
         self._clock = clock
         self._duplicate_window = duplicate_window
@@ -77,11 +80,11 @@ class Opener:
         is stored already, and stays as it is.
         """
         began = self._monotonic()
-        if self._topic is None:
-            self._topic = self._log.topic()
-        at = partition.at = Coordinates(self._topic, partition.number)
-        position = self._log.position(at)
-        low, high = self._log.limits(partition.number)
+        # A broker that does not answer keeps this partition waiting, and not those that are open.
+        topic = self._topic = self._topic or (yield from self._aside(self._log.topic))
+        at = partition.at = Coordinates(topic, partition.number)
+        position = yield from self._aside(lambda: self._log.position(at))
+        low, high = yield from self._aside(lambda: self._log.limits(partition.number))
         start = low if position.offset is None else position.offset
         refuse_lost_offsets(at, start, low, high)
         if position.plan is not None:

@@ -48,5 +48,5 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     # ago at most: a turn may last as long as the inserts in it.
     etl_alive_file: str = ""
     etl_alive_seconds_max: float = Field(default=120.0, ge=5, le=3_600)
-    # How long Kafka may take to answer what is committed, and for the identity of a topic.
+    # How long Kafka may take to answer a request: a commit, what is committed, the identity of a topic.
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)

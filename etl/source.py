@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
+from etl.aside import in_thread
 from etl.block import Coordinates
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.message import Message
@@ -22,6 +24,8 @@ from services.runtime.logs import Outage, logger
 POLL_INTERVAL_SECONDS_MAX = 600
 # The offset to go on from is not in the log.
 OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- so it is named
+# Less would end connections on which the broker waits for messages.
+SOCKET_MILLISECONDS_MIN = 2_000
 # Messages are taken so many at a time, until their bytes are so many: Kafka's client fetches on while it is asked.
 TAKEN_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
@@ -50,6 +54,8 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
     connection: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
+        # How long a broker may take to answer any request, a commit too; then it is asked on a new connection.
+        "socket.timeout.ms": max(round(settings.etl_kafka_seconds_max * 1_000), SOCKET_MILLISECONDS_MIN),
     }
     # At level 3 a broker that is away is a line for each attempt to reach it; `outage` says it once.
     quiet: dict[str, Any] = {"log_level": 2, "error_cb": lambda error: outage.failed(KafkaException(error))}
@@ -81,7 +87,7 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
 
 
 class KafkaSource:
-    """The topic's messages, and the group's commits. For one thread."""
+    """The topic's messages, and the group's commits. For one thread; `topic`, `position`, `limits` for any."""
 
     def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, outage: Outage) -> None:
         self._consumer = consumer
@@ -90,6 +96,9 @@ class KafkaSource:
         self._seconds_max = seconds_max
         self._outage = outage
         self._listener: Listener | None = None
+        # The commit that was sent last; the client itself waits for its answer without a limit.
+        self._committing: Future[Any] = Future()
+        self._committing.set_result(None)
 
     def join(self, listener: Listener) -> None:
         """Join the group; `listener` hears what becomes ours."""
@@ -141,9 +150,10 @@ class KafkaSource:
     def topic(self) -> Topic:
         """Return the topic as it is now; SourceError when Kafka does not answer or has none of that name."""
         try:
+            # First, because it learns which broker is the controller now: the client would go on asking a dead one.
+            cluster = self._admin.list_topics(self._topic, timeout=self._seconds_max).cluster_id
             asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=self._seconds_max)
             found = asked[self._topic].result(2 * self._seconds_max)
-            cluster = self._admin.list_topics(self._topic, timeout=self._seconds_max).cluster_id
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         except TimeoutError as error:
@@ -193,10 +203,17 @@ class KafkaSource:
 
         One partition at a time: of several a failing one raises although the others were applied.
         """
+        if not self._committing.done():
+            # One after the other: a commit that is applied late must not undo a later one.
+            raise SourceError("Kafka has not answered an earlier commit yet")
+        place = self._at(partition, offset, metadata)
+        self._committing = in_thread(lambda: self._consumer.commit(offsets=[place], asynchronous=False))
         try:
-            answers = self._consumer.commit(offsets=[self._at(partition, offset, metadata)], asynchronous=False)
+            answers = self._committing.result(self._seconds_max)
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
+        except TimeoutError as error:
+            raise SourceError(f"Kafka did not answer a commit in {self._seconds_max:g} s") from error
         for answer in answers or ():
             if answer.error:
                 raise SourceError(str(answer.error))
