@@ -39,6 +39,8 @@ PING_SECONDS_MIN = 5.0
 OVERTIME_SECONDS_MAX = 5.0
 # Calls that wait for a handler. The streams of the connections are the limit before this one.
 PENDING_MAX = 1_000_000
+# Bits of gRPC's compression algorithms: none, or deflate and gzip too.
+UNCOMPRESSED, ALL_ALGORITHMS = 0b001, 0b111
 # How long a new connection may take until it speaks HTTP/2.
 HANDSHAKE_MILLISECONDS_MAX = 10_000
 
@@ -87,6 +89,10 @@ def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
         # Two servers would silently share the port, each taking half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
+        (
+            "grpc.compression_enabled_algorithms_bitset",
+            ALL_ALGORITHMS if settings.ingest_compression else UNCOMPRESSED,
+        ),
         # From the first number on the library refuses some calls at random; from the second on all.
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),

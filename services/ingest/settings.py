@@ -96,6 +96,9 @@ class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, Failpoi
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts
     # The largest request, in bytes of Protobuf; a larger one is RESOURCE_EXHAUSTED.
     ingest_request_bytes_max: int = Field(default=16_777_216, ge=65_536, le=268_435_456)
+    # Whether compressed requests are accepted; otherwise they are UNIMPLEMENTED. gRPC expands a request before anybody
+    # can judge it: 16 kB may become the largest request, at 250 MB of memory. For trusted callers alone.
+    ingest_compression: bool = False
     # The largest event, in bytes of Protobuf. Kafka takes messages of 1 MB by default.
     ingest_event_bytes_max: int = Field(default=65_536, ge=1_024, le=900_000)
     # Requests in work at once and their bytes; one more is RESOURCE_EXHAUSTED with a delay. A connection that is alone
