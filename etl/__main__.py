@@ -40,9 +40,8 @@ def main() -> None:
         stop_flag() as stop,
         connected_to_clickhouse(settings) as sink,
         connected_to_kafka(settings) as source,
-        threads() as aside,
     ):
-        loader = make_loader(settings, source, sink, aside)
+        loader = make_loader(settings, source, sink, threads())
         source.join(loader)
         logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
         try:

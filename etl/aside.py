@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
 
 Answer = TypeVar("Answer")
@@ -28,24 +27,25 @@ def at_once(question: Callable[[], Answer]) -> Generator[None, None, Answer]:
     return question()
 
 
-@contextlib.contextmanager
-def threads() -> Iterator[Aside]:
-    """Ask in threads of their own; on the way out wait for the questions that were asked, each of which has a limit."""
-    pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="aside")
+def threads() -> Aside:
+    """Ask in threads of their own, which do not keep the process from ending: Kafka's client exceeds its limits."""
+    running: list[Future[Any]] = []
+
+    def unanswered() -> list[Future[Any]]:
+        running[:] = [each for each in running if not each.done()]
+        return running
 
     def ask(question: Callable[[], Answer]) -> Generator[None, None, Answer]:
-        future = pool.submit(question)
-        try:
-            while not wait([future], LOOK_SECONDS).done:
-                yield
-        finally:
-            future.cancel()
-        return future.result()
+        while len(unanswered()) >= THREADS_MAX:
+            yield
+        future = in_thread(question)
+        running.append(future)
+        while not wait([future], LOOK_SECONDS).done:
+            yield
+        answer: Answer = future.result()
+        return answer
 
-    try:
-        yield ask
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return ask
 
 
 def in_thread(call: Callable[[], Any]) -> Future[Any]:
@@ -58,5 +58,5 @@ def in_thread(call: Callable[[], Any]) -> Future[Any]:
         except Exception as error:  # noqa: BLE001 -- raised where the result is asked for
             future.set_exception(error)
 
-    threading.Thread(target=run, name="commit", daemon=True).start()
+    threading.Thread(target=run, name="kafka", daemon=True).start()
     return future

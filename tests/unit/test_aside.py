@@ -69,21 +69,21 @@ def test_others_are_loaded_meanwhile(silent: str) -> None:
     world = Silent(3, silent)
     for partition in range(3):
         world.send(partition, b"a", b"b")
-    with threads() as aside:
-        try:
-            opener = Opener(world, world, ServerClock(5.0, world.monotonic), 100, aside=aside)
-            limits = LoaderLimits(FlushLimits(0.0, 1_000, 1_000_000), 1_000, 0.2, 5.0)
-            clock = ServerClock(5.0, world.monotonic)
-            delivery = Delivery(world, world, clock, Refusals(1.0, 1_000), decode=decode)
-            loader = Loader(world, opener, delivery, limits, world.monotonic)
-            loader.assigned([0, 1, 2])
-            until(loader, lambda: world.of(1) == world.of(2) == 2)
+    aside = threads()
+    try:
+        opener = Opener(world, world, ServerClock(5.0, world.monotonic), 100, aside=aside)
+        limits = LoaderLimits(FlushLimits(0.0, 1_000, 1_000_000), 1_000, 0.2, 5.0)
+        clock = ServerClock(5.0, world.monotonic)
+        delivery = Delivery(world, world, clock, Refusals(1.0, 1_000), decode=decode)
+        loader = Loader(world, opener, delivery, limits, world.monotonic)
+        loader.assigned([0, 1, 2])
+        until(loader, lambda: world.of(1) == world.of(2) == 2)
 
-            assert world.asked == [0]
-            assert world.of(0) == 0
-        finally:
-            world.released.set()
-        until(loader, lambda: world.of(0) == 2)
+        assert world.asked == [0]
+        assert world.of(0) == 0
+    finally:
+        world.released.set()
+    until(loader, lambda: world.of(0) == 2)
 
 
 def test_errors_reach_who_asked() -> None:
@@ -92,19 +92,19 @@ def test_errors_reach_who_asked() -> None:
     def fail() -> None:
         raise SourceError("no answer")
 
-    with threads() as aside, pytest.raises(SourceError, match="no answer"):
-        deque(aside(fail), maxlen=0)
+    with pytest.raises(SourceError, match="no answer"):
+        deque(threads()(fail), maxlen=0)
 
 
 def test_what_is_given_up_is_not_asked() -> None:
     """A question that waits for a thread is not asked any more when its partition is gone."""
     released, asked = threading.Event(), list[int]()
-    with threads() as aside:
-        for _ in range(THREADS_MAX):
-            next(aside(lambda: released.wait(WAIT_SECONDS_MAX)), None)
-        waiting = aside(lambda: asked.append(1))
-        next(waiting)
-        waiting.close()
-        released.set()
+    aside = threads()
+    for _ in range(THREADS_MAX):
+        next(aside(lambda: released.wait(WAIT_SECONDS_MAX)), None)
+    waiting = aside(lambda: asked.append(1))
+    next(waiting)
+    waiting.close()
+    released.set()
 
     assert asked == []
