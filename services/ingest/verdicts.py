@@ -34,6 +34,8 @@ class Verdicts:
         self.invalid: dict[int, list[FieldViolation]] = {}
         # Not valid either, after so many that what is wrong with them is not described.
         self.undescribed: set[int] = set()
+        # Whether `invalid` has every violation of its events.
+        self.is_total_known = True
         self.denied: set[int] = set()
         self.failed: dict[int, Undelivered] = {}
 
@@ -64,7 +66,9 @@ class Verdicts:
         if self.invalid or self.undescribed or self.failed:
             known = sum(map(len, self.invalid.values())) + len(self.denied) + len(self.failed)
             first = list(islice(self._all_violations(), VIOLATIONS_MAX))
-            return invalid(first, known + len(self.undescribed), is_total_known=not self.undescribed)
+            return invalid(
+                first, known + len(self.undescribed), is_total_known=self.is_total_known and not self.undescribed
+            )
         return denied()
 
     async def response(self, turns: Turns) -> BatchProduceResponse:

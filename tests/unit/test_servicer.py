@@ -147,7 +147,17 @@ async def test_large_refusal_fits_a_header(stub: IngestServiceStub) -> None:
 
     status = await failure(stub.BatchProduce(EventBatch(events=events)))
     assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert status.message.endswith("(and at least 10013 more)")
+    assert status.message.endswith("(and at least 10213 more)")
+
+
+async def test_how_many_violations(stub: IngestServiceStub) -> None:
+    """A mistake that is repeated is counted exactly; of different ones, those that are not all found are not."""
+    mistaken = {"movie_id": "x", "event_timestamp": -1}
+    same = [valid(**mistaken)] * 50
+    different = [valid(**mistaken, event_data=str(number)) for number in range(50)]
+
+    assert (await failure(stub.BatchProduce(EventBatch(events=same)))).message.endswith("(and 99 more)")
+    assert (await failure(stub.BatchProduce(EventBatch(events=different)))).message.endswith("(and at least 59 more)")
 
 
 async def test_large_answer_fits_a_client(stub: IngestServiceStub) -> None:
