@@ -109,7 +109,9 @@ async def test_away_and_back() -> None:
         with pytest.raises(UnreachableError):
             publisher.check_reachable(0.1)
 
-    assert await publisher.publish(record * 2) == dict.fromkeys(range(2), Undelivered("Kafka: Local: Broker transport failure"))
+    assert await publisher.publish(record * 2) == dict.fromkeys(
+        range(2), Undelivered("Kafka: Local: Broker transport failure")
+    )
     producer.answers = True
     publisher.check_reachable(0.1)
     assert await asyncio.wait_for(publisher.publish(record), 60) == {}
