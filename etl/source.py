@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
-from etl.aside import in_thread
 from etl.block import Coordinates
+from etl.committing import Committer
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.message import Message
 from etl.plan import Position, Topic, read_position
@@ -83,7 +82,7 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
     try:
         yield source
     finally:
-        consumer.close()
+        source.leave()
 
 
 class KafkaSource:
@@ -96,18 +95,15 @@ class KafkaSource:
         self._seconds_max = seconds_max
         self._outage = outage
         self._listener: Listener | None = None
-        # The commit that was sent last; the client itself waits for its answer without a limit.
-        self._committing: Future[Any] = Future()
-        self._committing.set_result(None)
+        self._committer = Committer(lambda place: consumer.commit(offsets=[place], asynchronous=False), seconds_max)
+        # After that Kafka's client has left the group by itself.
+        self._settle_seconds_max: float = POLL_INTERVAL_SECONDS_MAX
 
     def join(self, listener: Listener) -> None:
         """Join the group; `listener` hears what becomes ours."""
         self._listener = listener
         self._consumer.subscribe(
-            [self._topic],
-            on_assign=self._on_assign,
-            on_revoke=lambda _, partitions: listener.revoked(numbers(partitions)),
-            on_lost=lambda _, partitions: listener.lost(numbers(partitions)),
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, count: int, seconds: float) -> list[Message]:
@@ -203,20 +199,25 @@ class KafkaSource:
 
         One partition at a time: of several a failing one raises although the others were applied.
         """
-        if not self._committing.done():
-            # One after the other: a commit that is applied late must not undo a later one.
-            raise SourceError("Kafka has not answered an earlier commit yet")
-        place = self._at(partition, offset, metadata)
-        self._committing = in_thread(lambda: self._consumer.commit(offsets=[place], asynchronous=False))
-        try:
-            answers = self._committing.result(self._seconds_max)
-        except KafkaException as error:
-            raise SourceError(str(error.args[0])) from error
-        except TimeoutError as error:
-            raise SourceError(f"Kafka did not answer a commit in {self._seconds_max:g} s") from error
-        for answer in answers or ():
-            if answer.error:
-                raise SourceError(str(answer.error))
+        self._committer.commit(self._at(partition, offset, metadata))
+
+    def leave(self) -> None:
+        """Leave the group: what is not sent by then never is, so no answer is waited for longer than usual."""
+        self._settle_seconds_max = self._seconds_max
+        self._consumer.close()
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Before, so that the listener can commit what is stored; after, so that this is not applied any later.
+        assert self._listener is not None  # noqa: S101 -- it joined
+        self._committer.settle(self._settle_seconds_max)
+        self._listener.revoked(numbers(partitions))
+        self._committer.settle(self._settle_seconds_max)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # The group is joined again after this, and a commit that is repeated then would be a new member's.
+        assert self._listener is not None  # noqa: S101 -- it joined
+        self._committer.settle(self._settle_seconds_max)
+        self._listener.lost(numbers(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Held at once: where each begins is known when it is opened, after this poll.
