@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 
+VIOLATED_CONSTRAINT = 469
 # A value of the block is at fault: a single row that fails with one of these needs no neighbour that does not.
 DATA_ERRORS = {
     6: "CANNOT_PARSE_TEXT",
@@ -19,7 +20,7 @@ DATA_ERRORS = {
     349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
     376: "CANNOT_PARSE_UUID",
     407: "DECIMAL_OVERFLOW",
-    469: "VIOLATED_CONSTRAINT",
+    VIOLATED_CONSTRAINT: "VIOLATED_CONSTRAINT",
     675: "CANNOT_PARSE_IPV4",
     676: "CANNOT_PARSE_IPV6",
     691: "UNKNOWN_ELEMENT_OF_ENUM",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from etl.block import Block, Coordinates
-from etl.codes import DATA_ERRORS
+from etl.codes import DATA_ERRORS, VIOLATED_CONSTRAINT
 from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.refusals import Refusals
 from etl.rows import Rows
@@ -181,5 +181,8 @@ class Search:
 
 def violated_row(error: DataRefusedError, rows: int) -> int:
     """Return which of so many rows ClickHouse names, the first being 1; 0 where it is better to halve."""
-    named = VIOLATED_ROW.search(str(error)) if rows <= CUT_ROWS_MAX else None
+    if error.code != VIOLATED_CONSTRAINT or rows > CUT_ROWS_MAX:
+        # The text of any other error may quote a client's value, which may say whatever it likes.
+        return 0
+    named = VIOLATED_ROW.search(str(error))
     return int(named[1]) if named and int(named[1]) <= rows else 0
