@@ -1,8 +1,9 @@
 """How long a call may wait for its client's message, and how many calls may do so for long.
 
 gRPC holds what has come of a message in memory, and does not show it. A message that is there, or small, is read
-within moments, so what is still being read after two ticks is large, slow or not being sent at all; of these there may
-be few. That bounds the memory of messages which are on their way, and clients that send nothing keep nobody out.
+within moments, so what is still being read after two ticks is large, slow or not being sent at all. Of these there may
+be many while the process has memory for them, which an honest client on a long way needs, and few once it has not.
+That bounds the memory of messages which are on their way, and clients that send nothing keep nobody out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 TICK_SECONDS = 0.1
 # One tick for the message to arrive, one for the event loop to take note of it.
 TICKS_SLOW = 2
+# However much memory there is: each tick looks at all of them.
+SLOW_WITH_ROOM_MAX = 1_000
 
 
 class Readable(Protocol):
@@ -54,9 +57,11 @@ class Waiting:
 class Arrivals:
     """Reads the messages of calls, within a block of `watched`."""
 
-    def __init__(self, seconds_max: float, slow_max: int) -> None:
+    def __init__(self, seconds_max: float, slow_max: int, has_room: Callable[[], bool] = lambda: False) -> None:
+        """`slow_max` may be slow whatever they hold, SLOW_WITH_ROOM_MAX while `has_room` is true of the memory."""
         self._ticks_max = max(1, round(seconds_max / TICK_SECONDS))
         self._slow_max = slow_max
+        self._has_room = has_room
         self._tick = 0
         # In the order of their beginning.
         self._waiting: dict[asyncio.Task[Any], Waiting] = {}
@@ -110,7 +115,10 @@ class Arrivals:
                 end(task, waiting, LateError)
             else:
                 slow[waiting.context.peer()].append((task, waiting))
-        excess = sum(map(len, slow.values())) - self._slow_max
+        total = sum(map(len, slow.values()))
+        if total <= self._slow_max:
+            return
+        excess = total - (max(self._slow_max, SLOW_WITH_ROOM_MAX) if self._has_room() else self._slow_max)
         if excess > 0:
             shrink(list(slow.values()), excess)
 

@@ -23,6 +23,7 @@ from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.runtime.logs import Outage, log_limited, logger
+from services.runtime.memory import MemoryRoom
 from services.runtime.settings import Address
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
@@ -117,10 +118,11 @@ def milliseconds(seconds: float) -> int:
 
 def entrance_of(settings: IngestSettings) -> Entrance:
     """Return the limits of requests."""
-    # As many large messages may be on their way at once as the budget has room for.
+    # As many large messages may be on their way at once as the budget has room for, and more while they are not large.
     slow_max = settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max
+    room = MemoryRoom(settings.ingest_bytes_in_flight_max)
     return Entrance(
-        Arrivals(settings.ingest_message_seconds_max, slow_max),
+        Arrivals(settings.ingest_message_seconds_max, slow_max, room),
         Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
         settings.ingest_retry_seconds,
     )

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from services.ingest.arrivals import (
+    SLOW_WITH_ROOM_MAX,
     TICK_SECONDS,
     TICKS_SLOW,
     Arrivals,
@@ -96,6 +97,21 @@ async def test_crowd_by_peer() -> None:
     assert left.total() == 8
     assert left["one"] == 1
     assert max(left.values()) <= 4
+    for call in calls:
+        call.cancel()
+
+
+async def test_crowd_while_there_is_room() -> None:
+    """Slow calls that do not fill the memory are not ended for their number, until it is full or they are too many."""
+    has_room = True
+    arrivals = Arrivals(seconds_max=100, slow_max=8, has_room=lambda: has_room)
+    senders, calls = await begin(arrivals, *map(str, range(SLOW_WITH_ROOM_MAX + 3)))
+    await ticks(arrivals, TICKS_SLOW + 1)
+    assert waiting(senders, calls).total() == SLOW_WITH_ROOM_MAX
+    has_room = False
+    await ticks(arrivals, 1)
+
+    assert waiting(senders, calls).total() == 8
     for call in calls:
         call.cancel()
 

@@ -1,0 +1,97 @@
+"""Clients whose message is long on its way: many may be, as long as the process has memory for what they send."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import Counter
+
+from services.ingest.arrivals import TICK_SECONDS
+from services.runtime.settings import parse_address
+from tests.support.calls import AcceptingPublisher
+from tests.support.events import numbered
+from tests.support.ingest_server import ingest_server
+from tests.support.raw_http2 import DATA, END_STREAM, FRAME_BYTES_MAX, SETTINGS, RawConnection, raw_connection
+
+BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"
+SENDERS = 60
+PIECES = 10
+SECONDS_MAX = 60.0
+OK = b"0"
+# HTTP/2: a kind of frame, a setting, and what both sides begin with.
+WINDOW_UPDATE, INITIAL_WINDOW_SIZE, WINDOW_BYTES = 8, 4, 65_535
+# One event after another of a batch.
+EVENT = numbered(1).SerializeToString()
+BATCH = (b"\x0a" + bytes((len(EVENT) & 0x7F | 0x80, len(EVENT) >> 7)) + EVENT) * 100
+MEBIBYTE = 1_048_576
+
+
+async def send_slowly(address: str) -> bytes | None:
+    """Send a batch a piece at a time; return the status of the answer."""
+    message = b"\0" + struct.pack(">I", len(BATCH)) + BATCH
+    size = len(message) // PIECES + 1
+    async with raw_connection(parse_address(address)) as connection:
+        stream = connection.open(BATCH_PRODUCE)
+
+        async def send() -> None:
+            for at in range(0, len(message), size):
+                await asyncio.sleep(TICK_SECONDS)
+                connection.frame(DATA, 0 if at + size < len(message) else END_STREAM, stream, message[at : at + size])
+
+        sending = asyncio.create_task(send())
+        answer = await connection.answer(stream)
+        sending.cancel()
+        return answer.last(b"grpc-status")
+
+
+async def test_many_on_a_long_way() -> None:
+    """A batch that takes a second to arrive is taken, also while many others take as long."""
+    async with asyncio.timeout(SECONDS_MAX), ingest_server(AcceptingPublisher()) as address:
+        found = await asyncio.gather(*(send_slowly(address) for _ in range(SENDERS)))
+    assert Counter(found) == {OK: SENDERS}
+
+
+async def fill(connection: RawConnection, stream: int, size: int) -> None:
+    """Send the beginning of a message as fast as the server takes it; return when the call has ended."""
+    connection.frame(DATA, 0, stream, b"\0" + struct.pack(">I", size + 1))
+    windows = {0: WINDOW_BYTES - 5, stream: WINDOW_BYTES - 5}
+    initial = WINDOW_BYTES
+    while True:
+        while size and (part := min(FRAME_BYTES_MAX, size, *windows.values())) > 0:
+            connection.frame(DATA, 0, stream, bytes(part))
+            windows = {each: window - part for each, window in windows.items()}
+            size -= part
+        await connection.writer.drain()
+        frame = await connection.next_frame()
+        if frame.kind == WINDOW_UPDATE:
+            windows[frame.stream] += int.from_bytes(frame.payload, "big")
+        elif frame.kind == SETTINGS:
+            for name, value in struct.iter_unpack(">HI", frame.payload):
+                if name == INITIAL_WINDOW_SIZE:
+                    windows[stream] += value - initial
+                    initial = value
+        elif frame.stream == stream and frame.flags & END_STREAM:
+            return
+
+
+async def send_all_but_the_end(address: str, size: int) -> None:
+    """Send a message without its last byte, and wait until the call has ended."""
+    async with raw_connection(parse_address(address)) as connection:
+        await fill(connection, connection.open(BATCH_PRODUCE), size)
+
+
+async def test_memory_that_is_full() -> None:
+    """Messages that fill the memory and do not end are ended for their number, long before their time is over."""
+    limits = {"ingest_request_bytes_max": 4 * MEBIBYTE, "ingest_bytes_in_flight_max": 16 * MEBIBYTE}
+    async with ingest_server(AcceptingPublisher(), ingest_message_seconds_max=SECONDS_MAX, **limits) as address:
+        calls = [asyncio.create_task(send_all_but_the_end(address, 3 * MEBIBYTE)) for _ in range(SENDERS)]
+        ended = 0
+        async with asyncio.timeout(SECONDS_MAX / 2):
+            for call in asyncio.as_completed(calls):
+                await call
+                ended += 1
+                if ended == SENDERS - limits["ingest_bytes_in_flight_max"] // limits["ingest_request_bytes_max"]:
+                    break
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
