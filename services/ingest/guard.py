@@ -39,14 +39,23 @@ def guarded(method: Method[M, R]) -> Method[M, R]:
     async def call(messages: M, context: Dynamic) -> R:
         try:
             return await method(messages, context)
-        except grpc.aio.AbortError:
-            raise
+        except grpc.aio.AbortError as error:
+            raise bare(error) from None
         except grpc.aio.InternalError as error:
             raise gone() from error
         except Exception as error:  # noqa: BLE001 -- whatever it is, the library would show it to the client
             await fail(error, context)
 
     return call
+
+
+def bare(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
+    """Return the error without the frames that it came through.
+
+    The library keeps it in a cycle of references, and with it a refused request of megabytes until the next collection.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def gone() -> asyncio.CancelledError:

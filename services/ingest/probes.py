@@ -11,16 +11,17 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from services.ingest.admission import RefusedError, Streams
-from services.ingest.arrivals import Arrivals, CrowdedError, LateError, NoMessageError
+from services.ingest.arrivals import Arrivals, LateError, NoMessageError
 from services.ingest.call import Context
 from services.ingest.guard import guarded
+from services.ingest.leases import CrowdedError
 
 # Streams of Watch, and of reflection, in all and on a connection.
 STREAMS_MAX = 1_000
 CONNECTION_STREAMS_MAX = 10
 # How long a call may wait for its first or next message, and how many may for long.
 MESSAGE_SECONDS_MAX = 10.0
-SLOW_MAX = 100
+SLOW_MAX, READS_MAX = 8, 8
 M = TypeVar("M", bound=Message)
 
 
@@ -33,7 +34,7 @@ class Probes:
         self._reflection = reflection.aio.ReflectionServicer(shown)
         self._watches = Streams(STREAMS_MAX, CONNECTION_STREAMS_MAX)
         self._reflections = Streams(STREAMS_MAX, CONNECTION_STREAMS_MAX)
-        self.arrivals = Arrivals(MESSAGE_SECONDS_MAX, SLOW_MAX)
+        self.arrivals = Arrivals(MESSAGE_SECONDS_MAX, SLOW_MAX, READS_MAX)
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Bind the calls to their names."""

@@ -22,6 +22,7 @@ from services.ingest.probes import Probes
 from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
+from services.ingest.workspace import Workspace
 from services.runtime.logs import Outage, log_limited, logger
 from services.runtime.memory import MemoryRoom
 from services.runtime.settings import Address
@@ -42,6 +43,9 @@ OVERTIME_SECONDS_MAX = 5.0
 PENDING_MAX = 1_000_000
 # Bits of gRPC's compression algorithms: none, or deflate and gzip too.
 UNCOMPRESSED, ALL_ALGORITHMS = 0b001, 0b111
+# Messages that are read at once, beside those that take long: small ones do not need more. Fewer of a size of which the
+# budget has no room for so many.
+READS_MAX, READS_MIN = 16, 4
 # How long a new connection may take until it speaks HTTP/2.
 HANDSHAKE_MILLISECONDS_MAX = 10_000
 
@@ -100,6 +104,8 @@ def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
         # Likewise for calls that no handler has begun yet, which end as CANCELLED: the servicer refuses with a delay.
         ("grpc.server.max_pending_requests", PENDING_MAX),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
+        # Else the library lets a client send megabytes of a message that nobody reads yet, guessing at the bandwidth.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", settings.ingest_streams_max),
         ("grpc.max_allowed_incoming_connections", settings.ingest_connections_max),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS_MAX),
@@ -118,12 +124,15 @@ def milliseconds(seconds: float) -> int:
 
 def entrance_of(settings: IngestSettings) -> Entrance:
     """Return the limits of requests."""
-    # As many large messages may be on their way at once as the budget has room for, and more while they are not large.
+    # As many of the largest messages may be on their way at once as the budget has room for, more while they are not
+    # large, and as many just arriving.
     slow_max = settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max
+    reads_max = max(READS_MIN, min(READS_MAX, slow_max))
     room = MemoryRoom(settings.ingest_bytes_in_flight_max)
     return Entrance(
-        Arrivals(settings.ingest_message_seconds_max, slow_max, room),
+        Arrivals(settings.ingest_message_seconds_max, slow_max, reads_max, room),
         Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
+        Workspace(settings.ingest_request_bytes_max),
         settings.ingest_retry_seconds,
     )
 

@@ -95,14 +95,16 @@ class IngestSettings(KafkaSettings, LogSettings, AuthenticationSettings, Failpoi
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts
     # The largest request, in bytes of Protobuf; a larger one is RESOURCE_EXHAUSTED.
-    ingest_request_bytes_max: int = Field(default=16_777_216, ge=65_536, le=268_435_456)
+    ingest_request_bytes_max: int = Field(default=8_388_608, ge=65_536, le=268_435_456)
     # Whether compressed requests are accepted; otherwise they are UNIMPLEMENTED. gRPC expands a request before anybody
     # can judge it: 16 kB may become the largest request, at 250 MB of memory. For trusted callers alone.
     ingest_compression: bool = False
     # The largest event, in bytes of Protobuf. Kafka takes messages of 1 MB by default.
     ingest_event_bytes_max: int = Field(default=65_536, ge=1_024, le=900_000)
     # Requests in work at once and their bytes; one more is RESOURCE_EXHAUSTED with a delay. A connection that is alone
-    # may hold 72 % of them, several less; a tenth is kept for those that hold next to nothing.
+    # may hold 72 % of them, several less; a tenth is kept for those that hold next to nothing. As many bytes again may
+    # be of messages that are just arriving, and of those that take long. With the other defaults the process needs at
+    # most three times the bytes and 512 MiB, and 64 KiB for each call that waits for its message to be read.
     ingest_requests_max: int = Field(default=1_000, ge=1, le=100_000)
     ingest_bytes_in_flight_max: int = Field(default=134_217_728, ge=65_536, le=68_719_476_736)
     # How long a call may wait for its message before it is DEADLINE_EXCEEDED.

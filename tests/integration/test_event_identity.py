@@ -11,6 +11,7 @@ from db.clickhouse.client import ClickHouse
 from services.runtime.program import running
 from tests.support.events import numbered, record, valid
 from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
+from tests.support.meter import peak_bytes
 from tests.support.protobuf_messages import MessageMaker
 from tests.support.system import Place
 
@@ -149,12 +150,6 @@ def test_large_repeats(place: Place, tables: ClickHouse) -> None:
 
     assert tables.rows("SELECT sum(length(raw)) > 128000000 FROM rejected_events") == [(1,)]
     assert after - before < OPENING_BYTES_MAX
-
-
-def peak_bytes(pid: int) -> int:
-    """Return the most memory that a process has had."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def test_repeats_without_ids(place: Place, tables: ClickHouse) -> None:

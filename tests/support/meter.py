@@ -98,6 +98,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def await_true(ask: Callable[[], bool]) -> None:
     """Wait, within the limit of a drain."""
     deadline = time.monotonic() + DRAIN_SECONDS_MAX

@@ -8,15 +8,20 @@ from collections import Counter
 import grpc
 import pytest
 
+from services.ingest.admission import RefusedError
 from services.ingest.arrivals import (
+    ROUNDS_SLOW,
     SLOW_WITH_ROOM_MAX,
     TICK_SECONDS,
     TICKS_SLOW,
     Arrivals,
-    CrowdedError,
     LateError,
     NoMessageError,
 )
+from services.ingest.leases import CrowdedError
+
+# More than any of these tests that are not about it needs.
+READS = 2_000
 
 
 class Sender:
@@ -25,8 +30,10 @@ class Sender:
     def __init__(self, peer: str) -> None:
         self.name = peer
         self.message: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.is_read = False
 
     async def read(self) -> object:
+        self.is_read = True
         return await self.message
 
     def peer(self) -> str:
@@ -58,7 +65,7 @@ def waiting(senders: list[Sender], calls: list[asyncio.Task[bytes]]) -> Counter[
 
 async def test_message() -> None:
     """A message is returned, and the end of the client's side is an error of its own."""
-    arrivals = Arrivals(seconds_max=1, slow_max=1)
+    arrivals = Arrivals(seconds_max=1, slow_max=1, reads_max=READS)
     (one, two), (first, second) = await begin(arrivals, "a", "a")
     one.message.set_result(b"message")
     two.message.set_result(grpc.aio.EOF)
@@ -71,7 +78,7 @@ async def test_message() -> None:
 
 async def test_late() -> None:
     """A call that waits for longer than the limit is ended, a younger one is not."""
-    arrivals = Arrivals(seconds_max=10 * TICK_SECONDS, slow_max=10)
+    arrivals = Arrivals(seconds_max=10 * TICK_SECONDS, slow_max=10, reads_max=READS)
     _, (old,) = await begin(arrivals, "a")
     await ticks(arrivals, 5)
     _, (young,) = await begin(arrivals, "a")
@@ -87,7 +94,7 @@ async def test_late() -> None:
 
 async def test_crowd_by_peer() -> None:
     """Too many slow calls: those of the peer that has the most go, so that a peer with one keeps it."""
-    arrivals = Arrivals(seconds_max=100, slow_max=8)
+    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=READS)
     senders, calls = await begin(arrivals, *["many"] * 1_000, *["some"] * 5, "one")
     await ticks(arrivals, TICKS_SLOW)
     assert waiting(senders, calls).total() == 1_006
@@ -104,7 +111,7 @@ async def test_crowd_by_peer() -> None:
 async def test_crowd_while_there_is_room() -> None:
     """Slow calls that do not fill the memory are not ended for their number, until it is full or they are too many."""
     has_room = True
-    arrivals = Arrivals(seconds_max=100, slow_max=8, has_room=lambda: has_room)
+    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=READS, has_room=lambda: has_room)
     senders, calls = await begin(arrivals, *map(str, range(SLOW_WITH_ROOM_MAX + 3)))
     await ticks(arrivals, TICKS_SLOW + 1)
     assert waiting(senders, calls).total() == SLOW_WITH_ROOM_MAX
@@ -118,7 +125,7 @@ async def test_crowd_while_there_is_room() -> None:
 
 async def test_crowd_of_equals() -> None:
     """Among peers with one slow call each, those that have waited longest go: a newcomer gets its time."""
-    arrivals = Arrivals(seconds_max=100, slow_max=2)
+    arrivals = Arrivals(seconds_max=100, slow_max=2, reads_max=READS)
     senders, calls = await begin(arrivals, "a", "b")
     await ticks(arrivals, TICKS_SLOW + 1)
     assert waiting(senders, calls) == {"a": 1, "b": 1}
@@ -132,10 +139,81 @@ async def test_crowd_of_equals() -> None:
 
 async def test_cancelled_by_the_client() -> None:
     """A call that its client has cancelled ends as cancelled, and is not counted any more."""
-    arrivals = Arrivals(seconds_max=1, slow_max=1)
+    arrivals = Arrivals(seconds_max=1, slow_max=1, reads_max=READS)
     _, (call,) = await begin(arrivals, "a")
     call.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await call
     await ticks(arrivals, 100)
+
+
+async def test_few_are_read_at_once() -> None:
+    """Messages beyond the limit are not read, which keeps them out of memory, until another has come."""
+    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=2)
+    senders, calls = await begin(arrivals, *"abcd")
+    assert [sender.is_read for sender in senders] == [True, True, False, False]
+    senders[0].message.set_result(b"message")
+    assert await calls[0] == b"message"
+    await asyncio.sleep(0)
+
+    assert sum(sender.is_read for sender in senders) == 3
+    for call in calls:
+        call.cancel()
+
+
+async def test_slow_reads_do_not_keep_others() -> None:
+    """What takes long does not count among those that are read at once; of it there is a limit of its own."""
+    arrivals = Arrivals(seconds_max=100, slow_max=3, reads_max=2)
+    senders, calls = await begin(arrivals, *["silent"] * 100, "good")
+    await ticks(arrivals, TICKS_SLOW + 1)
+    assert sum(sender.is_read for sender in senders) == 4
+    assert senders[-1].is_read
+    for _ in range(10):
+        await ticks(arrivals, TICKS_SLOW + 1)
+
+    slow_and_fresh = sum(sender.is_read and not call.done() for sender, call in zip(senders, calls, strict=True))
+    assert slow_and_fresh == 3 + 2
+    assert not calls[-1].done()
+    for call in calls:
+        call.cancel()
+
+
+async def test_overtaken_reads_give_way() -> None:
+    """While calls wait, a read that a later one has overtaken gives its lease away within rounds, not ticks."""
+    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=2)
+    senders, calls = await begin(arrivals, "silent", "good", "silent", "silent")
+    senders[1].message.set_result(b"message")
+    assert await calls[1] == b"message"
+    await asyncio.sleep(0)
+    assert [sender.is_read for sender in senders] == [True, True, True, False]
+    for _ in range(ROUNDS_SLOW):
+        arrivals.round()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert senders[3].is_read
+    for call in calls:
+        call.cancel()
+
+
+async def test_check_after_waiting() -> None:
+    """A call that waited for its lease is checked again before its message is read."""
+
+    def refuse() -> None:
+        raise RefusedError
+
+    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=1)
+    (first,), (reading,) = await begin(arrivals, "a")
+    second, third = Sender("a"), Sender("a")
+    refused = asyncio.create_task(arrivals.receive(second, refuse))
+    last = asyncio.create_task(arrivals.receive(third))
+    await asyncio.sleep(0)
+    first.message.set_result(b"message")
+    assert await reading == b"message"
+
+    with pytest.raises(RefusedError):
+        await refused
+    assert not second.is_read
+    third.message.set_result(b"last")
+    assert await last == b"last"

@@ -1,0 +1,80 @@
+"""How many bytes are worked on at once, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from services.ingest.workspace import LARGE_AT_ONCE, MEDIUM_BYTES_MAX, SMALL_BYTES_MAX, Workspace
+
+LARGE = 8_000_000
+
+
+class Work:
+    """Requests in a workspace: which of them are worked on."""
+
+    def __init__(self) -> None:
+        self._workspace = Workspace(LARGE)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.working: set[int] = set()
+
+    async def begin(self, *sizes: int) -> None:
+        """Begin requests of these sizes."""
+        self.tasks += [
+            asyncio.create_task(self._hold(number, size)) for number, size in enumerate(sizes, len(self.tasks))
+        ]
+        await self.settle()
+
+    async def end(self, number: int) -> None:
+        """End a request, in work or not."""
+        self.tasks[number].cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.tasks[number]
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def _hold(self, number: int, size: int) -> None:
+        async with self._workspace.hold(size):
+            self.working.add(number)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.working.remove(number)
+
+
+async def test_large() -> None:
+    """So many of the largest are in work; the next has its turn after one of them, those that left are passed over."""
+    work = Work()
+    await work.begin(*[LARGE] * 5)
+    assert work.working == set(range(LARGE_AT_ONCE))
+    await work.end(2)
+    await work.end(0)
+    assert work.working == {1, 3}
+    await work.end(1)
+    await work.end(3)
+    assert work.working == {4}
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1, MEDIUM_BYTES_MAX])
+async def test_others_do_not_wait_for_large_ones(size: int) -> None:
+    """Smaller requests are worked on while the largest wait."""
+    work = Work()
+    await work.begin(*[LARGE] * 5, size)
+
+    assert 5 in work.working
+
+
+async def test_granted_and_cancelled() -> None:
+    """A request that ends at the moment its turn comes gives its room to the next."""
+    work = Work()
+    await work.begin(*[LARGE] * 4)
+    work.tasks[0].cancel()
+    work.tasks[2].cancel()
+    await work.settle()
+
+    assert work.working == {1, 3}
