@@ -26,6 +26,9 @@ class Batch:
     # The originals that have repeats in this batch, and the last of these.
     chains: Mapping[int, int] = field(default_factory=dict)
 
+    # Whether its rows were counted among those of which so many may be refused.
+    is_counted: bool = False
+
     def next_part(self) -> int:
         """Return the number of the next insert."""
         self.parts += 1

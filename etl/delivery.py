@@ -168,7 +168,7 @@ class Delivery:
         if batch.rows.rejected:
             self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
         if batch.rows.events:
-            yield from self._store_events(batch, partition, batch.rows)
+            yield from self._store_events(batch, partition, batch.rows, is_counted=batch.is_counted)
 
     def _store_events(
         self, batch: Batch, partition: Partition, rows: Rows, *, is_counted: bool = False

@@ -64,8 +64,9 @@ class Search:
     refusals: Refusals
     block: Callable[[Rows], Block]
     found: dict[int, DataRefusedError] = field(default_factory=dict)
+    # Copies of one event are one event that is refused, however often it is sent; searches of one batch share these.
+    counted: set[bytes] = field(default_factory=set)
     _alone: dict[int, Rows] = field(default_factory=dict)
-    _refused: set[bytes] = field(default_factory=set)
     _thorough: bool = False
     _probes: int = 0
     # Other rows were taken, so it is not the table that takes nothing.
@@ -73,12 +74,16 @@ class Search:
 
     def run(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
         """Fill `found` for a refused insert; SinkError when no single row is at fault, RefusalsError for too many."""
+        self.refusals.expected(rows.events)
         yield from self._seek(rows, error, self._reproduce(rows, error))
         if not self.found:
             raise SinkError(f"no row fails alone, so it is not a value: {error}")
 
-    def try_all(self, rows: Rows) -> Iterator[None]:
-        """Fill `found` with those of some rows that an insert would be refused for; none of them was tried yet."""
+    def try_all(self, rows: Rows, out_of: int) -> Iterator[None]:
+        """Fill `found` with those of some rows that an insert would be refused for; none of them was tried yet.
+
+        The ratio of those refused is that `out_of` so many rows, of which these are chosen.
+        """
         self._thorough = True
         self.prober.begin_probes()
         try:
@@ -87,12 +92,12 @@ class Search:
             self.prober.end_probes()
         yield
         if error is not None:
+            self.refusals.expected(out_of)
             yield from self._seek(rows, error, ())
 
     def _seek(self, rows: Rows, error: DataRefusedError, before: Iterable[None]) -> Iterator[None]:
         began = time.monotonic()
         self._log("looking for rows that ClickHouse refuses", rows=rows.events, error=str(error))
-        self.refusals.expected(rows.events)
         self.prober.begin_probes()
         try:
             yield from before
@@ -138,9 +143,8 @@ class Search:
 
     def _refuse(self, row: Rows, error: DataRefusedError) -> None:
         (offset,) = row.offsets
-        # Copies of one event are one event that is refused, however often it is sent.
-        if row.identities[0] not in self._refused:
-            self._refused.add(row.identities[0])
+        if row.identities[0] not in self.counted:
+            self.counted.add(row.identities[0])
             self.refusals.refused(error)
         self.found[offset], self._alone[offset] = error, row
         if len(self.found) == UNPROVEN_MAX:

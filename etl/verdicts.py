@@ -34,13 +34,17 @@ def judge(
     refused = {offset for offset in offsets if offset in held} - stored if held else set()
     verdicts = window.judge(identities, offsets, stored, refused)
     errors: dict[int, DataRefusedError] = {}
+    counted: set[bytes] = set()
     doubtful, tried = set(verdicts.chains), set(stored)
     while doubtful:
         attempt = search(batch)
-        yield from attempt.try_all(batch.rows.select(doubtful.__contains__))
+        attempt.counted = counted
+        # Of a batch with many copies most rows that are tried may be bad, and yet few of the batch.
+        yield from attempt.try_all(batch.rows.select(doubtful.__contains__), 0 if batch.is_counted else len(offsets))
         tried |= doubtful
         if not attempt.found:
             break
+        batch.is_counted = True
         errors |= attempt.found
         refused |= attempt.found.keys()
         verdicts = window.judge(identities, offsets, stored, refused)

@@ -11,6 +11,7 @@ import pytest
 from etl.block import EVENTS, Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import HALVED_ROWS_MIN, Delivery
+from etl.duplicates import DuplicateWindow
 from etl.errors import DataRefusedError, RefusalsError, TooLargeError
 from etl.message import Message
 from etl.partition import Partition
@@ -96,6 +97,27 @@ def test_bad_rows_that_an_attempt_left_do_not_stop_the_next() -> None:
 
     assert sink.stored[EVENTS] == good
     assert sink.stored["rejected_events"] == list(range(BAD))
+
+
+@pytest.mark.parametrize("act", ["deliver", "recover"])
+def test_bad_rows_with_copies_are_a_part_of_the_whole_batch(act: str) -> None:
+    """Rows that have copies are tried before the others: the ratio of those refused is the batch's all the same."""
+    sink, batch = MemorySink(), messages(BAD, ROWS)
+    copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[:BAD])]
+    partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
+    getattr(delivery(sink), act)(partition, [*batch, *copies])
+
+    assert sink.stored[EVENTS] == list(range(BAD, ROWS))
+    assert sink.stored["rejected_events"] == [*range(BAD), *range(ROWS, ROWS + BAD)]
+
+
+def test_too_many_bad_rows_with_copies_stop_their_partition() -> None:
+    """The same ratio counts for them; copies of one event are one."""
+    batch = messages(2 * BAD, ROWS)
+    copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[: 2 * BAD])]
+    partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
+    with pytest.raises(RefusalsError):
+        delivery(MemorySink()).deliver(partition, [*batch, *copies])
 
 
 def test_a_recovery_of_a_table_that_takes_nothing_stops() -> None:
