@@ -123,6 +123,8 @@ class Loader:
             self._partitions.pop(number, None)
             self._failing.discard(number)
             self._standstill.gone(number)
+        if not self._failing:
+            self._outage.forget()
         logger().info("partitions gone", partitions=sorted(self._partitions))
 
     def reset(self, number: int) -> None:
@@ -141,9 +143,7 @@ class Loader:
     def _take(self, messages: Sequence[Message]) -> None:
         for number, group in groupby(messages, lambda message: message.partition()):
             partition = self._partitions.get(number)
-            if partition is None or not partition.is_open:
-                continue
-            if not partition.take(list(group), self._monotonic()):
+            if partition and partition.is_open and not partition.take(list(group), self._monotonic()):
                 self._start_over(partition, SourceError(f"partition {number} lacks offset {partition.next_offset}"))
 
     def _work(self, is_due: Callable[[Partition], bool]) -> None:

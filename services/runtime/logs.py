@@ -224,6 +224,10 @@ class Outage:
             logger().info(f"{self.what} works again", **self._lasts(self._now()))
         self.seen = 0
 
+    def forget(self) -> None:
+        """Note that whoever waited does so no longer: nothing of it is logged any more."""
+        self.seen = 0
+
     def _lasts(self, now: float) -> dict[str, Any]:
         return {"failures": self.seen, "seconds": round(now - self._began, 1)}
 

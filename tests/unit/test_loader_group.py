@@ -181,3 +181,17 @@ def test_stop(world: Everything, loader: Loader) -> None:
 
     assert world.of("deliver") == [(0, [100])]
     assert world.of("close") == [0]
+
+
+def test_an_outage_goes_with_its_partitions(world: Everything, loader: Loader) -> None:
+    """When the partitions that fail are another member's, nothing fails here: no reminder is logged any more."""
+    loader.assigned([0, 1, 2])
+    loader.step(0.0)
+    world.error = SinkError("no answer")
+    feed(world, loader, 100)
+    feed(world, loader, 100, partition=1)
+
+    loader.lost([0])
+    assert loader._outage.seen == 2
+    loader.revoked([1])
+    assert loader._outage.seen == 0
