@@ -93,7 +93,9 @@ async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
         ("grpc.absolute_max_metadata_size", ANSWER_METADATA_BYTES_MAX),
         # The service has its own limit; what it refuses comes back as its error.
         ("grpc.max_send_message_length", -1),
-        ("grpc.enable_retries", 0),
+        # No policy, so that only calls are sent again that the service has not seen, as when it ends an old connection.
+        ("grpc.enable_retries", 1),
+        ("grpc.service_config_disable_resolution", 1),
         # A proxy of the environment is for other hosts than the system's own.
         ("grpc.enable_http_proxy", 0),
     )

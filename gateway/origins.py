@@ -12,6 +12,8 @@ PORT_MAX = 65_535
 EXAMPLE = "an origin is like https://cinema.example or http://localhost:3000"
 # A browser sends no others once a host is in punycode.
 HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
+# Letters that browsers read otherwise than Python, which has the IDNA of 2003.
+DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
 # Whose last label begins with a digit and is a number is an address to a browser.
 NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 
@@ -57,12 +59,23 @@ def host_as_sent(text: str, host: str) -> str:
             raise ValueError(f"{text!r} is not a valid origin: no browser sends a zone")
         return f"[{address.compressed}]"
     host = host.rstrip(".")
+    if not host.isascii():
+        host = in_punycode(text, host)
     try:
-        host = host if host.isascii() else host.encode("idna").decode()
         if NUMERIC.fullmatch(host):
             return socket.inet_ntoa(socket.inet_aton(host))
-    except (UnicodeError, OSError) as error:
+    except OSError as error:
         raise ValueError(f"{text!r} is not a valid origin: its host is not valid") from error
     if not HOST.fullmatch(host):
         raise ValueError(f"{text!r} is not a valid origin: {EXAMPLE}")
     return host
+
+
+def in_punycode(text: str, host: str) -> str:
+    """Return a host's letters as ASCII; ValueError, without a spelling that may be wrong, where browsers differ."""
+    try:
+        if DEVIATIONS.isdisjoint(host):
+            return host.encode("idna").decode()
+    except UnicodeError:
+        pass
+    raise ValueError(f"{text!r} is not a valid origin: write its host in punycode (xn--...), as browsers send it")

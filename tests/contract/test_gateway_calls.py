@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
@@ -49,6 +50,29 @@ async def test_a_call_that_the_client_did_not_end(service: raw.Answer) -> None:
     assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
     for text in ("127.0.0.1", "RST", "stream", "GOAWAY", "ping", "http2", "recvmsg"):
         assert text.lower() not in answer["message"].lower()
+
+
+@pytest.mark.parametrize(
+    ("first", "calls", "wanted"),
+    [
+        pytest.param(raw.go_away(0, 0), 2, 201, id="an old connection is ended"),
+        pytest.param(raw.reset(7), 1, 503, id="the stream is refused"),
+        pytest.param(raw.go_away(1, 0), 1, 503, id="ended after the service may have seen the call"),
+        pytest.param(raw.closed, 1, 503, id="closed"),
+        pytest.param(raw.answered(b"", (), (), status=14), 1, 503, id="the service's own answer"),
+    ],
+)
+async def test_sent_again(first: raw.Answer, calls: int, wanted: int) -> None:
+    """A call that the service has not seen goes out once more, any other one never."""
+    seen: list[int] = []
+    then = raw.answered(STORED, (CREATED,), ())
+
+    def service(stream: int, writer: asyncio.StreamWriter) -> None:
+        seen.append(stream)
+        (first if len(seen) == 1 else then)(stream, writer)
+
+    status, _answer, _headers = await answer_of(service)
+    assert (status, len(seen)) == (wanted, calls)
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 500])

@@ -106,6 +106,16 @@ def test_origins_that_no_browser_sends(origin: str, spelling: str) -> None:
     assert chosen(gateway_cors_origins=spelling).gateway_cors_origins == (spelling,)
 
 
+@pytest.mark.parametrize(
+    "origin", [f"https://{host}.example" for host in ("stra\u00dfe", "\u03c3\u03c2", "a\u200db", "\u1e9e")]
+)
+def test_origins_that_only_browsers_can_spell(origin: str) -> None:
+    """They are refused without a spelling that would be wrong."""
+    found = refusal("gateway_cors_origins", origin)
+    assert "punycode" in found
+    assert "it sends" not in found
+
+
 @pytest.mark.parametrize("origin", NO_ORIGINS)
 def test_what_is_no_origin(origin: str) -> None:
     """It is refused with what one looks like."""
