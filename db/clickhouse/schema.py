@@ -34,6 +34,7 @@ SETTINGS skip_unavailable_shards = 1
 """
 TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
 MADE = re.compile(r"^(?:--.*\n)*CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)")
+DROPPED = re.compile(r"^(?:--.*\n)*DROP (?:TABLE|VIEW) (?:IF EXISTS )?(\w+)")
 STATEMENT_END = re.compile(r";[ \t]*$", re.MULTILINE)
 
 
@@ -59,9 +60,20 @@ def migrations(folder: Path) -> list[Migration]:
 
 
 def tables_of(files: Iterable[Migration]) -> list[str]:
-    """Return the tables and views that migrations make, in the order in which they depend on one another."""
-    found = (MADE.match(statement) for each in files for statement in each.statements())
-    return list(dict.fromkeys(match[1] for match in found if match))
+    """Return the tables and views that migrations make and keep, in the order in which they depend on one another."""
+    kept: dict[str, None] = {}
+    for statement in (statement for each in files for statement in each.statements()):
+        if made := MADE.match(statement):
+            kept.setdefault(made[1])
+        elif dropped := DROPPED.match(statement):
+            kept.pop(dropped[1], None)
+    return list(kept)
+
+
+def dropped_by(files: Iterable[Migration]) -> set[str]:
+    """Return the tables and views that migrations drop: a run that was cut short may have done so already."""
+    found = (DROPPED.match(statement) for each in files for statement in each.statements())
+    return {match[1] for match in found if match}
 
 
 def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str]:
@@ -82,13 +94,14 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
         run_on_cluster(database, LEDGER.format(cluster=on_cluster, engine=engine))
         recorded = dict(database.rows(ledger_query(url, cluster)))
         refuse_changed(files, recorded)
-        made = tables_of(each for each in files if each.name in recorded)
+        fresh = [each for each in files if each.name not in recorded]
+        leaving = dropped_by(fresh)
+        made = [each for each in tables_of(each for each in files if each.name in recorded) if each not in leaving]
         if cluster:
             if created := level(database, cluster, database_of(url), made):
                 logger().warning("servers lacked tables, which were made", created=created)
         else:
             refuse_missing(made, {name for (name,) in database.rows(TABLES)})
-        fresh = [each for each in files if each.name not in recorded]
         for migration in fresh:
             apply(database, migration, cluster)
         return [each.name for each in fresh]

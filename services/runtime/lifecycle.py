@@ -19,6 +19,8 @@ OPEN_FILES_MAX = 10_240
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What shells make of a process that a signal ended.
 EXIT_SIGNALLED = 128
+# After so long a command that has not ended is interrupted once more.
+AGAIN_SECONDS = 5.0
 
 
 def allow_open_files() -> None:
@@ -79,12 +81,24 @@ class Interruption:
     def __init__(self) -> None:
         self._held = False
         self._waiting: int | None = None
+        self._raised: int | None = None
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal: raise Interrupted, or keep it until it is no longer held."""
         if self._held:
             self._waiting = number
             return
+        self._interrupt(number)
+
+    def again(self, _number: int, frame: FrameType | None) -> None:
+        """Raise it once more: it has not arrived."""
+        if self._raised is not None:
+            self.handle(self._raised, frame)
+
+    def _interrupt(self, number: int) -> None:
+        # Python drops what is raised in a destructor or in the callback of a weak reference, imports among them.
+        self._raised = number
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         raise Interrupted(number)
 
     @contextlib.contextmanager
@@ -96,17 +110,19 @@ class Interruption:
         finally:
             self._held = False
         if self._waiting is not None:
-            raise Interrupted(self._waiting)
+            self._interrupt(self._waiting)
 
 
 @contextlib.contextmanager
 def interruptible(program: str) -> Iterator[Interruption]:
     """Let a stop signal end a command: one line on standard error, exit status 128 and the signal's number."""
     interruption = Interruption()
-    before = {number: signal.signal(number, interruption.handle) for number in STOP_SIGNALS}
+    before = {signal.SIGALRM: signal.signal(signal.SIGALRM, interruption.again)}
+    before |= {number: signal.signal(number, interruption.handle) for number in STOP_SIGNALS}
     try:
         yield interruption
     except Interrupted as signalled:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         # A second signal ends the process wherever it stands.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
