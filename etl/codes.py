@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 
 VIOLATED_CONSTRAINT = 469
@@ -27,12 +29,18 @@ DATA_ERRORS = {
 }
 # The same rows in smaller blocks may fit. A plan names its rows, so nothing else would ever help.
 TIMEOUT_EXCEEDED = 159
+MEMORY_LIMIT_EXCEEDED = 241
 SIZE_ERRORS = {
     158: "TOO_MANY_ROWS",
     TIMEOUT_EXCEEDED: "TIMEOUT_EXCEEDED",
-    241: "MEMORY_LIMIT_EXCEEDED",
+    MEMORY_LIMIT_EXCEEDED: "MEMORY_LIMIT_EXCEEDED",
     307: "TOO_MANY_BYTES",
 }
+# The limit of one query, by ClickHouse's own words at the start of its message; older versions name it in brackets.
+# Any other limit is that of a user or of the server, which others may have used up.
+OWN_MEMORY = re.compile(
+    r"^(?:\w+: )?(?:Code: 241\.\s+)?(?:DB::Exception: )?(?:Query m|M)emory limit (?!\(total)(?!\(for user)"
+)
 # Replicas are missing, behind, or have not confirmed a block, which may be stored all the same.
 QUORUM_ERRORS = {
     285: "TOO_FEW_LIVE_REPLICAS",
@@ -128,5 +136,6 @@ def error_of(code: int, text: str, *, is_cluster: bool) -> SinkError:
     if code in QUORUM_ERRORS:
         return QuorumError(text)
     if code in SIZE_ERRORS:
-        return TooLargeError(text)
+        is_own = code != MEMORY_LIMIT_EXCEEDED or OWN_MEMORY.match(text)
+        return TooLargeError(text, code if is_own else 0)
     return SinkError(text) if code in STATE_ERRORS else DataRefusedError(code, text)

@@ -30,7 +30,8 @@ from etl.verdicts import Recent, judge
 from services.runtime.failpoints import reach
 
 Decode = Callable[[Sequence[Message]], Rows]
-# A block that is too large for ClickHouse is halved down to this: where even so few do not fit, size is not the matter.
+# A block that is too large for ClickHouse is halved down to this: where even so few do not fit, one of them may be at
+# fault, which a search finds out.
 HALVED_ROWS_MIN = 1_000
 
 
@@ -185,12 +186,18 @@ class Delivery:
                 yield from self._store_events(batch, partition, good, is_counted=True)
         except (TooLargeError, QuorumTimeoutError) as error:
             self._refuse_stored(batch, rows, error)
+            parts: Sequence[Rows] = rows.halves()
             if rows.events < HALVED_ROWS_MIN:
-                raise
-            for half in rows.halves():
-                yield
-                self._renew(batch)
-                yield from self._store_events(batch, partition, half, is_counted=is_counted)
+                if not isinstance(error, TooLargeError) or not error.code:
+                    raise
+                # One event may need more than there is for each query.
+                good = yield from self._set_aside(batch, partition, rows, DataRefusedError(error.code, str(error)))
+                parts, is_counted = parts if good.events == rows.events else [good], True
+            for part in parts:
+                if part.events:
+                    yield
+                    self._renew(batch)
+                    yield from self._store_events(batch, partition, part, is_counted=is_counted)
         else:
             self._counter(batch.at.partition).stored(0 if is_counted else rows.events)
 
@@ -200,6 +207,8 @@ class Delivery:
         """Store the rows that ClickHouse does not take as refused; return the others."""
         search = self._search(batch)
         yield from search.run(rows, error)
+        if not search.found:
+            return rows
         reasons = {offset: spell(each) for offset, each in search.found.items()}
         parted = set_aside(replace(rows, rejected=[]), batch.messages, {}, reasons)
         # Before the events, so that whoever counts rows up to the last event finds all of them.

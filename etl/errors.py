@@ -33,7 +33,14 @@ class DataRefusedError(SinkError):
 
 
 class TooLargeError(SinkError):
-    """ClickHouse had not the memory or the time for a block of this size; smaller ones may fit."""
+    """ClickHouse had not the memory or the time for a block of this size; smaller ones may fit.
+
+    `code` is ClickHouse's number where the limit is that of each query by itself, else 0: the server has none left.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class QuorumError(SinkError):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from etl.block import Block, Coordinates
-from etl.codes import DATA_ERRORS, VIOLATED_CONSTRAINT
+from etl.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
 from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.refusals import Refusals
 from etl.rows import Rows
@@ -25,8 +25,11 @@ VIOLATED_ROW = re.compile(r"violated at row (\d+)")
 CUT_ROWS_MAX = 512
 # When so many rows have failed and none has passed, rows that are known to be good are tried.
 UNPROVEN_MAX = 10
-# No number of ClickHouse's: the block was too large to be judged, so its halves are.
+# Not a number of ClickHouse: the block was too large to be judged, so its halves are.
 UNKNOWN = 0
+TOO_LARGE = {UNKNOWN, *SIZE_ERRORS}
+# A row that is too large alone fails so often again, others being taken after each time: by chance it hardly does.
+TOO_LARGE_CONFIRMATIONS = 5
 
 
 class Prober(Protocol):
@@ -71,12 +74,17 @@ class Search:
     _probes: int = 0
     # Other rows were taken, so it is not the table that takes nothing.
     _others_pass: bool = False
+    # Of those of the batch that were taken together the most.
+    _taken: Rows | None = None
 
     def run(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
-        """Fill `found` for a refused insert; SinkError when no single row is at fault, RefusalsError for too many."""
+        """Fill `found` for a refused insert; SinkError when no single row is at fault, RefusalsError for too many.
+
+        Nothing is found where rows are too large together and none of them alone: parts of them may be inserted.
+        """
         self.refusals.expected(rows.events)
         yield from self._seek(rows, error, self._reproduce(rows, error))
-        if not self.found:
+        if not self.found and (rows.events == 1 or error.code not in TOO_LARGE):
             raise SinkError(f"no row fails alone, so it is not a value: {error}")
 
     def try_all(self, rows: Rows, out_of: int) -> Iterator[None]:
@@ -115,7 +123,7 @@ class Search:
             refused = self._probe(rows)
             yield
             # What is too large to be judged as a whole is judged in parts, and then by all that can be at fault.
-            if refused and (refused.code != UNKNOWN or self._thorough):
+            if refused and (refused.code not in TOO_LARGE or self._thorough):
                 return
         raise SinkError(f"the same rows pass where nothing is stored, so it is not a value: {error}")
 
@@ -130,16 +138,41 @@ class Search:
             if part.error is None:
                 self._others_pass = True
                 self.refusals.passed()
+                if self._taken is None or part.rows.events > self._taken.events:
+                    self._taken = part.rows
                 if part.right and part.whole:
                     part.right.error = part.whole.error
             elif part.rows.events == 1:
-                self._refuse(part.rows, part.error)
+                if part.error.code not in SIZE_ERRORS or (yield from self._is_too_large(part.rows, part.error)):
+                    self._refuse(part.rows, part.error)
             elif row := violated_row(part.error, part.rows.events):
                 stack += [Part(each) for each in reversed(part.rows.cut(row - 1, row)) if each.events]
             else:
                 first, second = part.rows.halves()
                 right = Part(second)
                 stack += [right, Part(first, right=right, whole=part)]
+
+    def _is_too_large(self, row: Rows, error: DataRefusedError) -> Generator[None, None, bool]:
+        """Whether a row is too large each time, and others are taken right after; SinkError when these are not."""
+        for _ in range(TOO_LARGE_CONFIRMATIONS):
+            self._require_others(row, error)
+            yield
+            again = self._probe(row)
+            yield
+            if again is None or again.code not in SIZE_ERRORS:
+                return False
+        self._require_others(row, error)
+        return True
+
+    def _require_others(self, row: Rows, error: DataRefusedError) -> None:
+        """Raise SinkError when rows that were taken are not any more: the server is short of memory or time."""
+        if self._taken is not None:
+            is_taken = self._probe(self._taken) is None
+        else:
+            is_taken = self.prober.takes_any(self.at, row.offsets[0], thorough=self._thorough)
+        if not is_taken:
+            raise TooLargeError(f"other rows are not taken either, so it is not a value: {error}")
+        self._others_pass = True
 
     def _refuse(self, row: Rows, error: DataRefusedError) -> None:
         (offset,) = row.offsets
@@ -174,9 +207,10 @@ class Search:
         except DataRefusedError as error:
             return error
         except (TooLargeError, QuorumTimeoutError) as error:
-            if rows.events == 1:
+            code = error.code if isinstance(error, TooLargeError) else UNKNOWN
+            if rows.events == 1 and code == UNKNOWN:
                 raise
-            return DataRefusedError(UNKNOWN, str(error))
+            return DataRefusedError(code, str(error))
         return None
 
     def _log(self, what: str, **values: object) -> None:

@@ -135,6 +135,22 @@ def test_a_table_that_takes_nothing_is_waited_for(place: Place, tables: ClickHou
     assert '"partition": 0' in log.read_text(encoding="utf-8")
 
 
+def test_a_value_that_needs_too_much_memory(place: Place, tables: ClickHouse) -> None:
+    """One event whose computed value exceeds the limit of a query is set aside, the others are stored."""
+    tables.rows("ALTER TABLE events ADD COLUMN n UInt64 MATERIALIZED length(range(toUInt64(event_data)))")
+    limited = dataclasses.replace(place, database=f"{place.database}?max_memory_usage=200000000")
+    made = [numbered(number) for number in range(ROWS)]
+    for number, event in enumerate(made):
+        event.payload.event_data = "90000000" if number in BAD else "17"
+    write(place, map(identified, made))
+    load(limited, tables, ROWS)
+
+    assert offsets(tables, "rejected_events") == list(BAD)
+    assert offsets(tables) == [number for number in range(ROWS) if number not in BAD]
+    errors = tables.rows("SELECT DISTINCT reason, extract(error, 'error ([0-9]+)') FROM rejected_events")
+    assert errors == [("refused", "241")]
+
+
 def test_many_bad_rows_stop_nobody(place: Place, tables: ClickHouse) -> None:
     """While 447 bad rows of 50,000 are sought, another partition's events are stored; all of it ends."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")

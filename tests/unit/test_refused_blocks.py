@@ -28,16 +28,22 @@ ROWS = BAD * 120
 class MemorySink:
     """Takes every event but those of kind `poison`, so many at a time, and holds what it took."""
 
-    def __init__(self, rows_max: int = ROWS) -> None:
+    def __init__(self, rows_max: int = ROWS, code: int = 0) -> None:
         self.stored: dict[str, list[int]] = {}
         self.rows_max = rows_max
+        # Of the limit that few rows exceed, and any with an event of kind `large`.
+        self.code = code
 
     def insert(self, block: Block) -> None:
         if block.table == EVENTS and pa.scalar("poison") in block.columns[1]:
             raise DataRefusedError(469, "no poison")
-        if len(block.columns[0]) > self.rows_max:
-            raise TooLargeError("no memory")
+        self.measure(block)
         self.stored.setdefault(block.table, []).extend(block.columns[-1] if block.table == EVENTS else block.columns[0])
+
+    def measure(self, block: Block) -> None:
+        is_large = block.table == EVENTS and pa.scalar("large") in block.columns[1]
+        if is_large or len(block.columns[0]) > self.rows_max:
+            raise TooLargeError("no memory", self.code)
 
     def recent(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         return sorted(self.stored.get(EVENTS, [])), ()
@@ -52,6 +58,7 @@ class MemorySink:
         del thorough
         if pa.scalar("poison") in block.columns[1]:
             raise DataRefusedError(469, "no poison")
+        self.measure(block)
 
     def takes_any(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
         return thorough
@@ -138,3 +145,35 @@ def test_a_server_without_memory_is_an_outage() -> None:
     """Where even few rows do not fit, the partition starts over later, instead of asking for each row."""
     with pytest.raises(TooLargeError):
         delivery(MemorySink(rows_max=0)).deliver(Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
+
+
+@pytest.mark.parametrize("code", [158, 159, 241, 307])
+@pytest.mark.parametrize("rows", [1, 40, 5 * HALVED_ROWS_MIN])
+def test_an_event_too_large_alone_is_refused(rows: int, code: int) -> None:
+    """A row that exceeds the limit of a query is set aside with the code; every other row is stored."""
+    sink, batch = MemorySink(code=code), messages(0, rows)
+    at = rows // 2
+    batch[at] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=at)
+    delivery(sink).deliver(Partition(0, COORDINATES), batch)
+
+    assert sink.stored["rejected_events"] == [at]
+    assert sink.stored.get(EVENTS, []) == [offset for offset in range(rows) if offset != at]
+
+
+def test_few_rows_too_large_together_are_stored_in_parts() -> None:
+    """Where fewer rows than are halved otherwise do not fit together, their parts are inserted all the same."""
+    sink = MemorySink(rows_max=30, code=241)
+    delivery(sink).deliver(Partition(0, COORDINATES), messages(0, 500))
+
+    assert sorted(sink.stored[EVENTS]) == list(range(500))
+    assert "rejected_events" not in sink.stored
+
+
+def test_a_limit_that_others_have_used_up_is_an_outage() -> None:
+    """Without memory for anybody, or with a limit of the server or the user, no event is at fault."""
+    sink, batch = MemorySink(), messages(0, 40)
+    batch[7] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=7)
+    with pytest.raises(TooLargeError):
+        delivery(sink).deliver(Partition(0, COORDINATES), batch)
+
+    assert sink.stored == {}

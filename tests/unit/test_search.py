@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from etl.block import Block, Coordinates
 from etl.errors import DataRefusedError, RefusalsError, SinkError, TooLargeError
 from etl.refusals import Refusals
 from etl.rows import Rows
-from etl.search import UNPROVEN_MAX, Search
+from etl.search import TOO_LARGE_CONFIRMATIONS, UNPROVEN_MAX, Search
 from tests.support.delivering import AT
 
 CONSTRAINT, JSON, UNHEARD_OF = 469, 117, 4_711
@@ -178,3 +180,62 @@ def test_others_have_their_turn() -> None:
     steps = [len(table.probed) for _ in run]
 
     assert steps == list(range(1, len(table.probed) + 1))
+
+
+class Limited(Table):
+    """Has a limit for each query: of what its rows weigh together, and from some probe on another."""
+
+    def __init__(self, weights: dict[int, int], most: Callable[[int], int], code: int = 241) -> None:
+        super().__init__([], code)
+        self.weights, self.most = weights, most
+        self.takes_good = True
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        super().probe(block, thorough=thorough)
+        if sum(self.weights.get(offset, 1) for offset in block.columns[-1]) > self.most(len(self.probed)):
+            raise TooLargeError("no memory", self.code)
+
+
+@pytest.mark.parametrize("code", [158, 159, 241, 307])
+@pytest.mark.parametrize("large", [{0}, {17}, {39}, {3, 4, 31}, set(range(40))], ids=str)
+def test_a_row_too_large_alone(large: set[int], code: int) -> None:
+    """Rows that exceed a limit alone are found, while others are taken: their neighbours, or good ones."""
+    table = Limited(dict.fromkeys(large, 1_000), lambda _: 100, code)
+    found = search(table, 40).found
+
+    assert set(found) == large
+    assert {error.code for error in found.values()} == {code}
+
+
+def test_rows_too_large_together() -> None:
+    """Where parts fit, no row is at fault."""
+    assert search(Limited({}, lambda _: 15), 40).found == {}
+
+
+def test_a_server_without_memory_for_anybody() -> None:
+    """Where neither neighbours nor good rows fit, nothing is refused, and few rows are tried."""
+    table = Limited({}, lambda _: 0)
+    table.takes_good = False
+    with pytest.raises(TooLargeError):
+        search(table, 900)
+
+    assert len(table.probed) < 15
+
+
+@pytest.mark.parametrize("last", range(1, 40))
+def test_memory_that_runs_out(last: int) -> None:
+    """A server that has enough for a while and then for nobody never makes an event a refused one."""
+    table = Limited({17: 50}, lambda probe: 40 if probe <= last else 0)
+    table.takes_good = False
+    with contextlib.suppress(SinkError):
+        assert not set(search(table, 40).found) - {17}
+
+
+@given(chance=st.randoms(use_true_random=False), weights=st.dictionaries(st.integers(0, 39), st.integers(1, 30)))
+def test_memory_that_comes_and_goes(chance: random.Random, weights: dict[int, int]) -> None:
+    """Rows that fit while there is enough for their neighbours together are not refused for a moment's shortage."""
+    turns = [chance.random() < 0.5 for _ in range(TOO_LARGE_CONFIRMATIONS * 100)]
+    table = Limited(weights, lambda probe: 10_000 if turns[probe % len(turns)] or probe % 3 == 0 else 0)
+    table.takes_good = False
+    with contextlib.suppress(SinkError):
+        assert search(table, 40).found == {}

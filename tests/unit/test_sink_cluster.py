@@ -12,6 +12,7 @@ from clickhouse_driver.errors import ServerException
 
 from etl.block import Coordinates, rejected_block
 from etl.client import InsertClient
+from etl.codes import error_of
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.plan import Plan, Topic
 from etl.rows import UNDECODABLE, reject
@@ -203,3 +204,22 @@ def test_a_quorum_is_never_a_size() -> None:
     """No class of the one is a class of the other, so that nothing that catches one catches both."""
     assert not issubclass(QuorumError, TooLargeError)
     assert not issubclass(TooLargeError, QuorumError)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("Query memory limit exceeded: would use 1.00 GiB, maximum: 190.73 MiB", 241),
+        ("Memory limit (for query) exceeded: would use 1.00 GiB", 241),
+        ("(total) memory limit exceeded: would use 1.00 GiB", 0),
+        ("Memory limit (total) exceeded: would use 1.00 GiB", 0),
+        ("User memory limit exceeded: would use 1.00 GiB", 0),
+        ("Memory limit (for user) exceeded: would use 1.00 GiB", 0),
+    ],
+)
+def test_only_the_limit_of_a_query_is_evidence(words: str, code: int) -> None:
+    """Memory that other queries have used up says nothing about a row."""
+    error = error_of(241, f"ServerException: Code: 241.\nDB::Exception: {words}", is_cluster=False)
+
+    assert isinstance(error, TooLargeError)
+    assert error.code == code
