@@ -64,7 +64,9 @@ class LogChangedError(LoaderStoppedError):
 
 
 class RefusalsError(LoaderStoppedError):
-    """ClickHouse refuses more rows than single bad events explain."""
+    """ClickHouse refuses more rows than single bad events explain; `others_pass` where it takes good rows meanwhile."""
+
+    others_pass = False
 
 
 class ConsumerLostError(LoaderStoppedError):

@@ -95,7 +95,7 @@ class Loader:
             if partition.failures and partition.has_stood(self._limits.retry_seconds_max, self._monotonic()):
                 self._works(partition)
         self._outage.remind()
-        self._standstill.judge(self._monotonic())
+        self._standstill.judge(self._monotonic(), {each.number for each in self._all() if each.may_load()})
 
     def _flush_limits(self, *, is_backlog: bool) -> FlushLimits:
         """Return when batches are due: with more in Kafka than was asked for, small ones would only cost merges."""

@@ -135,6 +135,10 @@ class Partition:
             and self.pending[0].offset() > self.stored_through
         )
 
+    def may_load(self) -> bool:
+        """Whether something waits to be stored, or whether it does is not known, as after a failure."""
+        return bool(self.pending or self.failures) or self.delivery is not None or not self.is_open
+
     def batch(self, limits: FlushLimits) -> Sequence[Message]:
         """Return what is inserted next: what an inherited plan names, else as much as the limits allow."""
         if self.inherited is not None:

@@ -1,11 +1,13 @@
 """How many rows ClickHouse refuses: single bad events are set aside, too many stop their partition.
 
-A table that takes nothing stops the process: then no partition stores anything any more.
+A table that takes nothing stops the process: then no partition stores anything any more. While it takes good rows a
+partition stands alone, for no restart would help it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 
 from etl.errors import DataRefusedError, RefusalsError
 
@@ -13,8 +15,10 @@ from etl.errors import DataRefusedError, RefusalsError
 SAMPLE_ROWS = 100_000
 # So few prove nothing about a ratio.
 REFUSED_MIN = 100
-# When no other partition has stored anything so long after one stopped, the process stops.
+# When each partition with something to load stands, the process stops so long after one stopped.
 ALONE_SECONDS = 5.0
+# When one stands and no other has stored anything for so long, the process stops, whatever the others wait for.
+NOTHING_STORED_SECONDS = 300.0
 
 
 class Refusals:
@@ -76,8 +80,9 @@ class Standstill:
         self._stored_at = -math.inf
 
     def stands(self, partition: int, error: RefusalsError, now: float) -> None:
-        """Note a partition that stopped."""
-        self._since[partition] = (now, error)
+        """Note a partition that stopped, for the first time or again."""
+        since, _ = self._since.get(partition, (now, error))
+        self._since[partition] = (since, error)
 
     def stored(self, partition: int, now: float) -> None:
         """Note a batch that was stored."""
@@ -88,8 +93,12 @@ class Standstill:
         """Forget a partition that is another member's."""
         self._since.pop(partition, None)
 
-    def judge(self, now: float) -> None:
-        """Raise the partition's RefusalsError when it is the table, and not one partition's events."""
+    def judge(self, now: float, loading: Set[int]) -> None:
+        """Raise a partition's RefusalsError when it is the table, and not its events; `loading` have some to load."""
+        if any(error.others_pass for _, error in self._since.values()):
+            return
+        do_all_stand = loading <= self._since.keys()
         for since, error in self._since.values():
-            if self._stored_at < since <= now - ALONE_SECONDS:
+            is_silent = now - max(since, self._stored_at) >= NOTHING_STORED_SECONDS
+            if is_silent or (do_all_stand and self._stored_at < since <= now - ALONE_SECONDS):
                 raise error

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from etl.block import Block, Coordinates
 from etl.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
-from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.errors import DataRefusedError, QuorumTimeoutError, RefusalsError, SinkError, TooLargeError
 from etl.refusals import Refusals
 from etl.rows import Rows
 from services.runtime.logs import log_limited
@@ -178,7 +178,13 @@ class Search:
         (offset,) = row.offsets
         if row.identities[0] not in self.counted:
             self.counted.add(row.identities[0])
-            self.refusals.refused(error)
+            try:
+                self.refusals.refused(error)
+            except RefusalsError as too_many:
+                too_many.others_pass = self._others_pass or self.prober.takes_any(
+                    self.at, offset, thorough=self._thorough
+                )
+                raise
         self.found[offset], self._alone[offset] = error, row
         if len(self.found) == UNPROVEN_MAX:
             self._prove(error)

@@ -34,7 +34,7 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     # How long an insert may run in ClickHouse.
     etl_insert_seconds_max: int = Field(default=20, ge=1, le=300)
     # A partition stands still when ClickHouse refuses a larger part of its last 100,000 rows, or so many in a row; when
-    # no other partition stores anything either, the process stops.
+    # no other partition stores anything and good rows are not taken either, the process stops.
     etl_refused_ratio_max: float = Field(default=0.01, gt=0, le=1)
     etl_refused_in_a_row_max: int = Field(default=1_000, ge=1, le=1_000_000)
     # How long a partition waits to start over after a failure: doubled each time from the first to the second.

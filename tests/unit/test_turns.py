@@ -16,7 +16,7 @@ from etl.loader import REFUSED_WAIT_SECONDS, TURN_SECONDS, Loader
 from etl.message import Message
 from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits, Partition
-from etl.refusals import ALONE_SECONDS, Refusals
+from etl.refusals import ALONE_SECONDS, NOTHING_STORED_SECONDS, Refusals
 from tests.simulation.log import SimulatedMessage, decode
 from tests.support.delivering import AT
 
@@ -34,6 +34,7 @@ class World:
         self.waiting: dict[int, list[Message]] = {number: [] for number in range(partitions)}
         self.stored: list[tuple[int, str, int]] = []
         self.silent: set[int] = set()
+        self.takes_good = True
 
     def monotonic(self) -> float:
         return self.seconds
@@ -91,7 +92,7 @@ class World:
 
     def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
-        return True
+        return self.takes_good
 
     def now(self) -> int:
         return round(self.seconds * 1_000)
@@ -182,8 +183,9 @@ def test_others_are_loaded_while_one_stands_still() -> None:
 
 
 def test_the_process_stops_when_nothing_is_stored() -> None:
-    """Where no other partition stores anything, it is the table: a person must decide."""
+    """Where no partition stores anything and good rows are not taken either, it is the table: a person must decide."""
     world = World()
+    world.takes_good = False
     loader = loading(world, Refusals(1.0, 5))
     world.send(0, *(BAD + bytes([number]) for number in range(20)))
 
@@ -191,6 +193,34 @@ def test_the_process_stops_when_nothing_is_stored() -> None:
         run(world, loader, 20.0)
 
     assert world.seconds > ALONE_SECONDS
+
+
+@pytest.mark.parametrize("good", [0, 30])
+def test_bad_events_of_one_client_restart_nobody(good: int) -> None:
+    """At low traffic too many bad events stop their partition alone, whether good ones stand among them or not."""
+    world = World()
+    loader = loading(world, Refusals(0.01, 5 if good == 0 else 1_000_000))
+    world.send(0, *(BAD + number.to_bytes(2) for number in range(150)), *(bytes([number]) for number in range(good)))
+    run(world, loader, 3 * NOTHING_STORED_SECONDS)
+    world.send(1, b"good")
+    run(world, loader, 2.0)
+
+    assert world.of(0) == 0
+    assert world.of(1) == 1
+
+
+def test_an_outage_beside_a_partition_that_stands() -> None:
+    """A partition that cannot be stored for another reason may take good rows soon: the process waits for longer."""
+    world = World()
+    world.takes_good = False
+    world.silent = {1}
+    loader = loading(world, Refusals(1.0, 5))
+    world.send(0, *(BAD + bytes([number]) for number in range(20)))
+    world.send(1, b"good")
+    with pytest.raises(RefusalsError):
+        run(world, loader, 2 * NOTHING_STORED_SECONDS)
+
+    assert world.seconds > NOTHING_STORED_SECONDS
 
 
 def test_a_silent_store_leaves_others_as_much_time() -> None:
