@@ -48,6 +48,7 @@ QUORUM_ERRORS = {
     289: "REPLICA_IS_NOT_IN_QUORUM",
     319: "UNKNOWN_STATUS_OF_INSERT",
 }
+ACCESS_DENIED = 497
 # The server, the table or the connection is at fault: no search for bad rows, which would only load a server in need.
 STATE_ERRORS = {
     3: "UNEXPECTED_END_OF_FILE",
@@ -113,7 +114,7 @@ STATE_ERRORS = {
     425: "SYSTEM_ERROR",
     439: "CANNOT_SCHEDULE_TASK",
     473: "DEADLOCK_AVOIDED",
-    497: "ACCESS_DENIED",
+    ACCESS_DENIED: "ACCESS_DENIED",
     516: "AUTHENTICATION_FAILED",
     574: "DISTRIBUTED_TOO_MANY_PENDING_BYTES",
     668: "INVALID_STATE",

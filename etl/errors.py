@@ -3,6 +3,7 @@
 EtlError
   SinkError            ClickHouse did not acknowledge; whether it stored anything is unknown: the partition starts over
     DataRefusedError   ClickHouse refused a block for its data: the bad rows are sought, if nothing of it is stored
+    ProbeUnavailableError  rows cannot be tried without storing them: the user lacks grants
     TooLargeError      ClickHouse had not the memory or the time for a block of this size: parts of it may fit
     QuorumError        replicas have not confirmed a block: it is on some of them, or on none, and may still appear
       QuorumTimeoutError  an insert's time ran out while it waited for the replicas, or because of the block's size
@@ -49,6 +50,10 @@ class QuorumError(SinkError):
 
 class QuorumTimeoutError(QuorumError):
     """The time of an insert on a cluster ran out: waiting for replicas, or because its block was too large."""
+
+
+class ProbeUnavailableError(SinkError):
+    """ClickHouse does not let rows be tried without storing them, as when its user lacks the grants for that."""
 
 
 class SourceError(EtlError):

@@ -14,10 +14,13 @@ from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, Coordinates
 from etl.client import InsertClient
-from etl.codes import STATE_ERRORS
+from etl.codes import ACCESS_DENIED, QUORUM_ERRORS, SIZE_ERRORS, STATE_ERRORS
+from etl.errors import ProbeUnavailableError
 
 TWIN = "ugc_probe"
 UNKNOWN_TABLE = 60
+# Of an error in making a twin: it may be another one at the next attempt, whoever asks.
+PASSING = (STATE_ERRORS.keys() | SIZE_ERRORS.keys() | QUORUM_ERRORS.keys()) - {ACCESS_DENIED}
 ENGINE = f"SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = '{EVENTS}'"  # noqa: S608 -- constants
 # A replicated table's twin is its connection's alone.
 REPLICATED = re.compile(r"^Replicated(\w*MergeTree)(?:\('[^']*', '[^']*'(?:, )?([^)]*)\))?")
@@ -76,7 +79,7 @@ class Probing:
         return bool(progress.written_rows)
 
     def run(self, query: str, data: Any, *, thorough: bool, **options: Any) -> None:  # noqa: ANN401 -- the driver's
-        """Insert into a twin; the driver's errors are raised as they are."""
+        """Insert into a twin, ProbeUnavailableError without one; the driver's errors are raised as they are."""
         self._client.outlasts_refusals = True
         try:
             if self._twin is not thorough:
@@ -94,9 +97,18 @@ class Probing:
 
     def _make(self, *, thorough: bool) -> None:
         engine = "Null"
-        if thorough:
-            ((full,),) = self._client.execute(ENGINE)
-            engine = REPLICATED.sub(r"\1(\2)", full)
-        self._client.execute(f"DROP TEMPORARY TABLE IF EXISTS {TWIN}")
-        self._client.execute(f"CREATE TEMPORARY TABLE {TWIN} AS {EVENTS} ENGINE = {engine}")
+        try:
+            if thorough:
+                ((full,),) = self._client.execute(ENGINE)
+                engine = REPLICATED.sub(r"\1(\2)", full)
+            self._client.execute(f"DROP TEMPORARY TABLE IF EXISTS {TWIN}")
+            self._client.execute(f"CREATE TEMPORARY TABLE {TWIN} AS {EVENTS} ENGINE = {engine}")
+        except ServerException as error:
+            if error.code in PASSING:
+                raise
+            reason = str(error).partition("Stack trace")[0].strip()
+            raise ProbeUnavailableError(
+                "rows that ClickHouse refuses cannot be sought: its user needs the grants CREATE ARBITRARY TEMPORARY "
+                f"TABLE ON *.* and TABLE ENGINE ON *: {reason}"
+            ) from error
         self._twin = thorough

@@ -15,7 +15,14 @@ from typing import Protocol
 
 from etl.block import Block, Coordinates
 from etl.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
-from etl.errors import DataRefusedError, QuorumTimeoutError, RefusalsError, SinkError, TooLargeError
+from etl.errors import (
+    DataRefusedError,
+    ProbeUnavailableError,
+    QuorumTimeoutError,
+    RefusalsError,
+    SinkError,
+    TooLargeError,
+)
 from etl.refusals import Refusals
 from etl.rows import Rows
 from services.runtime.logs import log_limited
@@ -96,6 +103,10 @@ class Search:
         self.prober.begin_probes()
         try:
             error = self._probe(rows)
+        except ProbeUnavailableError as unavailable:
+            # The insert decides. A copy of an event that it refuses is a repeat then, also where their values differ.
+            self._log("events are stored without having been tried", error=str(unavailable))
+            return
         finally:
             self.prober.end_probes()
         yield

@@ -12,7 +12,7 @@ from etl.block import EVENTS, Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import HALVED_ROWS_MIN, Delivery
 from etl.duplicates import DuplicateWindow
-from etl.errors import DataRefusedError, RefusalsError, TooLargeError
+from etl.errors import DataRefusedError, ProbeUnavailableError, RefusalsError, TooLargeError
 from etl.message import Message
 from etl.partition import Partition
 from etl.plan import Topic
@@ -175,5 +175,29 @@ def test_a_limit_that_others_have_used_up_is_an_outage() -> None:
     batch[7] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=7)
     with pytest.raises(TooLargeError):
         delivery(sink).deliver(Partition(0, COORDINATES), batch)
+
+    assert sink.stored == {}
+
+
+class Unprobed(MemorySink):
+    """Its user may not make what probes need."""
+
+    def probe(self, block: Block, *, thorough: bool) -> None:
+        del block, thorough
+        raise ProbeUnavailableError("no grants")
+
+
+def test_only_a_refused_insert_needs_probes() -> None:
+    """Where rows cannot be tried, events with copies are stored; a refused one is not set aside."""
+    batch = messages(0, 10)
+    copies = [FakeMessage(message.value(), at=10 + at) for at, message in enumerate(batch[:4])]
+    sink = Unprobed()
+    delivery(sink).deliver(Partition(0, COORDINATES, window=DuplicateWindow(20)), [*batch, *copies])
+
+    assert sink.stored == {"rejected_events": [10, 11, 12, 13], EVENTS: list(range(10))}
+
+    sink = Unprobed()
+    with pytest.raises(ProbeUnavailableError):
+        delivery(sink).deliver(Partition(0, COORDINATES), messages(1, 10))
 
     assert sink.stored == {}
