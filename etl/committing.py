@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -28,28 +28,44 @@ class Committer:
 
     def commit(self, place: TopicPartition) -> None:
         """Commit and wait for the answer; SourceError unless Kafka says that it is done."""
-        if not self._last.done():
-            # One after the other: a commit that is applied late must not undo a later one.
-            raise SourceError("Kafka has not answered an earlier commit yet")
+        self._refuse_second()
         self._last = in_thread(lambda: self._send(place))
         try:
-            answers = self._last.result(self._seconds_max)
+            checked(self._last.result(self._seconds_max))
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         except TimeoutError as error:
             raise SourceError(f"Kafka did not answer a commit in {self._seconds_max:g} s") from error
-        for answer in answers or ():
-            if answer.error:
-                raise SourceError(str(answer.error))
 
-    def settle(self, seconds_max: float) -> None:
-        """Wait until no commit is on its way any more.
+    def commit_in_callback(self, place: TopicPartition) -> None:
+        """Commit from the thread that serves a rebalance; SourceError unless Kafka says that it is done.
+
+        Seen: the client answers the commit of any other thread when the callback has returned, and applies it then,
+        when the partition is another member's.
+        """
+        self._refuse_second()
+        try:
+            checked(self._send(place))
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+
+    def _refuse_second(self) -> None:
+        if not self._last.done():
+            # One after the other: a commit that is applied late must not undo a later one.
+            raise SourceError("Kafka has not answered an earlier commit yet")
+
+    def settle(self) -> None:
+        """Wait until the commit that was given up last is not on its way any more, as long as for any other.
 
         Kafka takes commits for partitions that a member has given up: one that is applied then would replace the plan
         of the next owner.
         """
-        if wait([self._last], min(seconds_max, self._seconds_max)).done:
-            return
-        logger().warning("partitions are not given up before Kafka has answered a commit", seconds_max=seconds_max)
-        if not wait([self._last], max(0.0, seconds_max - self._seconds_max)).done:
-            logger().error("Kafka has not answered a commit, and partitions are given up", seconds_max=seconds_max)
+        if not wait([self._last], self._seconds_max).done:
+            logger().error("Kafka has not answered a commit, and partitions are given up", seconds=self._seconds_max)
+
+
+def checked(answers: Iterable[TopicPartition] | None) -> None:
+    """Raise SourceError when Kafka has refused a commit."""
+    for answer in answers or ():
+        if answer.error:
+            raise SourceError(str(answer.error))

@@ -96,8 +96,7 @@ class KafkaSource:
         self._outage = outage
         self._listener: Listener | None = None
         self._committer = Committer(lambda place: consumer.commit(offsets=[place], asynchronous=False), seconds_max)
-        # After that Kafka's client has left the group by itself.
-        self._settle_seconds_max: float = POLL_INTERVAL_SECONDS_MAX
+        self._is_in_callback = False
 
     def join(self, listener: Listener) -> None:
         """Join the group; `listener` hears what becomes ours."""
@@ -199,24 +198,26 @@ class KafkaSource:
 
         One partition at a time: of several a failing one raises although the others were applied.
         """
-        self._committer.commit(self._at(partition, offset, metadata))
+        commit = self._committer.commit_in_callback if self._is_in_callback else self._committer.commit
+        commit(self._at(partition, offset, metadata))
 
     def leave(self) -> None:
-        """Leave the group: what is not sent by then never is, so no answer is waited for longer than usual."""
-        self._settle_seconds_max = self._seconds_max
+        """Leave the group."""
         self._consumer.close()
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Before, so that the listener can commit what is stored; after, so that this is not applied any later.
         assert self._listener is not None  # noqa: S101 -- it joined
-        self._committer.settle(self._settle_seconds_max)
-        self._listener.revoked(numbers(partitions))
-        self._committer.settle(self._settle_seconds_max)
+        self._committer.settle()
+        self._is_in_callback = True
+        try:
+            self._listener.revoked(numbers(partitions))
+        finally:
+            self._is_in_callback = False
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # The group is joined again after this, and a commit that is repeated then would be a new member's.
         assert self._listener is not None  # noqa: S101 -- it joined
-        self._committer.settle(self._settle_seconds_max)
+        self._committer.settle()
         self._listener.lost(numbers(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
