@@ -162,18 +162,18 @@ def batches(ledger: ReplayLedger, selection: Selection, limit: int) -> Iterator[
 
 
 def send(ledger: ReplayLedger, replayer: Replayer, run_id: uuid.UUID, batch: list[Rejected], outcome: Outcome) -> bool:
-    """Claim a batch, send what is ours alone, and count; False when Kafka did not acknowledge all of it."""
+    """Claim a batch, send what no other run claims, and count; False when Kafka did not acknowledge all of it."""
     places = [each.place for each in batch]
     ledger.claim(run_id, places)
     contested = ledger.contested(run_id, places)
     if contested:
         ledger.withdraw(run_id, contested)
-    ours = [each for each in batch if each.place not in contested]
-    errors = replayer.send([(key_of(each), each.raw) for each in ours])
+    uncontested = [each for each in batch if each.place not in contested]
+    errors = replayer.send([(key_of(each), each.raw) for each in uncontested])
     outcome.contested += len(contested)
     outcome.failed += len(errors)
-    outcome.sent += len(ours) - len(errors)
-    outcome.errors += [f"{ours[index].place}: {error}" for index, error in errors.items()]
+    outcome.sent += len(uncontested) - len(errors)
+    outcome.errors += [f"{uncontested[index].place}: {error}" for index, error in errors.items()]
     return not errors
 
 

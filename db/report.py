@@ -98,5 +98,5 @@ def numbers(each: Partition) -> Sequence[str]:
 
 
 def identity(each: Partition) -> str:
-    """Write which topic it is, as short as tells them apart by eye."""
+    """Write which topic it is, short enough to read, long enough to distinguish it."""
     return f"{str(each.topic_id)[:8]}{'' if each.claim else ' (earlier)'}"

@@ -1,4 +1,4 @@
-"""Commits to Kafka, one after the other, each with a limit; where it matters, the end of the last one is awaited."""
+"""Commits to Kafka, one after the other, with a limit outside of the callbacks of a rebalance."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Committer:
         """Commit from the thread that serves a rebalance; SourceError unless Kafka says that it is done.
 
         Seen: the client answers the commit of any other thread when the callback has returned, and applies it then,
-        when the partition is another member's.
+        when the partition is another member's. So this one has no limit but Kafka's answer.
         """
         self._refuse_second()
         try:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 HEX = "[0-9a-fA-F]"
 UUID_PATTERN = rf"\A{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}\z"
 UUID_BYTES, UUID_CHARACTERS = 16, 36
-# Stands where there is no UUID.
+# In place of an id that is not a valid UUID.
 NIL = "00000000-0000-0000-0000-000000000000"
 NO_SEPARATOR = pa.scalar(b"", pa.binary())
 
