@@ -3,7 +3,7 @@
 # The OpenAPI page's script: one file of an npm package, by the integrity written in bundle.json.
 FROM node:22.20.0-bookworm-slim AS page
 WORKDIR /page
-COPY gateway/page/bundle.json ./
+COPY gateway/openapi/static/bundle.json ./
 RUN set -eu; \
     field() { node -p "require('./bundle.json').$1"; }; \
     npm pack "$(field name)@$(field version)" --silent > archive; \
@@ -20,14 +20,15 @@ RUN python -m venv /opt/venv
 COPY locks/run.txt locks/run.txt
 RUN /opt/venv/bin/pip install --no-deps --require-hashes -r locks/run.txt
 COPY pyproject.toml README.md ./
+COPY common common
 COPY services services
 COPY etl etl
 COPY gateway gateway
 COPY db db
 COPY proto/gen proto/gen
-COPY --from=page /page/scalar.js gateway/page/scalar.js
-# Editable: the page's script and the descriptors are found beside the code, in /app.
-RUN /opt/venv/bin/pip install --no-deps --no-build-isolation -e . && /opt/venv/bin/python -m compileall -q .
+COPY --from=page /page/scalar.js gateway/openapi/static/scalar.js
+# The commands of local/ are not in the image. Editable: the page's script and the descriptors are found beside the code, in /app.
+RUN /opt/venv/bin/pip install --no-deps --no-build-isolation -e . && rm /opt/venv/bin/ugc-up /opt/venv/bin/ugc-servers && /opt/venv/bin/python -m compileall -q .
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ugc

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-from services.runtime.settings import Settings
+from common.settings import Settings
 
 Name = Literal[
     "before-plan",

@@ -86,6 +86,26 @@ class KafkaSettings(Settings):
     kafka_topic: str = Field(default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
 
 
+class ClickHouseSettings(Settings):
+    """Where the tables are; shared by the etl and the administration commands."""
+
+    clickhouse_url: str = Field(
+        default="clickhouse://default@localhost:9000/ugc",
+        pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
+    )
+    # The cluster's name in ClickHouse's configuration: its servers hold the rows and run the inserts. Empty for a
+    # single server.
+    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+
+
+class ConsumerSettings(Settings):
+    """What decides where events are loaded and which are repeats; shared by the etl and its audit."""
+
+    etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
+    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
+    etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
+
+
 class LogSettings(Settings):
     """How a process logs."""
 

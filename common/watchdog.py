@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from pydantic import Field
 
-from services.runtime.settings import Settings
+from common.settings import Settings
 
 # The loop winds the watchdog up so many times within the limit.
 TURNS = 6

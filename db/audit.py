@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Sequence
 from functools import partial
 
+from common.lifecycle import interruptible
+from common.settings import load
 from db.clickhouse.client import connected
 from db.clickhouse.replicas import unsettled
 from db.clickhouse.stored import StoredEvents
@@ -21,8 +23,6 @@ from db.errors import StoreError, UnavailableError
 from db.kafka.topics import OffsetReader, PartitionOffsets, topic_identity
 from db.report import Report, as_json, show
 from db.settings import AuditSettings
-from services.runtime.lifecycle import interruptible
-from services.runtime.settings import load
 
 EXIT_BREACH, EXIT_STORE = 1, 3
 WAIT_POLL_SECONDS = 0.2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.runtime.starting import interruptible_from_the_start
+from common.starting import interruptible_from_the_start
 
 
 def migrate() -> None:
@@ -25,13 +25,5 @@ def replay() -> None:
     """Replay rejected events."""
     interruptible_from_the_start("ugc-replay")
     from db.replay import main
-
-    main()
-
-
-def servers() -> None:
-    """Run the local servers."""
-    interruptible_from_the_start("ugc-servers")
-    from db.servers import main
 
     main()

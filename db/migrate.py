@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from common.lifecycle import interruptible
+from common.logs import Outage, configure_logs, logger
+from common.settings import load
 from db.clickhouse.schema import migrate
 from db.errors import StoreError, UnavailableError
 from db.kafka.layout import Difference, TopicLayout
 from db.kafka.topics import provision
 from db.settings import MigrateSettings
-from services.runtime.lifecycle import interruptible
-from services.runtime.logs import Outage, configure_logs, logger
-from services.runtime.settings import load
 
 RETRY_SECONDS = 0.5
 T = TypeVar("T")

@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
+from common.lifecycle import interruptible
+from common.settings import load
 from db.clickhouse.client import connected
 from db.clickhouse.replayed import Rejected, ReplayLedger, Selection
 from db.errors import StoreError
 from db.kafka.replayer import Replayer, replaying
 from db.kafka.topics import topic_identity
 from db.settings import ReplaySettings
-from services.runtime.lifecycle import interruptible
-from services.runtime.settings import load
 
 EXIT_NOT_ALL, EXIT_STORE = 1, 3
 REASONS = ("undecodable", "refused", "duplicate")

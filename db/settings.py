@@ -1,37 +1,10 @@
-"""Settings of the stores: of the local servers, and of the topic and tables that `ugc-migrate` makes."""
+"""Settings of the administration commands, each a UGC_* variable with its unit last."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from pydantic import Field, ValidationInfo, field_validator
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
-
-from services.runtime.settings import KafkaSettings, LogSettings, Settings
-
-ROOT = Path(__file__).resolve().parents[1]
-PORT_MAX = 65_535
-
-
-class LocalSettings(Settings):
-    """Where the local servers keep their data and listen."""
-
-    local_directory: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / ".local"
-    local_kafka_port: int = Field(default=9092, ge=1, le=PORT_MAX)
-    local_kafka_controller_port: int = Field(default=9093, ge=1, le=PORT_MAX)
-    local_clickhouse_port: int = Field(default=9000, ge=1, le=PORT_MAX)
-    local_clickhouse_http_port: int = Field(default=8123, ge=1, le=PORT_MAX)
-
-
-class ClickHouseSettings(Settings):
-    """Where the tables are."""
-
-    clickhouse_url: str = Field(
-        default="clickhouse://default@localhost:9000/ugc",
-        pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
-    )
-    # The cluster's name in ClickHouse's configuration; empty for a single server.
-    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+from common.settings import ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings
 
 
 class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
@@ -53,12 +26,9 @@ class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):
         return wanted
 
 
-class AuditSettings(KafkaSettings, ClickHouseSettings):
+class AuditSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings):
     """What is audited: the etl's group and window, and the tables it writes."""
 
-    etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
-    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
-    etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
     # A partition whose first message that is not consumed was written longer ago stands still, which is a breach.
     # It is longer than a takeover and a restart of any process take.
     audit_lag_seconds_max: float = Field(default=60.0, gt=0, le=604_800)

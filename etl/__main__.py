@@ -6,24 +6,24 @@ import gc
 import sys
 import time
 
+from common.failpoints import arm
+from common.lifecycle import stop_flag
+from common.logs import configure_logs, logger
+from common.settings import load
 from etl.alive import BeatingSource, Heartbeat
 from etl.aside import Aside, threads
+from etl.clickhouse.sink import ClickHouseSink
+from etl.clickhouse.sink import connected as connected_to_clickhouse
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
+from etl.kafka.source import KafkaSource
+from etl.kafka.source import connected as connected_to_kafka
 from etl.loader import Loader
-from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits
 from etl.refusals import Refusals
+from etl.restoring import Opener
 from etl.settings import EtlSettings
-from etl.sink import ClickHouseSink
-from etl.sink import connected as connected_to_clickhouse
-from etl.source import KafkaSource
-from etl.source import connected as connected_to_kafka
-from services.runtime.failpoints import arm
-from services.runtime.lifecycle import stop_flag
-from services.runtime.logs import configure_logs, logger
-from services.runtime.settings import load
 
 EXIT_STOPPED = 1
 GARBAGE_THRESHOLD = 100_000

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.settings import load
+from etl.kafka.message import Message
 from etl.loader import Source
-from etl.message import Message
 from etl.settings import EtlSettings
-from services.runtime.settings import load
 
 BEAT_SECONDS = 1.0
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from etl.block import Coordinates
 from etl.errors import DataRefusedError, LogChangedError
-from etl.message import Message
+from etl.events.rows import Rows
+from etl.kafka.message import Message
 from etl.partition import Partition
 from etl.plan import Plan
-from etl.rows import Rows
 
 
 @dataclass

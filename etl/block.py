@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.native import Column
+from etl.clickhouse.native import Column
+from etl.events.rows import Rejected, Rows
 from etl.plan import Plan, Topic
-from etl.rows import Rejected, Rows
 
 EVENTS, REJECTED = "events", "rejected_events"
 # The columns of `rejected_events` in the order in which a block has them.

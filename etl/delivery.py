@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from common.failpoints import reach
 from etl.batch import Batch, coordinates, forget_refused, refuse_another_log, spell
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
@@ -20,14 +21,13 @@ from etl.errors import (
     SinkError,
     TooLargeError,
 )
-from etl.message import Message
+from etl.events.rows import Rows, decode, digest, set_aside
+from etl.kafka.message import Message
 from etl.partition import Partition
 from etl.plan import Plan, closing_metadata
 from etl.refusals import Refusals
-from etl.rows import Rows, decode, digest, set_aside
 from etl.search import Prober, Search
 from etl.verdicts import Recent, judge
-from services.runtime.failpoints import reach
 
 Decode = Callable[[Sequence[Message]], Rows]
 # A block that is too large for ClickHouse is halved down to this: where even so few do not fit, one of them may be at

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from etl.client import InsertClient
-from services.runtime.failpoints import reach
+from common.failpoints import reach
+from etl.clickhouse.client import InsertClient
 
 # A block is larger than this, what else is sent is smaller.
 HALVED_BYTES_MIN = 8_192

@@ -9,14 +9,14 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
+from common.failpoints import reach
+from common.logs import Outage, logger
 from etl.delivery import Delivery
 from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
-from etl.message import Message
-from etl.opening import Opener
+from etl.kafka.message import Message
 from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.refusals import Standstill
-from services.runtime.failpoints import reach
-from services.runtime.logs import Outage, logger
+from etl.restoring import Opener
 
 POLL_SECONDS = 0.1
 # How often it is asked whether a former owner's inserts have ended.

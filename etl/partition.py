@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from etl.block import Coordinates
-from etl.duplicates import DuplicateWindow
-from etl.message import Message
+from etl.events.duplicates import DuplicateWindow
+from etl.kafka.message import Message
 from etl.plan import Plan
 
 NOTHING_STORED = -1

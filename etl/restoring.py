@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from common.logs import logger
 from etl.aside import Aside, at_once
 from etl.block import Coordinates
 from etl.clock import ServerClock
-from etl.duplicates import DuplicateWindow
 from etl.errors import LogChangedError
+from etl.events.duplicates import DuplicateWindow
 from etl.partition import NOTHING_STORED, Partition
 from etl.plan import Plan, Position, Topic
-from services.runtime.logs import logger
 
 # Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
 PAGE_OFFSETS = 50_000

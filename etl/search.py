@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from common.logs import log_limited
 from etl.block import Block, Coordinates
-from etl.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
+from etl.clickhouse.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
 from etl.errors import (
     DataRefusedError,
     ProbeUnavailableError,
@@ -23,9 +24,8 @@ from etl.errors import (
     SinkError,
     TooLargeError,
 )
+from etl.events.rows import Rows
 from etl.refusals import Refusals
-from etl.rows import Rows
-from services.runtime.logs import log_limited
 
 # Where ClickHouse says which row of the block breaks a constraint, so few rows are cut there and not in the middle.
 VIOLATED_ROW = re.compile(r"violated at row (\d+)")

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.runtime.failpoints import FailpointSettings
-from services.runtime.settings import KafkaSettings, LogSettings
+from common.failpoints import FailpointSettings
+from common.settings import ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings
 
 
-class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
+class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettings, FailpointSettings):
     """What an operator can choose about the consumer, its batches and what it promises."""
 
-    clickhouse_url: str = Field(
-        default="clickhouse://default@localhost:9000/ugc", pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*"
-    )
-    # The cluster whose servers hold rows and run inserts: a recovery asks all of them. Empty for a single server.
-    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
-    etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
     # A partition's batch is inserted when its oldest event has waited this long, or when it is this large.
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)
     etl_flush_rows: int = Field(default=50_000, ge=1, le=1_000_000)
@@ -25,8 +19,6 @@ class EtlSettings(KafkaSettings, LogSettings, FailpointSettings):
     etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     # Kilobytes that Kafka's client fetches ahead.
     etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
-    etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
     # How long a planned insert may take to begin. A recovery waits this long; an insert that begins later is refused.
     etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)
     # How far the clocks of ClickHouse's servers may be apart: a recovery waits so much longer. 0 for a single server.

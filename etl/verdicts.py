@@ -8,8 +8,8 @@ from typing import Protocol
 from etl.batch import Batch, spell
 from etl.block import Coordinates
 from etl.errors import DataRefusedError
+from etl.events.rows import set_aside
 from etl.partition import Partition
-from etl.rows import set_aside
 from etl.search import Search
 
 

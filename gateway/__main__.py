@@ -7,19 +7,19 @@ import sys
 
 import uvloop
 
+from common.lifecycle import stopping
+from common.logs import configure_logs, logger
+from common.settings import load
+from common.watchdog import watched
 from gateway.app import Gateway, serving
 from gateway.backend import Backend, connecting
 from gateway.descriptors import load_schema
 from gateway.errors import DescriptorError
-from gateway.openapi import document
-from gateway.page import Page, missing_bundle
-from gateway.routes import load_routes
+from gateway.openapi.document import document
+from gateway.openapi.page import Page, missing_bundle
+from gateway.routing.routes import load_routes
 from gateway.settings import GatewaySettings
 from gateway.transcoding import Transcoder
-from services.runtime.lifecycle import stopping
-from services.runtime.logs import configure_logs, logger
-from services.runtime.settings import load
-from services.runtime.watchdog import watched
 
 # JSON is no cycle, and to look for some among the millions of values that one body may have takes seconds.
 RARE_COLLECTIONS = 100_000, 50, 100

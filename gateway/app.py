@@ -14,11 +14,10 @@ from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, BaseSite, Response, ResponseKey, ServerRunner, SockSite, StreamResponse, TCPSite
 from google.rpc import code_pb2
 
-from gateway import forms, trailers
+from common.logs import log_limited, logger
+from common.settings import Address
 from gateway.admission import Admission
 from gateway.backend import Backend
-from gateway.connections import Connections, descriptors_for
-from gateway.cors import Cors
 from gateway.errors import (
     JSON,
     CallError,
@@ -32,17 +31,19 @@ from gateway.errors import (
     error_headers,
     status_of,
 )
-from gateway.http_server import OF_EVERY_ANSWER, StatusServer, in_work
+from gateway.http import trailers
+from gateway.http.connections import Connections, descriptors_for
+from gateway.http.cors import Cors
+from gateway.http.metadata import call_timeout, http_code, request_id, request_metadata, response_headers
+from gateway.http.sender import client_of, sender_of
+from gateway.http.server import OF_EVERY_ANSWER, StatusServer, in_work
 from gateway.incoming import Asked, Incoming
-from gateway.metadata import call_timeout, http_code, request_id, request_metadata, response_headers
-from gateway.page import Page
-from gateway.routes import Found, Routes
-from gateway.sender import client_of, sender_of
+from gateway.openapi.page import Page
+from gateway.routing import forms
+from gateway.routing.routes import Found, Routes
+from gateway.routing.templates import decode_path
 from gateway.settings import GatewaySettings
-from gateway.templates import decode_path
 from gateway.transcoding import Transcoder, to_json
-from services.runtime.logs import log_limited, logger
-from services.runtime.settings import Address
 
 CONTINUE = "100-continue"
 UNKNOWN_FIELDS = "X-Unknown-Fields"

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from gateway.call_errors import TIMED_OUT, call_error, pairs
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, status_of
-from gateway.metadata import Pair
+from gateway.http.metadata import Pair
 from gateway.settings import GatewaySettings
 
 HEALTH_CALL = "/grpc.health.v1.Health/Check"

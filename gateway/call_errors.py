@@ -9,7 +9,7 @@ from google.rpc import code_pb2, status_pb2
 
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, status_of
-from gateway.metadata import Pair, retry_after
+from gateway.http.metadata import Pair, retry_after
 
 DETAILS = "grpc-status-details-bin"
 TIMED_OUT = "context deadline exceeded"

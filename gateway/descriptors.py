@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import DescriptorError
-from gateway.json_limits import ItemRule
+from gateway.json.limits import ItemRule
 
 # Field numbers within descriptor.proto, as SourceCodeInfo's paths use them.
 FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6

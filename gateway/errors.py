@@ -28,8 +28,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from gateway.challenge import challenge
 from gateway.dynamic import Dynamic
+from gateway.http.challenge import challenge
 from gateway.quoting import limited
 
 JSON = "application/json"

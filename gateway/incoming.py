@@ -8,13 +8,13 @@ from http import HTTPStatus
 
 from aiohttp.web import BaseRequest
 
-from gateway import forms
 from gateway.admission import Held
-from gateway.body import Body, Pace, receive_body
 from gateway.errors import BodyTooLargeError, CallError, GatewayError
-from gateway.expansion import Debts, gunzip
+from gateway.http.body import Body, Pace, receive_body
+from gateway.http.expansion import Debts, gunzip
 from gateway.large_bodies import LargeBodies
-from gateway.routes import Found
+from gateway.routing import forms
+from gateway.routing.routes import Found
 from gateway.settings import GatewaySettings
 from gateway.transcoding import Request, Transcoder
 

@@ -10,9 +10,9 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from gateway.origins import check_origins
-from services.runtime.settings import Address, AddressSetting, LogSettings, host_and_port
-from services.runtime.watchdog import WatchdogSettings
+from common.settings import Address, AddressSetting, LogSettings, host_and_port
+from common.watchdog import WatchdogSettings
+from gateway.http.origins import check_origins
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Names by which gRPC finds a service.

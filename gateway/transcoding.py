@@ -14,14 +14,14 @@ from google.rpc import code_pb2, error_details_pb2
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
 from gateway.errors import CallError, UndecodableError, status_of
-from gateway.fast_json import FastReader
-from gateway.json_limits import VALUES_MAX, BodyLimits
-from gateway.json_reader import Reading
-from gateway.json_text import is_blank, parse
-from gateway.json_writer import JsonWriter
-from gateway.query import FieldSetter, parse_query
-from gateway.routes import WHOLE_BODY, Found, Route
-from gateway.shapes import Shapes
+from gateway.json.fast import FastReader
+from gateway.json.limits import VALUES_MAX, BodyLimits
+from gateway.json.reader import Reading
+from gateway.json.shapes import Shapes
+from gateway.json.text import is_blank, parse
+from gateway.json.writer import JsonWriter
+from gateway.routing.query import FieldSetter, parse_query
+from gateway.routing.routes import WHOLE_BODY, Found, Route
 
 # Importing it is what makes the standard error details known to the default pool.
 STANDARD_DETAILS = error_details_pb2.DESCRIPTOR.name

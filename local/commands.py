@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from services.runtime.starting import interruptible_from_the_start
+from common.starting import interruptible_from_the_start
 
 
 def up() -> None:
     """Run the whole system."""
     interruptible_from_the_start("ugc-up")
-    from services.up.__main__ import main
+    from local.up.__main__ import main
+
+    main()
+
+
+def servers() -> None:
+    """Run the local servers."""
+    interruptible_from_the_start("ugc-servers")
+    from local.servers import main
 
     main()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from db.clickhouse.local_server import clickhouse_program
-from db.kafka.local_server import kafka_program
-from db.settings import LocalSettings
-from services.runtime.lifecycle import stop_flag
-from services.runtime.program import Program, ProgramError, StoppedError
-from services.runtime.settings import load
-from services.runtime.supervisor import Supervisor
+from common.lifecycle import stop_flag
+from common.settings import load
+from local.clickhouse.server import clickhouse_program
+from local.kafka.server import kafka_program
+from local.processes.program import Program, ProgramError, StoppedError
+from local.processes.supervisor import Supervisor
+from local.settings import LocalSettings
 
 TEND_SECONDS = 0.2
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
 
-from db.settings import LocalSettings
+from pydantic import AfterValidator, Field
+
+from common.settings import PORT_MAX, Address, AddressSetting, KafkaServers, Settings
 from services.ingest.settings import AuthenticationSettings
-from services.runtime.settings import Address, AddressSetting, KafkaServers
 
+ROOT = Path(__file__).resolve().parents[1]
 # What listens on every address is reached here.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to compare with
+
+
+class LocalSettings(Settings):
+    """Where the local servers keep their data and listen."""
+
+    local_directory: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / ".local"
+    local_kafka_port: int = Field(default=9092, ge=1, le=PORT_MAX)
+    local_kafka_controller_port: int = Field(default=9093, ge=1, le=PORT_MAX)
+    local_clickhouse_port: int = Field(default=9000, ge=1, le=PORT_MAX)
+    local_clickhouse_http_port: int = Field(default=8123, ge=1, le=PORT_MAX)
 
 
 class UpSettings(LocalSettings, AuthenticationSettings):

@@ -1,4 +1,4 @@
-"""Sets a fresh machine up: `python3 services/up/setup.py run|test`. Standard library only: nothing is installed yet.
+"""Sets a fresh machine up: `python3 local/setup.py run|test`. Standard library only: nothing is installed yet.
 
 Each step is skipped when its inputs have not changed since it last succeeded, so a second run takes no time.
 """
@@ -23,9 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 LOCAL = ROOT / ".local"
 VENV = ROOT / ".venv"
+STATIC = ROOT / "gateway" / "openapi" / "static"
 PYTHON_MIN = (3, 11)
 JAVA_MIN = 17
 HEARTBEAT_SECONDS = 10
@@ -127,14 +128,14 @@ def is_usable(environment: Path) -> bool:
 
 def kafka_step() -> Step:
     """Return the step that fetches Kafka's jars with Maven."""
-    pom, libs = ROOT / "db" / "kafka" / "pom.xml", LOCAL / "kafka" / "libs"
+    pom, libs = ROOT / "local" / "kafka" / "pom.xml", LOCAL / "kafka" / "libs"
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     return Step("kafka", (pom,), (libs,), lambda log: run([*command, f"-DoutputDirectory={libs}"], log))
 
 
 def clickhouse_step() -> Step:
     """Return the step that fetches ClickHouse with npm."""
-    folder = ROOT / "db" / "clickhouse"
+    folder = ROOT / "local" / "clickhouse"
     inputs = folder / "package.json", folder / "package-lock.json"
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     return Step("clickhouse", inputs, (folder / "node_modules",), lambda log: run(command, log))
@@ -142,7 +143,7 @@ def clickhouse_step() -> Step:
 
 def page_step() -> Step:
     """Return the step that fetches the OpenAPI page's script; only one file of the package is needed."""
-    manifest, target = ROOT / "gateway" / "page" / "bundle.json", ROOT / "gateway" / "page" / "scalar.js"
+    manifest, target = STATIC / "bundle.json", STATIC / "scalar.js"
 
     def install(log: Path) -> None:
         bundle = json.loads(manifest.read_text(encoding="utf-8"))
@@ -154,7 +155,7 @@ def page_step() -> Step:
         digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
         if digest != bundle["integrity"]:
             raise SetupError(
-                f"{package} has integrity {digest}, but gateway/page/bundle.json wants {bundle['integrity']}"
+                f"{package} has integrity {digest}, but gateway/openapi/static/bundle.json wants {bundle['integrity']}"
             )
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             member = tar.extractfile(bundle["member"])

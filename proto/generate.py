@@ -12,8 +12,8 @@ from pathlib import Path
 from grpc_tools import protoc
 
 from gateway.descriptors import load_schema
-from gateway.openapi import document, to_text
-from gateway.routes import load_routes
+from gateway.openapi.document import document, to_text
+from gateway.routing.routes import load_routes
 
 PROTO = Path(__file__).parent
 GENERATED = PROTO / "gen"

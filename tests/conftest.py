@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import migrate
 from db.kafka.layout import TopicLayout
-from db.kafka.local_server import kafka_program
 from db.kafka.topics import provision
-from services.runtime.program import free_port, running
-from tests.support.shards import two_databases, two_servers
+from local.clickhouse.server import clickhouse_program
+from local.kafka.server import kafka_program
+from local.processes.program import free_port, running
+from tests.support.processes.shards import two_databases, two_servers
 
 # Read when gRPC is first imported, which no module above does. Tests start processes while their clients are calling;
 # gRPC's own preparation for a fork then waits for the calls, for ever. The children exec at once and need none of it.

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common.logs import logger
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
 from db.clickhouse.repeatable import refuse_unrepeatable
 from db.clickhouse.servers import level, run_on_cluster, survey
 from db.errors import ConflictError
-from services.runtime.logs import logger
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 TABLE_EXISTS = 57

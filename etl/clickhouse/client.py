@@ -1,4 +1,4 @@
-"""The driver's client for inserts of columns that are encoded already (etl/native.py)."""
+"""The driver's client for inserts of columns that are encoded already (etl/clickhouse/native.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
-from services.runtime.failpoints import reach
+from common.failpoints import reach
 
 WHOLE_VALUES = 0
 

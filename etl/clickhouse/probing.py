@@ -13,8 +13,8 @@ from typing import Any
 from clickhouse_driver.errors import ServerException
 
 from etl.block import EVENTS, Coordinates
-from etl.client import InsertClient
-from etl.codes import ACCESS_DENIED, QUORUM_ERRORS, SIZE_ERRORS, STATE_ERRORS
+from etl.clickhouse.client import InsertClient
+from etl.clickhouse.codes import ACCESS_DENIED, QUORUM_ERRORS, SIZE_ERRORS, STATE_ERRORS
 from etl.errors import ProbeUnavailableError
 
 TWIN = "ugc_probe"

@@ -14,14 +14,13 @@ from typing import Any
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
+from common.failpoints import armed
 from etl.block import EVENTS, REJECTED, Block, Coordinates
-from etl.client import Encoded, InsertClient
-from etl.codes import THROW_IF, error_of
-from etl.errors import SinkError
-from etl.interruption import interrupt
-from etl.native import encode
-from etl.probing import TWIN, Probing
-from etl.reads import (
+from etl.clickhouse.client import Encoded, InsertClient
+from etl.clickhouse.codes import THROW_IF, error_of
+from etl.clickhouse.native import encode
+from etl.clickhouse.probing import TWIN, Probing
+from etl.clickhouse.reads import (
     EVERY_REPLICA_ANSWERS,
     HELD,
     LAST,
@@ -32,8 +31,9 @@ from etl.reads import (
     of_confirmed,
     of_every_replica,
 )
+from etl.errors import SinkError
+from etl.interruption import interrupt
 from etl.settings import EtlSettings
-from services.runtime.failpoints import armed
 
 # Column of `events`, its type on the wire, and the expression that makes the stored value of it.
 EVENTS_WIRE = (

@@ -1,7 +1,7 @@
 """Kafka messages to ClickHouse columns: a pure function, so that the same messages always give the same rows.
 
-Values go to ClickHouse as they stand in the message and are converted there (etl/sink.py); what would not convert
-is found here, because one such value would fail the insert of all.
+Values go to ClickHouse as they stand in the message and are converted there (etl/clickhouse/sink.py); what would not
+convert is found here, because one such value would fail the insert of all.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.duplicates import DuplicateWindow
-from etl.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
-from etl.message import Message
-from etl.native import Column
-from etl.parsing import parse
+from etl.clickhouse.native import Column
+from etl.events.duplicates import DuplicateWindow
+from etl.events.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
+from etl.events.parsing import parse
+from etl.kafka.message import Message
 
 DIGEST_STEP = 16
 # ClickHouse's DateTime64 reaches further, but no clock that this system believes does.

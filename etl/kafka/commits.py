@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from common.logs import logger
 from etl.aside import in_thread
 from etl.errors import SourceError
-from services.runtime.logs import logger
 
 
 class Committer:

@@ -11,13 +11,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
+from common.logs import Outage, logger
 from etl.block import Coordinates
-from etl.committing import Committer
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
-from etl.message import Message
+from etl.kafka.commits import Committer
+from etl.kafka.message import Message
 from etl.plan import Position, Topic, read_position
 from etl.settings import EtlSettings
-from services.runtime.logs import Outage, logger
 
 # Longer than the longest insert with its retries between two polls.
 POLL_INTERVAL_SECONDS_MAX = 600

@@ -11,7 +11,7 @@ from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.admission import Held
 from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, MalformedBodyError
-from gateway.expansion import GZIP_MAGIC
+from gateway.http.expansion import GZIP_MAGIC
 from gateway.quoting import quoted
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from services.runtime.logs import log_limited
+from common.logs import log_limited
 
 # Descriptors for everything but clients: the channel, logs, files of the pages, the event loop.
 OTHER_DESCRIPTORS = 64

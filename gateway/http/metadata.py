@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from common.logs import log_limited
 from gateway.errors import HeadersTooLargeError, RequestError
+from gateway.http.trace import TRACEPARENT, trace
 from gateway.quoting import quoted
-from gateway.trace import TRACEPARENT, trace
-from services.runtime.logs import log_limited
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.
 FORWARDED = frozenset({

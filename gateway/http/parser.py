@@ -10,8 +10,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.dynamic import Dynamic
 from gateway.errors import MalformedBodyError
-from gateway.hosts import is_host
-from gateway.http_refusals import (
+from gateway.http.hosts import is_host
+from gateway.http.refusals import (
     BAD_BODY,
     HEAD_BYTES_MAX,
     HEADERS_MAX,

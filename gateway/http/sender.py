@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from aiohttp.web import BaseRequest
 
 from gateway.admission import NO_CLIENT
-from gateway.metadata import Sender
+from gateway.http.metadata import Sender
 from gateway.settings import Network
 
 FORWARDED_FOR = "X-Forwarded-For"

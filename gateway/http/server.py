@@ -11,15 +11,15 @@ from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from google.rpc import code_pb2
 
-from gateway.body import CONTINUE
-from gateway.connections import Connections
+from common.logs import log_limited
 from gateway.dynamic import Dynamic
 from gateway.errors import JSON
-from gateway.http_parser import StrictParser
-from gateway.http_refusals import HEADERS_MAX, LINE_BYTES_MAX, MalformedRequestError
-from gateway.slow_readers import WriteWatch
+from gateway.http.body import CONTINUE
+from gateway.http.connections import Connections
+from gateway.http.parser import StrictParser
+from gateway.http.refusals import HEADERS_MAX, LINE_BYTES_MAX, MalformedRequestError
+from gateway.http.slow_readers import WriteWatch
 from gateway.transcoding import to_json
-from services.runtime.logs import log_limited
 
 # Beside the headers the parser in Python counts the request line and the empty one.
 HEAD_LINES_MAX = HEADERS_MAX + 2

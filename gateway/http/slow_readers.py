@@ -9,7 +9,7 @@ import socket
 import struct
 import termios
 
-from services.runtime.logs import log_limited
+from common.logs import log_limited
 
 # What a client must take in each period, unless less is left.
 BYTES_MIN = 16_384

@@ -8,7 +8,7 @@ from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.dynamic import Dynamic
-from gateway.metadata import Pair, metadata_text
+from gateway.http.metadata import Pair, metadata_text
 
 PREFIX = "Grpc-Trailer-"
 

@@ -17,8 +17,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
-from gateway.json_limits import ItemRule, ItemRules, no_rule
-from gateway.well_known import READERS
+from gateway.json.limits import ItemRule, ItemRules, no_rule
+from gateway.json.well_known import READERS
 
 # What the constructor of a message says to a value out of range or not in UTF-8.
 REFUSALS = (msgspec.MsgspecError, UnicodeError, ValueError, TypeError, RecursionError)

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest
 
 from gateway.dynamic import Dynamic
 from gateway.errors import RequestError
-from gateway.well_known import READERS
+from gateway.json.well_known import READERS
 
 VALUES_MAX = 250_000
 # Of a message without lists: hundreds of times its fields, for keys that it does not have.

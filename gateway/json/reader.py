@@ -7,11 +7,11 @@ from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import UndecodableError
-from gateway.json_text import Members, Value, show
+from gateway.json.scalars import JSON_INTEGER, NotThisType
+from gateway.json.shapes import Member, Shapes
+from gateway.json.text import Members, Value, show
+from gateway.json.well_known import READERS
 from gateway.quoting import QUOTED_CHARACTERS_MAX, quoted
-from gateway.scalars import JSON_INTEGER, NotThisType
-from gateway.shapes import Member, Shapes
-from gateway.well_known import READERS
 
 # Unknown keys beyond this are counted in no list: they end up in a header.
 UNKNOWN_NAMES_MAX = 20

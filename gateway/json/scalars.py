@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
-from gateway.json_text import Number, Value
+from gateway.json.text import Number, Value
 
 Scalar: TypeAlias = "bool | int | float | str | bytes"
 Reader: TypeAlias = Callable[[Value], Scalar]

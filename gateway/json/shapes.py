@@ -12,9 +12,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
-from gateway.json_limits import ItemRule, ItemRules, no_rule
-from gateway.json_text import Value
-from gateway.scalars import SCALARS, enum_reader
+from gateway.json.limits import ItemRule, ItemRules, no_rule
+from gateway.json.scalars import SCALARS, enum_reader
+from gateway.json.text import Value
 
 NULL_VALUE = "google.protobuf.NullValue"
 ANY_VALUE = "google.protobuf.Value"

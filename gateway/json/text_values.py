@@ -10,12 +10,12 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.dynamic import Dynamic
 from gateway.errors import RequestError, UndecodableError
-from gateway.json_reader import Reading
-from gateway.json_text import Number, parse
+from gateway.json.reader import Reading
+from gateway.json.scalars import FLOAT_WORDS, NotThisType
+from gateway.json.shapes import Member, Shapes
+from gateway.json.text import Number, parse
+from gateway.json.well_known import READERS, wrapper
 from gateway.quoting import quoted
-from gateway.scalars import FLOAT_WORDS, NotThisType
-from gateway.shapes import Member, Shapes
-from gateway.well_known import READERS, wrapper
 
 BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),

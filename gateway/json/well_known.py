@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.dynamic import Dynamic
-from gateway.json_text import Members, Number, Value, show
-from gateway.scalars import NotThisType, read_double
+from gateway.json.scalars import NotThisType, read_double
+from gateway.json.text import Members, Number, Value, show
 
 if TYPE_CHECKING:
-    from gateway.json_reader import Reading
+    from gateway.json.reader import Reading
 
 Special: TypeAlias = "Callable[[Reading, Any, Value], None]"
 

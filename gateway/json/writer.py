@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import opaque
-from gateway.shapes import NULL_VALUE, Member, Shapes
-from gateway.well_known import READERS, wrapper
+from gateway.json.shapes import NULL_VALUE, Member, Shapes
+from gateway.json.well_known import READERS, wrapper
 
 # From here on Go, too, writes an exponent.
 INTEGRAL_MAX = 1e21

@@ -10,8 +10,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
-from gateway.openapi_schemas import STATUS, Json, SchemaBuilder, reference
-from gateway.routes import WHOLE_BODY, Route, Routes, field_at
+from gateway.openapi.schemas import STATUS, Json, SchemaBuilder, reference
+from gateway.routing.routes import WHOLE_BODY, Route, Routes, field_at
 
 VERSION = "3.1.0"
 API_VERSION = "1.0.0"

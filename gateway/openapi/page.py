@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp.web import FileResponse, Response
 
-from gateway.openapi import to_text
+from gateway.openapi.document import to_text
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "static"
 BUNDLE = PAGE / "scalar.js"
 PAGE_PATH = "/api/openapi"
 DOCUMENT_PATH = "/api/openapi.json"

@@ -9,8 +9,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
-from gateway.openapi_examples import example, without_example
-from gateway.openapi_rules import apply_rules, is_required
+from gateway.openapi.examples import example, without_example
+from gateway.openapi.rules import apply_rules, is_required
 
 Json: TypeAlias = "dict[str, Any]"
 

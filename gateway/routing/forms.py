@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp.web import BaseRequest
 
-from gateway.routes import Found, Routes
+from gateway.routing.routes import Found, Routes
 
 FORM = "application/x-www-form-urlencoded"
 OVERRIDE = "X-HTTP-Method-Override"

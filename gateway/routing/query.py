@@ -10,10 +10,10 @@ from google.protobuf.message import Message
 
 from gateway.dynamic import Dynamic
 from gateway.errors import RequestError
+from gateway.json.shapes import Member, Shapes
+from gateway.json.text_values import read_message, read_scalar
 from gateway.quoting import quoted
-from gateway.shapes import Member, Shapes
-from gateway.templates import PERCENT
-from gateway.text_values import read_message, read_scalar
+from gateway.routing.templates import PERCENT
 
 PARAMETERS_MAX = 1_000
 # Of a parameter's name, decoded: a path of fields, perhaps with the key of a map.

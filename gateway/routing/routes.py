@@ -10,7 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from gateway.descriptors import Schema
 from gateway.dynamic import Dynamic
 from gateway.errors import DescriptorError, NotFoundError, WrongMethodError
-from gateway.templates import Template, compile_template
+from gateway.routing.templates import Template, compile_template
 
 WHOLE_BODY = "*"
 

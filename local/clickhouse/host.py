@@ -1,4 +1,4 @@
-"""Hosts ClickHouse's library as a server: `python -m db.clickhouse.host LIBRARY OPTION...`, ended cleanly by SIGTERM.
+"""Hosts ClickHouse's library as a server: `python -m local.clickhouse.host LIBRARY OPTION...`; SIGTERM ends it cleanly.
 
 The library's exported `query_stable_v2` is the main of clickhouse-local. It stays interactive on a private terminal,
 because without one any error in a connection ends the process; end-of-file (Ctrl-D) on that terminal ends it cleanly.

@@ -6,12 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from db.settings import ROOT
-from services.runtime.direct import answers_http
-from services.runtime.program import Program, ProgramError
-from services.runtime.settings import Address
+from common.settings import Address
+from local.processes.direct import answers_http
+from local.processes.program import Program, ProgramError
+from local.settings import ROOT
 
-HERE = ROOT / "db" / "clickhouse"
+HERE = ROOT / "local" / "clickhouse"
 HOST = "127.0.0.1"
 # As seen from the working directory: from the environment ClickHouse takes names into its XML as they are, where & is
 # special. The path of the data must be whole: it is opened from other places too.
@@ -34,7 +34,7 @@ def clickhouse_program(directory: Path, port: int, http_port: int) -> Program:
         argv=(
             sys.executable,
             "-m",
-            "db.clickhouse.host",
+            "local.clickhouse.host",
             str(library()),
             f"--path={directory / DATA}",
             f"--config-file={CONFIGURATION}",

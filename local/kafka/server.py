@@ -6,11 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
+from common.settings import Address
 from db.kafka.topics import answers
-from db.settings import ROOT
-from services.runtime.environment import child_environment
-from services.runtime.program import Program, ProgramError
-from services.runtime.settings import Address
+from local.processes.environment import child_environment
+from local.processes.program import Program, ProgramError
+from local.settings import ROOT
 
 LIBRARIES = ROOT / ".local" / "kafka" / "libs"
 FORMAT_SECONDS_MAX = 60
@@ -20,7 +20,7 @@ HEARTBEATS_A_SESSION = 6
 # and log4j2 takes its path for a URI: the path of the user's folder would have to be escaped in three ways.
 DATA, SERVER_PROPERTIES, LOG4J2 = "data", "server.properties", "log4j2.yaml"
 PROPERTIES = """\
-# Written by db/kafka/local_server.py at every start.
+# Written by local/kafka/server.py at every start.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}

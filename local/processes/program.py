@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.runtime.environment import child_environment
-from services.runtime.rotation import rotate
-from services.runtime.settings import Address
+from common.settings import Address
+from local.processes.environment import child_environment
+from local.processes.rotation import rotate
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.05

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 
-from services.runtime.liveness import Liveness
-from services.runtime.program import Child, Program, ProgramError, last_lines, refuse_busy_ports
-from services.runtime.rotation import rotate
+from local.processes.liveness import Liveness
+from local.processes.program import Child, Program, ProgramError, last_lines, refuse_busy_ports
+from local.processes.rotation import rotate
 
 DEATHS_MAX = 5
 DEATHS_WINDOW_SECONDS = 60.0

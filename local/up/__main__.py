@@ -8,11 +8,11 @@ import sys
 
 from rich.console import Console
 
-from services.runtime.lifecycle import EXIT_SIGNALLED, stop_flag
-from services.runtime.program import ProgramError
-from services.runtime.settings import load
-from services.up.settings import UpSettings
-from services.up.system import System
+from common.lifecycle import EXIT_SIGNALLED, stop_flag
+from common.settings import load
+from local.processes.program import ProgramError
+from local.settings import UpSettings
+from local.up.system import System
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health_pb2
 
-from services.runtime.direct import DIRECT_CHANNEL, status_http
-from services.runtime.settings import Address
+from common.settings import Address
+from local.processes.direct import DIRECT_CHANNEL, status_http
 
 ANSWER_SECONDS_MAX = 5.0
 HEALTH_CALL = "/grpc.health.v1.Health/Check"

@@ -7,8 +7,8 @@ import time
 
 import jwt
 
-from services.up.documented import DOCUMENTED_EVENT
-from services.up.settings import UpSettings
+from local.settings import UpSettings
+from local.up.documented import DOCUMENTED_EVENT
 
 # Long enough to try the printed commands with it.
 TOKEN_SECONDS = 3_600

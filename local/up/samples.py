@@ -14,11 +14,11 @@ from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
+from common.settings import Address
 from db.clickhouse.client import connected
-from services.runtime.direct import DIRECT, DIRECT_CHANNEL
-from services.runtime.program import ProgramError
-from services.runtime.settings import Address
-from services.up.documented import DOCUMENTED_EVENT
+from local.processes.direct import DIRECT, DIRECT_CHANNEL
+from local.processes.program import ProgramError
+from local.up.documented import DOCUMENTED_EVENT
 
 CALL_SECONDS_MAX = 15
 ROW_SECONDS_MAX = 60

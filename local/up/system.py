@@ -11,17 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from db.servers import local_programs
-from services.runtime.direct import answers_http
-from services.runtime.program import Child, Program, ProgramError, StoppedError, always_ready
-from services.runtime.settings import Address
-from services.runtime.supervisor import Supervisor
-from services.up.alive import gateway_answers, ingest_answers
-from services.up.authorization import authorization, lacks_token
-from services.up.documented import DOCUMENTED_EVENT
-from services.up.samples import await_row, printed, send_by_grpc, send_by_rest
-from services.up.settings import UpSettings, reachable
-from services.up.status import Status
+from common.settings import Address
+from local.processes.direct import answers_http
+from local.processes.program import Child, Program, ProgramError, StoppedError, always_ready
+from local.processes.supervisor import Supervisor
+from local.servers import local_programs
+from local.settings import UpSettings, reachable
+from local.up.alive import gateway_answers, ingest_answers
+from local.up.authorization import authorization, lacks_token
+from local.up.documented import DOCUMENTED_EVENT
+from local.up.samples import await_row, printed, send_by_grpc, send_by_rest
+from local.up.status import Status
 
 TEND_SECONDS = 0.2
 # How often the status is printed where there is no terminal to show a live line.

@@ -9,18 +9,18 @@ import sys
 # gRPC reads this when it is first imported. Its core would write a line, past the log, for each malformed header.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from services.ingest.authentication import Authenticator
+from common.failpoints import arm
+from common.lifecycle import allow_open_files, stopping
+from common.logs import configure_logs, logger
+from common.settings import load
+from common.watchdog import watched
+from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
-from services.ingest.publisher import publishing
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.kafka.publisher import publishing
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
-from services.ingest.validation import EventValidator, batch_limits
-from services.runtime.failpoints import arm
-from services.runtime.lifecycle import allow_open_files, stopping
-from services.runtime.logs import configure_logs, logger
-from services.runtime.settings import load
-from services.runtime.watchdog import watched
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from ugc.v1.event_pb2 import Event
 
 from services.ingest.errors import VIOLATIONS_MAX
-from services.ingest.turns import Turn
-from services.ingest.validation import EventValidator
+from services.ingest.events.validation import EventValidator
+from services.ingest.events.violation_messages import FieldViolation
+from services.ingest.events.wire import join_batch
+from services.ingest.limits.turns import Turn
 from services.ingest.verdicts import Verdicts
-from services.ingest.wire import join_batch
-from services.ingest.words import FieldViolation
 
 # What is checked between two looks at the clock, in events and about so many bytes.
 PART_EVENTS_MAX = 500

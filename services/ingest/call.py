@@ -12,8 +12,8 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
+from common.logs import log_limited, logger
 from services.ingest.metadata import REQUEST_ID, read_metadata
-from services.runtime.logs import log_limited, logger
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 REQUEST_ID_BYTES = 16

@@ -12,8 +12,8 @@ from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
 from services.ingest.call import Call, Context
 from services.ingest.errors import invalid, not_found
+from services.ingest.events.validation import EventValidator
 from services.ingest.servicer import IngestServicer, violation
-from services.ingest.validation import EventValidator
 
 EVENTS_DEFAULT = 500
 PAST_SECONDS_MAX = 86_400

@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 import grpc
 
-from services.ingest.admission import Admission, Admitted, RefusedError
-from services.ingest.arrivals import Arrivals, LateError, NoMessageError
 from services.ingest.call import Call, Context
 from services.ingest.errors import exhausted, invalid, late
+from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.guard import guarded
-from services.ingest.leases import CrowdedError
-from services.ingest.words import FieldViolation
-from services.ingest.workspace import Workspace
+from services.ingest.limits.admission import Admission, Admitted, RefusedError
+from services.ingest.limits.arrivals import Arrivals, LateError, NoMessageError
+from services.ingest.limits.leases import CrowdedError
+from services.ingest.limits.workspace import Workspace
 
 Servant: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
 # What is named when there is no message to name a field of.

@@ -30,7 +30,7 @@ from google.rpc.code_pb2 import (
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.ingest.undelivered import Remedy, Undelivered
+from services.ingest.kafka.undelivered import Remedy, Undelivered
 
 # An error of a whole request travels in a header, and gRPC refuses headers of more than 8 KiB.
 VIOLATIONS_MAX = 20

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import grpc
 from structlog.contextvars import get_contextvars
 
+from common.logs import log_limited
 from services.ingest.metadata import REQUEST_ID
-from services.runtime.logs import log_limited
 
 UNEXPECTED = "an unexpected error inside the server"
 # The library's logger of its server; how those of its lines begin that clients cause, and what is written instead.

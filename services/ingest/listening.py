@@ -7,7 +7,7 @@ import socket
 
 import grpc
 
-from services.runtime.settings import Address
+from common.settings import Address
 
 # What of these happens at one of a host's addresses another address does not make good.
 REFUSALS = (errno.EADDRINUSE, errno.EACCES)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from services.ingest.records import Headers
+from services.ingest.events.records import Headers
 
 REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
 READ = frozenset({REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION})

@@ -10,11 +10,11 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from services.ingest.admission import RefusedError, Streams
-from services.ingest.arrivals import Arrivals, LateError, NoMessageError
 from services.ingest.call import Context
 from services.ingest.guard import guarded
-from services.ingest.leases import CrowdedError
+from services.ingest.limits.admission import RefusedError, Streams
+from services.ingest.limits.arrivals import Arrivals, LateError, NoMessageError
+from services.ingest.limits.leases import CrowdedError
 
 # Streams of Watch, and of reflection, in all and on a connection.
 STREAMS_MAX = 1_000

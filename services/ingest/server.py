@@ -12,20 +12,20 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
-from services.ingest.admission import Admission
-from services.ingest.arrivals import Arrivals
+from common.logs import Outage, log_limited, logger
+from common.memory import MemoryRoom
+from common.settings import Address
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
 from services.ingest.entrance import Entrance
 from services.ingest.guard import limit_library_log
+from services.ingest.kafka.publisher import UnreachableError
+from services.ingest.limits.admission import Admission
+from services.ingest.limits.arrivals import Arrivals
+from services.ingest.limits.workspace import Workspace
 from services.ingest.listening import listen
 from services.ingest.probes import Probes
-from services.ingest.publisher import UnreachableError
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
-from services.ingest.workspace import Workspace
-from services.runtime.logs import Outage, log_limited, logger
-from services.runtime.memory import MemoryRoom
-from services.runtime.settings import Address
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 DEBUG_SERVICE = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name

@@ -10,20 +10,20 @@ from google.rpc.error_details_pb2 import BadRequest
 from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
-from services.ingest.authentication import Authenticator
+from common.logs import log_limited
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import UnauthenticatedError
 from services.ingest.batches import BatchCheck
 from services.ingest.call import Call, Context
-from services.ingest.claims import UnauthenticatedError
 from services.ingest.errors import denied, invalid, unacknowledged, unauthenticated
-from services.ingest.identity import format_identity
-from services.ingest.records import Headers, Record, receipt_milliseconds, stamp
-from services.ingest.turns import Turn, Turns
-from services.ingest.undelivered import Undelivered
-from services.ingest.validation import BatchLimits, EventValidator
+from services.ingest.events.identity import format_identity
+from services.ingest.events.records import Headers, Record, receipt_milliseconds, stamp
+from services.ingest.events.validation import BatchLimits, EventValidator
+from services.ingest.events.violation_messages import FieldViolation
+from services.ingest.events.wire import DecodeError, split_batch
+from services.ingest.kafka.undelivered import Undelivered
+from services.ingest.limits.turns import Turn, Turns
 from services.ingest.verdicts import Verdicts
-from services.ingest.wire import DecodeError, split_batch
-from services.ingest.words import FieldViolation
-from services.runtime.logs import log_limited
 
 # Events whose records are made between two looks at the clock.
 EVENTS_PER_LOOK = 250

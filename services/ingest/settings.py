@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from services.ingest.claims import TokenRules
-from services.ingest.keys import Keys, read_file, read_key_set, read_public_key, read_secret
-from services.runtime.failpoints import FailpointSettings
-from services.runtime.settings import Address, AddressSetting, KafkaSettings, LogSettings, NeverEmpty, Settings
-from services.runtime.watchdog import WatchdogSettings
+from common.failpoints import FailpointSettings
+from common.settings import Address, AddressSetting, KafkaSettings, LogSettings, NeverEmpty, Settings
+from common.watchdog import WatchdogSettings
+from services.ingest.auth.claims import TokenRules
+from services.ingest.auth.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 
 KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
 KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)

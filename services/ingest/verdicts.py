@@ -17,9 +17,9 @@ from services.ingest.errors import (
     unacknowledged,
     within,
 )
-from services.ingest.turns import Turns
-from services.ingest.undelivered import Remedy, Undelivered
-from services.ingest.words import WHOLE, FieldViolation
+from services.ingest.events.violation_messages import WHOLE, FieldViolation
+from services.ingest.kafka.undelivered import Remedy, Undelivered
+from services.ingest.limits.turns import Turns
 
 # A gRPC client takes answers of up to 4 MiB unless told otherwise, and 9,999 refusals with all their details are more.
 DETAILED_BYTES_MAX = 1_000_000

@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import migrate
 from db.kafka.layout import TopicLayout
-from db.kafka.local_server import kafka_program
 from db.kafka.topics import provision, topic_identity
-from services.runtime.program import Child, Program, free_port, running
-from tests.support.backlog import fill
-from tests.support.kafka_engine import attach, detach, write_schema
-from tests.support.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds
+from local.clickhouse.server import clickhouse_program
+from local.kafka.server import kafka_program
+from local.processes.program import Child, Program, free_port, running
+from tests.support.load.backlog import fill
+from tests.support.load.kafka_engine import attach, detach, write_schema
+from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds
 
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
@@ -136,7 +136,7 @@ def drain_by_engine(bench: Bench) -> Cost:
 def drain_by_discarding(bench: Bench) -> Cost:
     """Only read."""
     group = f"discard-{uuid.uuid4().hex}"
-    command = [sys.executable, "-m", "tests.support.discard", bench.kafka, TOPIC, group, str(bench.events)]
+    command = [sys.executable, "-m", "tests.support.load.discard", bench.kafka, TOPIC, group, str(bench.events)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DRAIN_SECONDS_MAX, check=True)
     cpu, seconds, messages = map(float, done.stdout.split())
     return Cost(cpu, 0.0, 0.0, 0, seconds, messages / seconds)

@@ -16,12 +16,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import etl.rows
-from etl.duplicates import DuplicateWindow
-from etl.identity import identities
-from etl.message import Message
-from tests.support.backlog import records
-from tests.support.messages import FakeMessage
+import etl.events.rows
+from etl.events.duplicates import DuplicateWindow
+from etl.events.identity import identities
+from etl.kafka.message import Message
+from tests.support.inputs.messages import FakeMessage
+from tests.support.load.backlog import records
 
 BATCH, WINDOW = 50_000, 100_000
 Identities = Callable[[pa.Array, pa.Array], list[bytes]]
@@ -59,14 +59,14 @@ def main() -> None:
 
 def measured(batches: Sequence[Sequence[Message]], way: Identities) -> tuple[float, float]:
     """Return the seconds of CPU that decoding takes, and those of the window."""
-    module: Any = etl.rows
+    module: Any = etl.events.rows
     window, decoding, looking = DuplicateWindow(WINDOW), 0.0, 0.0
     module.identities = way
     for batch in batches:
         began = time.process_time()
-        rows = etl.rows.decode(batch)
+        rows = etl.events.rows.decode(batch)
         decoded = time.process_time()
-        etl.rows.without_repeats(rows, batch, window)
+        etl.events.rows.without_repeats(rows, batch, window)
         decoding += decoded - began
         looking += time.process_time() - decoded
     module.identities = identities

@@ -22,13 +22,13 @@ from pathlib import Path
 import grpc
 
 from db.kafka.layout import TopicLayout
-from db.kafka.local_server import kafka_program
 from db.kafka.topics import provision
 from gateway.dynamic import Dynamic
-from services.runtime.program import free_port, running
-from tests.support.hostile_inputs import Input, over_grpc, over_http, reference
-from tests.support.meter import cpu_seconds
-from tests.support.system import Place
+from local.kafka.server import kafka_program
+from local.processes.program import free_port, running
+from tests.support.inputs.hostile_inputs import Input, over_grpc, over_http, reference
+from tests.support.load.meter import cpu_seconds
+from tests.support.processes.system import Place
 
 TOPIC = "ugc.events"
 LAYOUT = TopicLayout(partitions=1, replication_factor=1, min_insync_replicas=1, retention_hours=1)

@@ -12,14 +12,14 @@ from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event, EventBatch
 
 from gateway.descriptors import load_schema
-from gateway.fast_json import FastReader
-from gateway.json_reader import Reading
-from gateway.json_text import parse
-from gateway.routes import load_routes
+from gateway.json.fast import FastReader
+from gateway.json.reader import Reading
+from gateway.json.shapes import Shapes
+from gateway.json.text import parse
+from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
-from gateway.shapes import Shapes
 from gateway.transcoding import Transcoder
-from services.up.documented import DOCUMENTED_EVENT
+from local.up.documented import DOCUMENTED_EVENT
 
 # Every measure does this many events a round, in turn with the others, and its best round counts: others share the
 # machine.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules
-from services.ingest.keys import Keys, read_public_key, read_secret
-from tests.support.tokens import SECRET, ec_key, public_pem, rsa_key, signed
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules
+from services.ingest.auth.keys import Keys, read_public_key, read_secret
+from tests.support.inputs.tokens import SECRET, ec_key, public_pem, rsa_key, signed
 
 TOKENS = 500
 ROUNDS = 5

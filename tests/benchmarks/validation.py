@@ -14,12 +14,12 @@ import structlog
 from ugc.v1.event_pb2 import Event, EventBatch
 
 from services.ingest.batches import PART_EVENTS_MAX
-from services.ingest.records import stamp
+from services.ingest.events.records import stamp
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.events.wire import join_batch, split_batch
 from services.ingest.servicer import IngestServicer
-from services.ingest.validation import EventValidator, batch_limits
-from services.ingest.wire import join_batch, split_batch
-from tests.support.calls import AcceptingPublisher, fake_context
-from tests.support.events import numbered
+from tests.support.clients.calls import AcceptingPublisher, fake_context
+from tests.support.inputs.events import numbered
 
 EVENT_BYTES_MAX = 65_536
 # Every measure does this many events a round, and the best round counts: others share the machine.

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 from grpc_tools import protoc  # type: ignore[import-untyped]  # the library carries no types
 
-from services.runtime.program import Program, free_port, port_answers, running
-from services.runtime.settings import Address
-from tests.contract.doors import gateway, ingest
+from common.settings import Address
+from local.processes.program import Program, free_port, port_answers, running
+from tests.contract.endpoints import gateway, ingest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "grpc_gateway"

@@ -15,11 +15,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from multidict import CIMultiDictProxy
 from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 
+from common.settings import Address
 from gateway.__main__ import build
 from gateway.app import serving
 from gateway.backend import connecting
 from gateway.settings import GatewaySettings
-from services.runtime.settings import Address
 
 LOCAL = Address("127.0.0.1", 0)
 BODY_BYTES_MAX = 4_096

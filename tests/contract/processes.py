@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from services.runtime.program import Program, free_port
-from services.runtime.settings import Address
+from common.settings import Address
+from local.processes.program import Program, free_port
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 
 

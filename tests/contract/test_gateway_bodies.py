@@ -13,8 +13,8 @@ import pytest
 
 from gateway.incoming import LARGE_BODY_BYTES
 from gateway.transcoding import Transcoder
-from services.runtime.program import free_port
-from tests.contract.doors import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
+from local.processes.program import free_port
+from tests.contract.endpoints import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
 
 
 async def test_gzip_is_read_by_header_and_by_magic_bytes(door: str) -> None:

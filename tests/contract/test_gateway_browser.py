@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.runtime.program import free_port
-from services.up.documented import DOCUMENTED_EVENT
-from tests.contract.doors import gateway, ingest
-from tests.support.browser import browsing, needs_chromium
+from local.processes.program import free_port
+from local.up.documented import DOCUMENTED_EVENT
+from tests.contract.endpoints import gateway, ingest
+from tests.support.clients.browser import browsing, needs_chromium
 
 # With headers that need a preflight; what it returns shows which headers a script may read.
 CALL = """async ([url, body]) => {

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from ugc.v1 import ingest_service_pb2
 
-from services.runtime.program import Program, free_port, running
-from services.runtime.settings import Address
+from common.settings import Address
+from local.processes.program import Program, free_port, running
 from tests.contract import raw_service as raw
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
-from tests.contract.doors import gateway, ingest, post
+from tests.contract.endpoints import gateway, ingest, post
 
 STORED = ingest_service_pb2.ProduceResponse(event_id="e").SerializeToString()
 CREATED = (b"x-http-code", b"201")

@@ -10,8 +10,8 @@ from socket import SO_LINGER, SOL_SOCKET, socket
 
 import pytest
 
-from services.runtime.program import free_port, running
-from tests.contract.doors import ingest, open_connection, post
+from local.processes.program import free_port, running
+from tests.contract.endpoints import ingest, open_connection, post
 from tests.contract.processes import gateway_program
 
 TIMES = 60

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, RequestError
 from gateway.quoting import MESSAGE_CHARACTERS_MAX, QUOTED_CHARACTERS_MAX, limited, quoted
-from services.runtime.program import free_port
-from tests.contract.doors import gateway, ingest
+from local.processes.program import free_port
+from tests.contract.endpoints import gateway, ingest
 
 BODY_BYTES_MAX = 4_000_000
 ERROR_BYTES_MAX = 4_096

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.runtime.settings import Address
+from common.settings import Address
 
 PRODUCE, BATCH = "/api/v1/produce", "/api/v1/batch_produce"
 JSON = {"Content-Type": "application/json"}

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from gateway.errors import BodyTooLargeError, OverloadedError, RequestError
-from gateway.expansion import (
+from gateway.http.expansion import (
     DEBT_BYTES_MAX,
     DEBTOR_RATIO_MAX,
     DEBTORS_MAX,
@@ -25,9 +25,9 @@ from gateway.expansion import (
 )
 from gateway.large_bodies import LargeBodies
 from gateway.settings import GatewaySettings
-from services.runtime.program import free_port
-from services.up.documented import DOCUMENTED_EVENT
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post
+from local.processes.program import free_port
+from local.up.documented import DOCUMENTED_EVENT
+from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post
 
 BODY_BYTES_MAX = GatewaySettings().gateway_body_bytes_max
 PRODUCE, BATCH = "/api/v1/produce", "/api/v1/batch_produce"

@@ -12,8 +12,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.compiler import plugin_pb2
 
 from gateway.descriptors import load_schema
-from gateway.openapi import document
-from gateway.routes import load_routes
+from gateway.openapi.document import document
+from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
 from tests.contract.conftest import ROOT, Generated
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from services.runtime.program import free_port
+from local.processes.program import free_port
 from tests.contract import raw_service as raw
-from tests.contract.doors import gateway, ingest, open_connection, post
+from tests.contract.endpoints import gateway, ingest, open_connection, post
 
 PAGES = ("/api/openapi", "/api/demo")
 # RFC 9110 section 11.2 and RFC 6750 section 3, with quoted strings alone.

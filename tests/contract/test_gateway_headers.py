@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.metadata import METADATA_BYTES_MAX
-from services.runtime.program import Program, free_port, running
-from services.runtime.settings import Address
+from common.settings import Address
+from gateway.http.metadata import METADATA_BYTES_MAX
+from local.processes.program import Program, free_port, running
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
-from tests.contract.doors import TRACE, gateway, ingest, post
+from tests.contract.endpoints import TRACE, gateway, ingest, post
 
 PAGE = "https://cinema.example"
 

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
-from services.runtime.program import free_port
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, post, until_taken
+from local.processes.program import free_port
+from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post, until_taken
 
 
 async def test_the_service_chooses_the_success_status(door: str) -> None:

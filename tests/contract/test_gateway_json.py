@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from gateway.descriptors import Schema, load_schema
 from gateway.dynamic import Dynamic
 from gateway.errors import UndecodableError
-from gateway.fast_json import FastReader
-from gateway.json_reader import Reading
-from gateway.json_text import parse
-from gateway.shapes import Shapes
+from gateway.json.fast import FastReader
+from gateway.json.reader import Reading
+from gateway.json.shapes import Shapes
+from gateway.json.text import parse
 from tests.contract.conftest import Generated
 
 # Values as they are written, right and wrong ones of every kind.

@@ -14,17 +14,17 @@ from google.protobuf import any_pb2, duration_pb2
 
 import gateway
 from gateway.errors import DescriptorError, RequestError
-from gateway.json_reader import Reading
-from gateway.json_text import Members, parse
-from gateway.query import KEY_CHARACTERS_MAX, key_of_map, parse_query
-from gateway.scalars import NotThisType
-from gateway.shapes import Shapes
-from gateway.templates import compile_template
-from gateway.text_values import duration
-from gateway.well_known import ANY_LEVELS_MAX
-from services.runtime.program import free_port
-from tests.contract.doors import gateway as gateway_before
-from tests.contract.doors import ingest, post
+from gateway.json.reader import Reading
+from gateway.json.scalars import NotThisType
+from gateway.json.shapes import Shapes
+from gateway.json.text import Members, parse
+from gateway.json.text_values import duration
+from gateway.json.well_known import ANY_LEVELS_MAX
+from gateway.routing.query import KEY_CHARACTERS_MAX, key_of_map, parse_query
+from gateway.routing.templates import compile_template
+from local.processes.program import free_port
+from tests.contract.endpoints import gateway as gateway_before
+from tests.contract.endpoints import ingest, post
 
 FORM = "application/x-www-form-urlencoded"
 FORM_BYTES_MAX = 65_536
@@ -78,7 +78,7 @@ PARSED = {"content_type", "charset", "content_disposition"}
 
 def expressions() -> Iterator[str]:
     """Yield the first argument of every call of `re` in the gateway."""
-    for module in sorted(Path(gateway.__file__).parent.glob("*.py")):
+    for module in sorted(Path(gateway.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS:
                 first = node.args[0]
@@ -87,7 +87,7 @@ def expressions() -> Iterator[str]:
 
 def test_no_header_is_read_by_a_quadratic_parser() -> None:
     """The media type is read by hand: 32 KB of semicolons cost aiohttp's property half a second."""
-    for module in Path(gateway.__file__).parent.glob("*.py"):
+    for module in Path(gateway.__file__).parent.rglob("*.py"):
         used = {node.attr for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Attribute)}
         assert not used & PARSED, module
 

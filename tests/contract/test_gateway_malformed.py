@@ -13,9 +13,9 @@ import pytest
 from aiohttp import http_exceptions
 from aiohttp.http_parser import HttpRequestParserC, HttpRequestParserPy
 
-from gateway.http_refusals import HEADERS_MAX, LINE_BYTES_MAX, TEXTS
-from services.runtime.program import free_port
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, open_connection
+from gateway.http.refusals import HEADERS_MAX, LINE_BYTES_MAX, TEXTS
+from local.processes.program import free_port
+from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, open_connection
 from tests.contract.malformed import BODIES, CHUNKED, CHUNKS, HEADS, LINE, NEXT, POST, SECRET, TWO
 
 STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [0-9]{3} ")

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway.page import missing_bundle
-from tests.support.browser import WAIT_MS_MAX, browsing, needs_chromium
+from gateway.openapi.page import missing_bundle
+from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
 
 # Time for whatever the page would still ask for; "networkidle" never comes, though all its requests have ended.
 SETTLED_SECONDS = 1.5

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from services.runtime.program import free_port
-from services.runtime.settings import Address
-from tests.contract.doors import gateway, ingest, post
+from common.settings import Address
+from local.processes.program import free_port
+from tests.contract.endpoints import gateway, ingest, post
 
 HAS_IPV6 = socket.has_dualstack_ipv6()
 needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this system has no IPv6")

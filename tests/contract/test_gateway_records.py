@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.runtime.settings import Address
+from common.settings import Address
 
 RECORDS = Path(__file__).parent / "grpc_gateway" / "records.jsonl"
 Record = dict[str, Any]

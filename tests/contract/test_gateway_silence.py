@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from gateway.body import Pace
-from gateway.connections import OTHER_DESCRIPTORS, Connections, descriptors_for
-from services.runtime.program import Program, free_port, running
-from services.runtime.settings import Address
+from common.settings import Address
+from gateway.http.body import Pace
+from gateway.http.connections import OTHER_DESCRIPTORS, Connections, descriptors_for
+from local.processes.program import Program, free_port, running
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
-from tests.contract.doors import WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
+from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
 
 HEAD = b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\n"
 IDLE, SILENT_BODIES, CALLS = 2_000, 300, 200

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.program import Child, free_port, running
-from tests.contract.doors import WAIT_SECONDS_MAX, ingest, open_connection, post
+from local.processes.program import Child, free_port, running
+from tests.contract.endpoints import WAIT_SECONDS_MAX, ingest, open_connection, post
 from tests.contract.processes import gateway_program
 from tests.contract.raw_service import raw_service
 

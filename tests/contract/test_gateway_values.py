@@ -15,17 +15,14 @@ from ugc.v1.event_pb2 import EventBatch
 
 from gateway.descriptors import load_schema
 from gateway.errors import GatewayError, RequestError
-from gateway.expansion import (
-    Allowance,
-    gunzip,
-)
-from gateway.json_limits import VALUES_MAX, VALUES_WITHOUT_LISTS_MAX, TooManyItemsError, values_of
-from gateway.routes import load_routes
+from gateway.http.expansion import Allowance, gunzip
+from gateway.json.limits import VALUES_MAX, VALUES_WITHOUT_LISTS_MAX, TooManyItemsError, values_of
+from gateway.routing.routes import load_routes
 from gateway.settings import GatewaySettings, product_descriptors
 from gateway.transcoding import Transcoder
-from services.runtime.program import free_port
-from services.up.documented import DOCUMENTED_EVENT
-from tests.contract.doors import gateway, ingest, post
+from local.processes.program import free_port
+from local.up.documented import DOCUMENTED_EVENT
+from tests.contract.endpoints import gateway, ingest, post
 
 BODY_BYTES_MAX = GatewaySettings().gateway_body_bytes_max
 PRODUCE, BATCH = "/api/v1/produce", "/api/v1/batch_produce"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fault_results import IS_QUICK, SEEDS
-from tests.support.stage import Stage, staged
+from tests.support.faults.results import IS_QUICK, SEEDS
+from tests.support.processes.stage import Stage, staged
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.settings import ROOT
-from tests.support.fault_results import RESULTS
+from local.settings import ROOT
+from tests.support.faults.results import RESULTS
 
 TABLE = ROOT / "architecture" / "faults.md"
 COLUMNS = ("fault", "runs", "acknowledged", "stored", "lost", "stored twice", "audit breaches", "failed runs")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.careless import NO_FENCE_SECONDS
-from tests.support.fault_run import faulty
-from tests.support.proxy import Break, Proxy
-from tests.support.stage import Stage
+from tests.support.faults.careless import NO_FENCE_SECONDS
+from tests.support.faults.proxy import Break, Proxy
+from tests.support.faults.run import faulty
+from tests.support.processes.stage import Stage
 
 HELD_SECONDS = 4.0
 IMPATIENT = {"UGC_ETL_ANSWER_SECONDS_MAX": "1.5", "UGC_ETL_FENCE_SECONDS": NO_FENCE_SECONDS}

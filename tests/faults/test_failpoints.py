@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.program import Child
-from tests.support.fault_run import Run, faulty
-from tests.support.stage import GROUP_SESSION_SECONDS, Stage
+from local.processes.program import Child
+from tests.support.faults.run import Run, faulty
+from tests.support.processes.stage import GROUP_SESSION_SECONDS, Stage
 
 # The point, and the latest time of being reached at which the fault happens.
 POINTS = {

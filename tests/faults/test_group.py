@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.fault_run import faulty
-from tests.support.stage import Stage
+from tests.support.faults.run import faulty
+from tests.support.processes.stage import Stage
 
 
 def test_scaled(stage: Stage, tmp_path: Path, seed: int) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_run import faulty
-from tests.support.stage import Stage
+from tests.support.faults.run import faulty
+from tests.support.processes.stage import Stage
 
 POINT = "between-produce-and-report"
 KILLS = 3

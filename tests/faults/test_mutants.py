@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from db.settings import ROOT
+from local.settings import ROOT
 
-COPIED = ("services", "etl", "gateway", "db", "proto", "tests", "pyproject.toml")
+COPIED = ("common", "services", "etl", "gateway", "db", "local", "proto", "tests", "pyproject.toml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules")
 # What pytest ends with when tests have failed; 2 and above are errors of its own, which prove nothing.
 PASSED, FAILED = 0, 1

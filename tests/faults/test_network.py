@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
-from tests.support.fault_run import faulty
-from tests.support.proxy import Break, Moment, Proxy
-from tests.support.stage import Stage
+from tests.support.faults.proxy import Break, Moment, Proxy
+from tests.support.faults.run import faulty
+from tests.support.processes.stage import Stage
 
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 BREAKS = 3

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_run import faulty
-from tests.support.ledger import Ledger, LedgerWriter, read_ledger
-from tests.support.oracle import Recreation, judge
-from tests.support.stage import Stage
+from tests.support.faults.oracle import Recreation, judge
+from tests.support.faults.run import faulty
+from tests.support.load.ledger import Ledger, LedgerWriter, read_ledger
+from tests.support.processes.stage import Stage
 
 LEDGER = Ledger(sent={"a": 1.0, "b": 2.0, "c": 3.0}, acknowledged={"a": 1.5, "b": 2.5})
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_results import IS_QUICK
-from tests.support.fault_run import faulty
-from tests.support.stage import Stage
+from tests.support.faults.results import IS_QUICK
+from tests.support.faults.run import faulty
+from tests.support.processes.stage import Stage
 
 # The half minute, and less in the quick subset.
 FROZEN_SECONDS = 6.0 if IS_QUICK else 30.0

@@ -17,13 +17,14 @@ from db.audit import audit
 from db.clickhouse.client import connected
 from db.errors import StoreError
 from db.report import Report
-from db.settings import ROOT, AuditSettings
-from services.runtime.supervisor import DEATHS_MAX, DEATHS_WINDOW_SECONDS
-from tests.support.fault_results import judged, record
-from tests.support.ledger import read_ledger
-from tests.support.oracle import judge, stored_events
-from tests.support.system import await_equal
-from tests.support.up import Up, await_words, parts
+from db.settings import AuditSettings
+from local.processes.supervisor import DEATHS_MAX, DEATHS_WINDOW_SECONDS
+from local.settings import ROOT
+from tests.support.faults.oracle import judge, stored_events
+from tests.support.faults.results import judged, record
+from tests.support.load.ledger import read_ledger
+from tests.support.processes.system import await_equal
+from tests.support.processes.up import Up, await_words, parts
 
 SEED = 20_261_124
 MINUTES = float(os.environ.get("FAULT_MINUTES") or 10)
@@ -98,7 +99,12 @@ def load(up: Up, ledger: Path) -> list[str]:
         "per-second": PER_SECOND,
         "seconds-max": seconds,
     }
-    return [sys.executable, "-m", "tests.support.load", *(f"--{name}={value}" for name, value in options.items())]
+    return [
+        sys.executable,
+        "-m",
+        "tests.support.load.generator",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
 
 
 def report(up: Up) -> Report:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import connected
-from tests.support.events import numbered
-from tests.support.system import await_equal, ingest_stub, send_until_accepted
-from tests.support.up import PARTS, Up, alive, await_words, descendants, parts
+from tests.support.inputs.events import numbered
+from tests.support.processes.system import await_equal, ingest_stub, send_until_accepted
+from tests.support.processes.up import PARTS, Up, alive, await_words, descendants, parts
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 BATCH = 200

@@ -15,10 +15,10 @@ import pytest
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
 from db.conservation import Kind, Repeats
-from services.runtime.program import free_port, running
-from tests.support.consumed import USER, Consumed
-from tests.support.events import numbered, record
-from tests.support.system import AWAIT_SECONDS_MAX, Place
+from local.processes.program import free_port, running
+from tests.support.inputs.events import numbered, record
+from tests.support.processes.consumed import USER, Consumed
+from tests.support.processes.system import AWAIT_SECONDS_MAX, Place
 
 COUNT = 70_000  # more than one bucket of the audit
 PLAN = '{"v":1,"topic":"x","end":%d,"rows":1,"hash":"","deadline":1}'

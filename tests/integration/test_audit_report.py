@@ -16,10 +16,10 @@ from db.audit import audit, claims_of
 from db.clickhouse.client import ClickHouse
 from db.conservation import Kind
 from db.kafka.topics import OffsetReader, PartitionOffsets
-from tests.support.consumed import Consumed
-from tests.support.events import numbered
-from tests.support.loading import await_rows
-from tests.support.system import Place, await_equal, everything, ingest_stub, send_until_accepted
+from tests.support.inputs.events import numbered
+from tests.support.processes.consumed import Consumed
+from tests.support.processes.loading import await_rows
+from tests.support.processes.system import Place, await_equal, everything, ingest_stub, send_until_accepted
 
 COUNT = 300
 FAR = 3_000_000_000_000

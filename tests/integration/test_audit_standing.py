@@ -8,7 +8,7 @@ from db.audit import audit
 from db.clickhouse.client import ClickHouse
 from db.conservation import Kind
 from tests.integration.test_audit import ugc_audit
-from tests.support.consumed import Consumed
+from tests.support.processes.consumed import Consumed
 
 LIMIT_SECONDS = 60.0  # of UGC_AUDIT_LAG_SECONDS_MAX
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from db.clickhouse.client import ClickHouse, RefusedError
+from etl.clickhouse.sink import ClickHouseSink
+from etl.clickhouse.sink import connected as connected_sink
 from etl.errors import SinkError
 from etl.settings import EtlSettings
-from etl.sink import ClickHouseSink
-from etl.sink import connected as connected_sink
-from tests.support.shards import AT, CLUSTER, HALF, TOPIC_ID, name_of, store
+from tests.support.processes.shards import AT, CLUSTER, HALF, TOPIC_ID, name_of, store
 
 # As those who tune a cluster set them.
 PRUNING = (

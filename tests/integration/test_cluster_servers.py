@@ -9,7 +9,7 @@ from db.clickhouse.replicas import unsettled
 from db.clickhouse.schema import LEDGER, LEDGER_NAME, is_up_to_date, migrate, tables_of
 from db.clickhouse.servers import ServersDifferError, level, on_cluster, survey
 from db.errors import ConflictError
-from tests.support.shards import CLUSTER, FILES, HALF, name_of, unreplicated
+from tests.support.processes.shards import CLUSTER, FILES, HALF, name_of, unreplicated
 
 TABLES = tables_of(FILES)
 

@@ -8,11 +8,11 @@ import grpc
 import pytest
 from ugc.v1.event_pb2 import EventBatch
 
-from services.runtime.program import running
-from tests.support.calls import AcceptingPublisher
-from tests.support.events import documented
-from tests.support.ingest_server import connection, ingest_server
-from tests.support.system import Place
+from local.processes.program import running
+from tests.support.clients.calls import AcceptingPublisher
+from tests.support.inputs.events import documented
+from tests.support.processes.ingest_server import connection, ingest_server
+from tests.support.processes.system import Place
 
 METHODS = ("/ugc.v1.IngestService/Produce", "/ugc.v1.IngestService/BatchProduce")
 ALGORITHMS = (grpc.Compression.Gzip, grpc.Compression.Deflate)

@@ -13,11 +13,11 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventBatch
 
-from services.ingest.records import Headers, Record
-from services.ingest.undelivered import Undelivered
-from tests.support.calls import AcceptingPublisher
-from tests.support.events import documented, valid
-from tests.support.ingest_server import connection, ingest_server
+from services.ingest.events.records import Headers, Record
+from services.ingest.kafka.undelivered import Undelivered
+from tests.support.clients.calls import AcceptingPublisher
+from tests.support.inputs.events import documented, valid
+from tests.support.processes.ingest_server import connection, ingest_server
 
 PRODUCE = "/ugc.v1.IngestService/Produce"
 BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from common.settings import Address
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import MIGRATIONS, migrate, migrations
 from db.errors import ConflictError
-from services.runtime.program import Child, free_port, port_answers, running
-from services.runtime.settings import Address
+from local.clickhouse.server import clickhouse_program
+from local.processes.program import Child, free_port, port_answers, running
 
 NAMES = [migration.name for migration in migrations(MIGRATIONS / "single")]
 

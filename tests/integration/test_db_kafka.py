@@ -9,9 +9,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from db.errors import ConflictError, UnavailableError
 from db.kafka.layout import TopicLayout
-from db.kafka.local_server import kafka_program
 from db.kafka.topics import OffsetReader, provision
-from services.runtime.program import Child, free_port, running
+from local.kafka.server import kafka_program
+from local.processes.program import Child, free_port, running
 
 LAYOUT = TopicLayout(partitions=2, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 MESSAGES = 500

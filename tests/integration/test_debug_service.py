@@ -8,8 +8,8 @@ import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from tests.support.system import Place, await_equal, everything, post
+from local.processes.program import running
+from tests.support.processes.system import Place, await_equal, everything, post
 
 PATH = "/api/v1/random_batch_produce"
 SERVICE = "ugc.v1.DebugService"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from tests.support.browser import WAIT_MS_MAX, browsing, needs_chromium
-from tests.support.system import Place, await_equal, everything, get
+from local.processes.program import running
+from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
+from tests.support.processes.system import Place, await_equal, everything, get
 
 ONCE = ["leave", "like", "pause", "play"]
 

@@ -18,16 +18,16 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import migrate
-from db.kafka.local_server import kafka_program
 from db.kafka.topics import provision
-from db.settings import ROOT
-from services.runtime.program import Child, free_port, running
-from services.up.documented import DOCUMENTED_EVENT
+from local.clickhouse.server import clickhouse_program
+from local.kafka.server import kafka_program
+from local.processes.program import Child, free_port, running
+from local.settings import ROOT
+from local.up.documented import DOCUMENTED_EVENT
 from tests.conftest import LAYOUT
-from tests.support.events import documented, numbered
-from tests.support.system import (
+from tests.support.inputs.events import documented, numbered
+from tests.support.processes.system import (
     Place,
     await_equal,
     everything,
@@ -152,7 +152,7 @@ def uniq(tables: ClickHouse) -> int:
         ("etl", "UGC_ETL_FLUSH_SECONDS", "0"),
         ("etl", "UGC_CLICKHOUSE_URL", "http://localhost"),
         ("db.migrate", "UGC_KAFKA_PARTITIONS", "0"),
-        ("services.up", "UGC_LOCAL_KAFKA_PORT", "99999999"),
+        ("local.up", "UGC_LOCAL_KAFKA_PORT", "99999999"),
     ],
 )
 def test_bad_setting(module: str, variable: str, value: str) -> None:

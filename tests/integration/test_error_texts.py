@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse
-from tests.support.events import numbered
-from tests.support.loading import SETTINGS, identified, load, offsets, write
-from tests.support.system import Place
+from tests.support.inputs.events import numbered
+from tests.support.processes.loading import SETTINGS, identified, load, offsets, write
+from tests.support.processes.system import Place
 
 # Three bytes of a text whose letters have two: the error quotes half a letter.
 HALF_A_LETTER = "ALTER TABLE events ADD COLUMN number UInt8 MATERIALIZED toUInt8(substring(event_data, 1, 3))"

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.runtime.program import free_port, running
-from tests.support.system import Place, await_equal
+from local.processes.program import free_port, running
+from tests.support.processes.system import Place, await_equal
 
 RUN_SECONDS_MAX = 60
 

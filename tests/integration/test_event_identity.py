@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from tests.support.events import numbered, record, valid
-from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.meter import peak_bytes
-from tests.support.protobuf_messages import MessageMaker
-from tests.support.system import Place
+from local.processes.program import running
+from tests.support.inputs.events import numbered, record, valid
+from tests.support.inputs.protobuf_messages import MessageMaker
+from tests.support.load.meter import peak_bytes
+from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
+from tests.support.processes.system import Place
 
 STRUCTURED = 5_000
 # 130 MB of messages.

@@ -10,9 +10,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from tests.support.events import numbered, record, valid
-from tests.support.loading import (
+from local.processes.program import running
+from tests.support.inputs.events import numbered, record, valid
+from tests.support.processes.loading import (
     HORIZON,
     SETTINGS,
     WAIT_SECONDS_MAX,
@@ -26,7 +26,7 @@ from tests.support.loading import (
     run_to_its_end,
     write,
 )
-from tests.support.system import Place
+from tests.support.processes.system import Place
 
 
 @pytest.fixture

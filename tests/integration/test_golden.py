@@ -19,10 +19,10 @@ from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse, ProduceResponse
 
 from db.kafka.topics import provision
-from services.runtime.program import running
+from local.processes.program import running
 from tests.conftest import LAYOUT, PARTITIONS
-from tests.support.golden import Case, abstracted, cases, expanded
-from tests.support.system import CALL_SECONDS_MAX, Place, post
+from tests.support.inputs.golden import Case, abstracted, cases, expanded
+from tests.support.processes.system import CALL_SECONDS_MAX, Place, post
 
 PATHS = {"Produce": "/api/v1/produce", "BatchProduce": "/api/v1/batch_produce"}
 ANSWERS: dict[str, Any] = {"Produce": ProduceResponse, "BatchProduce": BatchProduceResponse}

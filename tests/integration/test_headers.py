@@ -8,9 +8,9 @@ from confluent_kafka import Consumer
 from google.protobuf import json_format
 from ugc.v1.event_pb2 import EventBatch, EventRecord
 
-from services.runtime.program import running
-from tests.support.events import numbered
-from tests.support.system import CALL_SECONDS_MAX, Place, ingest_stub, post
+from local.processes.program import running
+from tests.support.inputs.events import numbered
+from tests.support.processes.system import CALL_SECONDS_MAX, Place, ingest_stub, post
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACED = (("x-request-id", "request-1"), ("traceparent", PARENT), ("tracestate", "vendor=1"), ("x-other", "x"))

@@ -11,14 +11,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.runtime import liveness
-from services.runtime.program import Program, free_port
-from services.runtime.settings import parse_address
-from services.runtime.supervisor import Supervisor
-from services.up import alive
-from services.up.alive import gateway_answers, ingest_answers
-from tests.support.events import documented
-from tests.support.system import Place, await_equal, ingest_stub, post
+from common.settings import parse_address
+from local.processes import liveness
+from local.processes.program import Program, free_port
+from local.processes.supervisor import Supervisor
+from local.up import alive
+from local.up.alive import gateway_answers, ingest_answers
+from tests.support.inputs.events import documented
+from tests.support.processes.system import Place, await_equal, ingest_stub, post
 
 # As the modules' own main, but that a call never gives the event loop back.
 GATEWAY = """

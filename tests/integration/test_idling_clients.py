@@ -11,14 +11,14 @@ import aiohttp
 import grpc
 from ugc.v1.event_pb2 import EventBatch
 
+from common.settings import parse_address
+from local.processes.program import running
+from local.up.documented import DOCUMENTED_EVENT
 from services.ingest.server import SERVING
-from services.runtime.program import running
-from services.runtime.settings import parse_address
-from services.up.documented import DOCUMENTED_EVENT
 from tests.integration.test_silent_peers import BATCH_PRODUCE, METHODS, PRODUCE, idle_connections, silent_streams
-from tests.support.events import documented
-from tests.support.ingest_server import connection, health
-from tests.support.system import Place
+from tests.support.inputs.events import documented
+from tests.support.processes.ingest_server import connection, health
+from tests.support.processes.system import Place
 
 SILENT_STREAMS, SILENT_BODIES, IDLE_CONNECTIONS = 1_100, 300, 2_000
 CALLS = 60

@@ -11,7 +11,7 @@ import pytest
 # Ctrl-C comes in the middle of the import of a library that every command loads late.
 CODE = """
 import os, signal, sys
-import services.runtime.starting
+import common.starting
 
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
@@ -32,7 +32,7 @@ sys.argv = ["{name}"]
         ("ugc-audit", "db.commands", "audit"),
         ("ugc-replay", "db.commands", "replay"),
         ("ugc-servers", "db.commands", "servers"),
-        ("ugc-up", "services.up.commands", "up"),
+        ("ugc-up", "local.commands", "up"),
     ],
 )
 def test_while_loading(name: str, module: str, function: str) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from services.ingest.publisher import publishing
-from services.ingest.records import Record
+from common.settings import check_servers
+from services.ingest.events.records import Record
+from services.ingest.kafka.publisher import publishing
 from services.ingest.settings import IngestSettings
-from services.runtime.settings import check_servers
-from tests.support.ipv6 import needs_ipv6
+from tests.support.processes.ipv6 import needs_ipv6
 
 ANSWER_SECONDS_MAX = 60
 CHUNK_BYTES = 65_536

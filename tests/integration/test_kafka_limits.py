@@ -16,11 +16,11 @@ from google.rpc.error_details_pb2 import BadRequest
 from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.ingest.publisher import KafkaPublisher, UnreachableError, publishing
+from local.processes.program import free_port
+from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, publishing
 from services.ingest.settings import IngestSettings
-from services.runtime.program import free_port
-from tests.support.calls import failure, ingest_channel
-from tests.support.events import valid
+from tests.support.clients.calls import failure, ingest_channel
+from tests.support.inputs.events import valid
 
 TOPIC_BYTES_MAX = 20_000
 SECONDS_MAX = 60.0

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from ugc.v1.event_pb2 import EventBatch
 
+from local.processes.program import running
 from services.ingest.settings import IngestSettings
-from services.runtime.program import running
 from tests.integration.test_crowd import BATCH_PRODUCE, EVENT, PRODUCE, begin, outcome
-from tests.support.events import valid
-from tests.support.ingest_server import connection
-from tests.support.meter import peak_bytes
-from tests.support.system import Place
+from tests.support.inputs.events import valid
+from tests.support.load.meter import peak_bytes
+from tests.support.processes.ingest_server import connection
+from tests.support.processes.system import Place
 
 # What architecture/README.md states: three times the budget, and 512 MiB.
 PEAK_BYTES_MAX = 3 * 134_217_728 + 536_870_912

@@ -17,9 +17,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
-from services.runtime.program import free_port
+from local.processes.program import free_port
 from tests.conftest import PARTITIONS
-from tests.support.system import await_equal
+from tests.support.processes.system import await_equal
 
 RUN_SECONDS_MAX = 120
 WANTED = {"UGC_KAFKA_PARTITIONS": "2", "UGC_KAFKA_RETENTION_HOURS": "1"}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import connected
-from db.settings import ROOT
-from tests.support.system import await_equal
-from tests.support.up import Up, await_words
+from local.settings import ROOT
+from tests.support.processes.system import await_equal
+from tests.support.processes.up import Up, await_words
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 # buf is in the environment, grpcurl where .ci/run builds it, or a developer's own is on the path.

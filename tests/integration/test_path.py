@@ -16,10 +16,10 @@ from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event, EventBatch
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from services.up.documented import DOCUMENTED_EVENT
-from tests.support.events import numbered
-from tests.support.system import Place, await_equal, everything, ingest_stub, post, send_until_accepted
+from local.processes.program import running
+from local.up.documented import DOCUMENTED_EVENT
+from tests.support.inputs.events import numbered
+from tests.support.processes.system import Place, await_equal, everything, ingest_stub, post, send_until_accepted
 
 BATCH = 1_000
 MANY = 100_000

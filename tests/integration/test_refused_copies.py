@@ -8,9 +8,9 @@ import pytest
 from ugc.v1.event_pb2 import Event
 
 from db.clickhouse.client import ClickHouse
-from tests.support.events import numbered
-from tests.support.loading import SETTINGS, identified, load, offsets, write
-from tests.support.system import Place
+from tests.support.inputs.events import numbered
+from tests.support.processes.loading import SETTINGS, identified, load, offsets, write
+from tests.support.processes.system import Place
 
 
 @pytest.fixture

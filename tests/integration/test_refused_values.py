@@ -10,10 +10,10 @@ import pytest
 from ugc.v1.event_pb2 import Event
 
 from db.clickhouse.client import ClickHouse
-from services.runtime.program import running
-from tests.support.events import numbered
-from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.system import Place
+from local.processes.program import running
+from tests.support.inputs.events import numbered
+from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
+from tests.support.processes.system import Place
 
 ROWS = 40
 BAD = (0, 3, 4, 31, 39)

@@ -19,9 +19,9 @@ from db.errors import StoreError
 from db.kafka.replayer import Replayer
 from db.replay import Outcome, key_of, replay
 from db.settings import ReplaySettings
-from services.runtime.program import free_port
+from local.processes.program import free_port
 from tests.conftest import PARTITIONS
-from tests.support.events import numbered, record
+from tests.support.inputs.events import numbered, record
 
 HOUR = 3_600_000
 START = 1_700_000_000_000

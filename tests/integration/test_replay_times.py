@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
+from common.lifecycle import interruptible
 from db.clickhouse.client import ClickHouse
 from db.clickhouse.replayed import Selection
 from db.kafka.replayer import Replayer
 from db.replay import BATCH_EVENTS, main, milliseconds, moment, replay
 from db.settings import ReplaySettings
-from services.runtime.lifecycle import interruptible
 from tests.integration.test_replay import on_topic, reject, settings
 
 __all__ = ["settings"]

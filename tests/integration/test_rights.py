@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import USERS, clickhouse_program
 from db.clickhouse.schema import migrate
-from db.settings import ROOT
-from services.runtime.program import free_port, running
-from tests.support.events import numbered
-from tests.support.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.system import Place
+from local.clickhouse.server import USERS, clickhouse_program
+from local.processes.program import free_port, running
+from local.settings import ROOT
+from tests.support.inputs.events import numbered
+from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
+from tests.support.processes.system import Place
 
 DATABASE = "restricted"
 USER = """<{name}><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>

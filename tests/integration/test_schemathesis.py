@@ -19,8 +19,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
-from services.runtime.program import running
-from tests.support.system import Place
+from local.processes.program import running
+from tests.support.processes.system import Place
 
 CASES = int(os.environ.get("UGC_TEST_SCHEMATHESIS", "2000"))
 TOPIC = "schemathesis"

@@ -12,12 +12,12 @@ from typing import TypeAlias
 import grpc
 import pytest
 
+from common.settings import parse_address
 from services.ingest import probes, server
 from services.ingest.server import SERVING
-from services.runtime.settings import parse_address
-from tests.support.calls import AcceptingPublisher
-from tests.support.events import documented
-from tests.support.ingest_server import connection, health, ingest_server
+from tests.support.clients.calls import AcceptingPublisher
+from tests.support.inputs.events import documented
+from tests.support.processes.ingest_server import connection, health, ingest_server
 
 PRODUCE = "/ugc.v1.IngestService/Produce"
 BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"

@@ -7,14 +7,14 @@ import struct
 from collections import Counter
 from pathlib import Path
 
-from services.ingest.arrivals import TICK_SECONDS
-from services.runtime.program import running
-from services.runtime.settings import parse_address
-from tests.support.calls import AcceptingPublisher
-from tests.support.events import numbered
-from tests.support.ingest_server import ingest_server
-from tests.support.raw_http2 import DATA, END_STREAM, FRAME_BYTES_MAX, SETTINGS, RawConnection, raw_connection
-from tests.support.system import Place
+from common.settings import parse_address
+from local.processes.program import running
+from services.ingest.limits.arrivals import TICK_SECONDS
+from tests.support.clients.calls import AcceptingPublisher
+from tests.support.clients.raw_http2 import DATA, END_STREAM, FRAME_BYTES_MAX, SETTINGS, RawConnection, raw_connection
+from tests.support.inputs.events import numbered
+from tests.support.processes.ingest_server import ingest_server
+from tests.support.processes.system import Place
 
 BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"
 SENDERS = 60

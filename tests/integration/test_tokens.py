@@ -15,11 +15,10 @@ from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event
 
 from db.kafka.topics import provision
-from services.runtime.program import running
-from services.up.documented import DOCUMENTED_EVENT
+from local.processes.program import running
+from local.up.documented import DOCUMENTED_EVENT
 from tests.conftest import LAYOUT
-from tests.support.system import CALL_SECONDS_MAX, Place, get, ingest_stub, post, serving
-from tests.support.tokens import (
+from tests.support.inputs.tokens import (
     OTHER_SECRET,
     SECRET,
     USER,
@@ -31,6 +30,7 @@ from tests.support.tokens import (
     signed,
     unsigned,
 )
+from tests.support.processes.system import CALL_SECONDS_MAX, Place, get, ingest_stub, post, serving
 
 OTHER_USER = "7d3a0c52-91de-4c1a-8f0b-2c4b5d6e7f80"
 AUDIENCE = "ugc"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from db.clickhouse.client import connected
-from services.up.documented import DOCUMENTED_EVENT
-from tests.support.system import post
-from tests.support.tokens import SECRET
-from tests.support.up import Up, await_words
+from local.up.documented import DOCUMENTED_EVENT
+from tests.support.inputs.tokens import SECRET
+from tests.support.processes.system import post
+from tests.support.processes.up import Up, await_words
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 UP_SECONDS_MAX = 120

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.up.documented import DOCUMENTED_EVENT
-from tests.support.system import post
-from tests.support.up import Up, await_words
-from tests.unit.test_environment import HOSTILE
+from local.up.documented import DOCUMENTED_EVENT
+from tests.support.processes.system import post
+from tests.support.processes.up import Up, await_words
+from tests.unit.local.test_environment import HOSTILE
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 # Letters beyond ASCII, and every character that XML, a list, a URI, a format or a shell gives a meaning.

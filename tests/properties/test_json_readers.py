@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
-from gateway.fast_json import FastReader
-from gateway.json_reader import Reading
-from gateway.json_text import parse
-from gateway.shapes import Shapes
+from gateway.json.fast import FastReader
+from gateway.json.reader import Reading
+from gateway.json.shapes import Shapes
+from gateway.json.text import parse
 
 # json_format takes what it takes in all of these, so that what is compared are the values.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(

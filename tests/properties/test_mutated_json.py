@@ -16,15 +16,15 @@ import pytest
 
 from gateway.descriptors import load_schema
 from gateway.errors import RequestError, UndecodableError
-from gateway.json_reader import Reading
-from gateway.json_text import is_blank, parse
-from gateway.routes import load_routes
+from gateway.json.reader import Reading
+from gateway.json.shapes import Shapes
+from gateway.json.text import is_blank, parse
+from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
-from gateway.shapes import Shapes
 from gateway.transcoding import Transcoder
-from services.up.documented import DOCUMENTED_EVENT
-from tests.support.json_mutations import JSON_MUTATIONS
-from tests.support.mutations import mutated
+from local.up.documented import DOCUMENTED_EVENT
+from tests.support.inputs.json_mutations import JSON_MUTATIONS
+from tests.support.inputs.mutations import mutated
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124

@@ -17,12 +17,12 @@ from structlog import DropEvent
 from structlog.testing import capture_logs
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 
+from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.servicer import IngestServicer
-from services.ingest.validation import EventValidator, batch_limits
-from tests.support.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
-from tests.support.events import numbered, valid
-from tests.support.mutations import mutated
-from tests.support.protobuf_mutations import PROTOBUF_MUTATIONS
+from tests.support.clients.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
+from tests.support.inputs.events import numbered, valid
+from tests.support.inputs.mutations import mutated
+from tests.support.inputs.protobuf_mutations import PROTOBUF_MUTATIONS
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124

@@ -16,18 +16,18 @@ from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
 from etl.block import Coordinates, events_block, rejected_block
-from etl.duplicates import DuplicateWindow
-from etl.message import Message
-from etl.native import encode
+from etl.clickhouse.native import encode
+from etl.clickhouse.sink import WIRE
+from etl.events.duplicates import DuplicateWindow
+from etl.events.rows import DUPLICATE, UNDECODABLE, Rejected, Rows, decode, without_repeats
+from etl.kafka.message import Message
 from etl.plan import Plan, Topic
-from etl.rows import DUPLICATE, UNDECODABLE, Rejected, Rows, decode, without_repeats
-from etl.sink import WIRE
-from services.ingest.records import stamp
-from services.ingest.validation import EventValidator
-from services.ingest.wire import split_batch
-from tests.support.calls import EVENT_BYTES_MAX
-from tests.support.messages import FakeMessage
-from tests.support.protobuf_messages import MessageMaker, length_delimited
+from services.ingest.events.records import stamp
+from services.ingest.events.validation import EventValidator
+from services.ingest.events.wire import split_batch
+from tests.support.clients.calls import EVENT_BYTES_MAX
+from tests.support.inputs.messages import FakeMessage
+from tests.support.inputs.protobuf_messages import MessageMaker, length_delimited
 
 MESSAGES = int(os.environ.get("UGC_TEST_MESSAGES", "30000"))
 SEED = int(os.environ.get("UGC_TEST_SEED", "20261127"))

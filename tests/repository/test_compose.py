@@ -16,11 +16,11 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from common.settings import PREFIX, Settings
 from db.settings import MigrateSettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
-from services.runtime.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"

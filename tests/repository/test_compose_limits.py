@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from db.settings import ROOT
 from etl.alive import Heartbeat, silence
-from tests.unit.test_compose import OURS, SERVICES
+from local.settings import ROOT
+from tests.repository.test_compose import OURS, SERVICES
 
 # Ends by itself, and everything else waits for that.
 ONE_SHOT = {"migrate", "cluster-migrate"}

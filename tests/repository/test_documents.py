@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from db.settings import ROOT, AuditSettings, LocalSettings, MigrateSettings, ReplaySettings
+from common.settings import PREFIX, Settings
+from db.settings import AuditSettings, MigrateSettings, ReplaySettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
+from local.settings import ROOT, LocalSettings, UpSettings
 from services.ingest.settings import IngestSettings
-from services.runtime.settings import PREFIX, Settings
-from services.up.settings import UpSettings
 
 DOCUMENTS = sorted([
     *ROOT.glob("*.md"),

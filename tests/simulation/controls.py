@@ -11,11 +11,11 @@ from etl.batch import Batch
 from etl.block import EVENTS, Block, Coordinates
 from etl.delivery import Delivery
 from etl.errors import SinkError
-from etl.identity import split
-from etl.message import Message
+from etl.events.identity import split
+from etl.events.rows import DUPLICATE, Rows, without_repeats
+from etl.kafka.message import Message
 from etl.partition import Partition
 from etl.plan import Position
-from etl.rows import DUPLICATE, Rows, without_repeats
 from tests.simulation.member import Variant
 from tests.simulation.parts import Row
 from tests.simulation.sink import SimulatedSink

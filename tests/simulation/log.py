@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ugc.v1.event_pb2 import EventRecord
 
-from etl.identity import split
-from etl.message import Message
-from etl.native import Column
-from etl.rows import DUPLICATE, REFUSED, UNDECODABLE, Rows, reject
+from etl.clickhouse.native import Column
+from etl.events.identity import split
+from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE, Rows, reject
+from etl.kafka.message import Message
 from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000
@@ -66,7 +66,7 @@ class SimulatedMessage:
 
 
 def decode(messages: Sequence[Message]) -> Rows:
-    """Do what etl.rows.decode does, with the columns that matter here: identities, times, offsets."""
+    """Do what etl.events.rows.decode does, with the columns that matter here: identities, times, offsets."""
     known = [message for message in messages if isinstance(message, SimulatedMessage)]
     assert len(known) == len(messages)
     good = [message for message in known if message.identity is not None]

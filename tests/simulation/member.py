@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.loader import Loader
-from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits
 from etl.refusals import Refusals
+from etl.restoring import Opener
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse
 from tests.simulation.log import decode

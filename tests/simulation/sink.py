@@ -1,4 +1,4 @@
-"""A member's connection to the fake ClickHouse: what etl/sink.py is to the real one."""
+"""A member's connection to the fake ClickHouse: what etl/clickhouse/sink.py is to the real one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from etl.block import EVENTS, Block, Coordinates
 from etl.errors import SinkError
-from etl.rows import DUPLICATE
+from etl.events.rows import DUPLICATE
 from tests.simulation.clickhouse import ClickHouse, Query
 from tests.simulation.parts import Row
 from tests.simulation.world import Process

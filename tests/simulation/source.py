@@ -1,4 +1,4 @@
-"""A member's connection to the fake Kafka: what etl/source.py is to the real one."""
+"""A member's connection to the fake Kafka: what etl/kafka/source.py is to the real one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from etl.block import Coordinates
 from etl.errors import SourceError
-from etl.message import Message
+from etl.kafka.message import Message
+from etl.kafka.source import Listener
 from etl.plan import Position, Topic, read_position
-from etl.source import Listener
 from tests.simulation.broker import Broker
 from tests.simulation.world import Process
 

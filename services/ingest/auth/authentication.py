@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import jwt
 
-from services.ingest.claims import TokenRules, UnauthenticatedError, check_claims
-from services.ingest.keys import Keys
+from services.ingest.auth.claims import TokenRules, UnauthenticatedError, check_claims
+from services.ingest.auth.keys import Keys
 
 SCHEME = "bearer"
 AUTHORIZATION_CHARACTERS_MAX = 8_192

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ugc.v1.event_pb2 import Event
 
-from services.ingest.identity import new_identities, parse_identity
-from services.ingest.wire import received_at_bytes, record_bytes
+from services.ingest.events.identity import new_identities, parse_identity
+from services.ingest.events.wire import received_at_bytes, record_bytes
 
 # Names and values that travel beside a Kafka message.
 Headers = list[tuple[str, str | bytes | None]]

@@ -14,8 +14,8 @@ from buf.validate import validate_pb2
 from google.protobuf.message import DecodeError, Message
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord, Payload
 
-from services.ingest.wire import event_head
-from services.ingest.words import FieldViolation, explain
+from services.ingest.events.violation_messages import FieldViolation, explain
+from services.ingest.events.wire import event_head
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError
 
-from services.ingest.undelivered import Remedy, Undelivered
+from services.ingest.kafka.undelivered import Remedy, Undelivered
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 REFUSED = frozenset(

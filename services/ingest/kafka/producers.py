@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its parts c
     ResourceType,
 )
 
-from services.runtime.logs import logger
+from common.logs import logger
 
 POLL_SECONDS = 0.1
 # What Kafka's client and a topic have by default.

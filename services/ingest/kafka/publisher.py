@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from services.ingest.kafka_errors import TOO_LARGE, describe, undelivered
-from services.ingest.producers import LIMIT_SECONDS, POLL_SECONDS, Producers, topic_limit
-from services.ingest.records import Headers, Record
+from common.failpoints import reach
+from common.logs import log_limited, logger
+from services.ingest.events.records import Headers, Record
+from services.ingest.kafka.errors import TOO_LARGE, describe, undelivered
+from services.ingest.kafka.producers import LIMIT_SECONDS, POLL_SECONDS, Producers, topic_limit
+from services.ingest.kafka.undelivered import Remedy, Undelivered
+from services.ingest.limits.turns import Turns
 from services.ingest.settings import IngestSettings
-from services.ingest.turns import Turns
-from services.ingest.undelivered import Remedy, Undelivered
-from services.runtime.failpoints import reach
-from services.runtime.logs import log_limited, logger
 
 # After so many unanswered questions for the topic one after another, Kafka is away.
 AWAY_CHECKS = 2

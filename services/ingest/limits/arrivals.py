@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Any, Protocol
 
-from services.ingest.leases import CrowdedError, Leases
+from services.ingest.limits.leases import CrowdedError, Leases
 
 TICK_SECONDS = 0.1
 # One tick for the message to arrive, one for the event loop to take note of it.

@@ -15,15 +15,15 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventRecord
 
-from services.ingest.authentication import Authenticator
+from services.ingest.auth.authentication import Authenticator
 from services.ingest.call import Context
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
-from services.ingest.records import Headers, Record
+from services.ingest.events.records import Headers, Record
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.kafka.undelivered import Undelivered
 from services.ingest.server import debug_handlers, entrance_of, handlers
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
-from services.ingest.undelivered import Undelivered
-from services.ingest.validation import EventValidator, batch_limits
 
 EVENT_BYTES_MAX = 65_536
 RETRY_SECONDS = 1.5

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from etl.block import EVENTS, REJECTED, Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import Delivery
-from etl.duplicates import DuplicateWindow
 from etl.errors import DataRefusedError, SinkError, SourceError
-from etl.message import Message
+from etl.events.duplicates import DuplicateWindow
+from etl.events.rows import DUPLICATE
+from etl.kafka.message import Message
 from etl.partition import Partition
 from etl.plan import Topic, read_position
 from etl.refusals import Refusals
-from etl.rows import DUPLICATE
 from tests.simulation.log import SimulatedMessage, decode
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)

@@ -1,4 +1,7 @@
-"""The etl without one of its precautions, to prove that fault tests notice: `python -m tests.support.careless NAME`."""
+"""The etl without one of its precautions, to prove that fault tests notice.
+
+`python -m tests.support.faults.careless NAME`
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import etl.__main__ as process
 from etl.delivery import Delivery
-from etl.message import Message
+from etl.kafka.message import Message
 from etl.partition import Partition
 
 # An insert may then begin whenever it arrives.

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
 from db.settings import AuditSettings
-from tests.support.ledger import Ledger
-from tests.support.system import Place
+from tests.support.load.ledger import Ledger
+from tests.support.processes.system import Place
 
 SHOWN_MAX = 5
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db.settings import ROOT
-from services.runtime.program import Child, Program, last_lines
-from tests.support.proxy import Proxy
-from tests.support.stage import Stage
-from tests.support.system import Place, await_equal
+from local.processes.program import Child, Program, last_lines
+from local.settings import ROOT
+from tests.support.faults.proxy import Proxy
+from tests.support.processes.stage import Stage
+from tests.support.processes.system import Place, await_equal
 
 # Generous: a slow machine must not fail a run.
 AWAIT_SECONDS_MAX = 120.0
@@ -46,7 +46,7 @@ class Processes:
 
     def etl(self, failpoint: str = "", careless: str = "") -> Child:
         """Start a member of the group, or one without a precaution; it is not waited for."""
-        program = self.place.program("etl", "tests.support.careless" if careless else "etl")
+        program = self.place.program("etl", "tests.support.faults.careless" if careless else "etl")
         if careless:
             program = replace(program, argv=(*program.argv, careless))
         member = self._start(program, failpoint)
@@ -72,7 +72,12 @@ class Processes:
             "per-second": per_second,
             "seconds-max": AWAIT_SECONDS_MAX,
         }
-        argv = (sys.executable, "-m", "tests.support.load", *(f"--{name}={value}" for name, value in options.items()))
+        argv = (
+            sys.executable,
+            "-m",
+            "tests.support.load.generator",
+            *(f"--{name}={value}" for name, value in options.items()),
+        )
         load = self._start(Program("load", argv, log=self.place.folder / "load.log", directory=ROOT))
         self.loads.append(load)
         return load

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from services.runtime.settings import Address
+from common.settings import Address
 
 CHUNK_BYTES = 65_536
 POLL_SECONDS = 0.1

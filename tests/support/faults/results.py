@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from db.settings import ROOT
-from tests.support.oracle import Verdict
+from local.settings import ROOT
+from tests.support.faults.oracle import Verdict
 
 # The seeds that each fault has, `first-last`; without them the quick subset runs, with seed 0.
 CHOSEN = os.environ.get("FAULT_SEEDS")

@@ -22,18 +22,18 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
 
+from common.settings import Address
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.errors import StoreError
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import OffsetReader, admin, provision, topic_identity
-from services.runtime.settings import Address
-from tests.support.fault_processes import Processes
-from tests.support.fault_results import judged, record
-from tests.support.ledger import read_ledger
-from tests.support.oracle import Recreation, Verdict, breaches, judge, loaded, stored_events
-from tests.support.stage import Stage
-from tests.support.system import Place
+from tests.support.faults.oracle import Recreation, Verdict, breaches, judge, loaded, stored_events
+from tests.support.faults.processes import Processes
+from tests.support.faults.results import judged, record
+from tests.support.load.ledger import read_ledger
+from tests.support.processes.stage import Stage
+from tests.support.processes.system import Place
 
 LAYOUT = TopicLayout(partitions=3, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 DELETE_SECONDS_MAX = 30

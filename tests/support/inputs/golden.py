@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parents[1] / "golden" / "requests.jsonl"
+FILE = Path(__file__).parents[2] / "golden" / "requests.jsonl"
 ANY_UUID7 = "<uuid7>"
 
 

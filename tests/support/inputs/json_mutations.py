@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tests.support.mutations import Mutation, break_text, place, repeat, splice, truncate
+from tests.support.inputs.mutations import Mutation, break_text, place, repeat, splice, truncate
 
 NESTING_MAX = 3_000
 DIGITS_MAX = 5_000

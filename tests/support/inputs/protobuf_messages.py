@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from services.ingest.wire import varint
-from tests.support.mutations import mutated
-from tests.support.protobuf_mutations import PROTOBUF_MUTATIONS
+from services.ingest.events.wire import varint
+from tests.support.inputs.mutations import mutated
+from tests.support.inputs.protobuf_mutations import PROTOBUF_MUTATIONS
 
 VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
 WIRE_TYPES = (VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32, 6, 7)

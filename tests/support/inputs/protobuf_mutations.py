@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from services.ingest.wire import varint
-from tests.support.mutations import Mutation, break_text, place, repeat, splice, truncate
+from services.ingest.events.wire import varint
+from tests.support.inputs.mutations import Mutation, break_text, place, repeat, splice, truncate
 
 NESTING_MAX = 400
 LENGTHS = (0x7F, 0x80, 0x3FFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 2**63 - 1, 2**64 - 1)

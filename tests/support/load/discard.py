@@ -1,6 +1,7 @@
 """A consumer that throws messages away, with the settings of the etl: what reading alone costs.
 
-`python -m tests.support.discard BOOTSTRAP TOPIC GROUP COUNT` prints CPU seconds and seconds from first to last message.
+`python -m tests.support.load.discard BOOTSTRAP TOPIC GROUP COUNT` prints CPU seconds, and seconds from the first to the
+last message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A load of events from careful clients, in a process of its own: `python -m tests.support.load --help`.
+"""A load of events from careful clients, in a process of its own: `python -m tests.support.load.generator --help`.
 
 Each client sends batches at its pace, most by gRPC and some by REST, and sends every event again with the same
 event_id until it is acknowledged, also when it cannot know what became of it. Now and then it sends a batch again that
@@ -24,10 +24,10 @@ from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.runtime.lifecycle import stop_flag
-from tests.support.events import valid
-from tests.support.ledger import LedgerWriter
-from tests.support.system import ingest_stub, post
+from common.lifecycle import stop_flag
+from tests.support.inputs.events import valid
+from tests.support.load.ledger import LedgerWriter
+from tests.support.processes.system import ingest_stub, post
 
 CALL_SECONDS_MAX = 10.0
 RETRY_SECONDS = 0.1

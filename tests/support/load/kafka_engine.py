@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from db.clickhouse.client import ClickHouse
-from db.settings import ROOT
+from local.settings import ROOT
 
 SCHEMA = "backlog.proto"
 # The server has no protovalidate: imports and options go, the fields stay as they are.

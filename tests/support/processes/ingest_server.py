@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from common.settings import Address
 from services.ingest.debug import ClosedDebugServicer
+from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.server import SERVING, serving
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
-from services.ingest.validation import EventValidator, batch_limits
-from services.runtime.settings import Address
-from tests.support.calls import EVENT_BYTES_MAX, RETRY_SECONDS
+from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS
 
 ATTEMPTS = 600
 SECONDS_MAX = 60.0

@@ -13,10 +13,10 @@ from ugc.v1.event_pb2 import Event
 
 from db.clickhouse.client import ClickHouse
 from db.kafka.topics import provision
-from services.runtime.program import running
+from local.processes.program import running
 from tests.conftest import LAYOUT
-from tests.support.events import record
-from tests.support.system import Place, await_equal
+from tests.support.inputs.events import record
+from tests.support.processes.system import Place, await_equal
 
 WAIT_SECONDS_MAX = 60
 HORIZON = 50

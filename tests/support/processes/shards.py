@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from db.clickhouse.client import ClickHouse, connected
-from db.clickhouse.local_server import clickhouse_program
 from db.clickhouse.schema import MIGRATIONS, migrations
 from etl.block import Coordinates
 from etl.plan import Topic
-from services.runtime.program import free_port, running
+from local.clickhouse.server import clickhouse_program
+from local.processes.program import free_port, running
 
 # Of the other cluster the second server does not answer.
 CLUSTER, HALF = "ugc", "half"

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from db.clickhouse.local_server import clickhouse_program
-from db.kafka.local_server import kafka_program
-from services.runtime.program import Child, Program, free_port, running
-from services.runtime.settings import Address
-from tests.support.system import Place
+from common.settings import Address
+from local.clickhouse.server import clickhouse_program
+from local.kafka.server import kafka_program
+from local.processes.program import Child, Program, free_port, running
+from tests.support.processes.system import Place
 
 # A member that does not answer is out of the group after this long; the group's own default is 45 s.
 GROUP_SESSION_SECONDS = 3.0

@@ -18,7 +18,7 @@ import grpc
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.runtime.program import Program, always_ready, free_port, running
+from local.processes.program import Program, always_ready, free_port, running
 
 AWAIT_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.1

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.runtime.program import free_port, port_answers
-from services.runtime.settings import Address
-from tests.support.system import await_equal
+from common.settings import Address
+from local.processes.program import free_port, port_answers
+from tests.support.processes.system import await_equal
 
 # What tells the children of ugc-up apart by their command lines.
 PARTS = {
     "kafka": "kafka.Kafka",
-    "clickhouse": "db.clickhouse.host",
+    "clickhouse": "local.clickhouse.host",
     "ingest": "services.ingest",
     "gateway": "-m gateway",
     "etl": "-m etl",
@@ -72,7 +72,7 @@ class Up:
         """Start it; on the way out nothing of it may be left, whatever the test did."""
         with (self.folder / "up.out").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.up", *arguments],
+                [sys.executable, "-m", "local.up", *arguments],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

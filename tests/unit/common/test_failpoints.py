@@ -11,12 +11,12 @@ from typing import get_args
 
 import pytest
 
-from services.runtime.failpoints import MEANINGS, Failpoint, Name, parse_failpoints
-from services.runtime.settings import EXIT_BAD_SETTING
+from common.failpoints import MEANINGS, Failpoint, Name, parse_failpoints
+from common.settings import EXIT_BAD_SETTING
 
 PASSES = """
-from services.runtime.failpoints import FailpointSettings, arm, reach
-from services.runtime.settings import load
+from common.failpoints import FailpointSettings, arm, reach
+from common.settings import load
 arm(load(FailpointSettings).failpoint)
 for number in range(3):
     print("before", number, flush=True)

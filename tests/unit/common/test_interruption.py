@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from services.runtime import lifecycle
-from services.runtime.lifecycle import interruptible
+from common import lifecycle
+from common.lifecycle import interruptible
 
 SECONDS_MAX = 60.0
 

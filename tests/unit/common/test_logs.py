@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import pytest
 import structlog
 
-from services.runtime import logs
-from services.runtime.logs import KINDS_MAX, REPEAT_SECONDS, Repeats, configure_logs, log_limited, logger
+from common import logs
+from common.logs import KINDS_MAX, REPEAT_SECONDS, Repeats, configure_logs, log_limited, logger
 
 TOKEN = "a-clients-token"  # noqa: S105 -- of a test
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.runtime.memory import TRIM_SECONDS_MIN, MemoryRoom, resident_bytes
+from common.memory import TRIM_SECONDS_MIN, MemoryRoom, resident_bytes
 
 SIZE = 67_108_864
 

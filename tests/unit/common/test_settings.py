@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from db.settings import ClickHouseSettings
-from services.runtime.settings import EXIT_BAD_SETTING, Address, KafkaSettings, check_servers, load, parse_address
-from services.up.settings import UpSettings
+from common.settings import (
+    EXIT_BAD_SETTING,
+    Address,
+    ClickHouseSettings,
+    KafkaSettings,
+    check_servers,
+    load,
+    parse_address,
+)
+from local.settings import UpSettings
 
 LABEL = "x" * 63
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime import liveness
-from services.runtime.program import Program
-from services.runtime.supervisor import Supervisor
-from tests.support.system import await_equal
+from local.processes import liveness
+from local.processes.program import Program
+from local.processes.supervisor import Supervisor
+from tests.support.processes.system import await_equal
 
 RUN_SECONDS_MAX = 120
 PROCESS = """
 import asyncio, re, sys, threading, time
-from services.runtime.watchdog import WatchdogSettings, watched
+from common.watchdog import WatchdogSettings, watched
 
 async def main():
     async with watched(WatchdogSettings(loop_seconds_max={seconds})):

@@ -15,13 +15,13 @@ from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import SourceError
 from etl.loader import Loader
-from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits
 from etl.plan import Position, Topic
 from etl.refusals import Refusals
+from etl.restoring import Opener
 from tests.simulation.log import decode
-from tests.support.delivering import AT
-from tests.unit.test_turns import World
+from tests.support.fakes.delivering import AT
+from tests.unit.etl.test_turns import World
 
 WAIT_SECONDS_MAX = 60.0
 

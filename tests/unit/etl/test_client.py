@@ -9,8 +9,8 @@ import pytest
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.readhelpers import read_exception as read_by_driver
 
-from etl.client import InsertClient, read_exception
-from services.ingest.wire import varint
+from etl.clickhouse.client import InsertClient, read_exception
+from services.ingest.events.wire import varint
 
 
 class Buffered(io.BytesIO):

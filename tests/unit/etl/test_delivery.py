@@ -6,9 +6,9 @@ import pytest
 
 from etl.block import EVENTS, REJECTED
 from etl.errors import RefusalsError, SinkError, SourceError
+from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE, digest
 from etl.plan import closing_metadata, read_position
-from etl.rows import DUPLICATE, REFUSED, UNDECODABLE, digest
-from tests.support.delivering import AT, NOW, POISON, Stores, made, messages, opened
+from tests.support.fakes.delivering import AT, NOW, POISON, Stores, made, messages, opened
 
 
 def test_order() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.duplicates import DuplicateWindow
+from etl.events.duplicates import DuplicateWindow
 
 # Few identities, so that they repeat; gaps between offsets, where undecodable messages stand.
 LOGS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=120)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.duplicates import DuplicateWindow
-from etl.identity import identities, readable, split, uuid_bytes
-from etl.rows import DUPLICATE, decode, without_repeats
-from tests.support.events import record, valid
-from tests.support.messages import FakeMessage
+from etl.events.duplicates import DuplicateWindow
+from etl.events.identity import identities, readable, split, uuid_bytes
+from etl.events.rows import DUPLICATE, decode, without_repeats
+from tests.support.inputs.events import record, valid
+from tests.support.inputs.messages import FakeMessage
 
 KEY, OTHER_KEY = uuid.UUID(int=1), uuid.UUID(int=2)
 ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)

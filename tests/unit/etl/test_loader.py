@@ -13,14 +13,14 @@ from etl.block import Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import SinkError
+from etl.kafka.message import Message
 from etl.loader import OPENING_SECONDS_A_TURN, Loader
-from etl.message import Message
-from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import Topic
 from etl.refusals import Refusals
-from tests.support.events import numbered, record
-from tests.support.messages import FakeMessage
+from etl.restoring import Opener
+from tests.support.inputs.events import numbered, record
+from tests.support.inputs.messages import FakeMessage
 
 TOPIC = Topic("events", str(uuid.UUID(int=1)), "cluster")
 PARTITIONS = 5

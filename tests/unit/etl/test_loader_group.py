@@ -10,12 +10,12 @@ import pytest
 
 from etl.block import Coordinates
 from etl.errors import SinkError, SourceError
+from etl.kafka.message import Message
 from etl.loader import Loader
-from etl.message import Message
 from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import Plan, Topic
-from tests.support.events import numbered, record
-from tests.support.messages import FakeMessage
+from tests.support.inputs.events import numbered, record
+from tests.support.inputs.messages import FakeMessage
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 FIRST = 100

@@ -8,9 +8,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from common import logs
+from common.logs import CAUSES_MAX, REMINDER_SECONDS, Outage
 from etl.errors import DataRefusedError, SinkError
-from services.runtime import logs
-from services.runtime.logs import CAUSES_MAX, REMINDER_SECONDS, Outage
 
 
 class Clock:

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from etl.parsing import RECURSIVE_BYTES_MAX, parse
-from services.ingest.wire import varint
-from tests.support.events import numbered, record, valid
+from etl.events.parsing import RECURSIVE_BYTES_MAX, parse
+from services.ingest.events.wire import varint
+from tests.support.inputs.events import numbered, record, valid
 
 # Decodes records that end with groups in one another: as many tags as are given, closed or not.
 PROGRAM = """
 import sys
-from etl.parsing import parse
-from tests.support.events import numbered, record
+from etl.events.parsing import parse
+from tests.support.inputs.events import numbered, record
 good = record(numbered(1))
 for count in map(int, sys.argv[1:]):
     for start, end in ((b"\\x0b", b""), (b"\\x0b", b"\\x0c"), (b"\\xa3\\x06", b"\\xa4\\x06")):

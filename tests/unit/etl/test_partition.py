@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.message import Message
+from etl.kafka.message import Message
 from etl.partition import FlushLimits, Partition
 from etl.plan import Plan
-from tests.support.messages import FakeMessage
+from tests.support.inputs.messages import FakeMessage
 
 LIMITS = FlushLimits(seconds=1.0, rows=10, bytes=1_000)
 VALUE = b"0123456789"

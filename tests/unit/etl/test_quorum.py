@@ -7,8 +7,8 @@ import pytest
 from etl.block import EVENTS, REJECTED, Block
 from etl.delivery import HALVED_ROWS_MIN
 from etl.errors import QuorumError, QuorumTimeoutError, SinkError, TooLargeError
-from etl.rows import UNDECODABLE
-from tests.support.delivering import Stores, made, messages, opened
+from etl.events.rows import UNDECODABLE
+from tests.support.fakes.delivering import Stores, made, messages, opened
 
 
 def test_pending_rows_are_not_inserted_again() -> None:

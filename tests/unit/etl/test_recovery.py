@@ -6,9 +6,9 @@ import pytest
 
 from etl.block import EVENTS, REJECTED, Block
 from etl.errors import LogChangedError, SinkError
+from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE
 from etl.plan import read_position
-from etl.rows import DUPLICATE, REFUSED, UNDECODABLE
-from tests.support.delivering import AT, NOW, Stores, made, messages, opened
+from tests.support.fakes.delivering import AT, NOW, Stores, made, messages, opened
 
 
 def test_recovery_inserts_what_is_missing() -> None:

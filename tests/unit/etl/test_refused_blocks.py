@@ -11,14 +11,14 @@ import pytest
 from etl.block import EVENTS, Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import HALVED_ROWS_MIN, Delivery
-from etl.duplicates import DuplicateWindow
 from etl.errors import DataRefusedError, ProbeUnavailableError, RefusalsError, TooLargeError
-from etl.message import Message
+from etl.events.duplicates import DuplicateWindow
+from etl.kafka.message import Message
 from etl.partition import Partition
 from etl.plan import Topic
 from etl.refusals import REFUSED_MIN, Refusals
-from tests.support.events import record, valid
-from tests.support.messages import FakeMessage
+from tests.support.inputs.events import record, valid
+from tests.support.inputs.messages import FakeMessage
 
 COORDINATES = Coordinates(Topic("events", str(uuid.UUID(int=1)), "cluster"), 0)
 BAD = REFUSED_MIN + 10

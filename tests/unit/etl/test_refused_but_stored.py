@@ -7,7 +7,7 @@ import pytest
 from etl.block import EVENTS, Block, Coordinates
 from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.partition import Partition
-from tests.unit.test_refused_blocks import COORDINATES, MemorySink, delivery, messages
+from tests.unit.etl.test_refused_blocks import COORDINATES, MemorySink, delivery, messages
 
 ERRORS = [
     DataRefusedError(469, "a view of the table fails"),

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from etl.block import Coordinates
 from etl.clock import ServerClock
 from etl.errors import LogChangedError
-from etl.opening import Opener
 from etl.partition import NOTHING_STORED, Partition
 from etl.plan import Plan, Position, Topic
+from etl.restoring import Opener
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 NOW = 1_790_000_000_000

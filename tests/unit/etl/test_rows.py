@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import Event, EventRecord
 
-from etl.native import Column
-from etl.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Rows, decode
-from tests.support.events import documented, numbered, record, valid
-from tests.support.messages import FakeMessage
+from etl.clickhouse.native import Column
+from etl.events.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Rows, decode
+from tests.support.inputs.events import documented, numbered, record, valid
+from tests.support.inputs.messages import FakeMessage
 
 IDENTITY = uuid.uuid4().bytes
 USER = uuid.UUID("1ec4cd73-2fd5-4f25-af68-b6595d279af2")

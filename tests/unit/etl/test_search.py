@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from etl.block import Block, Coordinates
 from etl.errors import DataRefusedError, RefusalsError, SinkError, TooLargeError
+from etl.events.rows import Rows
 from etl.refusals import Refusals
-from etl.rows import Rows
 from etl.search import TOO_LARGE_CONFIRMATIONS, UNPROVEN_MAX, Search
-from tests.support.delivering import AT
+from tests.support.fakes.delivering import AT
 
 CONSTRAINT, JSON, UNHEARD_OF = 469, 117, 4_711
 

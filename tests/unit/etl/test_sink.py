@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from etl import sink
 from etl.block import Block, Coordinates, events_block, rejected_block
-from etl.client import InsertClient
+from etl.clickhouse import sink
+from etl.clickhouse.client import InsertClient
+from etl.clickhouse.sink import ClickHouseSink, connected
+from etl.events.rows import UNDECODABLE, decode, reject
 from etl.plan import Plan, Topic
-from etl.rows import UNDECODABLE, decode, reject
 from etl.settings import EtlSettings
-from etl.sink import ClickHouseSink, connected
-from tests.support.events import numbered, record
-from tests.support.messages import FakeMessage
+from tests.support.inputs.events import numbered, record
+from tests.support.inputs.messages import FakeMessage
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
 PLAN = Plan("0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", 5, 7, 3, "", 1_700_000_000_123)

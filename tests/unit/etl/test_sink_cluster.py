@@ -11,13 +11,13 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from etl.block import Coordinates, rejected_block
-from etl.client import InsertClient
-from etl.codes import error_of
+from etl.clickhouse.client import InsertClient
+from etl.clickhouse.codes import error_of
+from etl.clickhouse.sink import ClickHouseSink
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.events.rows import UNDECODABLE, reject
 from etl.plan import Plan, Topic
-from etl.rows import UNDECODABLE, reject
-from etl.sink import ClickHouseSink
-from tests.support.messages import FakeMessage
+from tests.support.inputs.messages import FakeMessage
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
 BLOCK = rejected_block(AT, Plan("", 5, 5, 1, "", 0), 1, [reject(FakeMessage(b"garbage", at=5), UNDECODABLE, "garbage")])

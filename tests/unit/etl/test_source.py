@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
+from common.logs import Outage
 from etl.errors import ConsumerLostError
-from etl.source import POLL_BYTES_MAX, TAKEN_MESSAGES_MAX, KafkaSource
-from services.runtime.logs import Outage
-from services.runtime.program import free_port
+from etl.kafka.source import POLL_BYTES_MAX, TAKEN_MESSAGES_MAX, KafkaSource
+from local.processes.program import free_port
 
 WAIT_SECONDS_MAX = 60
 

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from common.logs import Outage
 from etl.aside import in_thread
 from etl.errors import SourceError
-from etl.source import KafkaSource
-from services.runtime.logs import Outage
+from etl.kafka.source import KafkaSource
 
 WAIT_SECONDS_MAX = 60.0
 ANSWER_SECONDS_MAX = 0.2

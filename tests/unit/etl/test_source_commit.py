@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from common.logs import Outage
 from etl.errors import SourceError
-from etl.source import KafkaSource
-from services.runtime.logs import Outage
+from etl.kafka.source import KafkaSource
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
 

@@ -10,15 +10,15 @@ import pytest
 from etl.block import EVENTS, Block, Coordinates
 from etl.clock import ServerClock
 from etl.delivery import Delivery
-from etl.duplicates import DuplicateWindow
 from etl.errors import DataRefusedError, RefusalsError, SinkError
+from etl.events.duplicates import DuplicateWindow
+from etl.kafka.message import Message
 from etl.loader import REFUSED_WAIT_SECONDS, TURN_SECONDS, Loader
-from etl.message import Message
-from etl.opening import Opener
 from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.refusals import ALONE_SECONDS, NOTHING_STORED_SECONDS, Refusals
+from etl.restoring import Opener
 from tests.simulation.log import SimulatedMessage, decode
-from tests.support.delivering import AT
+from tests.support.fakes.delivering import AT
 
 PROBE_SECONDS = 0.1
 BAD = b"bad"

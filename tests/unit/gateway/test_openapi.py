@@ -8,8 +8,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from gateway.descriptors import load_schema
-from gateway.openapi import document
-from gateway.routes import load_routes
+from gateway.openapi.document import document
+from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
 
 

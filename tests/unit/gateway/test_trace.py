@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.trace import trace
+from gateway.http.trace import trace
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from services.ingest.admission import Admission, Held, RefusedError, Streams
+from services.ingest.limits.admission import Admission, Held, RefusedError, Streams
 
 LARGE = 1_000_000
 

@@ -8,8 +8,8 @@ from collections import Counter
 import grpc
 import pytest
 
-from services.ingest.admission import RefusedError
-from services.ingest.arrivals import (
+from services.ingest.limits.admission import RefusedError
+from services.ingest.limits.arrivals import (
     ROUNDS_SLOW,
     SLOW_WITH_ROOM_MAX,
     TICK_SECONDS,
@@ -18,7 +18,7 @@ from services.ingest.arrivals import (
     LateError,
     NoMessageError,
 )
-from services.ingest.leases import CrowdedError
+from services.ingest.limits.leases import CrowdedError
 
 # More than any of these tests that are not about it needs.
 READS = 2_000

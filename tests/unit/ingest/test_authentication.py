@@ -10,10 +10,10 @@ from typing import Any
 import jwt
 import pytest
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules, UnauthenticatedError
-from services.ingest.keys import Keys, read_key_set, read_public_key, read_secret
-from tests.support.tokens import (
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules, UnauthenticatedError
+from services.ingest.auth.keys import Keys, read_key_set, read_public_key, read_secret
+from tests.support.inputs.tokens import (
     DAY_SECONDS,
     OTHER_SECRET,
     SECRET,

@@ -12,9 +12,9 @@ from structlog.typing import EventDict
 from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.runtime import logs
-from tests.support.calls import FakePublisher, ingest_channel
-from tests.support.events import documented, valid
+from common import logs
+from tests.support.clients.calls import FakePublisher, ingest_channel
+from tests.support.inputs.events import documented, valid
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SENT = (("x-request-id", "abc-1"), ("traceparent", PARENT), ("tracestate", "vendor=1"), ("cookie", "secret"))

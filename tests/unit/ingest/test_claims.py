@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules, UnauthenticatedError, check_claims
-from services.ingest.keys import read_secret
-from tests.support.tokens import SECRET, USER, encoded, hs256
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules, UnauthenticatedError, check_claims
+from services.ingest.auth.keys import read_secret
+from tests.support.inputs.tokens import SECRET, USER, encoded, hs256
 
 NOW = 1_700_000_000.0
 END = NOW + 60

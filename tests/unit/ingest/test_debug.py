@@ -11,8 +11,8 @@ from ugc.v1.debug_service_pb2 import RandomBatchProduceRequest
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
 from services.ingest.debug import EVENTS_DEFAULT, random_batch
-from services.ingest.validation import EventValidator
-from tests.support.calls import EVENT_BYTES_MAX, FakePublisher, failure, ingest_channel
+from services.ingest.events.validation import EventValidator
+from tests.support.clients.calls import EVENT_BYTES_MAX, FakePublisher, failure, ingest_channel
 
 MANY = 2_000
 NOW_SECONDS = 1_700_000_000

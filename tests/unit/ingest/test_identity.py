@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from services.ingest.identity import format_identity, new_identities, parse_identity
+from services.ingest.events.identity import format_identity, new_identities, parse_identity
 
 NOW = 1_700_000_000_123
 

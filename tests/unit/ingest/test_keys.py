@@ -8,10 +8,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules, UnauthenticatedError
-from services.ingest.keys import Keys, read_key_set, read_public_key, read_secret
-from tests.support.tokens import described, ec_key, private_pem, public_pem, rsa_key, signed
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules, UnauthenticatedError
+from services.ingest.auth.keys import Keys, read_key_set, read_public_key, read_secret
+from tests.support.inputs.tokens import described, ec_key, private_pem, public_pem, rsa_key, signed
 
 ED25519 = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "ed", "x": "A" * 43}
 

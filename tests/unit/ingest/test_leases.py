@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from services.ingest.leases import CrowdedError, Leases
+from services.ingest.limits.leases import CrowdedError, Leases
 
 
 async def settle() -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.program import free_port
-from services.runtime.settings import Address
-from tests.support.raw_http2 import DATA, END_STREAM, PREFACE, RST_STREAM, RawConnection, raw_connection
-from tests.support.tokens import described, rsa_key
+from common.settings import Address
+from local.processes.program import free_port
+from tests.support.clients.raw_http2 import DATA, END_STREAM, PREFACE, RST_STREAM, RawConnection, raw_connection
+from tests.support.inputs.tokens import described, rsa_key
 
 PRODUCE = "/ugc.v1.IngestService/Produce"
 WATCH = "/grpc.health.v1.Health/Watch"

@@ -12,14 +12,14 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from structlog.testing import capture_logs
 
-from services.ingest import publisher
-from services.ingest.producers import Producers
-from services.ingest.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
-from services.ingest.records import Record
+from local.processes.program import free_port
+from services.ingest.events.records import Record
+from services.ingest.kafka import publisher
+from services.ingest.kafka.producers import Producers
+from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
+from services.ingest.kafka.undelivered import Undelivered
 from services.ingest.settings import IngestSettings
-from services.ingest.undelivered import Undelivered
-from services.runtime.program import free_port
-from tests.support.producers import TOPIC, ScriptedProducer
+from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 REASON = Undelivered("Kafka: Local: Message timed out")
 FULL = Undelivered("the queue to Kafka is full")

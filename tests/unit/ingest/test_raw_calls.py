@@ -11,22 +11,22 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules
+from common import logs
+from common.settings import Address
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules
+from services.ingest.auth.keys import read_secret
 from services.ingest.debug import ClosedDebugServicer
-from services.ingest.keys import read_secret
-from services.ingest.records import Headers, Record
+from services.ingest.events.records import Headers, Record
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.kafka.undelivered import Undelivered
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
-from services.ingest.undelivered import Undelivered
-from services.ingest.validation import EventValidator, batch_limits
-from services.runtime import logs
-from services.runtime.settings import Address
-from tests.support.calls import EVENT_BYTES_MAX, FakePublisher
-from tests.support.events import documented
-from tests.support.raw_http2 import Header, RawConnection, raw_connection
-from tests.support.tokens import SECRET, signed
+from tests.support.clients.calls import EVENT_BYTES_MAX, FakePublisher
+from tests.support.clients.raw_http2 import Header, RawConnection, raw_connection
+from tests.support.inputs.events import documented
+from tests.support.inputs.tokens import SECRET, signed
 
 PRODUCE, BATCH_PRODUCE = "/ugc.v1.IngestService/Produce", "/ugc.v1.IngestService/BatchProduce"
 RANDOM = "/ugc.v1.DebugService/RandomBatchProduce"

@@ -16,19 +16,19 @@ from grpc_health.v1 import health, health_pb2
 from structlog.testing import capture_logs
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from common import logs
+from common.settings import Address
 from services.ingest import listening, server
 from services.ingest.debug import ClosedDebugServicer
-from services.ingest.publisher import UnreachableError
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.kafka.publisher import UnreachableError
 from services.ingest.server import serving, watch_kafka
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
-from services.ingest.validation import EventValidator, batch_limits
-from services.runtime import logs
-from services.runtime.settings import Address
-from tests.support.calls import EVENT_BYTES_MAX, AcceptingPublisher
-from tests.support.events import documented
-from tests.support.ipv6 import needs_ipv6
-from tests.support.raw_http2 import GOAWAY, PING, RawConnection, raw_connection
+from tests.support.clients.calls import EVENT_BYTES_MAX, AcceptingPublisher
+from tests.support.clients.raw_http2 import GOAWAY, PING, RawConnection, raw_connection
+from tests.support.inputs.events import documented
+from tests.support.processes.ipv6 import needs_ipv6
 
 COOKIE_CHARACTERS = 12_000
 CALLS = 40

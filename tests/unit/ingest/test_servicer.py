@@ -11,9 +11,9 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.servicer import IngestServicer
-from services.ingest.validation import EventValidator, batch_limits
-from tests.support.calls import (
+from tests.support.clients.calls import (
     EVENT_BYTES_MAX,
     RETRY_SECONDS,
     AbortedError,
@@ -22,7 +22,7 @@ from tests.support.calls import (
     fake_context,
     ingest_channel,
 )
-from tests.support.events import documented, valid
+from tests.support.inputs.events import documented, valid
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import load
 from services.ingest.settings import IngestSettings
-from services.runtime.settings import load
-from tests.support.tokens import SECRET, ec_key, jwks, private_pem, public_pem, rsa_key
+from tests.support.inputs.tokens import SECRET, ec_key, jwks, private_pem, public_pem, rsa_key
 
 SECRET_GIVEN = {"UGC_INGEST_AUTH_SECRET": SECRET}
 

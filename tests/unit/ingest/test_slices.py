@@ -9,12 +9,14 @@ import pytest
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
-from services.ingest import batches, validation, words
+from services.ingest import batches
+from services.ingest.events import validation
+from services.ingest.events import violation_messages as words
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.limits.turns import Turns
 from services.ingest.servicer import IngestServicer
-from services.ingest.turns import Turns
-from services.ingest.validation import EventValidator, batch_limits
-from tests.support.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AbortedError, AcceptingPublisher, fake_context
-from tests.support.events import documented, valid
+from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AbortedError, AcceptingPublisher, fake_context
+from tests.support.inputs.events import documented, valid
 
 EVENTS = 4_000
 BATCHES = {

@@ -11,11 +11,11 @@ from ptars import HandlerPool
 from ugc.v1 import event_pb2
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord, Payload
 
+from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.events.wire import received_at_bytes, record_bytes, varint
 from services.ingest.servicer import IngestServicer
-from services.ingest.validation import EventValidator, batch_limits
-from services.ingest.wire import received_at_bytes, record_bytes, varint
-from tests.support.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
-from tests.support.events import valid
+from tests.support.clients.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
+from tests.support.inputs.events import valid
 
 VARINT, FIXED64, BYTES, OPEN, CLOSE, FIXED32 = range(6)
 # Nested groups that an event may have: in its record it is the first of 100 levels.

@@ -12,12 +12,12 @@ from ugc.v1.event_pb2 import EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from services.ingest.authentication import Authenticator
-from services.ingest.claims import TokenRules
-from services.ingest.keys import read_secret
-from tests.support.calls import FakePublisher, failure, ingest_channel
-from tests.support.events import documented, valid
-from tests.support.tokens import OTHER_SECRET, SECRET, USER, signed
+from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.claims import TokenRules
+from services.ingest.auth.keys import read_secret
+from tests.support.clients.calls import FakePublisher, failure, ingest_channel
+from tests.support.inputs.events import documented, valid
+from tests.support.inputs.tokens import OTHER_SECRET, SECRET, USER, signed
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED.value[0]
 PERMISSION_DENIED = grpc.StatusCode.PERMISSION_DENIED.value[0]

@@ -10,13 +10,13 @@ from confluent_kafka import KafkaError, KafkaException
 from google.rpc.error_details_pb2 import RetryInfo
 
 from services.ingest.errors import unacknowledged
-from services.ingest.kafka_errors import REFUSED, TOO_LARGE, undelivered
-from services.ingest.producers import Producers
-from services.ingest.publisher import AWAY_CHECKS, KafkaPublisher, UnreachableError
-from services.ingest.records import Record
-from services.ingest.undelivered import Remedy, Undelivered
+from services.ingest.events.records import Record
+from services.ingest.kafka.errors import REFUSED, TOO_LARGE, undelivered
+from services.ingest.kafka.producers import Producers
+from services.ingest.kafka.publisher import AWAY_CHECKS, KafkaPublisher, UnreachableError
+from services.ingest.kafka.undelivered import Remedy, Undelivered
 from services.ingest.verdicts import Verdicts
-from tests.support.producers import TOPIC, ScriptedProducer
+from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 RETRYABLE = [
     KafkaError._MSG_TIMED_OUT,

@@ -6,8 +6,8 @@ import pytest
 from google.protobuf.message import Message
 from ugc.v1.event_pb2 import Event
 
-from services.ingest.validation import EventValidator, batch_limits
-from tests.support.events import valid
+from services.ingest.events.validation import EventValidator, batch_limits
+from tests.support.inputs.events import valid
 
 EVENT_BYTES_MAX = 65_536
 VALIDATOR = EventValidator(EVENT_BYTES_MAX)

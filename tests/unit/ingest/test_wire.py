@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 
-from services.ingest.wire import received_at_bytes, record_bytes, split_batch
+from services.ingest.events.wire import received_at_bytes, record_bytes, split_batch
 
 TEXT = st.text(max_size=300)
 EVENTS = st.builds(lambda text, ip: Event(some_client_data=text, ip=ip), TEXT, TEXT)

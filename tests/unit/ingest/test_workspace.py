@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from services.ingest.workspace import LARGE_AT_ONCE, MEDIUM_BYTES_MAX, SMALL_BYTES_MAX, Workspace
+from services.ingest.limits.workspace import LARGE_AT_ONCE, MEDIUM_BYTES_MAX, SMALL_BYTES_MAX, Workspace
 
 LARGE = 8_000_000
 

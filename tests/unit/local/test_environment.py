@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from db.settings import ROOT
-from services.runtime.direct import answers_http
-from services.runtime.environment import child_environment
-from services.runtime.program import Child, Program
-from services.up import setup
+from local import setup
+from local.processes.direct import answers_http
+from local.processes.environment import child_environment
+from local.processes.program import Child, Program
+from local.settings import ROOT
 
 # What a user may have set for other programs; each of them changes how one of the children works.
 HOSTILE = {
@@ -39,7 +39,7 @@ HOSTILE = {
     "KAFKA_HEAP_OPTS": "-Xmx1m",
 }
 CHOSEN = {"UGC_KAFKA_TOPIC": "other", "SSL_CERT_FILE": "/etc/ca.pem", "TZ": "Europe/Moscow", "TMPDIR": "/tmp"}  # noqa: S108 -- never used
-PRODUCT = ("services", "gateway", "etl", "db")
+PRODUCT = ("common", "services", "gateway", "etl", "db", "local")
 
 
 def test_what_a_child_inherits() -> None:

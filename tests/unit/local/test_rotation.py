@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime import rotation
-from services.runtime.program import Child, Program
-from services.runtime.rotation import copy, rotate
-from services.runtime.supervisor import Supervisor
-from tests.support.system import await_equal
+from local.processes import rotation
+from local.processes.program import Child, Program
+from local.processes.rotation import copy, rotate
+from local.processes.supervisor import Supervisor
+from tests.support.processes.system import await_equal
 
 BYTES_MAX = 20_000
 # Writes numbered lines without end, a few hundred of them a turn of the supervisor.

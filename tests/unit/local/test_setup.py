@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.up import setup
-from services.up.setup import (
+from local import setup
+from local.setup import (
     SetupError,
     Step,
     check_prerequisites,

@@ -9,16 +9,16 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
+from common.settings import parse_address
+from local.processes.program import ProgramError
+from local.settings import UpSettings, reachable
+from local.up.authorization import authorization, lacks_token
+from local.up.status import Status
+from local.up.system import System
 from services.ingest.__main__ import authenticator
 from services.ingest.settings import IngestSettings
-from services.runtime.program import ProgramError
-from services.runtime.settings import parse_address
-from services.up.authorization import authorization, lacks_token
-from services.up.settings import UpSettings, reachable
-from services.up.status import Status
-from services.up.system import System
-from tests.support.system import await_equal
-from tests.support.tokens import SECRET, USER, public_pem, rsa_key
+from tests.support.inputs.tokens import SECRET, USER, public_pem, rsa_key
+from tests.support.processes.system import await_equal
 
 RULES = {"ingest_auth_audience": "ugc", "ingest_auth_issuer": "auth", "ingest_auth_subject_is_user": True}
 

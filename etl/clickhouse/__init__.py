@@ -1,0 +1,1 @@
+"""ClickHouse: inserts, queries, probes, and the meaning of its errors."""

@@ -1,0 +1,1 @@
+"""Events: messages become columns, repeats are found."""

@@ -1,0 +1,1 @@
+"""The consumer: messages, and the commits of their offsets."""

@@ -1,0 +1,1 @@
+"""HTTP: the server and its limits, bodies, headers and metadata."""

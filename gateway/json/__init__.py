@@ -1,0 +1,1 @@
+"""JSON: messages read and written as protojson does."""

@@ -1,0 +1,1 @@
+"""Routing: google.api.http rules, path templates, and the values in paths, queries and forms."""

@@ -1,0 +1,1 @@
+"""`ugc-up`: the whole system on this machine, supervised."""

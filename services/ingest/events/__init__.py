@@ -1,0 +1,1 @@
+"""Events: wire bytes, validation, identity, and the records that Kafka stores."""

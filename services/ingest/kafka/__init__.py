@@ -1,0 +1,1 @@
+"""The producer: records to Kafka, and what its errors mean for a client."""

@@ -1,0 +1,1 @@
+"""Limits: calls, bytes and turns at the event loop."""

@@ -1,0 +1,1 @@
+"""Fakes: stores in memory that note what is asked of them."""

@@ -1,0 +1,1 @@
+"""Fault runs: processes, load, judgement, results."""

@@ -1,0 +1,1 @@
+"""Inputs: events, tokens, messages, and mutations of them."""
