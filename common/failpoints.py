@@ -1,7 +1,7 @@
-"""Points at which a fault test ends or freezes this process: `reach(name)` does nothing unless UGC_FAILPOINT says so.
+"""Failpoints: places in the code at which a fault test kills or freezes this process. For tests only.
 
-UGC_FAILPOINT is `name:action@count[,name:action@count...]`: `kill` is SIGKILL, `stop` is SIGSTOP until somebody sends
-SIGCONT; the count says at which time the point is reached that happens, 1 being the first. For tests alone.
+`failpoint(name)` does nothing unless UGC_FAILPOINT names it. UGC_FAILPOINT is `name:action@count[,...]`. The action is
+`kill` (SIGKILL) or `stop` (SIGSTOP, until SIGCONT is sent). It happens the count-th time that the failpoint is reached.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 @dataclass(frozen=True)
 class Failpoint:
-    """What happens to the process, and the time of reaching the point at which it does."""
+    """What happens to the process, and at which time of reaching the point."""
 
     name: str
     action: signal.Signals
@@ -54,12 +54,12 @@ class Failpoint:
 
 
 def parse_failpoints(text: object) -> tuple[Failpoint, ...]:
-    """Read UGC_FAILPOINT; ValueError says what is wrong."""
+    """Parse UGC_FAILPOINT; raises ValueError, which names the part that is not valid."""
     return text if isinstance(text, tuple) else tuple(parse_failpoint(part) for part in str(text).split(","))
 
 
 def parse_failpoint(text: str) -> Failpoint:
-    """Read one `name:action@count`."""
+    """Parse one `name:action@count`."""
     name, _, rest = text.partition(":")
     action, _, count = rest.partition("@")
     if name not in get_args(Name):
@@ -70,7 +70,7 @@ def parse_failpoint(text: str) -> Failpoint:
 
 
 class FailpointSettings(Settings):
-    """What a fault test does to the process; empty in every other life of it."""
+    """The failpoints of the process; empty outside fault tests."""
 
     failpoint: Annotated[tuple[Failpoint, ...], NoDecode, BeforeValidator(parse_failpoints)] = ()
 
@@ -80,13 +80,13 @@ _reached: dict[str, int] = {}
 
 
 def arm(failpoints: Iterable[Failpoint]) -> None:
-    """Set what `reach` does from now on; called once, when the process starts."""
+    """Activate failpoints; called once, when the process starts."""
     _waiting[:] = failpoints
     _reached.clear()
 
 
-def reach(name: Name) -> None:
-    """Pass a point; the process ends or freezes here when a fault test has asked for it."""
+def failpoint(name: Name) -> None:
+    """Kill or freeze the process if a fault test has armed this point; do nothing otherwise."""
     if not _waiting:
         return
     _reached[name] = _reached.get(name, 0) + 1
@@ -96,5 +96,5 @@ def reach(name: Name) -> None:
 
 
 def armed() -> bool:
-    """Whether any point does anything: code that exists for fault tests alone is put in place only then."""
+    """Whether any failpoint is active."""
     return bool(_waiting)

@@ -184,8 +184,8 @@ def short_traceback(target: TextIO, error: ExcInfo) -> None:
     target.write(str(shorten(text.getvalue(), STACK_CHARACTERS_MAX)))
 
 
-class Outage:
-    """Logs a condition when it begins, when its cause changes, once a minute while it lasts, and when it ends."""
+class OutageLog:
+    """Logs an outage when it begins, when its cause changes, once a minute while it lasts, and when it ends."""
 
     def __init__(self, what: str, now: Callable[[], float] = time.monotonic) -> None:
         self.what = what

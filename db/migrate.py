@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from common.lifecycle import interruptible
-from common.logs import Outage, configure_logs, logger
+from common.logs import OutageLog, configure_logs, logger
 from common.settings import load
 from db.clickhouse.schema import migrate
 from db.errors import StoreError, UnavailableError
@@ -71,7 +71,7 @@ def show(found: Iterable[Difference], servers: str, topic: str) -> None:
 
 def patiently(what: str, act: Callable[[], T], deadline: float) -> T:
     """Try again while a server does not answer, until the deadline."""
-    outage = Outage(f"reaching {what}")
+    outage = OutageLog(f"reaching {what}")
     while True:
         try:
             result = act()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from common.failpoints import reach
+from common.failpoints import failpoint
 from etl.batch import Batch, coordinates, forget_refused, refuse_another_log, spell
 from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clock import MILLISECONDS, ServerClock
@@ -100,13 +100,13 @@ class Delivery:
         yield from self._judge(batch, partition)
         # The judgement may have taken long; nobody knows of this plan yet.
         batch.plan = batch.plan.until(self._clock.deadline())
-        reach("before-plan")
+        failpoint("before-plan")
         # The lines that make the guarantee. Kafka knows what will be inserted before it is; ClickHouse refuses it after
         # the plan's deadline, before which no other owner begins; the offset moves on only after a clean answer.
         self._plan(batch, partition)
         yield from self._store(batch, partition)
         partition.unclosed = batch.plan.end + 1
-        reach("after-acknowledgement")
+        failpoint("after-acknowledgement")
 
     def close(self, partition: Partition) -> None:
         """Tell Kafka that everything is stored, when no further batch comes to say so."""
@@ -115,7 +115,7 @@ class Delivery:
         metadata = closing_metadata(coordinates(partition).topic.identity)
         self._commits.commit(partition.number, partition.unclosed, metadata)
         partition.committed, partition.unclosed = partition.unclosed, None
-        reach("after-commit")
+        failpoint("after-commit")
 
     def is_quiet(self, partition: Partition) -> bool:
         """Whether no insert of a former owner can begin or still run."""
@@ -127,7 +127,7 @@ class Delivery:
         batch = self._prepare(partition, messages)
         if partition.inherited is not None:
             refuse_another_log(partition, partition.inherited, batch.plan)
-        reach("in-recovery")
+        failpoint("in-recovery")
         # Proves that we own the partition, and tells the next owner until when our own insert may begin.
         self._plan(batch, partition)
         held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
@@ -165,7 +165,7 @@ class Delivery:
         return self._refusals_of.setdefault(partition, self._refusals.another())
 
     def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
-        reach("after-plan")
+        failpoint("after-plan")
         if batch.rows.rejected:
             self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
         if batch.rows.events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from common.failpoints import reach
+from common.failpoints import failpoint
 from etl.clickhouse.client import InsertClient
 
 # A block is larger than this, what else is sent is smaller.
@@ -36,7 +36,7 @@ class HalvingSocket:
             return
         half = len(data) // 2
         self._socket.sendall(data[:half])
-        reach("mid-block")
+        failpoint("mid-block")
         self._socket.sendall(data[half:])
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the socket has

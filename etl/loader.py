@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
-from common.failpoints import reach
-from common.logs import Outage, logger
+from common.failpoints import failpoint
+from common.logs import OutageLog, logger
 from etl.delivery import Delivery
 from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
 from etl.kafka.message import Message
@@ -65,7 +65,7 @@ class Loader:
         self._monotonic = monotonic
         # Ours by the callbacks alone: the broker lets a member commit partitions that it no longer owns.
         self._partitions: dict[int, Partition] = {}
-        self._outage = Outage("storing events")
+        self._outage = OutageLog("storing events")
         # Partitions that have failed and not worked since: one outage, however many they are and however often.
         self._failing: set[int] = set()
         self._standstill = Standstill()
@@ -107,13 +107,13 @@ class Loader:
         for number in partitions:
             self._partitions[number] = Partition(number)
         self._opener.forget_topic()
-        reach("in-rebalance")
+        failpoint("in-rebalance")
         logger().info("partitions assigned", partitions=sorted(self._partitions))
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """Hear that partitions are to be given up: say what is stored, forget the rest. Nothing may escape."""
         leaving = [self._partitions[number] for number in partitions if number in self._partitions]
-        reach("in-rebalance")
+        failpoint("in-rebalance")
         self.close(leaving)
         self.lost(partition.number for partition in leaving)
 

@@ -15,7 +15,7 @@ from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
-from common.failpoints import reach
+from common.failpoints import failpoint
 
 WHOLE_VALUES = 0
 
@@ -51,11 +51,11 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
 
     def send_data(self, sample_block: Any, data: Encoded, **_options: Any) -> int:  # noqa: ANN401 -- the driver's signature
         """Send the block and the end of data; the server's answer is read by the caller."""
-        reach("before-data")
+        failpoint("before-data")
         write_block(self.connection, sample_block.columns_with_types, data)
         self.receive_profile_events()
         self.connection.send_data(ColumnOrientedBlock())
-        reach("after-data")
+        failpoint("after-data")
         self.receive_profile_events()
         return data.rows
 

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
-from common.logs import Outage, logger
+from common.logs import OutageLog, logger
 from etl.block import Coordinates
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.kafka.commits import Committer
@@ -49,7 +49,7 @@ class Listener(Protocol):
 @contextlib.contextmanager
 def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
     """Make the consumer, which joins the group with `join`; leave the group on the way out."""
-    outage = Outage("reaching Kafka")
+    outage = OutageLog("reaching Kafka")
     connection: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
@@ -88,12 +88,12 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
 class KafkaSource:
     """The topic's messages, and the group's commits. For one thread; `topic`, `position`, `limits` for any."""
 
-    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, outage: Outage) -> None:
+    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, log: OutageLog) -> None:
         self._consumer = consumer
         self._admin = admin
         self._topic = topic
         self._seconds_max = seconds_max
-        self._outage = outage
+        self._outage = log
         self._listener: Listener | None = None
         self._committer = Committer(lambda place: consumer.commit(offsets=[place], asynchronous=False), seconds_max)
         self._is_in_callback = False

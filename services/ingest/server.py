@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
-from common.logs import Outage, log_limited, logger
+from common.logs import OutageLog, log_limited, logger
 from common.memory import MemoryRoom
 from common.settings import Address
 from services.ingest.debug import ClosedDebugServicer, DebugServicer
@@ -159,7 +159,7 @@ async def watch_kafka(
     checks: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float
 ) -> None:
     """Keep the health service's answer equal to whether Kafka is reachable, until cancelled."""
-    outage = Outage("reaching Kafka")
+    outage = OutageLog("reaching Kafka")
     while True:
         # Whatever goes wrong, the answer stays true and the question is put again: this task must not end in silence.
         asked = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))

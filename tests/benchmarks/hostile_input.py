@@ -28,7 +28,7 @@ from local.kafka.server import kafka_program
 from local.processes.program import free_port, running
 from tests.support.inputs.hostile_inputs import Input, over_grpc, over_http, reference
 from tests.support.load.meter import cpu_seconds
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 TOPIC = "ugc.events"
 LAYOUT = TopicLayout(partitions=1, replication_factor=1, min_insync_replicas=1, retention_hours=1)
@@ -103,12 +103,12 @@ class Meter:
 class Sender:
     """Sends one request after the other."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, deployment: Deployment) -> None:
+        self._place = deployment
         self._http = self._connect()
         self._received = 0
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(place.ingest_address, options=options)
+        self._channel = grpc.insecure_channel(deployment.ingest_address, options=options)
 
     def __call__(self, one: Input) -> str:
         """Send, and return the answer's status."""
@@ -193,9 +193,9 @@ def system(folder: Path) -> Iterator[tuple[Meter, Sender]]:
         provision(
             bootstrap, TOPIC, TopicLayout(partitions=1, replication_factor=1, min_insync_replicas=1, retention_hours=1)
         )
-        place = Place(folder, bootstrap, TOPIC, "clickhouse://none/none")
-        with running(place.ingest()) as ingest, running(place.gateway()) as gateway:
-            yield Meter({"ingest": ingest.process.pid, "gateway": gateway.process.pid}), Sender(place)
+        deployment = Deployment(folder, bootstrap, TOPIC, "clickhouse://none/none")
+        with running(deployment.ingest()) as ingest, running(deployment.gateway()) as gateway:
+            yield Meter({"ingest": ingest.process.pid, "gateway": gateway.process.pid}), Sender(deployment)
 
 
 def megabytes(pid: int, name: str) -> float:

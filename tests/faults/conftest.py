@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.faults.results import IS_QUICK, SEEDS
-from tests.support.processes.stage import Stage, staged
+from tests.support.processes.server_stack import ServerStack, running_stack
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerStack]:
     """Start Kafka, ClickHouse and the gateway for all runs."""
     if not sys.platform.startswith("linux"):
         pytest.skip("frozen processes are seen through /proc")
-    with staged(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack

@@ -10,36 +10,36 @@ import pytest
 from tests.support.faults.careless import NO_FENCE_SECONDS
 from tests.support.faults.proxy import Break, Proxy
 from tests.support.faults.run import faulty
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 HELD_SECONDS = 4.0
 IMPATIENT = {"UGC_ETL_ANSWER_SECONDS_MAX": "1.5", "UGC_ETL_FENCE_SECONDS": NO_FENCE_SECONDS}
 
 
-def test_without_read_back(stage: Stage, tmp_path: Path) -> None:
+def test_without_read_back(stack: ServerStack, tmp_path: Path) -> None:
     """A batch that was stored when its owner was killed is inserted again by the next one."""
     with pytest.raises(AssertionError, match="stored twice"):
-        kill_without_read_back(stage, tmp_path)
+        kill_without_read_back(stack, tmp_path)
 
 
-def test_without_fence(stage: Stage, tmp_path: Path) -> None:
+def test_without_fence(stack: ServerStack, tmp_path: Path) -> None:
     """An insert that was given up arrives after it was done again."""
-    with pytest.raises(AssertionError, match="stored twice"), Proxy(stage.clickhouse_address).serving() as proxy:
-        hold_without_fence(stage, tmp_path, proxy)
+    with pytest.raises(AssertionError, match="stored twice"), Proxy(stack.clickhouse_address).serving() as proxy:
+        hold_without_fence(stack, tmp_path, proxy)
 
 
-def kill_without_read_back(stage: Stage, folder: Path) -> None:
+def kill_without_read_back(stack: ServerStack, folder: Path) -> None:
     """As test_failpoints.test_killed."""
-    with faulty(stage, folder, "control: killed after-acknowledgement, without read-back", seed=0) as run:
+    with faulty(stack, folder, "control: killed after-acknowledgement, without read-back", seed=0) as run:
         victim = run.etl("after-acknowledgement:kill@3", careless="without-read-back")
         run.load()
         run.await_killed(victim)
         run.etl(careless="without-read-back")
 
 
-def hold_without_fence(stage: Stage, folder: Path, proxy: Proxy) -> None:
+def hold_without_fence(stack: ServerStack, folder: Path, proxy: Proxy) -> None:
     """As test_network.test_held."""
-    with faulty(stage, folder, "control: insert held, without fence", 0, IMPATIENT, proxy.address) as run:
+    with faulty(stack, folder, "control: insert held, without fence", 0, IMPATIENT, proxy.address) as run:
         run.etl(careless="without-fence")
         run.load()
         proxy.break_insert(Break("before end", insert=2, hold_seconds=HELD_SECONDS))

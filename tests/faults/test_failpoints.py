@@ -13,7 +13,7 @@ import pytest
 
 from local.processes.program import Child
 from tests.support.faults.run import Run, faulty
-from tests.support.processes.stage import GROUP_SESSION_SECONDS, Stage
+from tests.support.processes.server_stack import GROUP_SESSION_SECONDS, ServerStack
 
 # The point, and the latest time of being reached at which the fault happens.
 POINTS = {
@@ -40,9 +40,9 @@ ALL_POINTS = [point if point in TELLING else pytest.param(point, marks=pytest.ma
 
 
 @pytest.mark.parametrize("point", ALL_POINTS)
-def test_killed(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
+def test_killed(stack: ServerStack, tmp_path: Path, point: str, seed: int) -> None:
     """Kill -9 at a step; a new process, and in every other run another member, goes on from there."""
-    with faulty(stage, tmp_path, f"etl killed {point}", seed) as run:
+    with faulty(stack, tmp_path, f"etl killed {point}", seed) as run:
         victim = run.etl(f"{point}:kill@{run.chance.randint(1, POINTS[point])}")
         if seed % 2:
             run.etl()
@@ -52,9 +52,9 @@ def test_killed(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("point", ALL_POINTS)
-def test_frozen(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
+def test_frozen(stack: ServerStack, tmp_path: Path, point: str, seed: int) -> None:
     """SIGSTOP at a step, SIGCONT when another member has taken over."""
-    with faulty(stage, tmp_path, f"etl frozen {point}", seed) as run:
+    with faulty(stack, tmp_path, f"etl frozen {point}", seed) as run:
         victim = run.etl(f"{point}:stop@{run.chance.randint(1, POINTS[point])}")
         run.etl()
         run.load(per_second=PER_SECOND.get(point, PER_SECOND_OTHERWISE))
@@ -62,9 +62,9 @@ def test_frozen(stage: Stage, tmp_path: Path, point: str, seed: int) -> None:
         sleep_and_wake(run, victim)
 
 
-def test_killed_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_killed_in_recovery(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """A member is killed in a batch, its successor while recovering that batch, a third recovers it."""
-    with faulty(stage, tmp_path, "etl killed in-recovery", seed) as run:
+    with faulty(stack, tmp_path, "etl killed in-recovery", seed) as run:
         first = run.etl(f"{run.chance.choice(UNFINISHED)}:kill@{run.chance.randint(1, 3)}")
         run.load()
         run.await_killed(first)
@@ -72,9 +72,9 @@ def test_killed_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
         run.etl()
 
 
-def test_frozen_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_frozen_in_recovery(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """A member is killed in a batch, its successor frozen while recovering it, and wakes when a third has recovered."""
-    with faulty(stage, tmp_path, "etl frozen in-recovery", seed) as run:
+    with faulty(stack, tmp_path, "etl frozen in-recovery", seed) as run:
         first = run.etl(f"{run.chance.choice(UNFINISHED)}:kill@{run.chance.randint(1, 3)}")
         run.load()
         run.await_killed(first)
@@ -84,18 +84,18 @@ def test_frozen_in_recovery(stage: Stage, tmp_path: Path, seed: int) -> None:
         sleep_and_wake(run, second)
 
 
-def test_killed_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_killed_in_rebalance(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9 inside the callback that hands partitions over (1) or takes them away for another member (2)."""
-    with faulty(stage, tmp_path, "etl killed in-rebalance", seed) as run:
+    with faulty(stack, tmp_path, "etl killed in-rebalance", seed) as run:
         run.load()
         victim = rebalanced(run, f"in-rebalance:kill@{2 - seed % 2}")
         run.await_killed(victim)
 
 
 @pytest.mark.thorough
-def test_frozen_in_rebalance(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_frozen_in_rebalance(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """SIGSTOP inside the callback that hands partitions over (1) or takes them away for another member (2)."""
-    with faulty(stage, tmp_path, "etl frozen in-rebalance", seed) as run:
+    with faulty(stack, tmp_path, "etl frozen in-rebalance", seed) as run:
         run.load()
         victim = rebalanced(run, f"in-rebalance:stop@{2 - seed % 2}")
         run.await_stopped(victim)

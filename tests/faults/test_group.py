@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.faults.run import faulty
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 
-def test_scaled(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_scaled(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """From 1 to 3 members and back to 1, which may be another; in every other run they leave by kill -9."""
-    with faulty(stage, tmp_path, "group scaled 1 to 3 to 1", seed) as run:
+    with faulty(stack, tmp_path, "group scaled 1 to 3 to 1", seed) as run:
         members = [run.etl()]
         run.load()
         run.await_progress()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults.run import faulty
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 POINT = "between-produce-and-report"
 KILLS = 3
@@ -17,9 +17,9 @@ REQUESTS_MAX = 10
 FROZEN_SECONDS = 2.0
 
 
-def test_killed(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_killed(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9, several times: what reached Kafka unanswered is sent again by the clients and stored once."""
-    with faulty(stage, tmp_path, f"ingest killed {POINT}", seed, ingest=False) as run:
+    with faulty(stack, tmp_path, f"ingest killed {POINT}", seed, ingest=False) as run:
         run.etl()
         victim = run.ingest(f"{POINT}:kill@{run.chance.randint(1, REQUESTS_MAX)}")
         run.load()
@@ -31,9 +31,9 @@ def test_killed(stage: Stage, tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.thorough
-def test_killed_at_any_time(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_killed_at_any_time(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9 from outside at random moments of the load."""
-    with faulty(stage, tmp_path, "ingest killed at any time", seed) as run:
+    with faulty(stack, tmp_path, "ingest killed at any time", seed) as run:
         run.etl()
         run.load()
         for _ in range(KILLS):
@@ -43,9 +43,9 @@ def test_killed_at_any_time(stage: Stage, tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.thorough
-def test_frozen(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_frozen(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """SIGSTOP at the point, SIGCONT after a while."""
-    with faulty(stage, tmp_path, f"ingest frozen {POINT}", seed, ingest=False) as run:
+    with faulty(stack, tmp_path, f"ingest frozen {POINT}", seed, ingest=False) as run:
         run.etl()
         victim = run.ingest(f"{POINT}:stop@{run.chance.randint(1, REQUESTS_MAX)}")
         run.load()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.faults.proxy import Break, Moment, Proxy
 from tests.support.faults.run import faulty
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 BREAKS = 3
@@ -24,16 +24,16 @@ DELAY_SECONDS = 0.05
 
 
 @pytest.fixture
-def proxy(stage: Stage) -> Iterator[Proxy]:
+def proxy(stack: ServerStack) -> Iterator[Proxy]:
     """Stand between the etl and ClickHouse."""
-    with Proxy(stage.clickhouse_address).serving() as proxy:
+    with Proxy(stack.clickhouse_address).serving() as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("moment", [*MOMENTS[:3], pytest.param(MOMENTS[3], marks=pytest.mark.thorough)])
-def test_cut(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
+def test_cut(stack: ServerStack, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
     """The connection ends inside the data, before its end, after it, or when ClickHouse has answered; several times."""
-    with faulty(stage, tmp_path, f"connection cut {moment}", seed, clickhouse=proxy.address) as run:
+    with faulty(stack, tmp_path, f"connection cut {moment}", seed, clickhouse=proxy.address) as run:
         run.etl()
         run.load()
         for _ in range(BREAKS):
@@ -45,10 +45,10 @@ def test_cut(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: i
     "moment",
     ["before end", *(pytest.param(moment, marks=pytest.mark.thorough) for moment in ("inside data", "after end"))],
 )
-def test_held(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
+def test_held(stack: ServerStack, tmp_path: Path, proxy: Proxy, moment: Moment, seed: int) -> None:
     """An insert is held on its way until the etl has given it up, and arrives long after it was done again."""
     impatient = {"UGC_ETL_ANSWER_SECONDS_MAX": str(ANSWER_SECONDS_MAX)}
-    with faulty(stage, tmp_path, f"insert held {moment}", seed, impatient, proxy.address) as run:
+    with faulty(stack, tmp_path, f"insert held {moment}", seed, impatient, proxy.address) as run:
         run.etl()
         run.load()
         what = Break(moment, run.chance.randint(1, INSERTS_MAX), run.chance.random(), HELD_SECONDS)
@@ -58,10 +58,10 @@ def test_held(stage: Stage, tmp_path: Path, proxy: Proxy, moment: Moment, seed: 
 
 
 @pytest.mark.thorough
-def test_frozen(stage: Stage, tmp_path: Path, proxy: Proxy, seed: int) -> None:
+def test_frozen(stack: ServerStack, tmp_path: Path, proxy: Proxy, seed: int) -> None:
     """Nothing passes for a while, then everything that was held back."""
     impatient = {"UGC_ETL_ANSWER_SECONDS_MAX": str(ANSWER_SECONDS_MAX)} if seed % 2 else {}
-    with faulty(stage, tmp_path, "network frozen", seed, impatient, proxy.address) as run:
+    with faulty(stack, tmp_path, "network frozen", seed, impatient, proxy.address) as run:
         run.etl()
         run.etl()
         run.load()
@@ -72,9 +72,9 @@ def test_frozen(stage: Stage, tmp_path: Path, proxy: Proxy, seed: int) -> None:
 
 
 @pytest.mark.thorough
-def test_slow(stage: Stage, tmp_path: Path, proxy: Proxy, seed: int) -> None:
+def test_slow(stack: ServerStack, tmp_path: Path, proxy: Proxy, seed: int) -> None:
     """Every packet is late, and a member is killed meanwhile."""
-    with faulty(stage, tmp_path, "network slow", seed, clickhouse=proxy.address) as run:
+    with faulty(stack, tmp_path, "network slow", seed, clickhouse=proxy.address) as run:
         proxy.delay_seconds = DELAY_SECONDS
         victim = run.etl()
         run.etl()

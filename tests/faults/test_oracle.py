@@ -10,7 +10,7 @@ import pytest
 from tests.support.faults.oracle import Recreation, judge
 from tests.support.faults.run import faulty
 from tests.support.load.ledger import Ledger, LedgerWriter, read_ledger
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 LEDGER = Ledger(sent={"a": 1.0, "b": 2.0, "c": 3.0}, acknowledged={"a": 1.5, "b": 2.5})
 
@@ -61,9 +61,9 @@ def deleting() -> str:
     return "DELETE FROM events WHERE (kafka_partition, kafka_offset) = %(place)s SETTINGS lightweight_deletes_sync = 2"
 
 
-def test_nothing_broken(stage: Stage, tmp_path: Path, deleting: str) -> None:
+def test_nothing_broken(stack: ServerStack, tmp_path: Path, deleting: str) -> None:
     """A run without a fault is clean; then a row is deleted and found lost, put back, put back again, found twice."""
-    with faulty(stage, tmp_path, "none", seed=0) as run:
+    with faulty(stack, tmp_path, "none", seed=0) as run:
         run.etl()
         run.load(events=1_000)
         run.await_loaded()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.faults.results import IS_QUICK
 from tests.support.faults.run import faulty
-from tests.support.processes.stage import Stage
+from tests.support.processes.server_stack import ServerStack
 
 # The issue's half minute, and less in the quick subset.
 FROZEN_SECONDS = 6.0 if IS_QUICK else 30.0
@@ -17,62 +17,62 @@ FROZEN_SECONDS = 6.0 if IS_QUICK else 30.0
 IMPATIENT = {"UGC_ETL_ANSWER_SECONDS_MAX": "3"}
 
 
-def test_kafka_killed(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_kafka_killed(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9 of the broker; it is away for up to 2 s longer than its start takes."""
-    with faulty(stage, tmp_path, "kafka killed", seed) as run:
+    with faulty(stack, tmp_path, "kafka killed", seed) as run:
         run.etl()
         run.etl()
         run.load()
         run.await_progress()
-        stage.kafka.kill()
+        stack.kafka.kill()
         time.sleep(run.chance.uniform(0, 2))
-        stage.kafka.start()
+        stack.kafka.start()
 
 
-def test_clickhouse_killed_idle(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_clickhouse_killed_idle(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9 of ClickHouse while everything is loaded; then more comes."""
-    with faulty(stage, tmp_path, "clickhouse killed idle", seed) as run:
+    with faulty(stack, tmp_path, "clickhouse killed idle", seed) as run:
         run.etl()
         run.load(events=2_000)
         run.await_loaded()
-        stage.clickhouse.kill()
+        stack.clickhouse.kill()
         time.sleep(run.chance.uniform(0, 1))
-        stage.clickhouse.start()
+        stack.clickhouse.start()
         run.load(events=2_000)
         run.await_load()
 
 
-def test_clickhouse_killed_under_insert(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_clickhouse_killed_under_insert(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """Kill -9 of ClickHouse, twice, while inserts run without a pause."""
     busy = {"UGC_ETL_FLUSH_SECONDS": "0.02", "UGC_ETL_FLUSH_ROWS": "50"}
-    with faulty(stage, tmp_path, "clickhouse killed under insert", seed, busy) as run:
+    with faulty(stack, tmp_path, "clickhouse killed under insert", seed, busy) as run:
         run.etl()
         run.etl()
         run.load()
         for _ in range(2):
             run.await_progress()
             time.sleep(run.chance.uniform(0, 0.2))
-            stage.clickhouse.kill()
+            stack.clickhouse.kill()
             time.sleep(run.chance.uniform(0, 1))
-            stage.clickhouse.start()
+            stack.clickhouse.start()
 
 
-def test_clickhouse_frozen(stage: Stage, tmp_path: Path, seed: int) -> None:
+def test_clickhouse_frozen(stack: ServerStack, tmp_path: Path, seed: int) -> None:
     """SIGSTOP of ClickHouse under load; its connections stay open and what was sent to it is done when it wakes."""
-    with faulty(stage, tmp_path, "clickhouse frozen", seed, IMPATIENT if seed % 2 == 0 else {}) as run:
+    with faulty(stack, tmp_path, "clickhouse frozen", seed, IMPATIENT if seed % 2 == 0 else {}) as run:
         run.etl()
         run.etl()
         run.load()
         run.await_progress()
-        stage.clickhouse.freeze()
+        stack.clickhouse.freeze()
         time.sleep(FROZEN_SECONDS)
-        stage.clickhouse.thaw()
+        stack.clickhouse.thaw()
 
 
 @pytest.mark.parametrize("when", ["under load", pytest.param("when all is loaded", marks=pytest.mark.thorough)])
-def test_topic_recreated(stage: Stage, tmp_path: Path, when: str, seed: int) -> None:
+def test_topic_recreated(stack: ServerStack, tmp_path: Path, when: str, seed: int) -> None:
     """The topic is deleted and made again: its offsets begin anew, and rows of the old one stand where they stood."""
-    with faulty(stage, tmp_path, f"topic recreated {when}", seed) as run:
+    with faulty(stack, tmp_path, f"topic recreated {when}", seed) as run:
         run.etl()
         if when == "under load":
             run.load()

@@ -18,7 +18,7 @@ from db.conservation import Kind, Repeats
 from local.processes.program import free_port, running
 from tests.support.inputs.events import numbered, record
 from tests.support.processes.consumed import USER, Consumed
-from tests.support.processes.system import AWAIT_SECONDS_MAX, Place
+from tests.support.processes.system import AWAIT_SECONDS_MAX, Deployment
 
 COUNT = 70_000  # more than one bucket of the audit
 PLAN = '{"v":1,"topic":"x","end":%d,"rows":1,"hash":"","deadline":1}'
@@ -224,7 +224,7 @@ def test_real_etl(tmp_path: Path, kafka: str, topic: str, database: str, tables:
     """While the real etl loads and after it the audit is clean, with batches of any size and with garbage."""
     made = Consumed(kafka, topic, database, tables)
     settings = {"UGC_ETL_GROUP": made.group, "UGC_ETL_FLUSH_ROWS": str(rows)}
-    with running(Place(tmp_path, kafka, topic, database, settings).etl()):
+    with running(Deployment(tmp_path, kafka, topic, database, settings).etl()):
         for partition in (0, 1, 2):
             made.produce(partition, [record(numbered(1), uuid.uuid4().bytes) for _ in range(3_000)] + [b"garbage"])
             assert audit(made.settings).breaches == ()

@@ -19,7 +19,7 @@ from db.kafka.topics import OffsetReader, PartitionOffsets
 from tests.support.inputs.events import numbered
 from tests.support.processes.consumed import Consumed
 from tests.support.processes.loading import await_rows
-from tests.support.processes.system import Place, await_equal, everything, ingest_stub, send_until_accepted
+from tests.support.processes.system import Deployment, await_equal, everything, ingest_stub, send_until_accepted
 
 COUNT = 300
 FAR = 3_000_000_000_000
@@ -151,24 +151,24 @@ def test_repeats_after_partitions_were_added(
     tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse
 ) -> None:
     """12 events, more partitions, the same 12 again: those that moved are stored twice, and the audit names them."""
-    place = Place(tmp_path, kafka, topic, database)
+    deployment = Deployment(tmp_path, kafka, topic, database)
     events = [numbered(number) for number in range(12)]
-    with everything(place), ingest_stub(place.ingest_address) as stub:
+    with everything(deployment), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, events)
         await_rows(tables, 12)
         add_partitions(kafka, topic, 9)
         # Its client learns of new partitions within minutes; a new one knows them at once.
-    with everything(place), ingest_stub(place.ingest_address) as stub:
+    with everything(deployment), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, events)
         await_rows(tables, 24)
     made = Consumed(kafka, topic, database, tables)
-    settings = made.settings.model_copy(update={"etl_group": place.group})
+    settings = made.settings.model_copy(update={"etl_group": deployment.group})
     report = audit(settings)
     ((rows,),) = tables.rows("SELECT count() FROM events")
 
     assert report.breaches == ()
     assert report.elsewhere == rows - 12 > 0
-    text = printed(made, UGC_ETL_GROUP=place.group)
+    text = printed(made, UGC_ETL_GROUP=deployment.group)
     assert f"{report.elsewhere} events are stored in more than one partition" in text
 
 

@@ -12,7 +12,7 @@ from local.processes.program import running
 from tests.support.clients.calls import AcceptingPublisher
 from tests.support.inputs.events import documented
 from tests.support.processes.ingest_server import connection, ingest_server
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 METHODS = ("/ugc.v1.IngestService/Produce", "/ugc.v1.IngestService/BatchProduce")
 ALGORITHMS = (grpc.Compression.Gzip, grpc.Compression.Deflate)
@@ -44,13 +44,13 @@ async def test_compressed_requests(method: str, algorithm: grpc.Compression) -> 
 
 async def test_refusals_write_nothing(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
     """A client that goes on sending compressed requests fills no log."""
-    place = Place(tmp_path, kafka, topic, database)
-    with running(place.ingest()):
-        before = len(place.log("ingest"))
-        async with connection(place.ingest_address) as channel:
+    deployment = Deployment(tmp_path, kafka, topic, database)
+    with running(deployment.ingest()):
+        before = len(deployment.log("ingest"))
+        async with connection(deployment.ingest_address) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHODS[0])
             for _ in range(REFUSED_CALLS):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await call(MESSAGES[METHODS[0]], timeout=SECONDS_MAX, compression=grpc.Compression.Gzip)
 
-        assert len(place.log("ingest")) - before < 1_000
+        assert len(deployment.log("ingest")) - before < 1_000

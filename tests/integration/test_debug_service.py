@@ -9,36 +9,36 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from db.clickhouse.client import ClickHouse
 from local.processes.program import running
-from tests.support.processes.system import Place, await_equal, everything, post
+from tests.support.processes.system import Deployment, await_equal, everything, post
 
 PATH = "/api/v1/random_batch_produce"
 SERVICE = "ugc.v1.DebugService"
 
 
-def services(place: Place) -> set[str]:
+def services(deployment: Deployment) -> set[str]:
     """Return the services that reflection shows."""
-    with grpc.insecure_channel(place.ingest_address) as channel:
+    with grpc.insecure_channel(deployment.ingest_address) as channel:
         return set(ProtoReflectionDescriptorDatabase(channel).get_services())
 
 
 def test_closed(tmp_path: Path, kafka: str, topic: str) -> None:
     """Off by default: 404 with the setting that opens it, and reflection does not show it."""
-    place = Place(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
-    with running(place.ingest()), running(place.gateway()):
-        status, answer = post(f"{place.gateway_url}{PATH}?batch_count=5", b"")
+    deployment = Deployment(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
+    with running(deployment.ingest()), running(deployment.gateway()):
+        status, answer = post(f"{deployment.gateway_url}{PATH}?batch_count=5", b"")
 
         assert (status, answer["code"]) == (404, 5)
         assert "UGC_INGEST_DEBUG=true" in answer["message"]
-        assert SERVICE not in services(place)
+        assert SERVICE not in services(deployment)
 
 
 def test_open(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
     """Random events become rows; their number is bounded."""
-    place = Place(tmp_path, kafka, topic, database, {"UGC_INGEST_DEBUG": "true"})
-    with everything(place):
-        assert post(f"{place.gateway_url}{PATH}?batch_count=500", b"") == (201, {"accepted": 500, "rejected": []})
-        assert post(f"{place.gateway_url}{PATH}", b"")[1]["accepted"] == 500
-        status, answer = post(f"{place.gateway_url}{PATH}?batch_count=10001", b"")
+    deployment = Deployment(tmp_path, kafka, topic, database, {"UGC_INGEST_DEBUG": "true"})
+    with everything(deployment):
+        assert post(f"{deployment.gateway_url}{PATH}?batch_count=500", b"") == (201, {"accepted": 500, "rejected": []})
+        assert post(f"{deployment.gateway_url}{PATH}", b"")[1]["accepted"] == 500
+        status, answer = post(f"{deployment.gateway_url}{PATH}?batch_count=10001", b"")
         assert (status, answer["details"][0]["fieldViolations"][0]["field"]) == (400, "batch_count")
-        assert SERVICE in services(place)
+        assert SERVICE in services(deployment)
         await_equal(lambda: tables.rows("SELECT uniqExact(event_id) FROM events"), [(1_000,)])

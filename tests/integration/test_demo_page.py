@@ -11,16 +11,16 @@ import pytest
 from db.clickhouse.client import ClickHouse
 from local.processes.program import running
 from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
-from tests.support.processes.system import Place, await_equal, everything, get
+from tests.support.processes.system import Deployment, await_equal, everything, get
 
 ONCE = ["leave", "like", "pause", "play"]
 
 
 @pytest.fixture
-def system(tmp_path: Path, kafka: str, topic: str, database: str) -> Iterator[Place]:
+def system(tmp_path: Path, kafka: str, topic: str, database: str) -> Iterator[Deployment]:
     """Run ingest, gateway and etl, with the demonstration."""
-    with everything(Place(tmp_path, kafka, topic, database, settings={"UGC_GATEWAY_DEMO": "true"})) as place:
-        yield place
+    with everything(Deployment(tmp_path, kafka, topic, database, settings={"UGC_GATEWAY_DEMO": "true"})) as deployment:
+        yield deployment
 
 
 def kinds(tables: ClickHouse, viewer: str) -> list[str]:
@@ -30,7 +30,7 @@ def kinds(tables: ClickHouse, viewer: str) -> list[str]:
 
 
 @needs_chromium
-async def test_what_a_player_tells_becomes_rows(system: Place, tables: ClickHouse) -> None:
+async def test_what_a_player_tells_becomes_rows(system: Deployment, tables: ClickHouse) -> None:
     """Events sent by fetch, and the beacons of the page while it closes, are rows; each is stored once."""
     viewer = str(uuid.uuid4())
     async with browsing() as browser:
@@ -48,7 +48,7 @@ async def test_what_a_player_tells_becomes_rows(system: Place, tables: ClickHous
 
 def test_the_demonstration_is_off_by_default(tmp_path: Path) -> None:
     """Without UGC_GATEWAY_DEMO=true there is no such page."""
-    place = Place(tmp_path, kafka="", topic="", database="")
-    gateway = place.program("gateway", "gateway", lambda: get(f"{place.gateway_url}/healthz")[0] == 200)
+    deployment = Deployment(tmp_path, kafka="", topic="", database="")
+    gateway = deployment.program("gateway", "gateway", lambda: get(f"{deployment.gateway_url}/healthz")[0] == 200)
     with running(gateway):
-        assert get(f"{place.gateway_url}/api/demo")[0] == 404
+        assert get(f"{deployment.gateway_url}/api/demo")[0] == 404

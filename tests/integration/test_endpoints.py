@@ -28,7 +28,7 @@ from local.up.documented import DOCUMENTED_EVENT
 from tests.conftest import LAYOUT
 from tests.support.inputs.events import documented, numbered
 from tests.support.processes.system import (
-    Place,
+    Deployment,
     await_equal,
     everything,
     get,
@@ -46,8 +46,8 @@ DEADLINE_SECONDS = 15
 
 def test_reflection(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
     """The service and its messages can be listed by reflection, as grpcurl and buf curl do."""
-    place = Place(tmp_path, kafka, topic, database)
-    with running(place.ingest()), grpc.insecure_channel(place.ingest_address) as channel:
+    deployment = Deployment(tmp_path, kafka, topic, database)
+    with running(deployment.ingest()), grpc.insecure_channel(deployment.ingest_address) as channel:
         found = ProtoReflectionDescriptorDatabase(channel)
         services = set(found.get_services())
         pool: Any = DescriptorPool(found)
@@ -62,14 +62,14 @@ def test_command_line_tools(tool: str, tmp_path: Path, kafka: str, topic: str, d
     """`buf curl` and `grpcurl` call Produce by reflection with the documented JSON."""
     if tool == "grpcurl" and GRPCURL is None:
         pytest.skip("grpcurl is not on this machine: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4")
-    place = Place(tmp_path, kafka, topic, database)
-    address = place.ingest_address
+    deployment = Deployment(tmp_path, kafka, topic, database)
+    address = deployment.ingest_address
     method = f"http://{address}/ugc.v1.IngestService/Produce"
     commands = {
         "buf": [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", DOCUMENTED_EVENT, method],
         "grpcurl": [str(GRPCURL), "-plaintext", "-d", DOCUMENTED_EVENT, address, "ugc.v1.IngestService/Produce"],
     }
-    with running(place.ingest()):
+    with running(deployment.ingest()):
         done = subprocess.run(commands[tool], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stderr
@@ -85,26 +85,26 @@ def test_kafka_down(tmp_path: Path, clickhouse: str) -> None:
     port, database = free_port(), f"{clickhouse}/kafka_down"
     migrate(database)
     broker = kafka_program(tmp_path / "kafka", port, free_port())
-    place = Place(tmp_path, f"127.0.0.1:{port}", "down", database, {"UGC_INGEST_DELIVERY_SECONDS_MAX": "1"})
+    deployment = Deployment(tmp_path, f"127.0.0.1:{port}", "down", database, {"UGC_INGEST_DELIVERY_SECONDS_MAX": "1"})
     kafka = Child(broker)
     try:
         kafka.await_ready()
-        provision(place.kafka, place.topic, LAYOUT)
-        with everything(place), ingest_stub(place.ingest_address) as stub, connected(database) as tables:
+        provision(deployment.kafka, deployment.topic, LAYOUT)
+        with everything(deployment), ingest_stub(deployment.ingest_address) as stub, connected(database) as tables:
             kafka.kill()
             began = time.monotonic()
             with pytest.raises(grpc.RpcError) as refused:
                 stub.Produce(documented(), timeout=DEADLINE_SECONDS)
-            status, answer = post(f"{place.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode())
+            status, answer = post(f"{deployment.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode())
             assert time.monotonic() - began < 2 * DEADLINE_SECONDS
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
             assert (status, answer["code"]) == (503, 14)
-            await_equal(lambda: serving(place.ingest_address), wanted=False)
-            await_equal(lambda: get(f"{place.gateway_url}/readyz")[0], 503)
-            assert get(f"{place.gateway_url}/healthz")[0] == 200
+            await_equal(lambda: serving(deployment.ingest_address), wanted=False)
+            await_equal(lambda: get(f"{deployment.gateway_url}/readyz")[0], 503)
+            assert get(f"{deployment.gateway_url}/healthz")[0] == 200
             kafka = Child(broker)
             kafka.await_ready()
-            await_equal(lambda: serving(place.ingest_address), wanted=True)
+            await_equal(lambda: serving(deployment.ingest_address), wanted=True)
             event = numbered(1)
             send_until_accepted(stub, [event])
             await_equal(
@@ -120,18 +120,18 @@ def test_clickhouse_down(tmp_path: Path, kafka: str, topic: str) -> None:
     port = free_port()
     database = f"clickhouse://default@127.0.0.1:{port}/down"
     server = clickhouse_program(tmp_path / "clickhouse", port, free_port())
-    place = Place(tmp_path, kafka, topic, database, {"UGC_ETL_RETRY_SECONDS_MAX": "0.3"})
+    deployment = Deployment(tmp_path, kafka, topic, database, {"UGC_ETL_RETRY_SECONDS_MAX": "0.3"})
     with running(server):
         migrate(database)
-    with running(place.etl()), running(place.ingest()), ingest_stub(place.ingest_address) as stub:
+    with running(deployment.etl()), running(deployment.ingest()), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, [numbered(number) for number in range(100)])
-        await_equal(lambda: "storing events failed" in place.log("etl"), wanted=True)
+        await_equal(lambda: "storing events failed" in deployment.log("etl"), wanted=True)
         time.sleep(2)  # long enough for many retries, each of which could have logged
         with running(server), connected(database) as tables:
             await_equal(lambda: uniq(tables), 100)
 
-        assert place.log("etl").count("storing events failed") == 1
-        assert "storing events works again" in place.log("etl")
+        assert deployment.log("etl").count("storing events failed") == 1
+        assert "storing events works again" in deployment.log("etl")
 
 
 def uniq(tables: ClickHouse) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from local.processes.program import free_port, running
-from tests.support.processes.system import Place, await_equal
+from tests.support.processes.system import Deployment, await_equal
 
 RUN_SECONDS_MAX = 60
 
@@ -18,7 +18,7 @@ def test_alive(tmp_path: Path) -> None:
     """A real etl is well although no store answers; one that does nothing at all is not."""
     away = f"127.0.0.1:{free_port()}"
     settings = {"UGC_ETL_ALIVE_FILE": str(tmp_path / "alive"), "UGC_ETL_ALIVE_SECONDS_MAX": "5"}
-    place = Place(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", settings)
+    deployment = Deployment(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", settings)
 
     def check() -> int:
         environment = {**os.environ, **settings}
@@ -31,7 +31,7 @@ def test_alive(tmp_path: Path) -> None:
         ).returncode
 
     assert check() == 1
-    with running(place.etl()) as child:
+    with running(deployment.etl()) as child:
         await_equal(check, 0)
         child.process.send_signal(signal.SIGSTOP)
         await_equal(check, 1)

@@ -13,7 +13,7 @@ from tests.support.inputs.events import numbered, record, valid
 from tests.support.inputs.protobuf_messages import MessageMaker
 from tests.support.load.meter import peak_bytes
 from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 STRUCTURED = 5_000
 # 130 MB of messages.
@@ -27,9 +27,9 @@ REJECTED = "SELECT kafka_offset, reason, event_id, user_id FROM rejected_events 
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
     """Return where the etl of a test works."""
-    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+    return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
 def of(user: str, key: uuid.UUID = KEY) -> bytes:
@@ -38,17 +38,17 @@ def of(user: str, key: uuid.UUID = KEY) -> bytes:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_two_users(place: Place, tables: ClickHouse, restarts: bool) -> None:
+def test_two_users(deployment: Deployment, tables: ClickHouse, restarts: bool) -> None:
     """Two users' events with one event_id are two rows, a user's repeat in any case is one, also after a restart."""
     first = [of(str(ANNA)), of(str(BORIS)), of(str(ANNA).upper())]
     then = [of(str(BORIS).upper()), of(str(BORIS)), of(str(ANNA)), of(str(BORIS), uuid.uuid4())]
     if restarts:
-        write(place, first)
-        load(place, tables, len(first))
-        write(place, then)
+        write(deployment, first)
+        load(deployment, tables, len(first))
+        write(deployment, then)
     else:
-        write(place, first + then)
-    load(place, tables, len(first + then))
+        write(deployment, first + then)
+    load(deployment, tables, len(first + then))
 
     assert tables.rows("SELECT kafka_offset, user_id FROM events ORDER BY kafka_offset") == [
         (0, ANNA),
@@ -64,13 +64,13 @@ def test_two_users(place: Place, tables: ClickHouse, restarts: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [NESTED_GROUPS, MISMATCHED_GROUPS], ids=["nested", "mismatched"])
-def test_poison(place: Place, tables: ClickHouse, groups: bytes) -> None:
+def test_poison(deployment: Deployment, tables: ClickHouse, groups: bytes) -> None:
     """Messages that another parser refuses are rows, and their repeats are known again after every restart."""
     event = numbered(1)
     poison = identified(event) + groups
     for number in range(3):
-        write(place, [poison])
-        load(place, tables, number + 1)
+        write(deployment, [poison])
+        load(deployment, tables, number + 1)
 
     assert offsets(tables) == [0]
     identity = (uuid.UUID(event.event_id), uuid.UUID(event.payload.user_id))
@@ -78,14 +78,14 @@ def test_poison(place: Place, tables: ClickHouse, groups: bytes) -> None:
     assert tables.rows("SELECT DISTINCT raw = unhex(%(raw)s) FROM rejected_events", {"raw": poison.hex()}) == [(1,)]
 
 
-def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
+def test_ids_of_undecodable_messages(deployment: Deployment, tables: ClickHouse) -> None:
     """Messages that are not events keep the ids that can be read of them, and are not what a later event repeats."""
     event = valid(user_id=str(ANNA))
     late = record(valid(user_id=str(ANNA), event_timestamp=2**40), KEY.bytes)
-    write(place, [late, b"garbage", record(event, b"short"), record(valid(user_id="x"), KEY.bytes), None])
-    load(place, tables, 5)
-    write(place, [record(event, KEY.bytes)])
-    load(place, tables, 6)
+    write(deployment, [late, b"garbage", record(event, b"short"), record(valid(user_id="x"), KEY.bytes), None])
+    load(deployment, tables, 5)
+    write(deployment, [record(event, KEY.bytes)])
+    load(deployment, tables, 6)
 
     assert offsets(tables) == [5]
     assert tables.rows(REJECTED) == [
@@ -97,16 +97,16 @@ def test_ids_of_undecodable_messages(place: Place, tables: ClickHouse) -> None:
     ]
 
 
-def test_structured_messages(place: Place, tables: ClickHouse) -> None:
+def test_structured_messages(deployment: Deployment, tables: ClickHouse) -> None:
     """Thousands of messages as no producer should write them are a row each, and the next owner knows all repeats."""
     maker = MessageMaker(seed=1)
     values = [maker.record(event) for event in maker.events(STRUCTURED)]
-    place.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
-    write(place, values)
-    load(place, tables, len(values))
+    deployment.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
+    write(deployment, values)
+    load(deployment, tables, len(values))
     stored = len(offsets(tables))
-    write(place, values)
-    load(place, tables, 2 * len(values))
+    write(deployment, values)
+    load(deployment, tables, 2 * len(values))
 
     assert STRUCTURED / 10 < stored == len(offsets(tables))
     assert sorted(offsets(tables) + offsets(tables, "rejected_events")) == list(range(2 * len(values)))
@@ -118,7 +118,7 @@ def test_structured_messages(place: Place, tables: ClickHouse) -> None:
     assert again["duplicate"] >= stored
 
 
-def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -> None:
+def test_messages_that_would_end_the_process(deployment: Deployment, tables: ClickHouse) -> None:
     """Messages that exhaust the decoder's stack or make it panic are rejected, those beside them are stored."""
     deep = [
         identified(numbered(2)) + b"\x0b" * 900_000,
@@ -126,25 +126,28 @@ def test_messages_that_would_end_the_process(place: Place, tables: ClickHouse) -
     ]
     # A length just below 2**64.
     immense = b"\x12" + b"\xff" * 9 + b"\x01"
-    write(place, [identified(numbered(1)), *deep, immense, identified(numbered(4)) + immense, identified(numbered(5))])
-    load(place, tables, 6)
+    write(
+        deployment,
+        [identified(numbered(1)), *deep, immense, identified(numbered(4)) + immense, identified(numbered(5))],
+    )
+    load(deployment, tables, 6)
 
     assert offsets(tables) == [0, 5]
     assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in range(1, 5)]
 
 
-def test_large_repeats(place: Place, tables: ClickHouse) -> None:
+def test_large_repeats(deployment: Deployment, tables: ClickHouse) -> None:
     """An owner that takes over reads the ids of large repeats, not the messages: its memory does not grow with them."""
     event = valid(user_id=str(ANNA), event_data="x" * 32_768, some_client_data="y" * 32_000)
-    place.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
-    with running(place.etl()) as etl:
-        write(place, [identified(numbered(1))])
+    deployment.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
+    with running(deployment.etl()) as etl:
+        write(deployment, [identified(numbered(1))])
         await_rows(tables, 1)
         before = peak_bytes(etl.process.pid)
-    write(place, [record(event, KEY.bytes)] * LARGE_REPEATS)
-    load(place, tables, 1 + LARGE_REPEATS)
-    with running(place.etl()) as etl:
-        write(place, [identified(numbered(2))])
+    write(deployment, [record(event, KEY.bytes)] * LARGE_REPEATS)
+    load(deployment, tables, 1 + LARGE_REPEATS)
+    with running(deployment.etl()) as etl:
+        write(deployment, [identified(numbered(2))])
         await_rows(tables, 2 + LARGE_REPEATS)
         after = peak_bytes(etl.process.pid)
 
@@ -152,12 +155,12 @@ def test_large_repeats(place: Place, tables: ClickHouse) -> None:
     assert after - before < OPENING_BYTES_MAX
 
 
-def test_repeats_without_ids(place: Place, tables: ClickHouse) -> None:
+def test_repeats_without_ids(deployment: Deployment, tables: ClickHouse) -> None:
     """Repeats that were stored before their ids had columns, with whatever bytes, stop nothing."""
-    write(place, [of(str(ANNA)), of(str(ANNA)), of(str(ANNA))])
-    load(place, tables, 3)
+    write(deployment, [of(str(ANNA)), of(str(ANNA)), of(str(ANNA))])
+    load(deployment, tables, 3)
     tables.rows("ALTER TABLE rejected_events UPDATE event_id = NULL, raw = 'x' WHERE 1 SETTINGS mutations_sync = 2")
-    write(place, [of(str(ANNA))])
-    load(place, tables, 4)
+    write(deployment, [of(str(ANNA))])
+    load(deployment, tables, 4)
 
     assert offsets(tables) == [0]

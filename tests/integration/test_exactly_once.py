@@ -26,23 +26,23 @@ from tests.support.processes.loading import (
     run_to_its_end,
     write,
 )
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
     """Return where the etl of a test works."""
-    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+    return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
-def test_repeats_are_stored_once(place: Place, tables: ClickHouse) -> None:
+def test_repeats_are_stored_once(deployment: Deployment, tables: ClickHouse) -> None:
     """A repeat within the horizon is a rejected row with reason `duplicate`, also across a restart; beyond it a row."""
     first, second = numbered(1), numbered(2)
     filler = [identified(numbered(10 + number)) for number in range(HORIZON)]
-    write(place, [identified(first), identified(second), identified(first)])
-    load(place, tables, 3)
-    write(place, [identified(second), *filler, identified(first)])
-    load(place, tables, 3 + 1 + HORIZON + 1)
+    write(deployment, [identified(first), identified(second), identified(first)])
+    load(deployment, tables, 3)
+    write(deployment, [identified(second), *filler, identified(first)])
+    load(deployment, tables, 3 + 1 + HORIZON + 1)
 
     assert offsets(tables, "rejected_events") == [2, 3]
     assert tables.rows("SELECT reason, error FROM rejected_events ORDER BY kafka_offset") == [
@@ -53,101 +53,101 @@ def test_repeats_are_stored_once(place: Place, tables: ClickHouse) -> None:
     assert tables.rows(f"SELECT count() FROM events WHERE event_id = '{first.event_id}'") == [(2,)]
 
 
-def test_refused_rows_stand_alone(place: Place, tables: ClickHouse) -> None:
+def test_refused_rows_stand_alone(deployment: Deployment, tables: ClickHouse) -> None:
     """What ClickHouse refuses for its data is set aside with ClickHouse's code, the rest of the batch is stored."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT no_poison CHECK event != 'poison'")
     events = [numbered(number) for number in range(40)]
     for number in (3, 4, 31):
         events[number].payload.event = "poison"
-    write(place, map(identified, events))
-    load(place, tables, 40)
+    write(deployment, map(identified, events))
+    load(deployment, tables, 40)
 
     assert offsets(tables, "rejected_events") == [3, 4, 31]
     assert tables.rows("SELECT DISTINCT reason, error LIKE '%error 469%' FROM rejected_events") == [("refused", 1)]
     assert len(offsets(tables)) == 37
     # Refused is not stored, so the same event sent again is no repeat.
     tables.rows("ALTER TABLE events DROP CONSTRAINT no_poison")
-    write(place, [identified(events[3])])
-    load(place, tables, 41)
+    write(deployment, [identified(events[3])])
+    load(deployment, tables, 41)
     assert offsets(tables)[-1] == 40
 
 
-def test_a_table_that_refuses_everything_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+def test_a_table_that_refuses_everything_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
     """When nearly all is refused the process ends with status 1 and says why, and the table of rejects stays empty."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT nothing CHECK event = 'nothing'")
-    write(place, [identified(numbered(number)) for number in range(60)])
-    place.settings["UGC_ETL_REFUSED_IN_A_ROW_MAX"] = "20"
-    status, log = run_to_its_end(place)
+    write(deployment, [identified(numbered(number)) for number in range(60)])
+    deployment.settings["UGC_ETL_REFUSED_IN_A_ROW_MAX"] = "20"
+    status, log = run_to_its_end(deployment)
 
     assert status == 1
     assert "UGC_ETL_REFUSED_IN_A_ROW_MAX" in log
     assert offsets(tables, "rejected_events") == []
     tables.rows("ALTER TABLE events DROP CONSTRAINT nothing")
-    load(place, tables, 60)
+    load(deployment, tables, 60)
     assert offsets(tables) == list(range(60))
 
 
-def test_offsets_that_went_back_double_nothing(place: Place, tables: ClickHouse) -> None:
+def test_offsets_that_went_back_double_nothing(deployment: Deployment, tables: ClickHouse) -> None:
     """After somebody reset the group's offset, or it was lost, what is stored already is read back and left out."""
-    write(place, [identified(numbered(number)) for number in range(250)])
-    load(place, tables, 250)
+    write(deployment, [identified(numbered(number)) for number in range(250)])
+    load(deployment, tables, 250)
     for offset in (0, 120):
-        commit(place, offset)
-        write(place, [identified(numbered(number)) for number in range(10)])
-        load(place, tables, len(offsets(tables)) + 10)
+        commit(deployment, offset)
+        write(deployment, [identified(numbered(number)) for number in range(10)])
+        load(deployment, tables, len(offsets(tables)) + 10)
 
     assert offsets(tables) == list(range(270))
 
 
-def test_another_group_doubles_nothing(place: Place, tables: ClickHouse) -> None:
+def test_another_group_doubles_nothing(deployment: Deployment, tables: ClickHouse) -> None:
     """A group without offsets finds what another has stored."""
-    write(place, [identified(numbered(number)) for number in range(150)])
-    load(place, tables, 150)
-    place.settings["UGC_ETL_GROUP"] = f"new-{place.topic}"
-    write(place, [identified(numbered(number)) for number in range(150, 160)])
-    load(place, tables, 160)
+    write(deployment, [identified(numbered(number)) for number in range(150)])
+    load(deployment, tables, 150)
+    deployment.settings["UGC_ETL_GROUP"] = f"new-{deployment.topic}"
+    write(deployment, [identified(numbered(number)) for number in range(150, 160)])
+    load(deployment, tables, 160)
 
     assert offsets(tables) == list(range(160))
 
 
 @pytest.mark.parametrize("stored", [0, 3, 10])
-def test_a_plan_left_behind_is_completed(place: Place, tables: ClickHouse, stored: int) -> None:
+def test_a_plan_left_behind_is_completed(deployment: Deployment, tables: ClickHouse, stored: int) -> None:
     """Whatever part of a planned batch was stored before its owner died, the rest is stored once."""
     events = [numbered(number) for number in range(15)]
-    write(place, map(identified, events[:stored]))
-    load(place, tables, stored)
-    write(place, map(identified, events[stored:]))
-    _, metadata = committed(place)
-    place.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
+    write(deployment, map(identified, events[:stored]))
+    load(deployment, tables, stored)
+    write(deployment, map(identified, events[stored:]))
+    _, metadata = committed(deployment)
+    deployment.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
     if stored < len(events):
-        assert run_to_its_end(place)[0] == -9
-    offset, plan = committed(place)
+        assert run_to_its_end(deployment)[0] == -9
+    offset, plan = committed(deployment)
     assert '"end":14' in plan
     assert offset == stored
     assert metadata != plan
-    del place.settings["UGC_FAILPOINT"]
-    load(place, tables, 15)
+    del deployment.settings["UGC_FAILPOINT"]
+    load(deployment, tables, 15)
 
     assert offsets(tables) == list(range(15))
 
 
-def run_with_another_plan(place: Place, tables: ClickHouse, planned: str, instead: str) -> tuple[int, str]:
+def run_with_another_plan(deployment: Deployment, tables: ClickHouse, planned: str, instead: str) -> tuple[int, str]:
     """Leave a plan for offsets 5 to 9 behind, change it, and run an etl that finds it."""
-    write(place, [identified(numbered(number)) for number in range(5)])
-    load(place, tables, 5)
-    write(place, [identified(numbered(number)) for number in range(5, 10)])
-    place.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
-    assert run_to_its_end(place)[0] == -9
-    del place.settings["UGC_FAILPOINT"]
-    offset, plan = committed(place)
+    write(deployment, [identified(numbered(number)) for number in range(5)])
+    load(deployment, tables, 5)
+    write(deployment, [identified(numbered(number)) for number in range(5, 10)])
+    deployment.settings["UGC_FAILPOINT"] = "after-plan:kill@1"
+    assert run_to_its_end(deployment)[0] == -9
+    del deployment.settings["UGC_FAILPOINT"]
+    offset, plan = committed(deployment)
     assert planned in plan
-    commit(place, offset, plan.replace(planned, instead))
-    return run_to_its_end(place)
+    commit(deployment, offset, plan.replace(planned, instead))
+    return run_to_its_end(deployment)
 
 
-def test_a_plan_that_does_not_fit_the_log_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+def test_a_plan_that_does_not_fit_the_log_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
     """A plan for another number of messages than the log has stops the process, by partition, and says why."""
-    status, log = run_with_another_plan(place, tables, '"rows":5', '"rows":6')
+    status, log = run_with_another_plan(deployment, tables, '"rows":5', '"rows":6')
 
     assert status == 1
     assert "partition 0" in log
@@ -155,27 +155,27 @@ def test_a_plan_that_does_not_fit_the_log_stops_the_loader(place: Place, tables:
     assert offsets(tables) == list(range(5))
 
 
-def test_messages_gone_before_they_were_stored_stop_the_loader(place: Place, tables: ClickHouse) -> None:
+def test_messages_gone_before_they_were_stored_stop_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
     """When retention was shorter than the lag, the process says which offsets are gone instead of passing over them."""
-    write(place, [identified(numbered(number)) for number in range(5)])
-    load(place, tables, 5)
-    write(place, [identified(numbered(number)) for number in range(5, 10)])
-    admin = AdminClient({"bootstrap.servers": place.kafka})
-    for future in admin.delete_records([TopicPartition(place.topic, 0, 8)]).values():
+    write(deployment, [identified(numbered(number)) for number in range(5)])
+    load(deployment, tables, 5)
+    write(deployment, [identified(numbered(number)) for number in range(5, 10)])
+    admin = AdminClient({"bootstrap.servers": deployment.kafka})
+    for future in admin.delete_records([TopicPartition(deployment.topic, 0, 8)]).values():
         future.result(WAIT_SECONDS_MAX)
-    status, log = run_to_its_end(place)
+    status, log = run_to_its_end(deployment)
 
     assert status == 1
     assert "partition 0 was stored up to offset 5, but the log holds 8 to 9" in log
 
 
-def test_a_recreated_topic_is_another_topic(place: Place, tables: ClickHouse) -> None:
+def test_a_recreated_topic_is_another_topic(deployment: Deployment, tables: ClickHouse) -> None:
     """Offsets of a recreated topic are new coordinates: its events are stored beside those of the old one."""
-    with running(place.etl()):
-        write(place, [identified(numbered(number)) for number in range(20)])
+    with running(deployment.etl()):
+        write(deployment, [identified(numbered(number)) for number in range(20)])
         await_rows(tables, 20)
-        recreate(place)
-        write(place, [identified(numbered(100 + number)) for number in range(20)])
+        recreate(deployment)
+        write(deployment, [identified(numbered(100 + number)) for number in range(20)])
         await_rows(tables, 40)
 
     assert offsets(tables) == sorted([*range(20), *range(20)])
@@ -183,7 +183,7 @@ def test_a_recreated_topic_is_another_topic(place: Place, tables: ClickHouse) ->
     assert {(row[-2], row[-1]) for row in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
 
 
-def test_undecodable_and_repeated_in_one_batch(place: Place, tables: ClickHouse) -> None:
+def test_undecodable_and_repeated_in_one_batch(deployment: Deployment, tables: ClickHouse) -> None:
     """Bad messages of every kind in one batch are rejected one by one; the good ones around them are stored."""
     known = numbered(1)
     values: Sequence[bytes | None] = [
@@ -194,8 +194,8 @@ def test_undecodable_and_repeated_in_one_batch(place: Place, tables: ClickHouse)
         record(valid(), b"short"),
         identified(numbered(2)),
     ]
-    write(place, values)
-    load(place, tables, len(values))
+    write(deployment, values)
+    load(deployment, tables, len(values))
 
     assert offsets(tables) == [0, 5]
     assert tables.rows("SELECT kafka_offset, reason FROM rejected_events ORDER BY kafka_offset") == [
@@ -206,41 +206,41 @@ def test_undecodable_and_repeated_in_one_batch(place: Place, tables: ClickHouse)
     ]
 
 
-def test_a_failpoint_that_does_not_exist(place: Place) -> None:
+def test_a_failpoint_that_does_not_exist(deployment: Deployment) -> None:
     """A failpoint that does not exist stops the process by the setting's name."""
-    place.settings["UGC_FAILPOINT"] = "nowhere:kill@1"
-    status, log = run_to_its_end(place)
+    deployment.settings["UGC_FAILPOINT"] = "nowhere:kill@1"
+    status, log = run_to_its_end(deployment)
 
     assert status == 2
     assert "UGC_FAILPOINT" in log
 
 
-def test_a_view_that_fails_doubles_nothing(place: Place, tables: ClickHouse) -> None:
+def test_a_view_that_fails_doubles_nothing(deployment: Deployment, tables: ClickHouse) -> None:
     """ClickHouse keeps a block whose materialized view fails, and says that it failed: no row is stored twice."""
     tables.rows("CREATE TABLE numbers (number UInt64) ENGINE = MergeTree ORDER BY number")
     tables.rows("CREATE MATERIALIZED VIEW failing TO numbers AS SELECT toUInt64(event) AS number FROM events")
-    write(place, [identified(numbered(number)) for number in range(40)])
-    load(place, tables, 40)
+    write(deployment, [identified(numbered(number)) for number in range(40)])
+    load(deployment, tables, 40)
 
     assert offsets(tables) == list(range(40))
     assert offsets(tables, "rejected_events") == []
     assert tables.rows("SELECT count() FROM numbers") == [(0,)]
 
 
-def test_a_plan_beyond_the_log_stops_the_loader(place: Place, tables: ClickHouse) -> None:
+def test_a_plan_beyond_the_log_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
     """A plan for messages that the log no longer has stops the process instead of waiting for them for ever."""
-    status, log = run_with_another_plan(place, tables, '"end":9', '"end":10')
+    status, log = run_with_another_plan(deployment, tables, '"end":9', '"end":10')
 
     assert status == 1
     assert "ends beyond the log, which holds offsets up to 9" in log
 
 
-def test_timestamps_of_many_months(place: Place, tables: ClickHouse) -> None:
+def test_timestamps_of_many_months(deployment: Deployment, tables: ClickHouse) -> None:
     """Messages whose producers' clocks are a hundred months apart are stored: no limit of a block stops them."""
     month_milliseconds = 31 * 24 * 3600 * 1000
-    write(place, [b"garbage"] * 150, milliseconds=lambda number: (1 + number) * month_milliseconds)
-    place.settings["UGC_ETL_FLUSH_ROWS"] = "1000"
-    load(place, tables, 150)
+    write(deployment, [b"garbage"] * 150, milliseconds=lambda number: (1 + number) * month_milliseconds)
+    deployment.settings["UGC_ETL_FLUSH_ROWS"] = "1000"
+    load(deployment, tables, 150)
 
     assert offsets(tables, "rejected_events") == list(range(150))
     assert tables.rows("SELECT uniqExact(toYYYYMM(kafka_time)) > 100 FROM rejected_events") == [(1,)]

@@ -22,7 +22,7 @@ from db.kafka.topics import provision
 from local.processes.program import running
 from tests.conftest import LAYOUT, PARTITIONS
 from tests.support.inputs.golden import Case, abstracted, cases, expanded
-from tests.support.processes.system import CALL_SECONDS_MAX, Place, post
+from tests.support.processes.system import CALL_SECONDS_MAX, Deployment, post
 
 PATHS = {"Produce": "/api/v1/produce", "BatchProduce": "/api/v1/batch_produce"}
 ANSWERS: dict[str, Any] = {"Produce": ProduceResponse, "BatchProduce": BatchProduceResponse}
@@ -31,21 +31,23 @@ DETAILS = error_details_pb2.DESCRIPTOR
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Place]:
+def doors(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Deployment]:
     """Run ingest and the gateway, without an etl."""
     topic = f"test-{uuid.uuid4().hex}"
     assert provision(kafka, topic, LAYOUT)
-    place = Place(tmp_path_factory.mktemp("golden"), kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
-    with running(place.ingest()), running(place.gateway()):
-        yield place
+    deployment = Deployment(
+        tmp_path_factory.mktemp("golden"), kafka, topic, database="clickhouse://default@127.0.0.1:9/none"
+    )
+    with running(deployment.ingest()), running(deployment.gateway()):
+        yield deployment
 
 
-def stored(place: Place) -> int:
+def stored(deployment: Deployment) -> int:
     """Return how many messages the topic has."""
-    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": "golden"})
+    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": "golden"})
     try:
         ends = [
-            consumer.get_watermark_offsets(TopicPartition(place.topic, number), CALL_SECONDS_MAX)[1]
+            consumer.get_watermark_offsets(TopicPartition(deployment.topic, number), CALL_SECONDS_MAX)[1]
             for number in range(PARTITIONS)
         ]
     finally:
@@ -103,7 +105,7 @@ def test_the_file_has_every_kind_of_case() -> None:
     }
 
 
-def test_by_grpc(doors: Place) -> None:
+def test_by_grpc(doors: Deployment) -> None:
     """Every request of the file gets its answer by gRPC; what is acknowledged is in Kafka, and nothing else."""
     asked, before = cases(), stored(doors)
     with grpc.insecure_channel(doors.ingest_address) as channel:
@@ -117,7 +119,7 @@ def test_by_grpc(doors: Place) -> None:
     assert stored(doors) - before == accepted(asked)
 
 
-def test_by_rest(doors: Place) -> None:
+def test_by_rest(doors: Deployment) -> None:
     """Every request that JSON can say gets the same answer by REST; what is acknowledged is in Kafka."""
     asked, before = [case for case in cases() if case.http], stored(doors)
     bodies = [json.dumps(expanded(case.request)).encode() for case in asked]

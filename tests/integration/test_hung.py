@@ -18,7 +18,7 @@ from local.processes.supervisor import Supervisor
 from local.up import alive
 from local.up.alive import gateway_answers, ingest_answers
 from tests.support.inputs.events import documented
-from tests.support.processes.system import Place, await_equal, ingest_stub, post
+from tests.support.processes.system import Deployment, await_equal, ingest_stub, post
 
 # As the modules' own main, but that a call never gives the event loop back.
 GATEWAY = """
@@ -46,43 +46,43 @@ main()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def deployment(tmp_path: Path) -> Deployment:
     """Return where the processes meet; without stores, which neither needs to answer."""
     away = f"127.0.0.1:{free_port()}"
-    return Place(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", {"UGC_LOOP_SECONDS_MAX": "5"})
+    return Deployment(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", {"UGC_LOOP_SECONDS_MAX": "5"})
 
 
-def programs(place: Place, *, stand_still: bool) -> dict[str, Program]:
+def programs(deployment: Deployment, *, stand_still: bool) -> dict[str, Program]:
     """Return both programs, with the probes that `make up` has."""
-    gateway, ingest = parse_address(f"127.0.0.1:{place.gateway_port}"), parse_address(place.ingest_address)
+    gateway, ingest = parse_address(f"127.0.0.1:{deployment.gateway_port}"), parse_address(deployment.ingest_address)
     asks = {"gateway": lambda: gateway_answers(gateway), "ingest": lambda: ingest_answers(ingest)}
     modules = {"gateway": ("gateway", GATEWAY), "ingest": ("services.ingest", INGEST)}
     found = {}
     for name, (module, code) in modules.items():
-        program = place.program(name, module, asks[name])
+        program = deployment.program(name, module, asks[name])
         argv = (sys.executable, "-c", code) if stand_still else program.argv
         found[name] = replace(program, argv=argv, alive=asks[name])
     return found
 
 
-def call(place: Place, name: str) -> None:
+def call(deployment: Deployment, name: str) -> None:
     """Make the call in which the loop stands still; it is never answered."""
     if name == "gateway":
-        assert post(f"{place.gateway_url}/api/v1/produce", b"{}") == (0, None)
+        assert post(f"{deployment.gateway_url}/api/v1/produce", b"{}") == (0, None)
         return
-    with ingest_stub(place.ingest_address) as stub, pytest.raises(grpc.RpcError):
+    with ingest_stub(deployment.ingest_address) as stub, pytest.raises(grpc.RpcError):
         stub.Produce(documented(), timeout=60)
 
 
 @pytest.mark.parametrize("name", ["gateway", "ingest"])
-def test_blocked_loop(place: Place, name: str) -> None:
+def test_blocked_loop(deployment: Deployment, name: str) -> None:
     """A call that never gives the loop back ends the process after the limit; the log shows where it stood."""
     said: list[str] = []
-    program = programs(place, stand_still=True)[name]
+    program = programs(deployment, stand_still=True)[name]
     assert program.alive is not None
     with Supervisor(said.append) as supervisor:
         supervisor.start([program])
-        caller = threading.Thread(target=call, args=(place, name))
+        caller = threading.Thread(target=call, args=(deployment, name))
         caller.start()
         await_equal(supervisor.children[0].process.poll, 1)
         caller.join()
@@ -90,16 +90,16 @@ def test_blocked_loop(place: Place, name: str) -> None:
         await_equal(program.alive, wanted=True)
 
     assert [line.partition("; started")[0] for line in said] == [f"{name} ended with status 1"]
-    assert "in stand_still" in place.log(name)
+    assert "in stand_still" in deployment.log(name)
 
 
 @pytest.mark.parametrize("name", ["gateway", "ingest"])
-def test_frozen(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen(deployment: Deployment, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that does nothing at all, not even end, is killed by its supervisor and started again."""
     monkeypatch.setattr(liveness, "PROBE_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(alive, "ANSWER_SECONDS_MAX", 1.0)
     said: list[str] = []
-    program = programs(place, stand_still=False)[name]
+    program = programs(deployment, stand_still=False)[name]
     assert program.alive is not None
     with Supervisor(said.append) as supervisor:
         supervisor.start([program])

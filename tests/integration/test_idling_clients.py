@@ -18,7 +18,7 @@ from services.ingest.server import SERVING
 from tests.integration.test_silent_peers import BATCH_PRODUCE, METHODS, PRODUCE, idle_connections, silent_streams
 from tests.support.inputs.events import documented
 from tests.support.processes.ingest_server import connection, health
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 SILENT_STREAMS, SILENT_BODIES, IDLE_CONNECTIONS = 1_100, 300, 2_000
 CALLS = 60
@@ -29,27 +29,27 @@ BATCH_EVENTS = 20
 
 async def test_nobody_is_locked_out(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
     """With 1,100 silent streams, 300 bodies that never come and 2,000 idle connections, all calls succeed."""
-    place = Place(tmp_path, kafka, topic, database)
-    with running(place.ingest()), running(place.gateway()):
+    deployment = Deployment(tmp_path, kafka, topic, database)
+    with running(deployment.ingest()), running(deployment.gateway()):
         async with contextlib.AsyncExitStack() as idlers:
             for method in METHODS:
-                streams = silent_streams(place.ingest_address, method, 2, SILENT_STREAMS // len(METHODS) + 1)
+                streams = silent_streams(deployment.ingest_address, method, 2, SILENT_STREAMS // len(METHODS) + 1)
                 await idlers.enter_async_context(streams)
-            await idlers.enter_async_context(idle_connections(place.ingest_address, IDLE_CONNECTIONS // 2))
-            gateway = f"127.0.0.1:{place.gateway_port}"
+            await idlers.enter_async_context(idle_connections(deployment.ingest_address, IDLE_CONNECTIONS // 2))
+            gateway = f"127.0.0.1:{deployment.gateway_port}"
             await idlers.enter_async_context(idlers_of(gateway, b"", IDLE_CONNECTIONS // 2))
             await idlers.enter_async_context(idlers_of(gateway, HALF_A_REQUEST, SILENT_BODIES))
 
-            await asyncio.gather(assert_grpc_served(place), assert_rest_served(place))
+            await asyncio.gather(assert_grpc_served(deployment), assert_rest_served(deployment))
 
 
-async def assert_grpc_served(place: Place) -> None:
+async def assert_grpc_served(deployment: Deployment) -> None:
     """Call both methods again and again: each call is answered, and health stays SERVING."""
     event, batch = (
         documented().SerializeToString(),
         EventBatch(events=[documented()] * BATCH_EVENTS).SerializeToString(),
     )
-    async with connection(place.ingest_address) as channel:
+    async with connection(deployment.ingest_address) as channel:
         for _ in range(CALLS):
             for method, message in ((PRODUCE, event), (BATCH_PRODUCE, batch)):
                 call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
@@ -57,10 +57,10 @@ async def assert_grpc_served(place: Place) -> None:
             assert await health(channel) == SERVING
 
 
-async def assert_rest_served(place: Place) -> None:
+async def assert_rest_served(deployment: Deployment) -> None:
     """Do the same through the gateway, and probe it."""
     timeout = aiohttp.ClientTimeout(SECONDS_MAX)
-    async with aiohttp.ClientSession(place.gateway_url, timeout=timeout) as session:
+    async with aiohttp.ClientSession(deployment.gateway_url, timeout=timeout) as session:
         for _ in range(CALLS):
             for path, body in (("produce", DOCUMENTED_EVENT), ("batch_produce", f"[{DOCUMENTED_EVENT}]")):
                 async with session.post(f"/api/v1/{path}", data=body) as answer:

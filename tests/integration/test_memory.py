@@ -16,7 +16,7 @@ from tests.integration.test_crowd import BATCH_PRODUCE, EVENT, PRODUCE, begin, o
 from tests.support.inputs.events import valid
 from tests.support.load.meter import peak_bytes
 from tests.support.processes.ingest_server import connection
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 # What architecture/README.md states: three times the budget, and 512 MiB.
 PEAK_BYTES_MAX = 3 * 134_217_728 + 536_870_912
@@ -28,10 +28,12 @@ async def test_many_large_requests(tmp_path: Path, kafka: str, topic: str, calls
     """Each is taken or refused with a delay, and the peak is below the figure that is documented."""
     limit = IngestSettings().ingest_request_bytes_max
     assert limit * 0.99 < len(LARGE) <= limit
-    place = Place(tmp_path, kafka, topic, database="")
-    with running(place.ingest()) as ingest:
+    deployment = Deployment(tmp_path, kafka, topic, database="")
+    with running(deployment.ingest()) as ingest:
         async with contextlib.AsyncExitStack() as opened:
-            channels = [await opened.enter_async_context(connection(place.ingest_address)) for _ in range(connections)]
+            channels = [
+                await opened.enter_async_context(connection(deployment.ingest_address)) for _ in range(connections)
+            ]
             begun = [begin(channels[number % connections], BATCH_PRODUCE, LARGE) for number in range(calls)]
             outcomes = Counter(await asyncio.gather(*map(outcome, begun)))
             assert await begin(channels[0], PRODUCE, EVENT)

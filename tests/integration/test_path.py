@@ -19,23 +19,23 @@ from db.clickhouse.client import ClickHouse
 from local.processes.program import running
 from local.up.documented import DOCUMENTED_EVENT
 from tests.support.inputs.events import numbered
-from tests.support.processes.system import Place, await_equal, everything, ingest_stub, post, send_until_accepted
+from tests.support.processes.system import Deployment, await_equal, everything, ingest_stub, post, send_until_accepted
 
 BATCH = 1_000
 MANY = 100_000
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
+def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
     """Return where the processes of a test meet."""
-    return Place(tmp_path, kafka, topic, database)
+    return Deployment(tmp_path, kafka, topic, database)
 
 
 @pytest.fixture
-def system(place: Place) -> Iterator[Place]:
+def system(deployment: Deployment) -> Iterator[Deployment]:
     """Run ingest, gateway and etl."""
-    with everything(place):
-        yield place
+    with everything(deployment):
+        yield deployment
 
 
 def count(tables: ClickHouse) -> tuple[int, int]:
@@ -67,7 +67,7 @@ def sent(events: list[Event]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def test_documented_event(system: Place, tables: ClickHouse) -> None:
+def test_documented_event(system: Deployment, tables: ClickHouse) -> None:
     """The documented JSON, byte for byte, gets 201 and becomes a row that holds every field."""
     status, answer = post(f"{system.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode())
 
@@ -95,7 +95,7 @@ def test_documented_event(system: Place, tables: ClickHouse) -> None:
     }
 
 
-def test_thousand_by_rest(system: Place, tables: ClickHouse) -> None:
+def test_thousand_by_rest(system: Deployment, tables: ClickHouse) -> None:
     """An array of 1,000 events posted to the gateway arrives complete and unchanged."""
     events = [numbered(number) for number in range(BATCH)]
     body = json.dumps([json_format.MessageToDict(event, preserving_proto_field_name=True) for event in events])
@@ -106,7 +106,7 @@ def test_thousand_by_rest(system: Place, tables: ClickHouse) -> None:
     assert stored(tables) == sent(events)
 
 
-def test_thousand_by_grpc(system: Place, tables: ClickHouse) -> None:
+def test_thousand_by_grpc(system: Deployment, tables: ClickHouse) -> None:
     """A batch of 1,000 events by gRPC arrives complete and unchanged, each user's events in their order."""
     events = [numbered(number) for number in range(BATCH)]
     with ingest_stub(system.ingest_address) as stub:
@@ -120,7 +120,7 @@ def test_thousand_by_grpc(system: Place, tables: ClickHouse) -> None:
         assert numbers == sorted(numbers)
 
 
-def test_batch_in_part_by_rest(system: Place, tables: ClickHouse) -> None:
+def test_batch_in_part_by_rest(system: Deployment, tables: ClickHouse) -> None:
     """A batch with one bad event is answered with 207, the verdict at its index; the good ones are rows."""
     bodies = [json.loads(DOCUMENTED_EVENT) for _ in range(3)]
     bodies[1]["payload"]["movie_id"] = "x"
@@ -133,16 +133,16 @@ def test_batch_in_part_by_rest(system: Place, tables: ClickHouse) -> None:
     await_equal(lambda: count(tables), (2, 2))
 
 
-def test_undecodable_messages(place: Place, tables: ClickHouse) -> None:
+def test_undecodable_messages(deployment: Deployment, tables: ClickHouse) -> None:
     """What others write on the topic and is no event is kept in rejected_events, and events beside it are rows."""
     failures: list[object] = []
-    producer = Producer({"bootstrap.servers": place.kafka})
+    producer = Producer({"bootstrap.servers": deployment.kafka})
     for value in (b"garbage", None, b"\x0a\x00"):
         producer.produce(
-            place.topic, value, partition=1, on_delivery=lambda error, _: failures.append(error) if error else None
+            deployment.topic, value, partition=1, on_delivery=lambda error, _: failures.append(error) if error else None
         )
     assert (producer.flush(30), failures) == (0, [])
-    with everything(place), ingest_stub(place.ingest_address) as stub:
+    with everything(deployment), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, [numbered(number) for number in range(100)])
         await_equal(lambda: count(tables), (100, 100))
         await_equal(lambda: tables.rows("SELECT count() FROM rejected_events"), [(3,)])
@@ -155,7 +155,7 @@ def test_undecodable_messages(place: Place, tables: ClickHouse) -> None:
     assert {(missing, repeated) for *_, missing, repeated in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
 
 
-def test_hundred_thousand(system: Place, tables: ClickHouse) -> None:
+def test_hundred_thousand(system: Deployment, tables: ClickHouse) -> None:
     """100,000 events through BatchProduce are 100,000 rows, each event once, no offset missing."""
     with ingest_stub(system.ingest_address) as stub:
         for start in range(0, MANY, BATCH):
@@ -167,13 +167,13 @@ def test_hundred_thousand(system: Place, tables: ClickHouse) -> None:
     assert {(missing, repeated) for *_, missing, repeated in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
 
 
-def test_sigterm_in_the_middle(place: Place, tables: ClickHouse) -> None:
+def test_sigterm_in_the_middle(deployment: Deployment, tables: ClickHouse) -> None:
     """100,000 events while ingest and etl are ended by SIGTERM and started again: nothing acknowledged is lost."""
     acknowledged: set[str] = set()
     third, two_thirds, done = threading.Event(), threading.Event(), threading.Event()
 
     def client() -> None:
-        with ingest_stub(place.ingest_address) as stub:
+        with ingest_stub(deployment.ingest_address) as stub:
             for start in range(0, MANY, BATCH):
                 events = [numbered(start + n) for n in range(BATCH)]
                 send_until_accepted(stub, events)
@@ -184,13 +184,13 @@ def test_sigterm_in_the_middle(place: Place, tables: ClickHouse) -> None:
         done.set()
 
     sender = threading.Thread(target=client)
-    with running(place.etl()):
-        with running(place.ingest()):
+    with running(deployment.etl()):
+        with running(deployment.ingest()):
             sender.start()
             assert third.wait(90)
-        with running(place.ingest()):
+        with running(deployment.ingest()):
             assert two_thirds.wait(90)
-    with running(place.ingest()), running(place.etl()):
+    with running(deployment.ingest()), running(deployment.etl()):
         assert done.wait(90)
         sender.join()
         await_equal(lambda: tables.rows("SELECT uniqExact(event_id) FROM events"), [(MANY,)])

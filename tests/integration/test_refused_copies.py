@@ -10,12 +10,12 @@ from ugc.v1.event_pb2 import Event
 from db.clickhouse.client import ClickHouse
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import SETTINGS, identified, load, offsets, write
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
-    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
+    return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
 def copies(*kinds: str) -> list[bytes]:
@@ -29,14 +29,14 @@ def copies(*kinds: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("batches", [[5], [1, 4], [2, 3], [1, 1, 1, 1, 1]], ids=str)
-def test_verdicts_do_not_depend_on_history(place: Place, tables: ClickHouse, batches: list[int]) -> None:
+def test_verdicts_do_not_depend_on_history(deployment: Deployment, tables: ClickHouse, batches: list[int]) -> None:
     """However the log is cut, and whoever owns the partition, the first copy that fits is the event."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")
     log, stored = copies("bad", "bad", "good", "bad", "good"), 0
     for count in batches:
-        write(place, log[stored : stored + count])
+        write(deployment, log[stored : stored + count])
         stored += count
-        load(place, tables, stored)
+        load(deployment, tables, stored)
 
     assert offsets(tables) == [2]
     reasons = tables.rows("SELECT kafka_offset, reason FROM rejected_events ORDER BY kafka_offset")

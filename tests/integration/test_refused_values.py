@@ -13,7 +13,7 @@ from db.clickhouse.client import ClickHouse
 from local.processes.program import running
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 ROWS = 40
 BAD = (0, 3, 4, 31, 39)
@@ -70,8 +70,8 @@ CHANGES = [
 
 
 @pytest.fixture
-def place(tmp_path: Path, kafka: str, topic: str, database: str) -> Place:
-    return Place(tmp_path, kafka, topic, database, dict(SETTINGS))
+def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
+    return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
 def events(change: Change, count: int = ROWS, bad: tuple[int, ...] = BAD) -> list[Event]:
@@ -92,11 +92,11 @@ def alter(tables: ClickHouse, change: Change) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_the_row_alone_is_set_aside(place: Place, tables: ClickHouse, change: Change) -> None:
+def test_the_row_alone_is_set_aside(deployment: Deployment, tables: ClickHouse, change: Change) -> None:
     """Rows that do not fit are refused one by one, with ClickHouse's error; every other row is stored."""
     alter(tables, change)
-    write(place, map(identified, events(change)))
-    load(place, tables, ROWS)
+    write(deployment, map(identified, events(change)))
+    load(deployment, tables, ROWS)
 
     assert offsets(tables, "rejected_events") == list(BAD)
     assert offsets(tables) == [number for number in range(ROWS) if number not in BAD]
@@ -105,23 +105,23 @@ def test_the_row_alone_is_set_aside(place: Place, tables: ClickHouse, change: Ch
 
 
 @pytest.mark.parametrize("change", CHANGES[:4], ids=lambda change: change.name)
-def test_a_bad_event_alone_in_its_batch(place: Place, tables: ClickHouse, change: Change) -> None:
+def test_a_bad_event_alone_in_its_batch(deployment: Deployment, tables: ClickHouse, change: Change) -> None:
     """Neither neighbours nor earlier events are needed: rows that fit the table tell that the event is at fault."""
     alter(tables, change)
-    with running(place.etl()):
-        write(place, [identified(each) for each in events(change, 1, (0,))])
+    with running(deployment.etl()):
+        write(deployment, [identified(each) for each in events(change, 1, (0,))])
         await_rows(tables, 1)
-        write(place, [identified(numbered(number)) for number in range(1, 6)])
+        write(deployment, [identified(numbered(number)) for number in range(1, 6)])
         await_rows(tables, 6)
 
     assert offsets(tables, "rejected_events")[0] == 0
 
 
-def test_a_table_that_takes_nothing_is_waited_for(place: Place, tables: ClickHouse) -> None:
+def test_a_table_that_takes_nothing_is_waited_for(deployment: Deployment, tables: ClickHouse) -> None:
     """Where not even good rows fit, nothing is set aside: the events are stored once the table is mended."""
     tables.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(length(event) >= 0, 'nothing fits')")
-    write(place, [identified(numbered(number)) for number in range(ROWS)])
-    with running(place.etl()) as child:
+    write(deployment, [identified(numbered(number)) for number in range(ROWS)])
+    with running(deployment.etl()) as child:
         log = child.program.log
         deadline = time.monotonic() + 60
         while "takes no row, not even a good one" not in log.read_text(encoding="utf-8"):
@@ -135,14 +135,14 @@ def test_a_table_that_takes_nothing_is_waited_for(place: Place, tables: ClickHou
     assert '"partition": 0' in log.read_text(encoding="utf-8")
 
 
-def test_a_value_that_needs_too_much_memory(place: Place, tables: ClickHouse) -> None:
+def test_a_value_that_needs_too_much_memory(deployment: Deployment, tables: ClickHouse) -> None:
     """One event whose computed value exceeds the limit of a query is set aside, the others are stored."""
     tables.rows("ALTER TABLE events ADD COLUMN n UInt64 MATERIALIZED length(range(toUInt64(event_data)))")
-    limited = dataclasses.replace(place, database=f"{place.database}?max_memory_usage=200000000")
+    limited = dataclasses.replace(deployment, database=f"{deployment.database}?max_memory_usage=200000000")
     made = [numbered(number) for number in range(ROWS)]
     for number, event in enumerate(made):
         event.payload.event_data = "90000000" if number in BAD else "17"
-    write(place, map(identified, made))
+    write(deployment, map(identified, made))
     load(limited, tables, ROWS)
 
     assert offsets(tables, "rejected_events") == list(BAD)
@@ -151,22 +151,22 @@ def test_a_value_that_needs_too_much_memory(place: Place, tables: ClickHouse) ->
     assert errors == [("refused", "241")]
 
 
-def test_many_bad_rows_stop_nobody(place: Place, tables: ClickHouse) -> None:
+def test_many_bad_rows_stop_nobody(deployment: Deployment, tables: ClickHouse) -> None:
     """While 447 bad rows of 50,000 are sought, another partition's events are stored; all of it ends."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")
-    place.settings["UGC_ETL_FLUSH_ROWS"] = "50000"
+    deployment.settings["UGC_ETL_FLUSH_ROWS"] = "50000"
     bad = tuple(range(17, MANY_ROWS, MANY_ROWS // MANY_BAD))[:MANY_BAD]
     kinds = {number: numbered(number) for number in range(MANY_ROWS)}
     for number in bad:
         kinds[number].payload.event = "bad"
-    write(place, map(identified, kinds.values()))
-    with running(place.etl()) as child:
+    write(deployment, map(identified, kinds.values()))
+    with running(deployment.etl()) as child:
         deadline = time.monotonic() + 60
         log = child.program.log
         while "looking for rows that ClickHouse refuses" not in log.read_text(encoding="utf-8"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        write(place, [identified(numbered(MANY_ROWS))], partition=1)
+        write(deployment, [identified(numbered(MANY_ROWS))], partition=1)
         query = "SELECT kafka_partition, count() FROM events GROUP BY ALL ORDER BY ALL"
         while tables.rows(query) == []:
             assert time.monotonic() < deadline

@@ -16,7 +16,7 @@ from local.processes.program import free_port, running
 from local.settings import ROOT
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 DATABASE = "restricted"
 USER = """<{name}><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>
@@ -60,46 +60,48 @@ def owned(address: str) -> Iterator[ClickHouse]:
 
 
 @pytest.fixture
-def place_of(tmp_path: Path, kafka: str, topic: str, address: str) -> Callable[[str], Place]:
-    return lambda user: Place(tmp_path, kafka, topic, f"clickhouse://{user}@{address}", dict(SETTINGS))
+def deployment_for(tmp_path: Path, kafka: str, topic: str, address: str) -> Callable[[str], Deployment]:
+    return lambda user: Deployment(tmp_path, kafka, topic, f"clickhouse://{user}@{address}", dict(SETTINGS))
 
 
 @pytest.mark.parametrize("user", ["few", "etl"])
-def test_events_and_their_copies_need_no_probe(owned: ClickHouse, place_of: Callable[[str], Place], user: str) -> None:
+def test_events_and_their_copies_need_no_probe(
+    owned: ClickHouse, deployment_for: Callable[[str], Deployment], user: str
+) -> None:
     """A batch without a refused row is stored, repeats set aside, whatever the user may do besides."""
-    place = place_of(user)
+    deployment = deployment_for(user)
     values = [identified(numbered(number)) for number in range(20)]
-    write(place, [*values, *values[:5]])
-    load(place, owned, 25)
+    write(deployment, [*values, *values[:5]])
+    load(deployment, owned, 25)
 
     assert offsets(owned) == list(range(20))
     assert offsets(owned, "rejected_events") == list(range(20, 25))
 
 
-def test_the_documented_grants_suffice(owned: ClickHouse, place_of: Callable[[str], Place]) -> None:
+def test_the_documented_grants_suffice(owned: ClickHouse, deployment_for: Callable[[str], Deployment]) -> None:
     """With the grants of the README a refused event is found and set aside."""
     owned.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(event = 'bad')")
     events = [numbered(number) for number in range(20)]
     events[7].payload.event = "bad"
-    write(place_of("etl"), map(identified, events))
-    load(place_of("etl"), owned, 20)
+    write(deployment_for("etl"), map(identified, events))
+    load(deployment_for("etl"), owned, 20)
 
     assert offsets(owned, "rejected_events") == [7]
 
 
-def test_the_search_names_the_grants(owned: ClickHouse, place_of: Callable[[str], Place]) -> None:
+def test_the_search_names_the_grants(owned: ClickHouse, deployment_for: Callable[[str], Deployment]) -> None:
     """Without the grants the partition with the bad event waits, with the reason in the log; the others go on."""
-    place = place_of("few")
+    deployment = deployment_for("few")
     owned.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(event = 'bad')")
     bad = numbered(0)
     bad.payload.event = "bad"
-    write(place, [identified(bad)])
-    with running(place.etl()) as child:
+    write(deployment, [identified(bad)])
+    with running(deployment.etl()) as child:
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while "CREATE ARBITRARY TEMPORARY TABLE" not in child.program.log.read_text(encoding="utf-8"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        write(place, [identified(numbered(1))], partition=1)
+        write(deployment, [identified(numbered(1))], partition=1)
         await_rows(owned, 1)
 
     assert offsets(owned, "rejected_events") == []

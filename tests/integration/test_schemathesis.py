@@ -20,7 +20,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.processes.program import running
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 CASES = int(os.environ.get("UGC_TEST_SCHEMATHESIS", "2000"))
 TOPIC = "schemathesis"
@@ -45,9 +45,9 @@ EACH = -(-CASES // (len(OPERATIONS) * len(MODES)))
 def api(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Any]:
     """Run ingest and gateway; the value is the document as it is served."""
     assert provision(kafka, TOPIC, LAYOUT)
-    place = Place(tmp_path_factory.mktemp("api"), kafka, TOPIC, "clickhouse://nobody@127.0.0.1:1/none")
-    with running(place.ingest()), running(place.gateway()):
-        yield schemathesis.openapi.from_url(f"{place.gateway_url}/api/openapi.json")
+    deployment = Deployment(tmp_path_factory.mktemp("api"), kafka, TOPIC, "clickhouse://nobody@127.0.0.1:1/none")
+    with running(deployment.ingest()), running(deployment.gateway()):
+        yield schemathesis.openapi.from_url(f"{deployment.gateway_url}/api/openapi.json")
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)

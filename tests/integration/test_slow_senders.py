@@ -14,7 +14,7 @@ from tests.support.clients.calls import AcceptingPublisher
 from tests.support.clients.raw_http2 import DATA, END_STREAM, FRAME_BYTES_MAX, SETTINGS, RawConnection, raw_connection
 from tests.support.inputs.events import numbered
 from tests.support.processes.ingest_server import ingest_server
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"
 SENDERS = 60
@@ -92,9 +92,11 @@ async def test_memory_that_is_full(tmp_path: Path, kafka: str, topic: str, datab
         "UGC_INGEST_BYTES_IN_FLIGHT_MAX": str(budget),
         "UGC_INGEST_MESSAGE_SECONDS_MAX": "300",
     }
-    place = Place(tmp_path, kafka, topic, database, limits)
-    with running(place.ingest()):
-        calls = [asyncio.create_task(send_all_but_the_end(place.ingest_address, 3 * MEBIBYTE)) for _ in range(SENDERS)]
+    deployment = Deployment(tmp_path, kafka, topic, database, limits)
+    with running(deployment.ingest()):
+        calls = [
+            asyncio.create_task(send_all_but_the_end(deployment.ingest_address, 3 * MEBIBYTE)) for _ in range(SENDERS)
+        ]
         ended = 0
         async with asyncio.timeout(2 * SECONDS_MAX):
             for call in asyncio.as_completed(calls):

@@ -30,7 +30,7 @@ from tests.support.inputs.tokens import (
     signed,
     unsigned,
 )
-from tests.support.processes.system import CALL_SECONDS_MAX, Place, get, ingest_stub, post, serving
+from tests.support.processes.system import CALL_SECONDS_MAX, Deployment, get, ingest_stub, post, serving
 
 OTHER_USER = "7d3a0c52-91de-4c1a-8f0b-2c4b5d6e7f80"
 AUDIENCE = "ugc"
@@ -41,7 +41,7 @@ HOUR_SECONDS = 3_600
 class Guarded:
     """A system with authentication on, and the key that its tokens are signed with."""
 
-    place: Place
+    deployment: Deployment
     key: Any
     wrong_key: Any
     algorithm: str
@@ -56,7 +56,7 @@ class Guarded:
     def by_grpc(self, authorization: str | None) -> str:
         """Send the documented event to ingest: the code's name."""
         metadata = (("authorization", authorization),) if authorization is not None else ()
-        with ingest_stub(self.place.ingest_address) as stub:
+        with ingest_stub(self.deployment.ingest_address) as stub:
             try:
                 stub.Produce(json_format.Parse(DOCUMENTED_EVENT, Event()), metadata=metadata, timeout=CALL_SECONDS_MAX)
             except grpc.RpcError as error:
@@ -66,7 +66,7 @@ class Guarded:
     def by_rest(self, authorization: str | None) -> tuple[int, int]:
         """Send the same to the gateway: the HTTP status, and the code in the body."""
         headers = {"Authorization": authorization} if authorization is not None else {}
-        status, answer = post(f"{self.place.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode(), headers)
+        status, answer = post(f"{self.deployment.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode(), headers)
         return status, answer.get("code", 0)
 
 
@@ -75,20 +75,20 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Run ingest and gateway with each kind of key."""
     topic, folder = f"test-{uuid.uuid4().hex}", tmp_path_factory.mktemp("tokens")
     assert provision(kafka, topic, LAYOUT)
-    place = Place(folder, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
+    deployment = Deployment(folder, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
     (folder / "key.pem").write_text(public_pem(rsa_key()))
     (folder / "jwks.json").write_text(jwks(("r", rsa_key()), ("e", ec_key())))
     setting, system = {
-        "secret": (("SECRET", SECRET), Guarded(place, SECRET, OTHER_SECRET, "HS256")),
-        "key file": (("KEY_FILE", str(folder / "key.pem")), Guarded(place, rsa_key(), rsa_key("x"), "RS256")),
-        "jwks": (("JWKS_FILE", str(folder / "jwks.json")), Guarded(place, ec_key(), ec_key("x"), "ES256", "e")),
+        "secret": (("SECRET", SECRET), Guarded(deployment, SECRET, OTHER_SECRET, "HS256")),
+        "key file": (("KEY_FILE", str(folder / "key.pem")), Guarded(deployment, rsa_key(), rsa_key("x"), "RS256")),
+        "jwks": (("JWKS_FILE", str(folder / "jwks.json")), Guarded(deployment, ec_key(), ec_key("x"), "ES256", "e")),
     }[request.param]
-    place.settings |= {
+    deployment.settings |= {
         f"UGC_INGEST_AUTH_{setting[0]}": setting[1],
         "UGC_INGEST_AUTH_AUDIENCE": AUDIENCE,
         "UGC_INGEST_AUTH_SUBJECT_IS_USER": "true",
     }
-    with running(place.ingest()), running(place.gateway()):
+    with running(deployment.ingest()), running(deployment.gateway()):
         yield system
 
 
@@ -133,7 +133,7 @@ def test_batch_in_part(guarded: Guarded) -> None:
     """In a batch each event has its verdict, through the gateway too: 207, or 403 when all are another user's."""
     mine = json_format.MessageToDict(json_format.Parse(DOCUMENTED_EVENT, Event()))
     theirs = mine | {"payload": mine["payload"] | {"user_id": OTHER_USER}}
-    headers, url = {"Authorization": f"Bearer {guarded.token(sub=USER)}"}, guarded.place.gateway_url
+    headers, url = {"Authorization": f"Bearer {guarded.token(sub=USER)}"}, guarded.deployment.gateway_url
     status, answer = post(f"{url}/api/v1/batch_produce", json_body([mine, theirs, mine]), headers)
 
     assert (status, answer["accepted"]) == (207, 2)
@@ -149,9 +149,9 @@ def json_body(events: list[dict[str, Any]]) -> bytes:
 
 def test_health_and_reflection_are_open(guarded: Guarded) -> None:
     """Probes need no token; and neither token nor secret is in a log."""
-    assert serving(guarded.place.ingest_address)
-    assert get(f"{guarded.place.gateway_url}/readyz")[0] == 200
-    logs = guarded.place.log("ingest") + guarded.place.log("gateway")
+    assert serving(guarded.deployment.ingest_address)
+    assert get(f"{guarded.deployment.gateway_url}/readyz")[0] == 200
+    logs = guarded.deployment.log("ingest") + guarded.deployment.log("gateway")
     assert "authentication" in logs
     assert SECRET not in logs
     assert guarded.token().partition(".")[0] not in logs

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from common.failpoints import reach
+from common.failpoints import failpoint
 from common.logs import log_limited, logger
 from services.ingest.events.records import Headers, Record
 from services.ingest.kafka.errors import TOO_LARGE, describe, undelivered
@@ -126,7 +126,7 @@ class KafkaPublisher:
             refusal = self._hand_over(records, 0, countdown, headers)
         else:
             refusal = await self._hand_over_in_turns(records, countdown, headers)
-        reach("between-produce-and-report")
+        failpoint("between-produce-and-report")
         await countdown.done
         framing = FRAMING_BYTES + sum(len(name) + len(value or "") for name, value in headers or ())
         failures = {

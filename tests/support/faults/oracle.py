@@ -19,7 +19,7 @@ from db.audit import audit
 from db.clickhouse.client import ClickHouse
 from db.settings import AuditSettings
 from tests.support.load.ledger import Ledger
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
 SHOWN_MAX = 5
 
@@ -108,13 +108,13 @@ def loaded(tables: ClickHouse, topic_id: uuid.UUID) -> dict[int, int]:
     return dict(tables.rows(counts, {"topic": topic_id}))
 
 
-def breaches(place: Place) -> list[str]:
+def breaches(deployment: Deployment) -> list[str]:
     """Return what `ugc-audit` reports, and what Kafka does not know to be stored although everything is."""
     settings = AuditSettings(
-        kafka_bootstrap_servers=place.kafka,
-        kafka_topic=place.topic,
-        clickhouse_url=place.database,
-        etl_group=place.group,
+        kafka_bootstrap_servers=deployment.kafka,
+        kafka_topic=deployment.topic,
+        clickhouse_url=deployment.database,
+        etl_group=deployment.group,
     )
     report = audit(settings)
     found = [str(breach) for breach in report.breaches]

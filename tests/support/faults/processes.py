@@ -13,8 +13,8 @@ from typing import Any
 from local.processes.program import Child, Program, last_lines
 from local.settings import ROOT
 from tests.support.faults.proxy import Proxy
-from tests.support.processes.stage import Stage
-from tests.support.processes.system import Place, await_equal
+from tests.support.processes.server_stack import ServerStack
+from tests.support.processes.system import Deployment, await_equal
 
 # Generous: a slow machine must not fail a run.
 AWAIT_SECONDS_MAX = 120.0
@@ -28,9 +28,9 @@ FROZEN = "T"
 class Processes:
     """What runs now, and `restarts`: what ended by itself and was started again, as a supervisor does."""
 
-    def __init__(self, stage: Stage, place: Place, chance: random.Random) -> None:
-        self.stage = stage
-        self.place = place
+    def __init__(self, stack: ServerStack, deployment: Deployment, chance: random.Random) -> None:
+        self.stack = stack
+        self.deployment = deployment
         self.chance = chance
         self.members: list[Child] = []
         self.ingests: list[Child] = []
@@ -42,11 +42,11 @@ class Processes:
     @property
     def ledger(self) -> Path:
         """The file that the load writes."""
-        return self.place.folder / "ledger.jsonl"
+        return self.deployment.folder / "ledger.jsonl"
 
     def etl(self, failpoint: str = "", careless: str = "") -> Child:
         """Start a member of the group, or one without a precaution; it is not waited for."""
-        program = self.place.program("etl", "tests.support.faults.careless" if careless else "etl")
+        program = self.deployment.program("etl", "tests.support.faults.careless" if careless else "etl")
         if careless:
             program = replace(program, argv=(*program.argv, careless))
         member = self._start(program, failpoint)
@@ -55,7 +55,7 @@ class Processes:
 
     def ingest(self, failpoint: str = "") -> Child:
         """Start ingest and wait until it serves; one with a failpoint may be killed before that is seen."""
-        child = self._start(self.place.ingest(), failpoint)
+        child = self._start(self.deployment.ingest(), failpoint)
         if not failpoint:
             child.await_ready()
         self.ingests.append(child)
@@ -64,8 +64,8 @@ class Processes:
     def load(self, events: int = LOAD_EVENTS_MAX, per_second: float = 1_500) -> Child:
         """Start a load, which goes on to the run's end unless it has sent all; several in a run share one ledger."""
         options = {
-            "ingest": self.place.ingest_address,
-            "gateway": self.stage.doors.gateway_url,
+            "ingest": self.deployment.ingest_address,
+            "gateway": self.stack.endpoints.gateway_url,
             "ledger": self.ledger,
             "seed": self.chance.randrange(LOAD_SEEDS),
             "events": events,
@@ -78,7 +78,7 @@ class Processes:
             "tests.support.load.generator",
             *(f"--{name}={value}" for name, value in options.items()),
         )
-        load = self._start(Program("load", argv, log=self.place.folder / "load.log", directory=ROOT))
+        load = self._start(Program("load", argv, log=self.deployment.folder / "load.log", directory=ROOT))
         self.loads.append(load)
         return load
 
@@ -145,7 +145,7 @@ class Processes:
             child.kill()
 
     def _start(self, program: Program, failpoint: str = "") -> Child:
-        log = self.place.folder / f"{len(self._started)}-{program.name}.log"
+        log = self.deployment.folder / f"{len(self._started)}-{program.name}.log"
         environment = {**program.environment, "UGC_FAILPOINT": failpoint}
         child = Child(replace(program, log=log, environment=environment, directory=ROOT))
         self._started.append(child)

@@ -1,6 +1,6 @@
 """One run of a fault: a topic, a database and processes of its own, a load, and the judgement at the end.
 
-    with faulty(stage, tmp_path, "etl killed after-plan", seed) as run:
+    with faulty(stack, tmp_path, "etl killed after-plan", seed) as run:
         victim = run.etl("after-plan:kill@2")
         run.load()
         run.await_killed(victim)
@@ -32,8 +32,8 @@ from tests.support.faults.oracle import Recreation, Verdict, breaches, judge, lo
 from tests.support.faults.processes import Processes
 from tests.support.faults.results import judged, record
 from tests.support.load.ledger import read_ledger
-from tests.support.processes.stage import Stage
-from tests.support.processes.system import Place
+from tests.support.processes.server_stack import ServerStack
+from tests.support.processes.system import Deployment
 
 LAYOUT = TopicLayout(partitions=3, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 DELETE_SECONDS_MAX = 30
@@ -51,8 +51,8 @@ SETTINGS = {
 class Run(Processes):
     """What a test of a fault works with."""
 
-    def __init__(self, stage: Stage, place: Place, fault: str, seed: int, tables: ClickHouse) -> None:
-        super().__init__(stage, place, random.Random(f"{fault}/{seed}"))
+    def __init__(self, stack: ServerStack, deployment: Deployment, fault: str, seed: int, tables: ClickHouse) -> None:
+        super().__init__(stack, deployment, random.Random(f"{fault}/{seed}"))
         self.fault = fault
         self.seed = seed
         self.tables = tables
@@ -72,8 +72,10 @@ class Run(Processes):
     def await_loaded(self) -> None:
         """Wait until the load has ended, every message of the topic is a row, and Kafka knows that it is."""
         self.await_load()
-        topic_id = topic_identity(self.stage.bootstrap, self.place.topic)
-        with contextlib.closing(OffsetReader(self.stage.bootstrap, self.place.topic, self.place.group)) as reader:
+        topic_id = topic_identity(self.stack.bootstrap, self.deployment.topic)
+        with contextlib.closing(
+            OffsetReader(self.stack.bootstrap, self.deployment.topic, self.deployment.group)
+        ) as reader:
             wanted = {each.partition: each.high for each in reader.read() if each.high}
             self.await_equal(lambda: self._loaded(topic_id), wanted)
             self.await_equal(lambda: sum(each.lag for each in reader.read()), 0)
@@ -81,9 +83,11 @@ class Run(Processes):
     def recreate_topic(self) -> None:
         """Delete the topic and make it again under its name."""
         began = time.time()
-        delete_topic(self.stage.bootstrap, self.place.topic)
+        delete_topic(self.stack.bootstrap, self.deployment.topic)
         # The name is free a moment after the answer.
-        self.await_true(lambda: provision(self.stage.bootstrap, self.place.topic, LAYOUT), "the topic is still there")
+        self.await_true(
+            lambda: provision(self.stack.bootstrap, self.deployment.topic, LAYOUT), "the topic is still there"
+        )
         self.recreation = Recreation(began, time.time())
 
     def finish(self) -> Verdict:
@@ -97,7 +101,7 @@ class Run(Processes):
 
     def verdict(self) -> Verdict:
         """Judge what is stored now."""
-        direct = replace(self.place, database=self.stage.url(self.place.topic))
+        direct = replace(self.deployment, database=self.stack.url(self.deployment.topic))
         return judge(read_ledger(self.ledger), stored_events(self.tables), breaches(direct), self.recreation)
 
     def _rows(self) -> int:
@@ -115,7 +119,7 @@ class Run(Processes):
 
 @contextlib.contextmanager
 def faulty(
-    stage: Stage,
+    stack: ServerStack,
     folder: Path,
     fault: str,
     seed: int,
@@ -128,14 +132,16 @@ def faulty(
 
     `clickhouse` is where the etl finds ClickHouse, when a proxy stands before it; without `ingest` the test starts it.
     """
-    stage.heal()
+    stack.heal()
     name = f"fault_{uuid.uuid4().hex}"
-    assert provision(stage.bootstrap, name, LAYOUT)
-    assert migrate(stage.url(name))
-    place = Place(folder, stage.bootstrap, name, stage.url(name, clickhouse), {**SETTINGS, **(settings or {})})
-    place.ingest_port = stage.doors.ingest_port
-    with connected(stage.url(name)) as tables:
-        run = Run(stage, place, fault, seed, tables)
+    assert provision(stack.bootstrap, name, LAYOUT)
+    assert migrate(stack.url(name))
+    deployment = Deployment(
+        folder, stack.bootstrap, name, stack.url(name, clickhouse), {**SETTINGS, **(settings or {})}
+    )
+    deployment.ingest_port = stack.endpoints.ingest_port
+    with connected(stack.url(name)) as tables:
+        run = Run(stack, deployment, fault, seed, tables)
         try:
             if ingest:
                 run.ingest()
@@ -152,7 +158,7 @@ def faulty(
         assert run.restarts == []
         assert verdict.acknowledged
         tables.rows(f"DROP DATABASE {name}")
-        delete_topic(stage.bootstrap, name)
+        delete_topic(stack.bootstrap, name)
 
 
 def delete_topic(bootstrap: str, topic: str) -> None:

@@ -16,7 +16,7 @@ from db.kafka.topics import provision
 from local.processes.program import running
 from tests.conftest import LAYOUT
 from tests.support.inputs.events import record
-from tests.support.processes.system import Place, await_equal
+from tests.support.processes.system import Deployment, await_equal
 
 WAIT_SECONDS_MAX = 60
 HORIZON = 50
@@ -39,14 +39,14 @@ def now(_number: int) -> int:
 
 
 def write(
-    place: Place, values: Iterable[bytes | None], partition: int = 0, milliseconds: Callable[[int], int] = now
+    deployment: Deployment, values: Iterable[bytes | None], partition: int = 0, milliseconds: Callable[[int], int] = now
 ) -> None:
     """Write messages to one partition, each with a timestamp by its number."""
     failures: list[object] = []
-    producer = Producer({"bootstrap.servers": place.kafka})
+    producer = Producer({"bootstrap.servers": deployment.kafka})
     for number, value in enumerate(values):
         producer.produce(
-            place.topic,
+            deployment.topic,
             value,
             partition=partition,
             timestamp=milliseconds(number),
@@ -56,13 +56,13 @@ def write(
     assert not any(failures)
 
 
-def commit(place: Place, offset: int, metadata: str = "") -> None:
+def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
     """Commit an offset of partition 0 as Kafka's own tools do, once no etl is a member any more."""
-    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
+    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": f"etl-{deployment.topic}"})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
-            consumer.commit(offsets=[TopicPartition(place.topic, 0, offset, metadata)], asynchronous=False)
+            consumer.commit(offsets=[TopicPartition(deployment.topic, 0, offset, metadata)], asynchronous=False)
             break
         except KafkaException as error:
             # A member that was killed stays one until its session ends.
@@ -72,13 +72,13 @@ def commit(place: Place, offset: int, metadata: str = "") -> None:
     consumer.close()
 
 
-def committed(place: Place) -> tuple[int, str]:
+def committed(deployment: Deployment) -> tuple[int, str]:
     """Return what the group has committed for partition 0."""
-    consumer = Consumer({"bootstrap.servers": place.kafka, "group.id": f"etl-{place.topic}"})
+    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": f"etl-{deployment.topic}"})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
-            (found,) = consumer.committed([TopicPartition(place.topic, 0)], timeout=WAIT_SECONDS_MAX)
+            (found,) = consumer.committed([TopicPartition(deployment.topic, 0)], timeout=WAIT_SECONDS_MAX)
             break
         except KafkaException as error:
             # A broker's first group has no coordinator for a moment.
@@ -100,15 +100,15 @@ def await_rows(tables: ClickHouse, count: int) -> None:
     await_equal(lambda: tables.rows(query), [(count,)])
 
 
-def load(place: Place, tables: ClickHouse, count: int) -> None:
+def load(deployment: Deployment, tables: ClickHouse, count: int) -> None:
     """Run the etl until both tables hold so many rows, then end it by SIGTERM."""
-    with running(place.etl()):
+    with running(deployment.etl()):
         await_rows(tables, count)
 
 
-def run_to_its_end(place: Place) -> tuple[int, str]:
+def run_to_its_end(deployment: Deployment) -> tuple[int, str]:
     """Run an etl that ends by itself."""
-    program = place.etl()
+    program = deployment.etl()
     done = subprocess.run(
         program.argv,
         env={**program.environment},
@@ -120,12 +120,12 @@ def run_to_its_end(place: Place) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def recreate(place: Place) -> None:
+def recreate(deployment: Deployment) -> None:
     """Delete the topic and make it again."""
-    admin = AdminClient({"bootstrap.servers": place.kafka})
-    admin.delete_topics([place.topic])[place.topic].result(WAIT_SECONDS_MAX)
+    admin = AdminClient({"bootstrap.servers": deployment.kafka})
+    admin.delete_topics([deployment.topic])[deployment.topic].result(WAIT_SECONDS_MAX)
     deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while place.topic in admin.list_topics(timeout=WAIT_SECONDS_MAX).topics:
+    while deployment.topic in admin.list_topics(timeout=WAIT_SECONDS_MAX).topics:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert provision(place.kafka, place.topic, LAYOUT)
+    assert provision(deployment.kafka, deployment.topic, LAYOUT)

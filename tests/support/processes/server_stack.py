@@ -1,4 +1,4 @@
-"""Kafka and ClickHouse for fault tests: one of each for all runs, to be killed, started again, frozen and thawed."""
+"""Kafka and ClickHouse for fault tests: one server of each for all runs, which a test kills, restarts or freezes."""
 
 from __future__ import annotations
 
@@ -13,74 +13,74 @@ from common.settings import Address
 from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
 from local.processes.program import Child, Program, free_port, running
-from tests.support.processes.system import Place
+from tests.support.processes.system import Deployment
 
-# A member that does not answer is out of the group after this long; the group's own default is 45 s.
+# Kafka removes a member that does not answer after this time; the default is 45 s.
 GROUP_SESSION_SECONDS = 3.0
 
 
 class Server:
-    """A server that survives what is done to it: its port and its data stay."""
+    """A server that a test kills, restarts or freezes; it keeps its port and its data."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self._child = Child(program)
 
     def await_ready(self) -> None:
-        """Wait until it answers."""
+        """Wait until the server answers."""
         self._child.await_ready()
 
     def kill(self) -> None:
-        """End it as kill -9 does."""
+        """Kill the server with SIGKILL."""
         self._child.kill()
 
     def start(self) -> None:
-        """Start it again and wait until it answers."""
+        """Start the server again and wait until it answers."""
         self._child = Child(self._program)
         self._child.await_ready()
 
     def freeze(self) -> None:
-        """Stop its process group; its connections stay open and silent."""
+        """Send SIGSTOP to the process group; its connections stay open and do not answer."""
         os.killpg(self._child.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Send SIGCONT to the process group."""
         os.killpg(self._child.process.pid, signal.SIGCONT)
 
     def heal(self) -> None:
-        """Bring it back, whatever a failed run has left."""
+        """Restart or thaw the server after a run that failed."""
         if self._child.process.poll() is not None:
             self.start()
         self.thaw()
 
     def end(self) -> None:
-        """End it for good."""
+        """Stop the server."""
         self._child.stop()
 
 
 @dataclass
-class Stage:
-    """The servers, and the doors' ports, which stay the same for all runs so that the gateway can stay up too."""
+class ServerStack:
+    """Kafka, ClickHouse and the gateway, which run for all tests, and the ports, which are the same in each test."""
 
     kafka: Server
     clickhouse: Server
     bootstrap: str
     clickhouse_address: Address
-    doors: Place
+    endpoints: Deployment
 
     def url(self, database: str, address: Address | None = None) -> str:
-        """Return the address of a database, on the server itself or on a proxy before it."""
+        """Return the URL of a database, on the server itself or through a proxy."""
         return f"clickhouse://default@{address or self.clickhouse_address}/{database}"
 
     def heal(self) -> None:
-        """Make everything work again before the next run."""
+        """Restart or thaw both servers before the next run."""
         self.kafka.heal()
         self.clickhouse.heal()
 
 
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
-    """Start the servers and the gateway; end them on the way out."""
+def running_stack(folder: Path) -> Iterator[ServerStack]:
+    """Start the servers and the gateway, and stop them when the context ends."""
     kafka_port, native_port = free_port(), free_port()
     kafka_server = kafka_program(
         folder / "kafka",
@@ -89,14 +89,14 @@ def staged(folder: Path) -> Iterator[Stage]:
         group_session_milliseconds=int(GROUP_SESSION_SECONDS * 1000),
     )
     bootstrap = f"127.0.0.1:{kafka_port}"
-    doors = Place(folder, bootstrap, topic="none", database="clickhouse://none/none")
-    with contextlib.ExitStack() as stack:
+    endpoints = Deployment(folder, bootstrap, topic="none", database="clickhouse://none/none")
+    with contextlib.ExitStack() as cleanup:
         kafka = Server(kafka_server)
-        stack.callback(kafka.end)
+        cleanup.callback(kafka.end)
         clickhouse = Server(clickhouse_program(folder / "clickhouse", native_port, free_port()))
-        stack.callback(clickhouse.end)
+        cleanup.callback(clickhouse.end)
         kafka.await_ready()
         clickhouse.await_ready()
-        # It is ready when ingest is, which each run starts for itself.
-        stack.enter_context(running(doors.program("gateway", "gateway")))
-        yield Stage(kafka, clickhouse, bootstrap, Address("127.0.0.1", native_port), doors)
+        # Not awaited: the gateway is ready when ingest is, and each run starts an ingest of its own.
+        cleanup.enter_context(running(endpoints.program("gateway", "gateway")))
+        yield ServerStack(kafka, clickhouse, bootstrap, Address("127.0.0.1", native_port), endpoints)

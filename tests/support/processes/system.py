@@ -1,4 +1,4 @@
-"""Our processes for tests: ingest, gateway and etl on free ports, before given Kafka and ClickHouse servers."""
+"""Ingest, gateway and etl as processes for tests, on free ports, with given Kafka and ClickHouse servers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CALL_SECONDS_MAX = 30.0
 
 
 @dataclass
-class Place:
-    """Where the processes of one test meet."""
+class Deployment:
+    """The addresses and settings that the processes of one test share."""
 
     folder: Path
     kafka: str
@@ -85,10 +85,10 @@ class Place:
 
 
 @contextlib.contextmanager
-def everything(place: Place) -> Iterator[Place]:
+def everything(deployment: Deployment) -> Iterator[Deployment]:
     """Run all three processes."""
-    with running(place.etl()), running(place.ingest()), running(place.gateway()):
-        yield place
+    with running(deployment.etl()), running(deployment.ingest()), running(deployment.gateway()):
+        yield deployment
 
 
 def serving(address: str) -> bool:

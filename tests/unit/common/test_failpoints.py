@@ -15,12 +15,12 @@ from common.failpoints import MEANINGS, Failpoint, Name, parse_failpoints
 from common.settings import EXIT_BAD_SETTING
 
 PASSES = """
-from common.failpoints import FailpointSettings, arm, reach
+from common.failpoints import FailpointSettings, arm, failpoint
 from common.settings import load
 arm(load(FailpointSettings).failpoint)
 for number in range(3):
     print("before", number, flush=True)
-    reach("after-plan")
+    failpoint("after-plan")
 print("end", flush=True)
 """
 

@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from common import logs
-from common.logs import CAUSES_MAX, REMINDER_SECONDS, Outage
+from common.logs import CAUSES_MAX, REMINDER_SECONDS, OutageLog
 from etl.errors import DataRefusedError, SinkError
 
 
@@ -36,7 +36,7 @@ def outage_of(errors: list[tuple[float, BaseException]]) -> list[dict[str, Any]]
     """Fail at these moments with these errors; return the lines."""
     clock = Clock()
     with capture_logs() as lines:
-        outage = Outage("storing events", clock)
+        outage = OutageLog("storing events", clock)
         for clock.seconds, error in errors:
             outage.failed(error)
     return list(map(dict, lines))
@@ -91,7 +91,7 @@ def test_a_wait_without_failures_is_reminded_of() -> None:
     """A loop that only waits says each minute that it still does, and nothing when all is well."""
     clock = Clock()
     with capture_logs() as lines:
-        outage = Outage("storing events", clock)
+        outage = OutageLog("storing events", clock)
         outage.remind()
         outage.failed(SinkError("gone"))
         for clock.seconds in range(200):
@@ -121,7 +121,7 @@ def test_an_end_forgets_the_causes() -> None:
     """The next outage is logged from its beginning, also for the same cause a moment later."""
     clock = Clock()
     with capture_logs() as lines:
-        outage = Outage("storing events", clock)
+        outage = OutageLog("storing events", clock)
         for clock.seconds in (0.0, 1.0):
             outage.failed(SinkError("gone"))
             outage.over()

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
-from common.logs import Outage
+from common.logs import OutageLog
 from etl.errors import ConsumerLostError
 from etl.kafka.source import POLL_BYTES_MAX, TAKEN_MESSAGES_MAX, KafkaSource
 from local.processes.program import free_port
@@ -48,7 +48,7 @@ def source(code: int, admin: AdminClient | None = None) -> KafkaSource:
     consumer = cast("Consumer", FailingConsumer(code))
     # A client without anything to tell is false.
     admin = AdminClient({}) if admin is None else admin
-    return KafkaSource(consumer, admin, "events", 1.0, Outage("reaching Kafka"))
+    return KafkaSource(consumer, admin, "events", 1.0, OutageLog("reaching Kafka"))
 
 
 def test_a_client_that_gave_up_ends_the_process() -> None:
@@ -110,7 +110,7 @@ class EndlessConsumer:
 def test_polls_are_bounded_in_bytes(size: int) -> None:
     """A poll takes as many messages as it is asked for, unless they are large: then to a limit of bytes."""
     consumer = EndlessConsumer(size)
-    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
     taken = source.poll(50_000, 0.1)
 
     assert sum(map(len, taken)) <= POLL_BYTES_MAX + TAKEN_MESSAGES_MAX * size
@@ -121,6 +121,6 @@ def test_polls_are_bounded_in_bytes(size: int) -> None:
 def test_a_poll_takes_what_there_is() -> None:
     """A poll returns when there is nothing more, and never takes more than it is asked for."""
     consumer = EndlessConsumer(10, left=1_234)
-    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
 
     assert [len(source.poll(700, 0.1)) for _ in range(3)] == [700, 534, 0]

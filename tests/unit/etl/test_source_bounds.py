@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.logs import Outage
+from common.logs import OutageLog
 from etl.aside import in_thread
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
@@ -76,7 +76,7 @@ def joined() -> tuple[KafkaSource, SilentConsumer, CommittingListener]:
     """Make a source that has joined its group."""
     consumer = SilentConsumer()
     source = KafkaSource(
-        cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, Outage("reaching Kafka")
+        cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, OutageLog("reaching Kafka")
     )
     listener = CommittingListener(source, consumer)
     source.join(listener)
@@ -135,7 +135,7 @@ def test_a_commit_without_an_answer() -> None:
     """The caller has its error after the limit; until the commit has ended no other is sent, and polls go on."""
     consumer = SilentConsumer()
     source = KafkaSource(
-        cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, Outage("reaching Kafka")
+        cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, OutageLog("reaching Kafka")
     )
 
     with pytest.raises(SourceError, match="did not answer a commit"):

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.logs import Outage
+from common.logs import OutageLog
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
 
@@ -39,7 +39,7 @@ class CommittingConsumer:
 def committed(answer: Any) -> CommittingConsumer:
     """Commit an offset of partition 3."""
     consumer = CommittingConsumer(answer)
-    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, Outage("reaching Kafka"))
+    source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
     source.commit(3, 100, "a plan")
     return consumer
 
