@@ -73,6 +73,8 @@ class FailpointSettings(Settings):
     """The failpoints of the process; empty outside fault tests."""
 
     failpoint: Annotated[tuple[Failpoint, ...], NoDecode, BeforeValidator(parse_failpoints)] = ()
+    """Failpoints at which the process kills or stops itself, as `name:kill@count` or `name:stop@count` separated by
+    commas; for fault tests only."""
 
 
 _waiting: list[Failpoint] = []

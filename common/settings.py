@@ -1,4 +1,4 @@
-"""Settings of a process: typed, frozen, read once from UGC_* variables; a bad one stops the process by its name."""
+"""Settings of a process, typed and frozen: read once from UGC_* variables, where an invalid value ends the process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ PREFIX = "UGC_"
 EXIT_BAD_SETTING = 2
 PORT_MAX = 65_535
 PORT_DIGITS_MAX = 5
-# Of a DNS name; an underscore is in none, but container names have it.
+# A DNS name, and the underscores that container names may have.
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}", re.ASCII)
 LABEL_CHARACTERS_MAX = 63
 
 
 class Settings(BaseSettings):
-    """Base of every process's settings: the field `kafka_topic` is the variable UGC_KAFKA_TOPIC."""
+    """Base of the settings classes: the field `kafka_topic` is read from the variable UGC_KAFKA_TOPIC.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+    The text below a field is its description for the operator: `--help` prints it, and so does the reference page.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
 
 class NeverEmpty:
-    """Marks a setting that guards something: its variable may be absent, but not empty by mistake."""
+    """Marks a setting whose variable may be unset but not empty, because the empty value would disable a protection."""
 
 
 class Address(NamedTuple):
@@ -41,14 +46,14 @@ class Address(NamedTuple):
 
 
 def parse_address(text: object) -> Address:
-    """Read `host:port` (`[::1]:8000` for IPv6; port 0 lets the system choose); ValueError says what is wrong."""
+    """Parse `host:port` (`[::1]:8000` for IPv6; port 0 lets the system choose); raise ValueError with the reason."""
     if isinstance(text, Address):
         return text
     return host_and_port(str(text), port_min=0)
 
 
 def host_and_port(text: str, port_min: int) -> Address:
-    """Read one `host:port`; ValueError says what is wrong."""
+    """Parse one `host:port`; raise ValueError with the reason."""
     host, separator, port = text.rpartition(":")
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS_MAX else -1
     if not separator or not host or not port_min <= number <= PORT_MAX:
@@ -66,7 +71,7 @@ def host_and_port(text: str, port_min: int) -> Address:
 
 
 def check_servers(text: str) -> str:
-    """Accept Kafka's list of servers, `host:port` with commas between; ValueError says what is wrong."""
+    """Validate Kafka's bootstrap servers, `host:port` separated by commas; raise ValueError with the reason."""
     for server in text.split(","):
         if server != server.strip() or not server:
             raise ValueError(f"must be host:port,host:port without spaces or empty items, not {text!r}")
@@ -74,53 +79,60 @@ def check_servers(text: str) -> str:
     return text
 
 
-# NoDecode: the text is read here, not as JSON.
+# NoDecode: pydantic-settings would parse the text as JSON.
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KafkaServers = Annotated[str, AfterValidator(check_servers)]
 
 
 class KafkaSettings(Settings):
-    """Where the topic is; shared by ingest, etl and the migrations."""
+    """The Kafka cluster and the topic of the events."""
 
     kafka_bootstrap_servers: KafkaServers = "localhost:9092"
+    """Kafka's bootstrap servers, as `host:port` separated by commas; an IPv6 address is written `[::1]:9092`."""
+
     kafka_topic: str = Field(default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    """Topic that ingest writes events to and the etl reads them from."""
 
 
 class ClickHouseSettings(Settings):
-    """Where the tables are; shared by the etl and the administration commands."""
+    """The ClickHouse server or cluster that stores the events."""
 
     clickhouse_url: str = Field(
         default="clickhouse://default@localhost:9000/ugc",
         pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
     )
-    # The cluster's name in ClickHouse's configuration: its servers hold the rows and run the inserts. Empty for a
-    # single server.
+    """ClickHouse server, user, password and database, as `clickhouse://user:password@host:port/database`."""
+
     clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+    """Name of the cluster in ClickHouse's configuration whose servers store the rows; empty for a single server."""
 
 
 class ConsumerSettings(Settings):
-    """What decides where events are loaded and which are repeats; shared by the etl and its audit."""
+    """The consumer group of the etl and its duplicate window."""
 
     etl_group: str = Field(default="ugc-etl", min_length=1, max_length=249)
-    # An event whose event_id and user_id occur together among the previous so many of its partition is a repeat.
+    """Kafka consumer group of the etl; all etl processes that share the work use the same group."""
+
     etl_duplicate_window: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Offsets of a partition within which a repeated event_id of the same user is stored only once."""
 
 
 class LogSettings(Settings):
-    """How a process logs."""
+    """Logging of a process."""
 
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$")
+    """Least severe level that is logged: `debug`, `info`, `warning` or `error`."""
 
 
 S = TypeVar("S", bound=Settings)
-# In the addresses of servers.
+# The password in a server's URL, which must not be printed.
 PASSWORD = re.compile(r"(://[^:@/]*:)[^@]*@")
 HIDDEN = r"\1***@"
 
 
 def load(kind: type[S]) -> S:
-    """Read the settings of a process; on a bad one print its variable and the reason, and exit with status 2."""
-    empty = [variable for variable in guards(kind) if os.environ.get(variable) == ""]
+    """Read the settings of a process; print each invalid variable with the reason and exit with status 2."""
+    empty = [variable for variable in never_empty(kind) if os.environ.get(variable) == ""]
     if empty:
         sys.stderr.writelines(f"bad setting {name}: is empty; unset it, or give it a value\n" for name in empty)
         sys.exit(EXIT_BAD_SETTING)
@@ -136,8 +148,8 @@ def load(kind: type[S]) -> S:
         sys.exit(EXIT_BAD_SETTING)
 
 
-def guards(kind: type[Settings]) -> list[str]:
-    """Return the variables that must not be empty."""
+def never_empty(kind: type[Settings]) -> list[str]:
+    """Return the variables that must not be empty when they are set."""
     return [
         PREFIX + name.upper()
         for name, field in kind.model_fields.items()
@@ -146,6 +158,6 @@ def guards(kind: type[Settings]) -> list[str]:
 
 
 def is_secret(kind: type[Settings], location: tuple[int | str, ...]) -> bool:
-    """Whether a setting's value must not be shown."""
+    """Return whether a setting's value must not be printed."""
     field = kind.model_fields.get(str(location[0])) if location else None
     return field is not None and "SecretStr" in repr(field.annotation)

@@ -1,4 +1,4 @@
-"""Ends a process whose event loop stands still, so that whoever supervises it starts it again."""
+"""Watchdog that ends a process whose event loop is blocked, so that its supervisor restarts it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from pydantic import Field
 
 from common.settings import Settings
 
-# The loop winds the watchdog up so many times within the limit.
-TURNS = 6
+# Resets of the timer within its limit, so that a loop which is only slow does not end the process.
+RESETS = 6
 
 
 class WatchdogSettings(Settings):
-    """How long a process may stand still."""
+    """Limit for a blocked event loop."""
 
-    # The event loop has not turned for so long: the process writes where its threads stand to the log and ends with
-    # status 1. Generous, because a busy machine is no reason; a process that was frozen for so long ends as well.
     loop_seconds_max: float = Field(default=30.0, ge=1, le=3_600)
+    """Seconds the event loop may be blocked; then the process logs the stack of each thread and exits with status 1.
+
+    A process that was suspended for as long exits too.
+    """
 
 
 @contextlib.asynccontextmanager
 async def watched(settings: WatchdogSettings) -> AsyncIterator[None]:
-    """Watch over the running event loop until the block is left."""
+    """End the process if the running event loop is blocked for too long inside the block."""
     watchdog = Watchdog(settings.loop_seconds_max)
-    watchdog.wind_up()
+    watchdog.reset()
     try:
         yield
     finally:
@@ -35,20 +37,20 @@ async def watched(settings: WatchdogSettings) -> AsyncIterator[None]:
 
 
 class Watchdog:
-    """Ends the process unless the event loop winds it up in time."""
+    """Timer that ends the process unless the event loop resets it in time."""
 
     def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max
         self._next: asyncio.TimerHandle | None = None
 
-    def wind_up(self) -> None:
-        """Allow the full time from now on, and have the loop do so again before it is over."""
-        # A thread of C, which needs no lock of the interpreter: code that stands still may hold that lock.
+    def reset(self) -> None:
+        """Restart the timer and schedule the next reset in the event loop."""
+        # faulthandler's thread does not need the interpreter lock, which the blocking code may hold.
         faulthandler.dump_traceback_later(self._seconds_max, exit=True)
-        self._next = asyncio.get_running_loop().call_later(self._seconds_max / TURNS, self.wind_up)
+        self._next = asyncio.get_running_loop().call_later(self._seconds_max / RESETS, self.reset)
 
     def stop(self) -> None:
-        """Let the process take any time."""
+        """Disarm the timer."""
         if self._next:
             self._next.cancel()
         faulthandler.cancel_dump_traceback_later()

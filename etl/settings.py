@@ -1,4 +1,4 @@
-"""Settings of the ETL, each a UGC_* variable with its unit last."""
+"""Settings of the etl, each read from a UGC_* variable that ends with its unit."""
 
 from __future__ import annotations
 
@@ -9,36 +9,60 @@ from common.settings import ClickHouseSettings, ConsumerSettings, KafkaSettings,
 
 
 class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettings, FailpointSettings):
-    """What an operator can choose about the consumer, its batches and what it promises."""
+    """Settings of the consumer, its batches and its inserts."""
 
-    # A partition's batch is inserted when its oldest event has waited this long, or when it is this large.
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)
+    """Seconds that the oldest event of a partition's batch waits at most before the batch is inserted."""
+
     etl_flush_rows: int = Field(default=50_000, ge=1, le=1_000_000)
+    """Rows at which a partition's batch is inserted without waiting longer."""
+
     etl_flush_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824)
-    # Messages taken from Kafka's client at a time.
+    """Bytes of Kafka messages at which a partition's batch is inserted without waiting longer."""
+
     etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
-    # Kilobytes that Kafka's client fetches ahead.
+    """Messages taken from the Kafka client in one poll at most."""
+
     etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # How long a planned insert may take to begin. A recovery waits this long; an insert that begins later is refused.
+    """Kilobytes that the Kafka client fetches in advance."""
+
     etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)
-    # How far the clocks of ClickHouse's servers may be apart: a recovery waits so much longer. 0 for a single server.
+    """Seconds within which a planned insert must begin; ClickHouse rejects it afterwards, so a new owner of the
+    partition waits this long before it recovers the plan."""
+
     etl_clock_skew_seconds: float = Field(default=0.0, ge=0, le=60)
-    # How long an insert may run in ClickHouse.
+    """Clock difference in seconds that is tolerated between ClickHouse servers; a recovery waits this much longer. 0 is
+    right for a single server."""
+
     etl_insert_seconds_max: int = Field(default=20, ge=1, le=300)
-    # A partition stands still when ClickHouse refuses a larger part of its last 100,000 rows, or so many in a row; when
-    # no other partition stores anything and good rows are not taken either, the process stops.
+    """Seconds that an insert may run in ClickHouse (max_execution_time); then it fails and is recovered."""
+
     etl_refused_ratio_max: float = Field(default=0.01, gt=0, le=1)
+    """Part of a partition's last 100,000 rows that ClickHouse may refuse; above it the partition pauses and is retried
+    each minute. The process exits with status 1 if ClickHouse accepts no good rows either."""
+
     etl_refused_in_a_row_max: int = Field(default=1_000, ge=1, le=1_000_000)
-    # How long a partition waits to start over after a failure: doubled each time from the first to the second.
+    """Consecutive rows of a partition that ClickHouse may refuse; above it the partition pauses as above
+    UGC_ETL_REFUSED_RATIO_MAX."""
+
     etl_retry_seconds_min: float = Field(default=0.2, gt=0, le=60)
+    """Seconds before a failed partition is retried for the first time; the delay doubles with each further failure."""
+
     etl_retry_seconds_max: float = Field(default=5.0, gt=0, le=300)
-    # How long connecting to ClickHouse, and waiting for its next packet, may take; shorter than an insert is safe, only
-    # costly: the insert is recovered when it has ended.
+    """Longest delay in seconds before a failed partition is retried."""
+
     etl_connect_seconds_max: float = Field(default=5.0, gt=0, le=60)
+    """Seconds within which a connection to ClickHouse must be established; then the attempt fails and is retried."""
+
     etl_answer_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
-    # A file that is touched as long as the loop turns, for `python -m etl.alive`; empty for none. And how long that was
-    # ago at most: a turn may last as long as the inserts in it.
+    """Seconds that the etl waits for ClickHouse's next packet; then the insert is recovered. A value below
+    UGC_ETL_INSERT_SECONDS_MAX is safe but causes needless recoveries."""
+
     etl_alive_file: str = ""
+    """File that the etl touches while its loop runs, for the liveness probe `python -m etl.alive`; empty for none."""
+
     etl_alive_seconds_max: float = Field(default=120.0, ge=5, le=3_600)
-    # How long Kafka may take to answer a request: a commit, what is committed, the identity of a topic.
+    """Age in seconds of UGC_ETL_ALIVE_FILE above which the liveness probe fails; keep it above the longest insert."""
+
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)
+    """Seconds within which Kafka must answer a request, such as an offset commit; then the partition is retried."""

@@ -1,4 +1,4 @@
-"""Settings of the gateway, each a UGC_* variable with its unit last; DESIGN's names first."""
+"""Settings of the gateway, each read from a UGC_* variable that ends with its unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from common.settings import Address, AddressSetting, LogSettings, host_and_port
+from common.settings import Address, AddressSetting, LogSettings, Settings, host_and_port
 from common.watchdog import WatchdogSettings
 from gateway.http.origins import check_origins
 
@@ -67,69 +67,121 @@ def product_descriptors() -> Path:
     return Path(str(files("ugc.v1").joinpath("descriptors.binpb")))
 
 
-class GatewaySettings(LogSettings, WatchdogSettings):
-    """What an operator can choose about the HTTP server and the calls behind it."""
+class GatewayListenSettings(Settings):
+    """Address of the HTTP server; shared with `ugc-up`, which has to connect to it."""
 
     # NoDecode for the reason above: an address is a tuple.
     gateway_listen: Annotated[AddressSetting, NoDecode] = Address("0.0.0.0", 8000)  # noqa: S104 -- a server for other hosts
+    """Address on which the HTTP server listens, as `host:port`; port 0 lets the system choose one."""
+
+
+class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
+    """Settings of the HTTP server and of its calls to the gRPC service."""
+
     ingest_target: Annotated[str, AfterValidator(check_target)] = Field(default="localhost:50051", max_length=1_024)
-    # A FileDescriptorSet with imports and comments; its services with google.api.http options are served.
+    """gRPC service that the gateway calls, as `host:port` or in a gRPC naming scheme such as `dns:///ingest:50051`."""
+
     gateway_descriptors: Path = Field(default_factory=product_descriptors)
-    # The largest body of a request, after decompression; a larger one is 413. 10,000 documented events have 3.3 MB.
+    """FileDescriptorSet, with imports and comments, whose services with google.api.http options are served."""
+
     gateway_body_bytes_max: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
-    # The largest form that stands for query parameters, after decompression; a larger one is 413.
+    """Largest request body in bytes, after decompression; a larger one is answered with 413. 10,000 events of the
+    documented form have 3.3 MB."""
+
     gateway_form_bytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
-    # How many times its bytes a compressed body may expand to, above 4 MiB; one that expands to more is 413.
+    """Largest form body in bytes, after decompression, that is read as query parameters; a larger one is answered with
+    413."""
+
     gateway_expansion_ratio_max: int = Field(default=100, ge=10, le=1_100)
-    # JSON values that a body may hold, where it may hold a list; more are 400. 10,000 documented events have 130,000.
+    """Largest ratio of a body's decompressed size to its compressed size, checked above 4 MiB; a larger one is answered
+    with 413."""
+
     gateway_values_max: int = Field(default=250_000, ge=10_000, le=10_000_000)
-    # How long a client may take to send a body, and at which average rate, from which second on; a slower one is 408.
+    """JSON values in one body, where the request has repeated fields; more are answered with 400. 10,000 events of the
+    documented form have 130,000."""
+
     gateway_body_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
+    """Seconds within which a client must send a body; a slower one is answered with 408."""
+
     gateway_body_grace_seconds: float = Field(default=5.0, gt=0, le=3_600)
+    """Seconds after which UGC_GATEWAY_BODY_BYTES_PER_SECOND_MIN applies to a body that is being sent."""
+
     gateway_body_bytes_per_second_min: int = Field(default=1_024, ge=1, le=1_073_741_824)
-    # Bodies that wait for the one that is read beside the event loop, as those above 128 KiB are; one more is 503.
+    """Average bytes per second at which a client must send a body after the grace time; a slower one is answered with
+    408."""
+
     gateway_large_bodies_max: int = Field(default=16, ge=1, le=10_000)
-    # How long a call may take when the client sets no Grpc-Timeout, and at most when it does; then it is 504.
+    """Bodies above 128 KiB that wait to be parsed, one at a time on a thread of their own; one more is answered with
+    503."""
+
     gateway_timeout_seconds: float = Field(default=10.0, gt=0, le=3_600)
+    """Seconds that a call may take when the client sends no Grpc-Timeout; then it is answered with 504."""
+
     gateway_timeout_seconds_max: float = Field(default=60.0, gt=0, le=3_600)
-    # The largest answer of the service, in bytes of Protobuf.
+    """Seconds that a client's Grpc-Timeout may ask for; a longer one is shortened to this."""
+
     gateway_answer_bytes_max: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
-    # Requests in work at once, which are those whose body is there; one more is 503.
+    """Largest response of the service, in bytes of Protobuf; a larger one fails the call."""
+
     gateway_concurrency_max: int = Field(default=256, ge=1, le=100_000)
-    # The part of these and of the next that one client may have. A client is the address that connects; behind a proxy
-    # of a trusted network the last one of X-Forwarded-For, and without that header the limits of one do not apply.
+    """Requests processed at once, counted from the end of their body; one more is answered with 503."""
+
     gateway_client_ratio_max: float = Field(default=0.5, gt=0, le=1)
-    # Bytes of bodies and messages in memory at once, also of those that are still arriving; more are 503.
+    """Part of UGC_GATEWAY_CONCURRENCY_MAX and UGC_GATEWAY_BYTES_IN_FLIGHT_MAX that one client address may take; more
+    is answered with 503. Behind a trusted proxy the address is the last one of X-Forwarded-For, and without that header
+    the limit does not apply."""
+
     gateway_bytes_in_flight_max: int = Field(default=268_435_456, ge=1_024, le=68_719_476_736)
-    # Open connections; at the limit the one that was silent for longest is closed. Descriptors are raised to as many.
+    """Bytes of request bodies and messages in memory, including bodies that are still arriving; requests beyond it are
+    answered with 503."""
+
     gateway_connections_max: int = Field(default=4_096, ge=1, le=1_000_000)
-    # How long a client may take to send the head of a request; then the connection is closed.
+    """Open connections; at the limit the one that has been silent for longest is closed. The limit of open files is
+    raised accordingly."""
+
     gateway_head_seconds_max: float = Field(default=10.0, gt=0, le=3_600)
-    # What a client is told to wait after a 429 or 503 for which the service names no delay.
+    """Seconds within which a client must send the head of a request; then the connection is closed."""
+
     gateway_retry_seconds: int = Field(default=1, ge=1, le=3_600)
-    # The longest pause between two attempts to reach the service again, and the limit of a readiness check.
+    """Retry-After in seconds of a 429 or 503 for which the service gives no delay."""
+
     gateway_reconnect_seconds_max: float = Field(default=1.0, ge=0.1, le=60)
+    """Longest pause in seconds between two attempts to connect to the service."""
+
     gateway_ready_seconds_max: float = Field(default=1.0, gt=0, le=60)
-    # In each period of this length a client must take 16 KiB of its answer, or the rest; else its connection is cut.
+    """Seconds within which the service must answer the health check of `/readyz`; then `/readyz` answers with 503."""
+
     gateway_answer_seconds_max: float = Field(default=30.0, gt=0, le=3_600)
-    # An idle connection is closed after this.
+    """Seconds within which a client must read 16 KiB of its response, or the rest; then its connection is aborted."""
+
     gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
-    # Origins whose scripts may call us from a browser, with commas between them; none by default.
+    """Seconds after which an idle connection is closed."""
+
     gateway_cors_origins: Origins = ()
-    # How long a browser may remember the answer to a preflight.
+    """Origins whose scripts may call the gateway from a browser, as `https://cinema.example` separated by commas; none
+    by default."""
+
     gateway_cors_seconds_max: int = Field(default=7_200, ge=0, le=86_400)
-    # Networks of the proxies in front of us, whose X-Forwarded-* headers are believed.
+    """Seconds that a browser may cache the response to a preflight request."""
+
     gateway_trusted_networks: Networks = LOOPBACK
-    # Whether /api/demo shows a page that sends events as a player does, for trying the system out.
+    """Networks of the proxies in front of the gateway, as `10.0.0.0/8` separated by commas, whose X-Forwarded-* headers
+    are trusted."""
+
     gateway_demo: bool = False
-    # After SIGTERM: time for balancers to see 503 on /readyz, then time for requests in work to end.
+    """Whether `/api/demo` serves a page that sends events as a player does, to try the system out."""
+
     gateway_drain_seconds: float = Field(default=0.5, ge=0, le=60)
+    """Seconds after SIGTERM during which `/readyz` answers with 503 and requests are still accepted, so that load
+    balancers notice."""
+
     gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)
+    """Seconds after the drain that running requests have to finish; then they are cancelled."""
 
     @field_validator("gateway_bytes_in_flight_max")
     @classmethod
     def _holds_a_body(cls, bytes_max: int, info: ValidationInfo) -> int:
-        """Refuse a limit that a single body, though small enough, would never pass."""
+        """Reject a limit of which one client's part is smaller than the largest body, which would never be admitted."""
         body_bytes_max = info.data.get("gateway_body_bytes_max", 0)
         if bytes_max * info.data.get("gateway_client_ratio_max", 1) < body_bytes_max:
             raise ValueError(f"one client's part of it must hold a body of {body_bytes_max} bytes")

@@ -1,4 +1,4 @@
-"""Settings of `ugc-up`: what it must know of the processes it starts, and the servers that the user brings along."""
+"""Settings of `ugc-up` and `ugc-servers`: the local servers, and what `ugc-up` shares with the processes it starts."""
 
 from __future__ import annotations
 
@@ -7,36 +7,57 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from common.settings import PORT_MAX, Address, AddressSetting, KafkaServers, Settings
-from services.ingest.settings import AuthenticationSettings
+from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, KafkaSettings, Settings
+from gateway.settings import GatewayListenSettings
+from services.ingest.auth.settings import AuthenticationSettings
+from services.ingest.settings import IngestListenSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-# What listens on every address is reached here.
+# Where this machine connects to a server that listens on all addresses.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to compare with
 
 
 class LocalSettings(Settings):
-    """Where the local servers keep their data and listen."""
+    """Data directory and ports of the local servers."""
 
     local_directory: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / ".local"
+    """Directory for the data and logs of the local servers and processes."""
+
     local_kafka_port: int = Field(default=9092, ge=1, le=PORT_MAX)
+    """Port of the local Kafka broker."""
+
     local_kafka_controller_port: int = Field(default=9093, ge=1, le=PORT_MAX)
+    """Port of the local Kafka controller."""
+
     local_clickhouse_port: int = Field(default=9000, ge=1, le=PORT_MAX)
+    """Port of the local ClickHouse server for its native protocol."""
+
     local_clickhouse_http_port: int = Field(default=8123, ge=1, le=PORT_MAX)
+    """Port of the local ClickHouse server for HTTP."""
 
 
-class UpSettings(LocalSettings, AuthenticationSettings):
-    """Where the doors and the stores are, and who may call; everything else the processes read for themselves."""
+class UpSettings(
+    LocalSettings,
+    AuthenticationSettings,
+    IngestListenSettings,
+    GatewayListenSettings,
+    KafkaSettings,
+    ClickHouseSettings,
+    ConsumerSettings,
+):
+    """Settings that `ugc-up` needs itself; the processes that it starts read their own."""
 
-    ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- as ingest's own default
-    gateway_listen: AddressSetting = Address("0.0.0.0", 8000)  # noqa: S104 -- as the gateway's own default
-    # A server named here is used; without a name a local one is started.
-    kafka_bootstrap_servers: KafkaServers | None = None
-    clickhouse_url: str | None = None
-    kafka_topic: str = "ugc.events"
-    etl_group: str = Field(default="ugc-etl", min_length=1)
+    @property
+    def starts_kafka(self) -> bool:
+        """Whether a local Kafka is started, because UGC_KAFKA_BOOTSTRAP_SERVERS names no other."""
+        return "kafka_bootstrap_servers" not in self.model_fields_set
+
+    @property
+    def starts_clickhouse(self) -> bool:
+        """Whether a local ClickHouse is started, because UGC_CLICKHOUSE_URL names no other."""
+        return "clickhouse_url" not in self.model_fields_set
 
 
 def reachable(listen: Address) -> Address:
-    """Return where this machine reaches an address that something listens on."""
+    """Return the address at which this machine connects to a server that listens on `listen`."""
     return Address(LOOPBACK.get(listen.host, listen.host), listen.port)

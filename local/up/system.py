@@ -42,9 +42,11 @@ class System:
         self._stop = stop
         self._gateway = reachable(settings.gateway_listen)
         self._ingest = reachable(settings.ingest_listen)
-        self._kafka = settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.local_kafka_port}"
+        self._kafka = (
+            f"127.0.0.1:{settings.local_kafka_port}" if settings.starts_kafka else settings.kafka_bootstrap_servers
+        )
         local = f"clickhouse://default@127.0.0.1:{settings.local_clickhouse_port}/ugc"
-        self._clickhouse = settings.clickhouse_url or local
+        self._clickhouse = local if settings.starts_clickhouse else settings.clickhouse_url
         self._authorization = authorization(settings)
 
     def run(self, *, check: bool) -> bool:
@@ -70,11 +72,7 @@ class System:
     def _start(self, supervisor: Supervisor) -> None:
         """Start the stores, make topic and tables, start the processes; each is awaited."""
         settings = self._settings
-        stores = local_programs(
-            settings,
-            kafka=settings.kafka_bootstrap_servers is None,
-            clickhouse=settings.clickhouse_url is None,
-        )
+        stores = local_programs(settings, kafka=settings.starts_kafka, clickhouse=settings.starts_clickhouse)
         self._announce(supervisor, stores)
         self._say("starting migrate")
         migration = Child(self._program("migrate", "db.migrate"))
@@ -150,7 +148,7 @@ class System:
             f"gRPC           grpcurl -plaintext {header}-d @ {self._ingest} {call} < {event}",
             f"               buf curl {prior} {header}-d @{event} http://{self._ingest}/{call}",
         ]
-        if self._settings.clickhouse_url is None:
+        if self._settings.starts_clickhouse:
             http = self._settings.local_clickhouse_http_port
             lines.append(f"ClickHouse     http://127.0.0.1:{http}/play   (database ugc, user default, no password)")
         lines.append("Stop with Ctrl-C.")
