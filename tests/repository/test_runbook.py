@@ -1,0 +1,64 @@
+"""The runbook has an entry for each text with which production code asks a person to act."""
+
+from __future__ import annotations
+
+import re
+
+from db.conservation import Kind
+from local.settings import ROOT
+from tests.support.documents.texts import operator_texts, string_constants
+
+RUNBOOK = ROOT / "docs" / "operating" / "runbook.md"
+ENTRY = re.compile(
+    r"^### (?P<title>.*)\n\n(?P<message>\*\*Message:\*\* .*(?:\n.+)*)\n\n(?P<body>(?:(?!^##).*\n)*)", re.MULTILINE
+)
+NO_ACTION = re.compile(r"^\| (?P<message>`.*`) \| (?P<reason>.+) \|$", re.MULTILINE)
+QUOTED = re.compile(r"`` (.+?) ``|`([^`]+)`")
+PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Over when.**")
+# Written by Python's faulthandler, which common/watchdog.py has end the process.
+NOT_IN_CODE = {"Timeout ("}
+
+
+def quoted(text: str) -> list[str]:
+    return [one or other for one, other in QUOTED.findall(text)]
+
+
+def no_action() -> str:
+    """Return the section that lists the texts that need no action."""
+    return RUNBOOK.read_text(encoding="utf-8").partition("\n## Messages that need no action\n")[2]
+
+
+def described() -> set[str]:
+    """Return the texts of all entries, and those of the list of messages that need no action."""
+    page = RUNBOOK.read_text(encoding="utf-8")
+    entries = [text for match in ENTRY.finditer(page) for text in quoted(match["message"])]
+    return {*entries, *(text for match in NO_ACTION.finditer(no_action()) for text in quoted(match["message"]))}
+
+
+def test_every_message_is_described() -> None:
+    """Each warning, error, and text with which a process ends contains the text of an entry."""
+    known = described()
+
+    missing = [f"{each.place}: {each.text}" for each in operator_texts() if not any(key in each.text for key in known)]
+    assert missing == []
+
+
+def test_every_breach_is_described() -> None:
+    """Each kind of breach that `ugc-audit` reports has an entry."""
+    assert [kind for kind in Kind if not any(kind.value in text for text in described())] == []
+
+
+def test_every_entry_is_in_the_code() -> None:
+    """Each text of the runbook is a text of production code."""
+    code = string_constants() + "\n".join(each.text for each in operator_texts())
+
+    assert [key for key in sorted(described() - NOT_IN_CODE) if key not in code] == []
+
+
+def test_every_entry_is_complete() -> None:
+    """Each entry names its message, and has the four parts: meaning, impact, action, and how to see that it is over."""
+    page = RUNBOOK.read_text(encoding="utf-8")
+    entries = list(ENTRY.finditer(page))
+
+    assert page.count("\n### ") == len(entries)
+    assert [match["title"] for match in entries if any(part not in match["body"] for part in PARTS)] == []

@@ -1,0 +1,1 @@
+"""Reads the documents and the code that they describe."""
