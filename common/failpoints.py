@@ -15,7 +15,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-from common.settings import Settings
+from common.settings import Documented, Settings
 
 Name = Literal[
     "before-plan",
@@ -72,7 +72,9 @@ def parse_failpoint(text: str) -> Failpoint:
 class FailpointSettings(Settings):
     """The failpoints of the process; empty outside fault tests."""
 
-    failpoint: Annotated[tuple[Failpoint, ...], NoDecode, BeforeValidator(parse_failpoints)] = ()
+    failpoint: Annotated[
+        tuple[Failpoint, ...], NoDecode, BeforeValidator(parse_failpoints), Documented("name:action@count,...")
+    ] = ()
     """Failpoints at which the process kills or stops itself, as `name:kill@count` or `name:stop@count` separated by
     commas; for fault tests only."""
 

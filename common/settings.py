@@ -6,7 +6,8 @@ import ipaddress
 import os
 import re
 import sys
-from typing import Annotated, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,7 +24,8 @@ LABEL_CHARACTERS_MAX = 63
 class Settings(BaseSettings):
     """Base of the settings classes: the field `kafka_topic` is read from the variable UGC_KAFKA_TOPIC.
 
-    The text below a field is its description for the operator: `--help` prints it, and so does the reference page.
+    The text below a field is its description for the operator: `--help` prints it, and so does the reference page
+    (common/settings_reference.py).
     """
 
     model_config = SettingsConfigDict(
@@ -33,6 +35,14 @@ class Settings(BaseSettings):
 
 class NeverEmpty:
     """Marks a setting whose variable may be unset but not empty, because the empty value would disable a protection."""
+
+
+@dataclass(frozen=True)
+class Documented:
+    """Names a setting's type or default for `--help` and the reference page, where the code's own would not help."""
+
+    type: str = ""
+    default: str = ""
 
 
 class Address(NamedTuple):
@@ -81,7 +91,7 @@ def check_servers(text: str) -> str:
 
 # NoDecode: pydantic-settings would parse the text as JSON.
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
-KafkaServers = Annotated[str, AfterValidator(check_servers)]
+KafkaServers = Annotated[str, AfterValidator(check_servers), Documented("host:port,host:port")]
 
 
 class KafkaSettings(Settings):
@@ -90,20 +100,24 @@ class KafkaSettings(Settings):
     kafka_bootstrap_servers: KafkaServers = "localhost:9092"
     """Kafka's bootstrap servers, as `host:port` separated by commas; an IPv6 address is written `[::1]:9092`."""
 
-    kafka_topic: str = Field(default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    kafka_topic: Annotated[str, Documented("1 to 249 letters, digits, '.', '_', '-'")] = Field(
+        default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$"
+    )
     """Topic that ingest writes events to and the etl reads them from."""
 
 
 class ClickHouseSettings(Settings):
     """The ClickHouse server or cluster that stores the events."""
 
-    clickhouse_url: str = Field(
+    clickhouse_url: Annotated[str, Documented("URL")] = Field(
         default="clickhouse://default@localhost:9000/ugc",
         pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
     )
     """ClickHouse server, user, password and database, as `clickhouse://user:password@host:port/database`."""
 
-    clickhouse_cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+    clickhouse_cluster: Annotated[str, Documented("letters, digits, '_'")] = Field(
+        default="", pattern=r"^[A-Za-z0-9_]*$"
+    )
     """Name of the cluster in ClickHouse's configuration whose servers store the rows; empty for a single server."""
 
 
@@ -120,8 +134,8 @@ class ConsumerSettings(Settings):
 class LogSettings(Settings):
     """Logging of a process."""
 
-    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$")
-    """Least severe level that is logged: `debug`, `info`, `warning` or `error`."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
 
 
 S = TypeVar("S", bound=Settings)

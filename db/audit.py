@@ -30,20 +30,16 @@ WAIT_POLL_SECONDS = 0.2
 READ_SECONDS_MAX = 10.0
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Audit once and print what was found."""
-    options = argparse.ArgumentParser(prog="ugc-audit", description="Is every consumed message exactly one row?")
-    options.add_argument("--json", action="store_true", help="print the report as JSON")
-    options.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="wait so long for the lag to be 0")
-    given = options.parse_args()
     with interruptible("ugc-audit"):
         settings = load(AuditSettings)
         try:
-            report = audit(settings, given.wait)
+            report = audit(settings, options.wait)
         except StoreError as error:
             sys.stderr.write(f"ugc-audit: {error}\n")
             sys.exit(EXIT_STORE)
-        sys.stdout.write(as_json(report)) if given.json else show(report)
+        sys.stdout.write(as_json(report)) if options.json else show(report)
         sys.exit(EXIT_BREACH if report.breaches else EXIT_STORE if report.unsettled else 0)
 
 
@@ -140,4 +136,6 @@ def standing(
 
 
 if __name__ == "__main__":
-    main()
+    from db.commands import audit as command
+
+    command()

@@ -1,29 +1,129 @@
-"""The commands of this package as they are installed: each loads its libraries where Ctrl-C is already handled."""
+"""`ugc-migrate`, `ugc-audit` and `ugc-replay`: their command lines; each loads its libraries after it was parsed."""
 
 from __future__ import annotations
 
-from common.starting import interruptible_from_the_start
+import argparse
+import math
+import sys
+from datetime import UTC, datetime
+
+from common.commands import Command
+
+REASONS = ("undecodable", "refused", "duplicate")
+# The range of a DateTime64 of ClickHouse.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
+INTERRUPTED = {130: "interrupted by Ctrl-C", 143: "stopped by SIGTERM"}
+NO_ANSWER = "Kafka or ClickHouse does not answer"
+
+
+def audit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ugc-audit`."""
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait up to this long until every message is consumed; one that is not consumed by then is a breach",
+    )
+
+
+def replay_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ugc-replay`."""
+    time = "as ISO 8601, in UTC unless it has an offset; it is compared with the time that Kafka has for the message"
+    parser.add_argument("--reason", choices=REASONS, required=True, help="replay events that were rejected for this")
+    parser.add_argument(
+        "--since", type=moment, default=EARLIEST, metavar="TIME", help=f"first time to include, {time}; default: all"
+    )
+    parser.add_argument(
+        "--until", type=moment, default=datetime.now(UTC), metavar="TIME", help="first time to exclude; default: now"
+    )
+    parser.add_argument("--limit", type=count, default=sys.maxsize, metavar="N", help="send at most N events")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing, print how many events would be sent")
+
+
+MIGRATE = Command(
+    name="ugc-migrate",
+    purpose="Create the Kafka topic and the ClickHouse tables, or apply the migrations that are missing. Safe to "
+    "repeat, to interrupt, and to run twice at the same time.",
+    settings="db.settings:MigrateSettings",
+    statuses={
+        0: "topic and tables are as configured",
+        1: "they are not; the last line of the log has the reason",
+        **INTERRUPTED,
+    },
+)
+AUDIT = Command(
+    name="ugc-audit",
+    purpose="Check that every consumed Kafka message is exactly one row of ClickHouse. Reads only; safe while the etl "
+    "runs.",
+    settings="db.settings:AuditSettings",
+    arguments=audit_arguments,
+    statuses={
+        0: "no breach",
+        1: "at least one breach",
+        3: f"{NO_ANSWER}, or a replica has not caught up",
+        **INTERRUPTED,
+    },
+)
+REPLAY = Command(
+    name="ugc-replay",
+    purpose="Write rejected events to the Kafka topic again, chosen by reason and time, each event at most once.",
+    settings="db.settings:ReplaySettings",
+    arguments=replay_arguments,
+    statuses={0: "all chosen events were sent", 1: "some were not sent", 3: NO_ANSWER, **INTERRUPTED},
+)
 
 
 def migrate() -> None:
-    """Make topic and tables."""
-    interruptible_from_the_start("ugc-migrate")
+    """Run `ugc-migrate`."""
+    MIGRATE.parse()
     from db.migrate import main
 
     main()
 
 
 def audit() -> None:
-    """Audit."""
-    interruptible_from_the_start("ugc-audit")
+    """Run `ugc-audit`."""
+    given = AUDIT.parse()
     from db.audit import main
 
-    main()
+    main(given)
 
 
 def replay() -> None:
-    """Replay rejected events."""
-    interruptible_from_the_start("ugc-replay")
+    """Run `ugc-replay`."""
+    given = REPLAY.parse()
     from db.replay import main
 
-    main()
+    main(given)
+
+
+def seconds(text: str) -> float:
+    """Read a duration; ArgumentTypeError when it is not a finite number from 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text!r}")
+    return number
+
+
+def moment(text: str) -> datetime:
+    """Read a point in time; ArgumentTypeError when it is not a valid one, or ClickHouse cannot store it."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a time as in 2026-11-24T10:00, not {text!r}") from None
+    read = read if read.tzinfo else read.replace(tzinfo=UTC)
+    if not EARLIEST <= read < LATEST:
+        raise argparse.ArgumentTypeError(f"must be from {EARLIEST.year} to {LATEST.year - 1}, not {text!r}")
+    return read
+
+
+def count(text: str) -> int:
+    """Read a number of events; ArgumentTypeError when it is not an integer from 1."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
+    return int(text)

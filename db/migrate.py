@@ -86,4 +86,6 @@ def patiently(what: str, act: Callable[[], T], deadline: float) -> T:
 
 
 if __name__ == "__main__":
-    main()
+    from db.commands import migrate as command
+
+    command()

@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
@@ -32,12 +31,9 @@ from db.kafka.topics import topic_identity
 from db.settings import ReplaySettings
 
 EXIT_NOT_ALL, EXIT_STORE = 1, 3
-REASONS = ("undecodable", "refused", "duplicate")
 # Claimed and sent together; what is lost to the topic when a run dies is at most so many.
 BATCH_EVENTS = 500
 ERRORS_SHOWN_MAX = 10
-# What a DateTime64 of ClickHouse holds.
-EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
 
 
 @dataclasses.dataclass
@@ -58,9 +54,8 @@ class Outcome:
     errors: list[str] = dataclasses.field(default_factory=list)
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Replay what the options choose and print how many that were."""
-    options = parser().parse_args()
     selection = Selection(options.reason, milliseconds(options.since), milliseconds(options.until))
     with interruptible("ugc-replay") as interruption:
         settings = load(ReplaySettings)
@@ -84,35 +79,6 @@ def show(outcome: Outcome, options: argparse.Namespace) -> None:
         f"another run was at them: {outcome.contested}), failed {outcome.failed}\n"
     )
     sys.exit(EXIT_NOT_ALL if outcome.failed or outcome.contested else 0)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the options of the program."""
-    made = argparse.ArgumentParser(prog="ugc-replay", description="Put rejected events back on the topic, once.")
-    made.add_argument("--reason", choices=REASONS, required=True, help="why they were rejected")
-    now = datetime.fromtimestamp(time.time(), UTC)
-    help_text = "Kafka's time of the message, ISO 8601, UTC unless it says otherwise"
-    made.add_argument("--since", type=moment, default=EARLIEST, metavar="TIME", help=f"from then on: {help_text}")
-    made.add_argument("--until", type=moment, default=now, metavar="TIME", help="before then, likewise; default: now")
-    made.add_argument("--limit", type=count, default=sys.maxsize, metavar="N", help="send at most so many")
-    made.add_argument("--dry-run", action="store_true", help="only say how many would be sent")
-    return made
-
-
-def moment(text: str) -> datetime:
-    """Read a point in time; ValueError when it is not a valid one, or ClickHouse cannot hold it."""
-    read = datetime.fromisoformat(text)
-    read = read if read.tzinfo else read.replace(tzinfo=UTC)
-    if not EARLIEST <= read < LATEST:
-        raise ValueError(text)
-    return read
-
-
-def count(text: str) -> int:
-    """Read a number of events; ValueError when it is none, or below 1."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def milliseconds(when: datetime) -> int:
@@ -192,4 +158,6 @@ def key_of(rejected: Rejected) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main()
+    from db.commands import replay as command
+
+    command()

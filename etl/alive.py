@@ -7,12 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.commands import Command
 from common.settings import load
 from etl.kafka.message import Message
 from etl.loader import Source
 from etl.settings import EtlSettings
 
 BEAT_SECONDS = 1.0
+COMMAND = Command(
+    name="python -m etl.alive",
+    purpose="Check that the etl on this machine is alive: that UGC_ETL_ALIVE_FILE was touched recently.",
+    settings="etl.settings:EtlSettings",
+    statuses={0: "alive", 1: "its loop has not turned for UGC_ETL_ALIVE_SECONDS_MAX, or not yet"},
+)
 
 
 class Heartbeat:
@@ -53,6 +60,7 @@ class BeatingSource:
 
 def main() -> None:
     """Judge the file's age."""
+    COMMAND.parse()
     settings = load(EtlSettings)
     reason = silence(settings.etl_alive_file, settings.etl_alive_seconds_max)
     if reason:

@@ -1,4 +1,4 @@
-"""`ugc-etl`: reads the settings, joins the group, loads until SIGTERM."""
+"""The process of `ugc-etl`: reads the settings, joins the group, loads until SIGTERM."""
 
 from __future__ import annotations
 
@@ -64,7 +64,3 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
     opener = Opener(source, sink, clock, settings.etl_duplicate_window, aside=aside)
     delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
     return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), opener, delivery, limits)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`ugc-gateway`: reads the settings, opens channel and server, and closes them in reverse on SIGTERM."""
+"""The process of `ugc-gateway`: reads the settings, opens channel and server, and closes them in reverse on SIGTERM."""
 
 from __future__ import annotations
 
@@ -65,7 +65,3 @@ def build(settings: GatewaySettings, backend: Backend) -> Gateway:
     transcoder = Transcoder(schema, settings.gateway_values_max)
     transcoder.prepare(routes.all)
     return Gateway(settings, routes, transcoder, backend, page)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from common.settings import Address, AddressSetting, LogSettings, Settings, host_and_port
+from common.settings import Address, AddressSetting, Documented, LogSettings, Settings, host_and_port
 from common.watchdog import WatchdogSettings
 from gateway.http.origins import check_origins
 
@@ -57,8 +57,10 @@ def check_target(text: str) -> str:
 
 
 # NoDecode: pydantic-settings would read tuples as JSON.
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
+Origins = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins), Documented("origins")
+]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks), Documented("networks")]
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -78,10 +80,14 @@ class GatewayListenSettings(Settings):
 class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
     """Settings of the HTTP server and of its calls to the gRPC service."""
 
-    ingest_target: Annotated[str, AfterValidator(check_target)] = Field(default="localhost:50051", max_length=1_024)
+    ingest_target: Annotated[str, AfterValidator(check_target), Documented("host:port or gRPC name")] = Field(
+        default="localhost:50051", max_length=1_024
+    )
     """gRPC service that the gateway calls, as `host:port` or in a gRPC naming scheme such as `dns:///ingest:50051`."""
 
-    gateway_descriptors: Path = Field(default_factory=product_descriptors)
+    gateway_descriptors: Annotated[Path, Documented(default="the descriptor set of this product")] = Field(
+        default_factory=product_descriptors
+    )
     """FileDescriptorSet, with imports and comments, whose services with google.api.http options are served."""
 
     gateway_body_bytes_max: int = Field(default=8_388_608, ge=1_024, le=268_435_456)

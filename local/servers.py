@@ -60,4 +60,6 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from local.commands import servers
+
+    servers()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, KafkaSettings, Settings
+from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, Documented, KafkaSettings, Settings
 from gateway.settings import GatewayListenSettings
 from services.ingest.auth.settings import AuthenticationSettings
 from services.ingest.settings import IngestListenSettings
@@ -20,7 +20,7 @@ LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to c
 class LocalSettings(Settings):
     """Data directory and ports of the local servers."""
 
-    local_directory: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / ".local"
+    local_directory: Annotated[Path, AfterValidator(Path.absolute), Documented(default=".local")] = ROOT / ".local"
     """Directory for the data and logs of the local servers and processes."""
 
     local_kafka_port: int = Field(default=9092, ge=1, le=PORT_MAX)

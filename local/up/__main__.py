@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
@@ -15,11 +14,8 @@ from local.settings import UpSettings
 from local.up.system import System
 
 
-def main() -> None:
+def main(*, check: bool = False) -> None:
     """Start everything, prove it with two rows, supervise until Ctrl-C; status 1 with a clear message on failure."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--check", action="store_true", help="exit with status 0 once both rows are there")
-    check = arguments.parse_args().check
     # This process forks while gRPC is loaded; the children exec at once, so gRPC need not prepare for it.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     console = Console(highlight=False, soft_wrap=True)
@@ -35,4 +31,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from local.commands import up
+
+    up()

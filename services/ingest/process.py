@@ -1,4 +1,4 @@
-"""`ugc-ingest`: reads the settings, opens producer and server, and closes them in reverse on SIGTERM."""
+"""The process of `ugc-ingest`: reads the settings, opens producer and server, and closes them in reverse on SIGTERM."""
 
 from __future__ import annotations
 
@@ -73,7 +73,3 @@ def authenticator(settings: IngestSettings) -> Authenticator | None:
     if settings.keys is None:
         return None
     return Authenticator(settings.keys, settings.token_rules, settings.ingest_auth_cache_tokens_max)
-
-
-if __name__ == "__main__":
-    main()

@@ -29,7 +29,7 @@ async def stand_still(*_):
     threading.Event().wait()
 
 Gateway.transcode = stand_still
-from gateway.__main__ import main
+from gateway.process import main
 main()
 """
 INGEST = """
@@ -40,7 +40,7 @@ async def stand_still(*_):
     threading.Event().wait()
 
 IngestServicer.produce = stand_still
-from services.ingest.__main__ import main
+from services.ingest.process import main
 main()
 """
 

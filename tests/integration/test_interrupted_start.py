@@ -11,7 +11,7 @@ import pytest
 # Ctrl-C comes in the middle of the import of a library that every command loads late.
 CODE = """
 import os, signal, sys
-import common.starting
+import common.commands
 
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
@@ -20,7 +20,7 @@ class Interrupting:
 
 sys.meta_path.insert(0, Interrupting())
 from {module} import {function}
-sys.argv = ["{name}"]
+sys.argv = ["{name}", *{arguments}]
 {function}()
 """
 
@@ -31,13 +31,17 @@ sys.argv = ["{name}"]
         ("ugc-migrate", "db.commands", "migrate"),
         ("ugc-audit", "db.commands", "audit"),
         ("ugc-replay", "db.commands", "replay"),
-        ("ugc-servers", "db.commands", "servers"),
+        ("ugc-ingest", "services.ingest.__main__", "main"),
+        ("ugc-gateway", "gateway.__main__", "main"),
+        ("ugc-etl", "etl.__main__", "main"),
+        ("ugc-servers", "local.commands", "servers"),
         ("ugc-up", "local.commands", "up"),
     ],
 )
 def test_while_loading(name: str, module: str, function: str) -> None:
     """One line, the status that shells expect, no traceback."""
-    code = CODE.format(name=name, module=module, function=function)
+    arguments = ["--reason", "refused"] if name == "ugc-replay" else []
+    code = CODE.format(name=name, module=module, function=function, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")

@@ -10,8 +10,9 @@ import pytest
 from common.lifecycle import interruptible
 from db.clickhouse.client import ClickHouse
 from db.clickhouse.replayed import Selection
+from db.commands import REPLAY, moment
 from db.kafka.replayer import Replayer
-from db.replay import BATCH_EVENTS, main, milliseconds, moment, replay
+from db.replay import BATCH_EVENTS, main, milliseconds, replay
 from db.settings import ReplaySettings
 from tests.integration.test_replay import on_topic, reject, settings
 
@@ -33,9 +34,8 @@ def test_without_dates(
     set_clock(tables)
     for name, value in settings:
         monkeypatch.setenv(f"UGC_{name.upper()}", str(value))
-    monkeypatch.setattr("sys.argv", ["ugc-replay", "--reason", "refused"])
     with pytest.raises(SystemExit) as ended:
-        main()
+        main(REPLAY.parser().parse_args(["--reason", "refused"]))
     shown = capsys.readouterr()
     assert ended.value.code == 0, shown.err
     covered, told = shown.out.splitlines()

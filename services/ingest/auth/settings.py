@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from common.settings import NeverEmpty, Settings
+from common.settings import Documented, NeverEmpty, Settings
 from services.ingest.auth.claims import TokenRules
 from services.ingest.auth.keys import Keys, read_file, read_key_set, read_public_key, read_secret
 
@@ -25,8 +25,8 @@ def read_with(read: Callable[[str], Keys]) -> BeforeValidator:
     return BeforeValidator(keys)
 
 
-KeyFile = Annotated[Keys | None, NoDecode, NeverEmpty(), read_with(read_public_key)]
-KeySetFile = Annotated[Keys | None, NoDecode, NeverEmpty(), read_with(read_key_set)]
+KeyFile = Annotated[Keys | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_public_key)]
+KeySetFile = Annotated[Keys | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_key_set)]
 
 
 class AuthenticationSettings(Settings):

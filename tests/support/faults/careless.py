@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-import etl.__main__ as process
+from etl import process
 from etl.delivery import Delivery
 from etl.kafka.message import Message
 from etl.partition import Partition

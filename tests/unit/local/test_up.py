@@ -15,7 +15,7 @@ from local.settings import UpSettings, reachable
 from local.up.authorization import authorization, lacks_token
 from local.up.status import Status
 from local.up.system import System
-from services.ingest.__main__ import authenticator
+from services.ingest.process import authenticator
 from services.ingest.settings import IngestSettings
 from tests.support.inputs.tokens import SECRET, USER, public_pem, rsa_key
 from tests.support.processes.system import await_equal
