@@ -17,7 +17,8 @@ def up_arguments(parser: argparse.ArgumentParser) -> None:
 UP = Command(
     name="ugc-up",
     purpose="Run the whole system on this machine: Kafka, ClickHouse, ingest, gateway and etl. Sends one event over "
-    "gRPC and one over HTTP, waits for both rows, then supervises all processes until Ctrl-C.",
+    "gRPC and one over HTTP, waits for both rows, then supervises all processes until Ctrl-C. A Kafka or "
+    "ClickHouse named by its setting is used instead of a local one.",
     settings="local.settings:UpSettings",
     arguments=up_arguments,
     statuses={0: "stopped by a signal, or the check succeeded", 1: "a part of the system could not start"},
