@@ -8,12 +8,16 @@ A comment before a block says what becomes of it in the tests:
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from local.settings import ROOT
 
-BLOCK = re.compile(r"^(?:<!-- (?P<marker>.*?) -->\n\n?)?```sh\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?P<indent> *)(?:<!-- (?P<marker>[^\n]*?) -->\n(?P=indent))?```sh\n(?P<text>.*?)^(?P=indent)```",
+    re.DOTALL | re.MULTILINE,
+)
 NOT_RUN, SCENARIO = "not run here: ", "scenario: "
 
 
@@ -40,11 +44,11 @@ def blocks(page: Path) -> list[Block]:
 def block(page: Path, text: str, match: re.Match[str]) -> Block:
     """Read one block; ValueError for a comment that is neither of the two."""
     name, line = page.relative_to(ROOT).as_posix(), text.count("\n", 0, match.start("text"))
-    marker = match["marker"] or ""
+    marker, commands = match["marker"] or "", textwrap.dedent(match["text"])
     if marker.startswith(NOT_RUN):
-        return Block(name, line, match["text"], not_run=marker.removeprefix(NOT_RUN))
+        return Block(name, line, commands, not_run=marker.removeprefix(NOT_RUN))
     if marker.startswith(SCENARIO):
-        return Block(name, line, match["text"], scenario=marker.removeprefix(SCENARIO))
+        return Block(name, line, commands, scenario=marker.removeprefix(SCENARIO))
     if marker:
         raise ValueError(f"{name}:{line}: {marker!r} begins neither with {NOT_RUN!r} nor with {SCENARIO!r}")
-    return Block(name, line, match["text"])
+    return Block(name, line, commands)
