@@ -26,7 +26,7 @@ def parse(values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str
     """Parse EventRecords into columns; those that are none are left out and named by index, with the reason."""
     try:
         # A tombstone has no length: TypeError.
-        if max(map(len, values), default=0) <= RECURSIVE_BYTES_MAX or not dangerous(values):  # type: ignore[arg-type]
+        if max(map(len, values), default=0) <= RECURSIVE_BYTES_MAX or not dangerous(values):  # type: ignore[arg-type]  # see above
             return DECODER.list_to_record_batch(values), {}
     except BaseException as error:  # a panic of Rust is one, see is_refusal
         if not is_refusal(error):

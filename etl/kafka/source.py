@@ -243,7 +243,7 @@ def uuid_text(identity: object) -> str:
     """Write a topic's identity as ClickHouse and people write UUIDs; Kafka writes it in base64."""
     high, low = (
         number % 2**64
-        for number in (identity.get_most_significant_bits(), identity.get_least_significant_bits())  # type: ignore[attr-defined]
+        for number in (identity.get_most_significant_bits(), identity.get_least_significant_bits())  # type: ignore[attr-defined]  # the client has no types
     )
     text = f"{high:016x}{low:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

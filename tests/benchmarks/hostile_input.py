@@ -207,7 +207,7 @@ def megabytes(pid: int, name: str) -> float:
 
 def say(text: str) -> None:
     """Print at once."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

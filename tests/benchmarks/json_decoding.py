@@ -48,10 +48,10 @@ def main() -> None:
         for measure in measures:
             best[measure] = min(best[measure], microseconds(measure))
     reference = {measure.events: cost for measure, cost in best.items() if measure.name == REFERENCE}
-    print(f"{len(ONE)} bytes of JSON an event; best of {ROUNDS} rounds of {EVENTS} events\n")  # noqa: T201
-    print(f"{'reader':<40}{'batch':>7}{'us/event':>10}{'times faster':>14}")  # noqa: T201
+    print(f"{len(ONE)} bytes of JSON an event; best of {ROUNDS} rounds of {EVENTS} events\n")
+    print(f"{'reader':<40}{'batch':>7}{'us/event':>10}{'times faster':>14}")
     for measure, cost in best.items():
-        print(f"{measure.name:<40}{measure.events:>7}{cost:>10.2f}{reference[measure.events] / cost:>14.1f}")  # noqa: T201
+        print(f"{measure.name:<40}{measure.events:>7}{cost:>10.2f}{reference[measure.events] / cost:>14.1f}")
 
 
 def readers() -> list[Measure]:

@@ -21,11 +21,11 @@ def main() -> None:
         ("RS256", read_public_key(public_pem(rsa_key())), lambda number: signed(rsa_key(), "RS256", jti=str(number))),
         ("ES256", read_public_key(public_pem(ec_key())), lambda number: signed(ec_key(), "ES256", jti=str(number))),
     ]
-    print(f"{'algorithm':<12}{'first use':>12}{'remembered':>12}  (us a request; best of {ROUNDS} rounds)")  # noqa: T201
+    print(f"{'algorithm':<12}{'first use':>12}{'remembered':>12}  (us a request; best of {ROUNDS} rounds)")
     for name, keys, make in kinds:
         shown = [f"Bearer {make(number)}" for number in range(TOKENS)]
         first, again = zip(*(round_microseconds(keys, shown) for _ in range(ROUNDS)), strict=True)
-        print(f"{name:<12}{min(first):>12.2f}{min(again):>12.2f}")  # noqa: T201
+        print(f"{name:<12}{min(first):>12.2f}{min(again):>12.2f}")
 
 
 def round_microseconds(keys: Keys, shown: list[str]) -> tuple[float, float]:

@@ -44,11 +44,11 @@ def main() -> None:
     events = [numbered(number) for number in range(EVENTS)]
     found = [(measure, best_microseconds(measure.run)) for size in BATCHES for measure in measures(events, size, loop)]
     loop.close()
-    print(f"{events[0].ByteSize()} bytes an event; best of {ROUNDS} rounds of {EVENTS} events\n")  # noqa: T201
-    print(f"{'step':<40}{'batch':>7}{'us/event':>10}{'of whole':>10}")  # noqa: T201
+    print(f"{events[0].ByteSize()} bytes an event; best of {ROUNDS} rounds of {EVENTS} events\n")
+    print(f"{'step':<40}{'batch':>7}{'us/event':>10}{'of whole':>10}")
     for measure, cost in found:
         whole = next(one for other, one in found if other.batch == measure.batch and other.name.startswith("whole"))
-        print(f"{measure.name:<40}{measure.batch:>7}{cost:>10.2f}{cost / whole:>10.0%}")  # noqa: T201
+        print(f"{measure.name:<40}{measure.batch:>7}{cost:>10.2f}{cost / whole:>10.0%}")
 
 
 def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) -> list[Measure]:

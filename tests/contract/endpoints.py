@@ -51,7 +51,7 @@ async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio
     limits = (("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 65_536))
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *limits))
     checks = health.aio.HealthServicer()
-    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)  # type: ignore[no-untyped-call]  # generated
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_insecure_port(f"{host}:{port}")
     await server.start()

@@ -36,7 +36,7 @@ class HeldPublisher:
         self.free = asyncio.Event()
         self._began: asyncio.Queue[None] = asyncio.Queue()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
         self._began.put_nowait(None)
         await self.free.wait()
         return {}

@@ -1,32 +1,24 @@
-"""What the documents say of the code: links lead somewhere, variables exist, and defaults are what they say."""
+"""What the documents state about the repository: links lead somewhere, variables exist, defaults are the code's."""
 
 from __future__ import annotations
 
 import re
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from common.settings import PREFIX, Settings
+from common.settings_reference import settings_of
 from db.settings import AuditSettings, MigrateSettings, ReplaySettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from local.settings import ROOT, LocalSettings, UpSettings
 from services.ingest.settings import IngestSettings
+from tests.support.documents.files import documents, relative
 
-DOCUMENTS = sorted([
-    *ROOT.glob("*.md"),
-    *(ROOT / "architecture").rglob("*.md"),
-    *(ROOT / "docs").rglob("*.md"),
-    ROOT / "gateway" / "README.md",
-    ROOT / "tests" / "benchmarks" / "README.md",
-])  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(rf"\b{PREFIX}[A-Z_]+[A-Z]\b")
-# A row of the README's table: its variables, their defaults, and who reads them.
-ROW = re.compile(rf"^\| (`{PREFIX}[^|]+) \| ([^|]+) \|", re.MULTILINE)
+# A row of a table: variables, and their defaults where the cell has nothing else.
+ROW = re.compile(rf"^\| ((?:`{PREFIX}\w+`(?:, )?)+) \| ((?:`[^`|]*`(?:, )?)+) \|", re.MULTILINE)
 PROCESSES: tuple[type[Settings], ...] = (
     IngestSettings,
     GatewaySettings,
@@ -37,56 +29,55 @@ PROCESSES: tuple[type[Settings], ...] = (
     LocalSettings,
     UpSettings,
 )
+DEFAULTS = {each.variable: each.default for process in PROCESSES for each in settings_of(process)}
+TEXTS = {page: page.read_text(encoding="utf-8") for page in documents()}
 
 
-def names(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def leads_somewhere(page: Path, link: str) -> bool:
+    """Return whether a link is to another site, or to a file that exists."""
+    if "://" in link or link.startswith("mailto:"):
+        return True
+    path = link.partition("#")[0]
+    target = (page.parent / path).resolve() if path else page
+    return target.exists()
 
 
-def defaults() -> dict[str, set[str]]:
-    """Return every variable with its defaults as a document writes them; processes may differ in theirs."""
-    found: dict[str, set[str]] = {}
-    for process in PROCESSES:
-        for name, field in process.model_fields.items():
-            default: Any = field.get_default(call_default_factory=True, validated_data={})
-            if isinstance(default, Path):
-                default = default.relative_to(ROOT) if default.is_relative_to(ROOT) else default
-            written = str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
-            found.setdefault(PREFIX + name.upper(), set()).add(written)
-    return found
+def test_links() -> None:
+    """Each link to a file of the repository leads to one."""
+    assert [
+        f"{relative(page)}: {link}"
+        for page, text in TEXTS.items()
+        for link in LINK.findall(text)
+        if not leads_somewhere(page, link)
+    ] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
-def test_links(document: Path) -> None:
-    """Every link to a file of the repository leads to one."""
-    targets = [link.partition("#")[0] for link in LINK.findall(document.read_text(encoding="utf-8"))]
-    local = [target for target in targets if target and "://" not in target]
-
-    assert [target for target in local if not (document.parent / target).exists()] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
-def test_variables(document: Path) -> None:
-    """Every variable that a document names is a setting of some process."""
-    assert set(VARIABLE.findall(document.read_text(encoding="utf-8"))) <= set(defaults())
+def test_variables() -> None:
+    """Each variable that a document names is a setting."""
+    assert [
+        f"{relative(page)}: {name}"
+        for page, text in TEXTS.items()
+        for name in VARIABLE.findall(text)
+        if name not in DEFAULTS
+    ] == []
 
 
 def test_defaults() -> None:
-    """The defaults in the README's table are those of the code; words in place of a value are not compared."""
-    known, compared = defaults(), 0
-    for left, right in ROW.findall((ROOT / "README.md").read_text(encoding="utf-8")):
-        values = re.findall(r"`([^`]*)`", right)
-        for variable, value in zip_longest(re.findall(r"`([^`]+)`", left), values) if values else ():
-            assert value in known[variable], variable
-            compared += 1
+    """The defaults in the tables of documents are the code's; words in place of a value are not compared."""
+    compared = [
+        (relative(page), variable, value)
+        for page, text in TEXTS.items()
+        for left, right in ROW.findall(text)
+        for variable, value in zip_longest(re.findall(r"`([^`]+)`", left), re.findall(r"`([^`]*)`", right))
+    ]
 
     assert compared
+    assert [each for each in compared if DEFAULTS.get(each[1]) != each[2]] == []
 
 
 def test_decisions_are_listed() -> None:
-    """Every decision has its line on the architecture's page."""
-    page = (ROOT / "architecture" / "README.md").read_text(encoding="utf-8")
+    """Each decision has its line on the page of the architecture."""
+    listed = (ROOT / "architecture" / "README.md").read_text(encoding="utf-8")
+    decisions = (ROOT / "architecture" / "decisions").glob("*.md")
 
-    assert [
-        path.name for path in (ROOT / "architecture" / "decisions").glob("*.md") if f"decisions/{path.name}" not in page
-    ] == []
+    assert [path.name for path in decisions if f"decisions/{path.name}" not in listed] == []

@@ -42,7 +42,7 @@ def rules_of(kind: type[Message], field: str) -> Any:  # noqa: ANN401 -- the rul
     """Return the rules of a field, as the proto has them."""
     options = kind.DESCRIPTOR.fields_by_name[field].GetOptions()
     # protoc types an extension as a plain descriptor, types-protobuf wants its own class.
-    return options.Extensions[validate_pb2.field]  # type: ignore[index]
+    return options.Extensions[validate_pb2.field]  # type: ignore[index]  # see above
 
 
 UUID_CHARACTERS = 36

@@ -122,7 +122,7 @@ class Arrivals:
         self._number += 1
         waiting.since_tick, waiting.since_round, waiting.number = self._tick, self._round, self._number
 
-    async def _read(self, task: asyncio.Task[Any], waiting: Waiting, check: Callable[[], None]) -> Any:  # noqa: ANN401
+    async def _read(self, task: asyncio.Task[Any], waiting: Waiting, check: Callable[[], None]) -> Any:  # noqa: ANN401 -- any type of request
         self._reading[task] = waiting
         try:
             check()

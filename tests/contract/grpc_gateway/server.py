@@ -16,7 +16,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 sys.path.insert(0, sys.argv[1])
-from events.v1 import events_pb2, events_pb2_grpc  # type: ignore[import-not-found]
+from events.v1 import events_pb2, events_pb2_grpc  # type: ignore[import-not-found]  # generated at run time
 
 NO_DEADLINE_SECONDS = 1e6
 
@@ -58,7 +58,7 @@ INITIAL = {
 }
 
 
-class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]
+class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]  # as its import
     """Answers as it is told."""
 
     async def Produce(self, request: Any, context: Any) -> Any:  # noqa: N802 -- named and typed by gRPC

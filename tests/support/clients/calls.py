@@ -51,7 +51,7 @@ class AcceptingPublisher:
     def __init__(self) -> None:
         self.records: Sequence[Record] = ()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
         self.records = records
         return {}
 

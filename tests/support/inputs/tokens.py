@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 SECRET = "a shared secret of more than 32 bytes"  # noqa: S105 -- of tests
-OTHER_SECRET = "another secret that is also long enough"  # noqa: S105
+OTHER_SECRET = "another secret that is also long enough"  # noqa: S105 -- for tests
 USER = "1ec4cd73-2fd5-4f25-af68-b6595d279af2"
 # Tokens may be made when tests are collected, long before they run.
 DAY_SECONDS = 86_400

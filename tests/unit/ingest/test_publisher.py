@@ -174,7 +174,7 @@ async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_headers_and_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that publish at the same time each get their own verdicts."""
     async with with_broker(monkeypatch) as opened:
-        assert opened.check_reachable(5) is None  # type: ignore[func-returns-value]
+        assert opened.check_reachable(5) is None  # type: ignore[func-returns-value]  # None is the claim
         batches = [records(*[b"%d" % number] * size) for number, size in enumerate((1, 500, 0, 30))]
         verdicts = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
 

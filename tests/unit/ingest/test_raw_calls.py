@@ -57,7 +57,7 @@ VALUES = 1_000
 class FailingPublisher(FakePublisher):
     """Fails as nobody expects."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
         raise ZeroDivisionError("a secret of the server")
 
 

@@ -86,7 +86,7 @@ class Scripted(ScriptedProducer):
 
     answers = True
 
-    def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002
+    def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002 -- as the client has it
         if not self.answers:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT, "away"))
         return type("Metadata", (), {"topics": {topic: type("Topic", (), {"error": None})}})
