@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from local import setup
 from local.processes.direct import answers_http
 from local.processes.environment import child_environment
 from local.processes.program import Child, Program
 from local.settings import ROOT
+from local.setup.steps import run
 
 # What a user may have set for other programs; each of them changes how one of the children works.
 HOSTILE = {
@@ -68,7 +68,7 @@ def test_set_up_keeps_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Tools that download find the user's proxies, and the locale in which Java opens any path."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
-    setup.run(["sh", "-c", 'echo "$http_proxy $LC_ALL"'], tmp_path / "log")
+    run(["sh", "-c", 'echo "$http_proxy $LC_ALL"'], tmp_path / "log")
 
     assert (tmp_path / "log").read_text() == f"{HOSTILE['http_proxy']} C.UTF-8\n"
 

@@ -1,4 +1,4 @@
-"""The set-up: what is missing is one clear line with its cure, what is done is not done again."""
+"""The set-up: a missing prerequisite is one line with the command that installs it; what is done is not repeated."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from local import setup
-from local.setup import (
-    SetupError,
-    Step,
-    check_prerequisites,
-    is_due,
-    is_local,
-    is_usable,
-    java_version,
-    main,
-    run,
-    run_steps,
-)
+from local.setup import __main__ as program
+from local.setup import steps
+from local.setup.__main__ import check_prerequisites, is_local, java_version, main
+from local.setup.steps import SetupError, Step, is_due, run, run_steps
 
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Leave only the programs that a test puts into this folder; all that are needed are there."""
+    """Make a folder with every prerequisite the only one on PATH."""
     for name in ("node", "npm", "mvn"):
-        program(tmp_path, name)
-    program(tmp_path, "java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2")
+        executable(tmp_path, name)
+    executable(tmp_path, "java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2")
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -36,11 +27,11 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep stamps and logs in a folder of the test's own."""
     folder = tmp_path / "local"
-    monkeypatch.setattr(setup, "LOCAL", folder)
+    monkeypatch.setattr(steps, "LOCAL", folder)
     return folder
 
 
-def program(folder: Path, name: str, script: str = "exit 0") -> None:
+def executable(folder: Path, name: str, script: str = "exit 0") -> None:
     """Put an executable into a folder."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
@@ -49,7 +40,7 @@ def program(folder: Path, name: str, script: str = "exit 0") -> None:
 
 @pytest.mark.usefixtures("programs")
 def test_nothing_missing() -> None:
-    """A machine that has all of it is accepted."""
+    """A machine that has every prerequisite is accepted."""
     check_prerequisites(local_kafka=True)
 
 
@@ -73,25 +64,25 @@ def test_missing_program(programs: Path, missing: str, cure: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "version"), [('"11.0.2" 2019', 11), ('"1.8.0_392"', 1), ('"21" 2023', 21), ("what", 0)]
+    ("answer", "version"), [('"11.0.2" 2019', 11), ('"1.8.0_392"', 1), ('"21" 2023', 21), ("what", 0)]
 )
-def test_java_version(programs: Path, says: str, version: int) -> None:
-    """Every form of Java's version is read; what is none counts as too old."""
-    program(programs, "java", f"echo 'openjdk version {says}' >&2")
+def test_java_version(programs: Path, answer: str, version: int) -> None:
+    """Every form of Java's version is read; an answer without one counts as too old."""
+    executable(programs, "java", f"echo 'openjdk version {answer}' >&2")
 
     assert java_version() == version
 
 
 def test_old_java(programs: Path) -> None:
-    """A Java before 17 is refused."""
-    program(programs, "java", "echo 'openjdk version \"11.0.2\"' >&2")
+    """A Java older than 17 is refused."""
+    executable(programs, "java", "echo 'openjdk version \"11.0.2\"' >&2")
 
     with pytest.raises(SetupError, match="Java 17 or newer"):
         check_prerequisites(local_kafka=True)
 
 
 def test_kafka_elsewhere(programs: Path) -> None:
-    """With a Kafka of the user's own, neither Java nor Maven is needed."""
+    """With the user's own Kafka, neither Java nor Maven is needed."""
     (programs / "java").unlink()
     (programs / "mvn").unlink()
 
@@ -99,21 +90,21 @@ def test_kafka_elsewhere(programs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "lock", "local"),
-    [(None, "run.txt", True), ("", "run.txt", True), ("kafka:9092", "run.txt", False), ("kafka:9092", "dev.txt", True)],
+    ("value", "tests", "local"),
+    [(None, False, True), ("", False, True), ("kafka:9092", False, False), ("kafka:9092", True, True)],
 )
-def test_servers_of_the_user(monkeypatch: pytest.MonkeyPatch, value: str | None, lock: str, *, local: bool) -> None:
-    """A server that is named, and not by an empty variable, is not installed here, except for tests."""
+def test_servers_of_the_user(monkeypatch: pytest.MonkeyPatch, value: str | None, *, tests: bool, local: bool) -> None:
+    """A server that a variable names is not installed here, except for tests; an empty variable names none."""
     monkeypatch.delenv("UGC_KAFKA_BOOTSTRAP_SERVERS", raising=False)
     if value is not None:
         monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", value)
 
-    assert is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", lock) == local
+    assert is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", tests=tests) == local
 
 
 def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Python before 3.11 is refused."""
-    monkeypatch.setattr(setup.sys, "version_info", (3, 10, 0))  # type: ignore[attr-defined]  # a module of the module
+    """A Python older than 3.11 is refused."""
+    monkeypatch.setattr(program.sys, "version_info", (3, 10, 0))  # type: ignore[attr-defined]  # a module of the module
 
     with pytest.raises(SetupError, match=r"Python 3\.11 or newer"):
         check_prerequisites(local_kafka=True)
@@ -123,29 +114,16 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_program_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, programs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole program then ends with status 1 and that line."""
+    """The program then ends with status 1 and that line."""
     (programs / "mvn").unlink()
-    monkeypatch.setattr(sys, "argv", ["setup.py", "test"])
+    monkeypatch.setattr(sys, "argv", ["setup", "test"])
 
     assert main() == 1
     assert capsys.readouterr().err == ("Maven is needed (for Kafka's jars); install it with: apt-get install maven\n")
 
 
-def test_usable_environment(tmp_path: Path) -> None:
-    """An environment is used again only when it is whole and where it was made; otherwise it is made anew."""
-    made, moved = tmp_path / "made", tmp_path / "moved"
-    assert not is_usable(made)
-    run([sys.executable, "-m", "venv", str(made)], tmp_path / "log")
-    assert is_usable(made)
-    made.rename(moved)
-    assert not is_usable(moved)
-    moved.rename(made)
-    (made / "bin" / "pip").unlink()
-    assert not is_usable(made)
-
-
 def test_done_once(local: Path) -> None:
-    """A step runs when it never ran, when its input changed, or when its output is gone; otherwise it does not."""
+    """A step runs when it never ran, when its input changed, or when its output is missing; otherwise it does not."""
     source, target = local.parent / "source", local.parent / "target"
     source.write_text("1")
     ran: list[str] = []
@@ -164,7 +142,7 @@ def test_done_once(local: Path) -> None:
 
 
 def test_failed_step_is_due_again(local: Path) -> None:
-    """A step that failed says how, with the end of its output, and is tried again the next time."""
+    """A step that fails raises an error with the end of its output, and runs again the next time."""
     source = local.parent / "source"
     source.touch()
     step = Step("a step", (source,), (), lambda log: run(["sh", "-c", "echo the reason; exit 3"], log))
