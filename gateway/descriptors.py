@@ -40,11 +40,11 @@ class Schema:
 
     def http_rule(self, method: MethodDescriptor) -> Dynamic | None:
         """Return the google.api.HttpRule of a method, or None."""
-        return self._option(method, "google.protobuf.MethodOptions", HTTP_EXTENSION)
+        return self.option(method, "google.protobuf.MethodOptions", HTTP_EXTENSION)
 
     def field_rules(self, member: FieldDescriptor) -> Dynamic | None:
         """Return the buf.validate.FieldRules of a field, or None."""
-        return self._option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
+        return self.option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
 
     def item_rule(self, member: FieldDescriptor) -> ItemRule | None:
         """Return how many items a list may have by its buf.validate.FieldRules, or None."""
@@ -57,14 +57,15 @@ class Schema:
         """Return the Python class of a message."""
         return message_factory.GetMessageClass(descriptor)
 
-    def _option(self, element: Dynamic, options: str, extension: str) -> Dynamic | None:
+    def option(self, element: Dynamic, options: str, extension: str) -> Dynamic | None:
+        """Return an option of an element by the names of the options' type and of the extension, or None."""
         if not element.has_options:
             return None
         try:
             found: Dynamic = self.pool.FindExtensionByName(extension)
             kind = message_factory.GetMessageClass(self.pool.FindMessageTypeByName(options))
         except KeyError:
-            return None  # a set that does not know the extension uses it nowhere
+            return None  # a set that does not define the extension uses it nowhere
         # Parsed with the set's own classes: the extensions are known there, whatever this process imports.
         parsed = kind.FromString(element.GetOptions().SerializeToString())
         return parsed.Extensions[found] if parsed.HasExtension(found) else None

@@ -61,7 +61,7 @@ def build(settings: GatewaySettings, backend: Backend) -> Gateway:
     """Derive everything from the descriptor set."""
     schema = load_schema(settings.gateway_descriptors.read_bytes())
     routes = load_routes(schema)
-    page = Page(document(schema, routes), has_demo=settings.gateway_demo)
+    page = Page(document(schema, routes, settings.gateway_api_version), has_demo=settings.gateway_demo)
     transcoder = Transcoder(schema, settings.gateway_values_max)
     transcoder.prepare(routes.all)
     return Gateway(settings, routes, transcoder, backend, page)

@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from common.commands import product_version
 from common.settings import Address, AddressSetting, Documented, LogSettings, Settings, host_and_port
 from common.watchdog import WatchdogSettings
 from gateway.http.origins import check_origins
@@ -89,6 +90,11 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
         default_factory=product_descriptors
     )
     """FileDescriptorSet, with imports and comments, whose services with google.api.http options are served."""
+
+    gateway_api_version: Annotated[str, Documented(default="the version of this package")] = Field(
+        default_factory=product_version, min_length=1, max_length=64
+    )
+    """Version of the API in the OpenAPI document, where the descriptors declare none."""
 
     gateway_body_bytes_max: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
     """Largest request body in bytes, after decompression; a larger one is answered with 413. 10,000 events of the

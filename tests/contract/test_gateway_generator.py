@@ -20,6 +20,7 @@ from tests.contract.conftest import ROOT, Generated
 PLUGIN = shutil.which("protoc-gen-openapiv3", path=str(ROOT / ".local" / "bin")) or shutil.which("protoc-gen-openapiv3")
 pytestmark = pytest.mark.skipif(PLUGIN is None, reason="protoc-gen-openapiv3 is not installed: .ci/run builds it by Go")
 RUN_SECONDS_MAX = 60
+VERSION = "1.2.3"
 REFERENCE = "#/components/schemas/"
 # Ours says more: the rules of buf.validate, and examples.
 OURS_ALONE = frozenset({
@@ -44,19 +45,22 @@ def generated(descriptors: bytes) -> dict[str, Any]:
     )
     response = plugin_pb2.CodeGeneratorResponse.FromString(process.stdout)
     assert not response.error, response.error
-    whole: dict[str, Any] = {"paths": {}, "schemas": {}}
-    for file in response.file:
-        made = json.loads(file.content)
+    documents = [json.loads(file.content) for file in response.file]
+    # As openapiv3-merge does: the first that declares something about the whole API wins.
+    whole: dict[str, Any] = {"paths": {}, "schemas": {}, "securitySchemes": {}}
+    for made in reversed(documents):
         whole["paths"].update(made["paths"])
-        whole["schemas"].update(made["components"]["schemas"])
+        for kind in ("schemas", "securitySchemes"):
+            whole[kind].update(made["components"].get(kind, {}))
+        whole |= {name: made[name] for name in ("info", "security") if name in made}
     return whole
 
 
 def ours(descriptors: bytes) -> dict[str, Any]:
-    """Return our document in the same form."""
+    """Return the gateway's document in the same form, with the services that a server may not run."""
     schema = load_schema(descriptors)
-    made = document(schema, load_routes(schema))
-    return {"paths": made["paths"], "schemas": made["components"]["schemas"]}
+    made = document(schema, load_routes(schema), VERSION, {service.full_name for service in schema.services()})
+    return made | {kind: made["components"].get(kind, {}) for kind in ("schemas", "securitySchemes")}
 
 
 def differences(mine: Any, theirs: Any, place: str) -> list[str]:
@@ -110,16 +114,27 @@ def content(part: dict[str, Any]) -> Any:
 
 
 def success(responses: dict[str, Any]) -> Any:
-    """Return the answer of a success: theirs is 200, ours any, because the service chooses it."""
-    return responses.get("2XX") or responses["200"]
+    """Return the response of a success: theirs is 200, the gateway's are the declared ones or any."""
+    return next(response for status, response in responses.items() if status.startswith("2"))
 
 
-def test_both_say_the_same_of_the_product() -> None:
-    """Paths, operations, parameters, bodies, answers and schemas are those of the real generator, and rules besides."""
+def test_product() -> None:
+    """Paths, operations, parameters, bodies and schemas are those of the real generator, and rules besides."""
     check(product_descriptors().read_bytes())
 
 
-def test_both_say_the_same_of_another_service(events: Generated) -> None:
+def test_declarations_of_the_product() -> None:
+    """Title, summary, introduction, security and its schemes are what the real generator makes of the same options."""
+    descriptors = product_descriptors().read_bytes()
+    theirs, mine = generated(descriptors), ours(descriptors)
+
+    assert mine["info"] == theirs["info"] | {"version": VERSION, "description": mine["info"]["description"]}
+    assert mine["info"]["description"].startswith(theirs["info"]["description"])
+    assert (mine["security"], mine["securitySchemes"]) == (theirs["security"], theirs["securitySchemes"])
+    assert mine["security"] == [{"bearer": []}, {}]
+
+
+def test_another_service(events: Generated) -> None:
     """So too of events.v1, which has maps, oneofs, enums and well-known types."""
     check(events.descriptors.read_bytes())
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from protoc_gen_openapiv3.options import annotations_pb2 as protoc__gen__openapiv3_dot_options_dot_annotations__pb2
 from ugc.v1 import ingest_service_pb2 as ugc_dot_v1_dot_ingest__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1augc/v1/debug_service.proto\x12\x06ugc.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bugc/v1/ingest_service.proto\"^\n\x19RandomBatchProduceRequest\x12\x31\n\x0b\x62\x61tch_count\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01H\x00R\x0b\x62\x61tch_count\x88\x01\x01\x42\x0e\n\x0c_batch_count2\x8b\x01\n\x0c\x44\x65\x62ugService\x12{\n\x12RandomBatchProduce\x12!.ugc.v1.RandomBatchProduceRequest\x1a\x1c.ugc.v1.BatchProduceResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x1c/api/v1/random_batch_produceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1augc/v1/debug_service.proto\x12\x06ugc.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a.protoc-gen-openapiv3/options/annotations.proto\x1a\x1bugc/v1/ingest_service.proto\"^\n\x19RandomBatchProduceRequest\x12\x31\n\x0b\x62\x61tch_count\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01H\x00R\x0b\x62\x61tch_count\x88\x01\x01\x42\x0e\n\x0c_batch_count2\xe8\x02\n\x0c\x44\x65\x62ugService\x12\xc0\x02\n\x12RandomBatchProduce\x12!.ugc.v1.RandomBatchProduceRequest\x1a\x1c.ugc.v1.BatchProduceResponse\"\xe8\x01\xfaP\xc0\x01\x42\xbd\x01\n\x0bx-responses\x12\xad\x01*\xaa\x01\n%\n\x03\x32\x30\x31\x12\x1e\x1a\x1cKafka has stored the events.\n9\n\x03\x34\x30\x34\x12\x32\x1a\x30The server runs without `UGC_INGEST_DEBUG=true`.\nF\n\x03\x34\x32\x39\x12?\x1a=Too many requests are in progress. Try again after the delay.\x82\xd3\xe4\x93\x02\x1e\"\x1c/api/v1/random_batch_produce\x1a\x15\xfaP\x12\"\x10\n\nx-optional\x12\x02 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RANDOMBATCHPRODUCEREQUEST'].fields_by_name['batch_count']._loaded_options = None
   _globals['_RANDOMBATCHPRODUCEREQUEST'].fields_by_name['batch_count']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_DEBUGSERVICE']._loaded_options = None
+  _globals['_DEBUGSERVICE']._serialized_options = b'\372P\022\"\020\n\nx-optional\022\002 \001'
   _globals['_DEBUGSERVICE'].methods_by_name['RandomBatchProduce']._loaded_options = None
-  _globals['_DEBUGSERVICE'].methods_by_name['RandomBatchProduce']._serialized_options = b'\202\323\344\223\002\036\"\034/api/v1/random_batch_produce'
-  _globals['_RANDOMBATCHPRODUCEREQUEST']._serialized_start=126
-  _globals['_RANDOMBATCHPRODUCEREQUEST']._serialized_end=220
-  _globals['_DEBUGSERVICE']._serialized_start=223
-  _globals['_DEBUGSERVICE']._serialized_end=362
+  _globals['_DEBUGSERVICE'].methods_by_name['RandomBatchProduce']._serialized_options = b'\372P\300\001B\275\001\n\013x-responses\022\255\001*\252\001\n%\n\003201\022\036\032\034Kafka has stored the events.\n9\n\003404\0222\0320The server runs without `UGC_INGEST_DEBUG=true`.\nF\n\003429\022?\032=Too many requests are in progress. Try again after the delay.\202\323\344\223\002\036\"\034/api/v1/random_batch_produce'
+  _globals['_RANDOMBATCHPRODUCEREQUEST']._serialized_start=174
+  _globals['_RANDOMBATCHPRODUCEREQUEST']._serialized_end=268
+  _globals['_DEBUGSERVICE']._serialized_start=271
+  _globals['_DEBUGSERVICE']._serialized_end=631
 # @@protoc_insertion_point(module_scope)

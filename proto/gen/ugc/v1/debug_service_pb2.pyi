@@ -1,5 +1,6 @@
 from buf.validate import validate_pb2 as _validate_pb2
 from google.api import annotations_pb2 as _annotations_pb2
+from protoc_gen_openapiv3.options import annotations_pb2 as _annotations_pb2_1
 from ugc.v1 import ingest_service_pb2 as _ingest_service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

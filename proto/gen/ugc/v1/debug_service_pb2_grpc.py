@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class DebugServiceStub:
-    """DebugService makes events out of nothing. It is closed until an operator opens it with UGC_INGEST_DEBUG=true; closed,
-    it answers NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
+    return NOT_FOUND, HTTP status 404.
     """
 
     def __init__(self, channel):
@@ -45,14 +45,12 @@ class DebugServiceStub:
 
 
 class DebugServiceServicer:
-    """DebugService makes events out of nothing. It is closed until an operator opens it with UGC_INGEST_DEBUG=true; closed,
-    it answers NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
+    return NOT_FOUND, HTTP status 404.
     """
 
     def RandomBatchProduce(self, request, context):
-        """RandomBatchProduce makes valid random events and takes them in as BatchProduce does.
-
-        HTTP status 201. Closed unless the server runs with UGC_INGEST_DEBUG=true: then NOT_FOUND, HTTP status 404.
+        """RandomBatchProduce generates valid random events and stores them as BatchProduce does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,8 +73,8 @@ def add_DebugServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DebugService:
-    """DebugService makes events out of nothing. It is closed until an operator opens it with UGC_INGEST_DEBUG=true; closed,
-    it answers NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
+    return NOT_FOUND, HTTP status 404.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """IngestService takes events in. An answer of OK means that Kafka has stored every event it names as accepted.
+    """IngestService receives events. OK means that Kafka has stored every event that the response names as accepted.
     """
 
     def __init__(self, channel):
@@ -49,24 +49,24 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """IngestService takes events in. An answer of OK means that Kafka has stored every event it names as accepted.
+    """IngestService receives events. OK means that Kafka has stored every event that the response names as accepted.
     """
 
     def Produce(self, request, context):
-        """Produce takes one event.
+        """Produce stores one event.
 
-        The event is validated, then written to Kafka; the answer is sent once Kafka has acknowledged it. HTTP status 201.
+        The event is validated, then written to Kafka. The response is sent once Kafka has acknowledged the event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchProduce(self, request, context):
-        """BatchProduce takes up to 10,000 events.
+        """BatchProduce stores up to 10,000 events.
 
-        Every event is validated before any is written. Events that are refused are listed by index, the others are written.
-        HTTP status 201 when all were accepted, 207 when some were. When none was, the error itself is the answer: UNAVAILABLE
-        if some can be sent again, else INVALID_ARGUMENT, or PERMISSION_DENIED if that alone was wrong.
+        Every event is validated before any is written to Kafka. Rejected events are listed by index, the others are written.
+        When no event was accepted, the response is an error: UNAVAILABLE if some events can be sent again, otherwise
+        INVALID_ARGUMENT, or PERMISSION_DENIED if nothing else was wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +94,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """IngestService takes events in. An answer of OK means that Kafka has stored every event it names as accepted.
+    """IngestService receives events. OK means that Kafka has stored every event that the response names as accepted.
     """
 
     @staticmethod
