@@ -45,7 +45,7 @@ class Watched:
 @needs_bundle
 @needs_chromium
 async def test_page_sends_its_example(door: str, tmp_path: Path) -> None:
-    """The page shows every operation; its example, sent by its own button, is answered with 201; no other host is asked."""
+    """The page shows every operation, sends its example by its own button, and asks no other host."""
     async with browsing() as browser:
         watched = Watched(await browser.new_page(viewport={"width": 1280, "height": 1600}))
         page = watched.page
