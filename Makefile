@@ -4,7 +4,7 @@ BIN = .venv/bin
 # In the locale C neither Java nor Python's own start can read a path with a letter beyond ASCII.
 export LC_ALL = C.UTF-8
 
-.PHONY: up test test-inputs test-faults test-mutants check bench generate pictures lock format
+.PHONY: up test test-inputs test-faults test-mutants check bench generate pictures reference docs lock format
 
 ## up: set up and run everything on this machine until Ctrl-C; CHECK=1 exits after the first rows
 up:
@@ -55,6 +55,7 @@ check:
 	  $(BIN)/buf breaking --against '.git#ref=HEAD~1'; else echo 'buf breaking: no commit to compare with'; fi
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python architecture/pictures.py --check
+	$(BIN)/python docs/generate.py --check
 
 ## generate: compile the protos
 generate:
@@ -63,6 +64,15 @@ generate:
 ## pictures: draw architecture/*.svg
 pictures:
 	$(BIN)/python architecture/pictures.py
+
+## reference: write what the documentation takes from the code: pages of docs/reference, and excerpts of files
+reference:
+	$(BIN)/python docs/generate.py
+
+## docs: build the documentation as a browsable site in .local/site; a broken link fails
+docs:
+	@$(PYTHON) local/setup.py test
+	@$(BIN)/python docs/build_site.py
 
 ## lock: pin every package again, with hashes
 lock:

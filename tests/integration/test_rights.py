@@ -26,14 +26,14 @@ WAIT_SECONDS_MAX = 60
 
 
 def documented() -> list[str]:
-    """Return the grants that the README lists."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Return the grants that the documentation lists."""
+    text = (ROOT / "docs" / "how-to" / "limit-database-rights.md").read_text(encoding="utf-8")
     return [grant.replace("ugc.", f"{DATABASE}.") for grant in re.findall(r"^(GRANT .*) TO etl;$", text, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server that knows a user with all grants of the README, and one without those for probes."""
+    """Start a server that knows a user with all documented grants, and one without those for probes."""
     folder, port = tmp_path_factory.mktemp("restricted"), free_port()
     program = clickhouse_program(folder, port, free_port())
     every = documented()
@@ -79,7 +79,7 @@ def test_events_and_their_copies_need_no_probe(
 
 
 def test_the_documented_grants_suffice(owned: ClickHouse, deployment_for: Callable[[str], Deployment]) -> None:
-    """With the grants of the README a refused event is found and set aside."""
+    """With the documented grants a refused event is found and set aside."""
     owned.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(event = 'bad')")
     events = [numbered(number) for number in range(20)]
     events[7].payload.event = "bad"
