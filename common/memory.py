@@ -1,4 +1,4 @@
-"""How much memory the process takes, for limits of what no other counter sees."""
+"""Memory of the process, for limits of allocations that no counter of its own sees."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from pathlib import Path
 
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# To give memory back takes milliseconds.
+# Releasing free memory takes milliseconds.
 TRIM_SECONDS_MIN = 1.0
-# glibc has it, other C libraries give memory back by themselves.
+# A function of glibc; other C libraries release free memory by themselves.
 trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def resident_bytes() -> int:
-    """Return the bytes of memory that the process holds at present."""
+    """Return the resident memory of the process in bytes."""
     return int(STATM.read_text().split()[1]) * PAGE_BYTES
 
 
-def give_back() -> None:
-    """Give memory that is free back to the system; the C library keeps it, so that it would count as held."""
+def release_free() -> None:
+    """Return free memory to the system; the C library keeps it, and it would count as resident."""
     if trim is not None:
         trim(0)
 
 
-class MemoryRoom:
-    """Whether the process holds less than so many bytes more than when this was made."""
+class MemoryHeadroom:
+    """Tests whether the process has grown by less than `bytes_max` since this object was created."""
 
     def __init__(
         self,
         bytes_max: int,
-        held: Callable[[], int] = resident_bytes,
-        release: Callable[[], None] = give_back,
+        resident: Callable[[], int] = resident_bytes,
+        release: Callable[[], None] = release_free,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._held, self._release, self._clock = held, release, clock
-        self._limit = held() + bytes_max
+        self._resident, self._release, self._clock = resident, release, clock
+        self._limit = resident() + bytes_max
         self._released = -TRIM_SECONDS_MIN
 
     def __call__(self) -> bool:
-        """Return whether there is room, after memory that is free was given back."""
-        if self._held() < self._limit:
+        """Return whether there is headroom; release free memory first if there seems to be none."""
+        if self._resident() < self._limit:
             return True
         if self._clock() - self._released < TRIM_SECONDS_MIN:
             return False
         self._release()
         self._released = self._clock()
-        return self._held() < self._limit
+        return self._resident() < self._limit

@@ -1,7 +1,7 @@
-"""The way from a gRPC call to the servicer: its message is awaited, then it finds room or is refused with a delay.
+"""Admission of calls: reads the message of a call, admits it within the limits, and calls the servicer.
 
-The handlers are those of client streams, which gRPC calls before the message is there; on the wire a unary call is a
-stream of one message, and costs the same.
+The handlers are those of client streams, which gRPC calls before the message has arrived. On the wire a unary call is a
+stream of one message, and its cost is the same.
 """
 
 from __future__ import annotations
@@ -12,61 +12,61 @@ from typing import TypeAlias
 import grpc
 
 from services.ingest.call import Call, Context
-from services.ingest.errors import exhausted, invalid, late
+from services.ingest.error_interceptor import intercept_errors
+from services.ingest.errors import deadline_exceeded, invalid_argument, resource_exhausted
 from services.ingest.events.violation_messages import FieldViolation
-from services.ingest.guard import guarded
-from services.ingest.limits.admission import Admission, Admitted, RefusedError
-from services.ingest.limits.arrivals import Arrivals, LateError, NoMessageError
-from services.ingest.limits.leases import CrowdedError
-from services.ingest.limits.workspace import Workspace
+from services.ingest.limits.admission import Admission, AdmittedRequest, RejectedError
+from services.ingest.limits.memory_budget import MemoryBudget
+from services.ingest.limits.message_reader import MessageReader, MessageTimeoutError, MissingMessageError
+from services.ingest.limits.read_permits import TooManyReadsError
 
-Servant: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
-# What is named when there is no message to name a field of.
+Method: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+# The field that an error names when there is no message.
 REQUEST = "request"
-LATE = "the message of the call did not arrive in time"
-CROWDED = "the message of the call was still on its way while too many others were, send it again later"
+TIMED_OUT = "the message of the call did not arrive in time"
+TOO_MANY = "the message of the call was still arriving while too many others were, retry later"
 
 
-class Entrance:
-    """The limits that stand before the servicers, within a block of `arrivals.watched`; one serves a process."""
+class AdmissionInterceptor:
+    """Applies the limits of a process to its methods, while a block of `reader.enforcing` is open."""
 
-    def __init__(self, arrivals: Arrivals, admission: Admission, workspace: Workspace, retry_seconds: float) -> None:
-        self.arrivals = arrivals
+    def __init__(self, reader: MessageReader, admission: Admission, memory: MemoryBudget, retry_seconds: float) -> None:
+        self.reader = reader
         self._admission = admission
-        self._workspace = workspace
+        self._memory = memory
         self._retry_seconds = retry_seconds
 
-    def handler(self, serve: Servant) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return gRPC's handler of a unary call that `serve` answers."""
+    def handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return gRPC's handler of a unary call that `method` answers."""
 
-        async def enter(_messages: AsyncIterator[bytes], context: Context) -> bytes:
+        async def call(_messages: AsyncIterator[bytes], context: Context) -> bytes:
             try:
-                request, place = await self._admitted(context)
-            except RefusedError as error:
-                refusal = str(error)
+                request, admitted = await self._admit(context)
+            except RejectedError as error:
+                rejection = str(error)
             else:
-                with place:
-                    async with self._workspace.hold(len(request)):
-                        return await serve(request, context)
-            # Not above, where the error still holds the message.
-            return await Call(context).fail(exhausted(refusal, self._retry_seconds))
+                with admitted:
+                    async with self._memory.reserve(len(request)):
+                        return await method(request, context)
+            # Outside of the except block, in which the error's traceback would keep the message in memory.
+            return await Call(context).fail(resource_exhausted(rejection, self._retry_seconds))
 
-        return grpc.stream_unary_rpc_method_handler(guarded(enter))
+        return grpc.stream_unary_rpc_method_handler(intercept_errors(call))
 
-    async def _admitted(self, context: Context) -> tuple[bytes, Admitted]:
+    async def _admit(self, context: Context) -> tuple[bytes, AdmittedRequest]:
         peer = context.peer()
-        # Also before the message is read, which is what brings it into memory.
+        # Checked before the message is read too, as reading brings it into memory.
         self._admission.check(peer)
-        request = await self.request(context)
+        request = await self.read_request(context)
         return request, self._admission.admit(peer, len(request))
 
-    async def request(self, context: Context) -> bytes:
-        """Return the message of a call; the call fails when none comes, RefusedError when there is no room any more."""
+    async def read_request(self, context: Context) -> bytes:
+        """Return the message of a call; fail the call if none arrives, raise RejectedError if there is no room now."""
         try:
-            return await self.arrivals.receive(context, lambda: self._admission.check(context.peer()))
-        except LateError:
-            await Call(context).fail(late(LATE))
-        except CrowdedError:
-            await Call(context).fail(exhausted(CROWDED, self._retry_seconds))
-        except NoMessageError:
-            await Call(context).fail(invalid([FieldViolation(field=REQUEST, description="is missing")]))
+            return await self.reader.read(context, lambda: self._admission.check(context.peer()))
+        except MessageTimeoutError:
+            await Call(context).fail(deadline_exceeded(TIMED_OUT))
+        except TooManyReadsError:
+            await Call(context).fail(resource_exhausted(TOO_MANY, self._retry_seconds))
+        except MissingMessageError:
+            await Call(context).fail(invalid_argument([FieldViolation(field=REQUEST, description="is missing")]))

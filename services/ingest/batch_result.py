@@ -1,4 +1,4 @@
-"""What became of each event of a batch, and the one answer that says it."""
+"""The result of a batch: which events were rejected and why, and the response or the error made of it."""
 
 from __future__ import annotations
 
@@ -10,91 +10,92 @@ from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
 from services.ingest.errors import (
     VIOLATIONS_MAX,
-    denied,
-    invalid,
-    invalid_without_description,
-    not_the_subject,
-    unacknowledged,
-    within,
+    at_index,
+    delivery_error,
+    invalid_argument,
+    permission_denied,
+    subject_violation,
+    unexplained,
 )
 from services.ingest.events.violation_messages import WHOLE, FieldViolation
-from services.ingest.kafka.undelivered import Remedy, Undelivered
-from services.ingest.limits.turns import Turns
+from services.ingest.kafka.errors import DeliveryFailure, Remedy
+from services.ingest.limits.time_slices import TimeSlices
 
-# A gRPC client takes answers of up to 4 MiB unless told otherwise, and 9,999 refusals with all their details are more.
+# By default a gRPC client accepts responses of up to 4 MiB; 9,999 rejected events with all details are larger.
 DETAILED_BYTES_MAX = 1_000_000
 
 
-class Verdicts:
-    """The events of a batch that were not accepted, by index and by what their senders shall do about it."""
+class BatchResult:
+    """The rejected events of a batch, by index and by what a client should do about them."""
 
     def __init__(self, total: int, retry_seconds: float) -> None:
         self._total = total
         self._retry_seconds = retry_seconds
         self.invalid: dict[int, list[FieldViolation]] = {}
-        # Not valid either, after so many that what is wrong with them is not described.
-        self.undescribed: set[int] = set()
-        # Whether `invalid` has every violation of its events.
-        self.is_total_known = True
+        # Invalid too, but after so many others that their violations are not explained.
+        self.unexplained: set[int] = set()
+        # Whether `invalid` has all violations of its events, not only the first of some.
+        self.is_count_exact = True
         self.denied: set[int] = set()
-        self.failed: dict[int, Undelivered] = {}
+        self.failed: dict[int, DeliveryFailure] = {}
 
     @property
     def accepted(self) -> int:
-        """How many events are stored."""
-        return self._total - len(self.invalid) - len(self.undescribed) - len(self.denied) - len(self.failed)
+        """The number of events that are stored in Kafka."""
+        return self._total - len(self.invalid) - len(self.unexplained) - len(self.denied) - len(self.failed)
 
-    def open(self) -> Sequence[int]:
-        """Return the indexes of those events that nothing is wrong with so far."""
-        closed = self.invalid.keys() | self.undescribed | self.denied
-        if not closed:
+    def valid_indexes(self) -> Sequence[int]:
+        """Return the indexes of the events that validation and authorization have not rejected."""
+        rejected = self.invalid.keys() | self.unexplained | self.denied
+        if not rejected:
             return range(self._total)
-        return [index for index in range(self._total) if index not in closed]
+        return [index for index in range(self._total) if index not in rejected]
 
-    def overall(self) -> Status | None:
-        """Return the error that is the answer when no event was accepted.
+    def error(self) -> Status | None:
+        """Return the error that answers the request if no event was accepted, None otherwise.
 
-        What can be sent again comes first, then what must be mended; it is PERMISSION_DENIED only when that alone
-        is wrong.
+        A failure that a retry can resolve has priority, then one that the client has to resolve. PERMISSION_DENIED is
+        returned only if all events were denied.
         """
         if self.accepted:
             return None
         failures = self.failed.values()
-        for remedy in (Remedy.SEND_AGAIN, Remedy.MEND_THE_SERVER):
+        for remedy in (Remedy.RETRY, Remedy.FIX_SERVER):
             if failure := next((each for each in failures if each.remedy is remedy), None):
-                return unacknowledged(failure, self._retry_seconds)
-        if self.invalid or self.undescribed or self.failed:
-            known = sum(map(len, self.invalid.values())) + len(self.denied) + len(self.failed)
-            first = list(islice(self._all_violations(), VIOLATIONS_MAX))
-            return invalid(
-                first, known + len(self.undescribed), is_total_known=self.is_total_known and not self.undescribed
+                return delivery_error(failure, self._retry_seconds)
+        if self.invalid or self.unexplained or self.failed:
+            explained = sum(map(len, self.invalid.values())) + len(self.denied) + len(self.failed)
+            return invalid_argument(
+                list(islice(self._all_violations(), VIOLATIONS_MAX)),
+                explained + len(self.unexplained),
+                is_total_exact=self.is_count_exact and not self.unexplained,
             )
-        return denied()
+        return permission_denied()
 
-    async def response(self, turns: Turns) -> BatchProduceResponse:
-        """Return the answer when some or all were accepted: the verdict of each other event, in their order."""
+    async def response(self, time_slices: TimeSlices) -> BatchProduceResponse:
+        """Return the response if any event was accepted, with the error of each rejected event by index."""
         response = BatchProduceResponse(accepted=self.accepted)
         if self.accepted < self._total:
-            async with turns.turn() as turn:
+            async with time_slices.acquire() as time_slice:
                 for index, error in self._errors():
                     response.rejected.add(index=index, error=error)
-                    if turn.is_over:
-                        await turn.rest()
+                    if time_slice.is_expired:
+                        await time_slice.renew()
         return response
 
     def _errors(self) -> Iterator[tuple[int, Status]]:
-        """Return the verdicts of the events that were not accepted; most share theirs."""
-        shared = dict.fromkeys(self.undescribed, invalid_without_description()) | dict.fromkeys(self.denied, denied())
-        reasons = {each: unacknowledged(each, self._retry_seconds) for each in set(self.failed.values())}
+        """Return the errors of the rejected events in order; events with the same error share one object."""
+        shared = dict.fromkeys(self.unexplained, unexplained()) | dict.fromkeys(self.denied, permission_denied())
+        reasons = {each: delivery_error(each, self._retry_seconds) for each in set(self.failed.values())}
         shared |= {index: reasons[each] for index, each in self.failed.items()}
         detailed_bytes = 0
         for index in sorted(self.invalid.keys() | shared.keys()):
             if index in shared:
                 yield index, shared[index]
                 continue
-            error = invalid(self.invalid[index])
+            error = invalid_argument(self.invalid[index])
             if detailed_bytes > DETAILED_BYTES_MAX:
-                # The message still names the first field, and counts the others.
+                # The message still has the first violation and the number of the others.
                 del error.details[:]
             detailed_bytes += error.ByteSize()
             yield index, error
@@ -102,6 +103,6 @@ class Verdicts:
     def _all_violations(self) -> Iterator[FieldViolation]:
         for index in sorted(self.invalid.keys() | self.denied | self.failed.keys()):
             if failure := self.failed.get(index):
-                yield from within(index, [FieldViolation(field=WHOLE, description=failure.reason)])
+                yield from at_index(index, [FieldViolation(field=WHOLE, description=failure.reason)])
             else:
-                yield from within(index, self.invalid.get(index) or [not_the_subject()])
+                yield from at_index(index, self.invalid.get(index) or [subject_violation()])

@@ -1,7 +1,7 @@
-"""A batch is checked in parts: a good part as a whole, a bad one event by event, with a bound to what that costs.
+"""Validation of a batch: in parts, a valid part as a whole and an invalid one event by event, at a bounded cost.
 
-What is wrong is explained for the first violations of a request only; an explanation costs ten times what it takes to
-find that an event is not valid.
+Violations are explained only for the first invalid events of a request, because an explanation costs ten times as much
+as finding that an event is invalid.
 """
 
 from __future__ import annotations
@@ -10,85 +10,85 @@ from collections.abc import Sequence
 
 from ugc.v1.event_pb2 import Event
 
+from services.ingest.batch_result import BatchResult
 from services.ingest.errors import VIOLATIONS_MAX
 from services.ingest.events.validation import EventValidator
 from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import join_batch
-from services.ingest.limits.turns import Turn
-from services.ingest.verdicts import Verdicts
+from services.ingest.limits.time_slices import TimeSlice
 
-# What is checked between two looks at the clock, in events and about so many bytes.
+# A part has at most so many events, and about so many bytes; the time slice is checked after each part.
 PART_EVENTS_MAX = 500
 PART_EVENTS_MIN = 16
 PART_BYTES = 262_144
-# Events of which the first violation is explained, after the violations that are explained in full.
-EVENTS_NAMED_MAX = 100
+# Events of which the first violation is explained, after those of which all are.
+EVENTS_BRIEFLY_EXPLAINED_MAX = 100
 
 
-class BatchCheck:
-    """Checks the events of one batch, and notes the verdicts of those that are not valid."""
+class BatchValidator:
+    """Validates the events of one batch, and adds the invalid ones to its result."""
 
-    def __init__(self, validator: EventValidator, verdicts: Verdicts) -> None:
+    def __init__(self, validator: EventValidator, result: BatchResult) -> None:
         self._validator = validator
-        self._verdicts = verdicts
+        self._result = result
         self._violations = 0
-        self._named = 0
-        # What is wrong with the last event that was explained in full: clients often send the same mistake many times.
+        self._briefly_explained = 0
+        # The last event that was explained in full: clients often repeat one mistake in many events.
         self._explained: tuple[bytes, Event, list[FieldViolation]] = (b"", Event(), [])
 
-    async def events(self, request: bytes, encoded: Sequence[bytes], turn: Turn) -> Sequence[Event]:
-        """Return all events of a batch, those that are not valid among them; `encoded` are the bytes of each."""
+    async def validate(self, request: bytes, encoded: Sequence[bytes], time_slice: TimeSlice) -> Sequence[Event]:
+        """Return all events of a batch, including the invalid ones; `encoded` are the bytes of each."""
         largest = max(map(len, encoded))
         size = part_size(largest)
         if len(encoded) <= size:
-            good = self._validator.check_part(request, largest)
-            return await self._check_each(0, encoded, turn) if good is None else good
+            valid = self._validator.check_part(request, largest)
+            return await self._check_each(0, encoded, time_slice) if valid is None else valid
         events: list[Event] = []
         for start in range(0, len(encoded), size):
             part = encoded[start : start + size]
-            good = self._validator.check_part(join_batch(part), largest)
-            events += await self._check_each(start, part, turn) if good is None else good
-            if turn.is_over:
-                await turn.rest()
+            valid = self._validator.check_part(join_batch(part), largest)
+            events += await self._check_each(start, part, time_slice) if valid is None else valid
+            if time_slice.is_expired:
+                await time_slice.renew()
         return events
 
-    async def _check_each(self, start: int, encoded: Sequence[bytes], turn: Turn) -> list[Event]:
+    async def _check_each(self, start: int, encoded: Sequence[bytes], time_slice: TimeSlice) -> list[Event]:
         events = []
         for index, one in enumerate(encoded, start):
             events.append(self._check(index, one))
-            if turn.is_over:
-                await turn.rest()
+            if time_slice.is_expired:
+                await time_slice.renew()
         return events
 
     def _check(self, index: int, encoded: bytes) -> Event:
-        """Return an event, and note what is wrong with it in as many words as the request has left."""
+        """Return an event, and explain its violations as far as the limits of the request allow."""
         if self._violations < VIOLATIONS_MAX:
             event, violations = self._validator.check(encoded)
             self._violations += len(violations)
             self._explained = encoded, event, violations
-        elif self._named < EVENTS_NAMED_MAX:
-            event, violations = self._again(encoded)
-            self._named += bool(violations)
+        elif self._briefly_explained < EVENTS_BRIEFLY_EXPLAINED_MAX:
+            event, violations = self._check_briefly(encoded)
+            self._briefly_explained += bool(violations)
         else:
-            event, is_valid = self._validator.judge(encoded)
+            event, is_valid = self._validator.check_validity(encoded)
             violations = []
             if not is_valid:
-                self._verdicts.undescribed.add(index)
+                self._result.unexplained.add(index)
         if violations:
-            self._verdicts.invalid[index] = violations
+            self._result.invalid[index] = violations
         return event
 
-    def _again(self, encoded: bytes) -> tuple[Event, list[FieldViolation]]:
-        """Return an event and what is wrong with it: all when it is known, else the first violation."""
-        known, event, violations = self._explained
-        if encoded == known:
+    def _check_briefly(self, encoded: bytes) -> tuple[Event, list[FieldViolation]]:
+        """Return an event and its violations: all if the event was explained before, otherwise the first."""
+        explained, event, violations = self._explained
+        if encoded == explained:
             return event, violations
         event, violations = self._validator.check(encoded, first_only=True)
         # There may be more of them.
-        self._verdicts.is_total_known &= not violations
+        self._result.is_count_exact &= not violations
         return event, violations
 
 
 def part_size(event_bytes_max: int) -> int:
-    """Return how many events are checked at once."""
+    """Return how many events are validated as one part."""
     return max(PART_EVENTS_MIN, min(PART_EVENTS_MAX, PART_BYTES // max(event_bytes_max, 1)))

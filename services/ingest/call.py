@@ -1,4 +1,4 @@
-"""One RPC in work: its id, what is passed on to Kafka, how it is answered, and the line it leaves in the log."""
+"""A call of a client: its metadata, its two ways to end, and its line in the log."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from services.ingest.metadata import REQUEST_ID, read_metadata
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 REQUEST_ID_BYTES = 16
-# The gateway's idiom for a success other than 200.
+# With this response metadata a service sets a success status other than 200, as in grpc-gateway.
 HTTP_CODE = "x-http-code"
 CREATED, MULTI_STATUS = "201", "207"
 
 
 class Call:
-    """What a client sent beside its message, and the two ways to end: `succeed` and `fail`."""
+    """The metadata of a call, and its end by `succeed` or `fail`."""
 
     def __init__(self, context: Context) -> None:
-        sent = read_metadata(context.invocation_metadata() or ())
+        metadata = read_metadata(context.invocation_metadata() or ())
         self._context = context
-        self.authorizations = sent.authorizations
-        # Made here, an id is in the log and the answer; Kafka gets what the client sent, for each header costs there.
-        self.headers = sent.headers
-        self.request_id = sent.request_id or os.urandom(REQUEST_ID_BYTES).hex()
-        # A call has a task of its own, so nobody else's lines get this id.
+        self.authorizations = metadata.authorizations
+        # Only the client's own headers are written to Kafka, where each has a cost; a generated id is in log and
+        # answer.
+        self.headers = metadata.headers
+        self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
+        # gRPC runs each call in a task, so no other call's log lines get this id.
         bind_contextvars(request_id=self.request_id)
 
     async def succeed(self, accepted: int, rejected: int = 0) -> None:
-        """Begin an answer of OK, with the HTTP status that the gateway shall give."""
+        """Send the initial metadata of an OK response, with the HTTP status for the gateway."""
         code = MULTI_STATUS if rejected else CREATED
         logger().debug("accepted", events=accepted, rejected=rejected)
         await self._context.send_initial_metadata(((HTTP_CODE, code), (REQUEST_ID, self.request_id)))
@@ -49,11 +50,11 @@ class Call:
         log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message)
         answer = rpc_status.to_status(status)
         trailing = (*answer.trailing_metadata, (REQUEST_ID, self.request_id))
-        await self._context.abort_with_status(Failure(answer.code, answer.details, trailing))
+        await self._context.abort_with_status(AbortStatus(answer.code, answer.details, trailing))
 
 
-class Failure(grpc.Status):
-    """An error as gRPC sends it."""
+class AbortStatus(grpc.Status):
+    """A gRPC status with trailing metadata, as `abort_with_status` takes it."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, str | bytes], ...]) -> None:
         self.code = code

@@ -1,4 +1,4 @@
-"""DebugService: valid events out of nothing, for developers; they go the way of all events."""
+"""DebugService: creates random valid events for developers and stores them as BatchProduce does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ugc.v1.debug_service_pb2 import RandomBatchProduceRequest
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
 from services.ingest.call import Call, Context
-from services.ingest.errors import invalid, not_found
+from services.ingest.errors import invalid_argument, not_found
 from services.ingest.events.validation import EventValidator
 from services.ingest.servicer import IngestServicer, violation
 
@@ -19,49 +19,49 @@ EVENTS_DEFAULT = 500
 PAST_SECONDS_MAX = 86_400
 MOVIE_SECONDS_MAX = 7_200
 KINDS = ("like", "dislike", "comment", "pause", "play", "watch-progress", "bookmark", "rating")
-PLACES = (("RU", "Europe/Moscow"), ("en-GB", "Europe/London"), ("de", "Europe/Berlin"), ("ja", "Asia/Tokyo"))
+LOCALES = (("RU", "Europe/Moscow"), ("en-GB", "Europe/London"), ("de", "Europe/Berlin"), ("ja", "Asia/Tokyo"))
 VERSIONS = ("1.0", "1.1", "2.0-beta")
 
 
 class DebugServicer:
-    """The door for developers."""
+    """DebugService, enabled."""
 
     def __init__(self, ingest: IngestServicer, validator: EventValidator) -> None:
         self._ingest = ingest
         self._validator = validator
 
     async def random_batch_produce(self, request: bytes, context: Context) -> bytes:
-        """Make events and take them in as a batch; with tokens that bind their bearer, the bearer's own."""
+        """Create random events and store them; of the caller's user if its token is bound to one."""
         call = Call(context)
-        user = await self._ingest.user_bound(call)
+        user = await self._ingest.authorized_user(call)
         try:
-            wanted = RandomBatchProduceRequest.FromString(request)
+            parsed = RandomBatchProduceRequest.FromString(request)
         except DecodeError:
             problem = "is not the Protobuf of a ugc.v1.RandomBatchProduceRequest"
-            await call.fail(invalid([violation("batch_count", problem)]))
-        if violations := self._validator.violations(wanted):
-            await call.fail(invalid(violations))
-        count = wanted.batch_count if wanted.HasField("batch_count") else EVENTS_DEFAULT
+            await call.fail(invalid_argument([violation("batch_count", problem)]))
+        if violations := self._validator.violations(parsed):
+            await call.fail(invalid_argument(violations))
+        count = parsed.batch_count if parsed.HasField("batch_count") else EVENTS_DEFAULT
         batch = random_batch(count, int(time.time()), random.Random(), user)  # noqa: S311 -- no secret
-        return await self._ingest.take_batch(call, batch.SerializeToString(), user)
+        return await self._ingest.produce_batch(call, batch.SerializeToString(), user)
 
 
-class ClosedDebugServicer:
-    """The same door, closed."""
+class DisabledDebugServicer:
+    """DebugService, disabled."""
 
     async def random_batch_produce(self, _request: bytes, context: Context) -> bytes:
-        """Say that it is closed, and how to open it."""
-        await Call(context).fail(not_found("the debug door is closed; UGC_INGEST_DEBUG=true opens it"))
+        """Fail the call with the setting that enables the service."""
+        await Call(context).fail(not_found("the debug service is disabled; UGC_INGEST_DEBUG=true enables it"))
 
 
 def random_batch(count: int, now_seconds: int, chance: random.Random, user: str | None = None) -> EventBatch:
-    """Make `count` valid events of the day before `now_seconds`, of random users or of one."""
+    """Return `count` valid events of the day before `now_seconds`, of random users or of `user`."""
     return EventBatch(events=[random_event(now_seconds, chance, user) for _ in range(count)])
 
 
 def random_event(now_seconds: int, chance: random.Random, user: str | None) -> Event:
-    """Make one valid event."""
-    language, timezone = chance.choice(PLACES)
+    """Return one valid event."""
+    language, timezone = chance.choice(LOCALES)
     return Event(
         payload=Payload(
             movie_id=random_uuid(chance),
@@ -72,7 +72,7 @@ def random_event(now_seconds: int, chance: random.Random, user: str | None) -> E
         ),
         language=language,
         timezone=timezone,
-        # Of the network that is kept for documentation (RFC 5737).
+        # From the network reserved for documentation (RFC 5737).
         ip=f"203.0.113.{chance.randrange(256)}",
         version=chance.choice(VERSIONS),
         some_client_data="random",
@@ -80,5 +80,5 @@ def random_event(now_seconds: int, chance: random.Random, user: str | None) -> E
 
 
 def random_uuid(chance: random.Random) -> str:
-    """Make a UUID of version 4 from the given source of chance."""
+    """Return a UUID of version 4."""
     return str(uuid.UUID(int=chance.getrandbits(128), version=4))

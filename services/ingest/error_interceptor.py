@@ -1,7 +1,7 @@
-"""What stands between the gRPC library and every method: no text of a library, and no log line per call, gets out.
+"""Handling of unexpected errors: a client gets INTERNAL without details, the log gets a bounded number of lines.
 
-The library answers an exception with its class and text, and logs a stack for it, also where bytes that are not of the
-message are enough to cause one.
+By default the gRPC library sends an exception's class and text to the client and logs a stack trace for each, even
+where malformed bytes of a client are the cause.
 """
 
 from __future__ import annotations
@@ -10,82 +10,81 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 import grpc
 from structlog.contextvars import get_contextvars
 
 from common.logs import log_limited
+from services.ingest.call import Context
 from services.ingest.metadata import REQUEST_ID
 
 UNEXPECTED = "an unexpected error inside the server"
-# The library's logger of its server; how those of its lines begin that clients cause, and what is written instead.
+# The logger of the library's server, and the beginnings of its lines that clients cause, with what is logged instead.
 LIBRARY = "grpc._cython.cygrpc"
-CLIENTS_LINES = {
+CLIENT_CAUSED = {
     "Invalid encoding on": "metadata that is not UTF-8 was left out",
     "ExecuteBatchError raised": "a client left before its answer",
 }
-# The library's handlers are typed by what they handle.
-Dynamic: TypeAlias = Any
 M = TypeVar("M")
 R = TypeVar("R")
-Method: TypeAlias = Callable[[M, Dynamic], Awaitable[R]]
+Method: TypeAlias = Callable[[M, Context], Awaitable[R]]
 
 
-def guarded(method: Method[M, R]) -> Method[M, R]:
-    """Return a method whose unexpected errors are INTERNAL to the client and one line, at most, in the log."""
+def intercept_errors(method: Method[M, R]) -> Method[M, R]:
+    """Return a method whose unexpected errors are INTERNAL for the client and, rate-limited, one line in the log."""
 
     @functools.wraps(method)
-    async def call(messages: M, context: Dynamic) -> R:
+    async def call(messages: M, context: Context) -> R:
         try:
             return await method(messages, context)
         except grpc.aio.AbortError as error:
-            raise bare(error) from None
+            raise without_frames(error) from None
         except grpc.aio.InternalError as error:
-            raise gone() from error
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the library would show it to the client
-            await fail(error, context)
+            raise connection_lost() from error
+        except Exception as error:  # noqa: BLE001 -- the library would send any exception's text to the client
+            await abort(error, context)
 
     return call
 
 
-def bare(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
-    """Return the error without the frames that it came through.
+def without_frames(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
+    """Return the error without its traceback.
 
-    The library keeps it in a cycle of references, and with it a refused request of megabytes until the next collection.
+    The library keeps the error in a reference cycle, and the frames would keep a rejected request of megabytes until
+    the next garbage collection.
     """
     error.__context__ = None
     return error.with_traceback(None)
 
 
-def gone() -> asyncio.CancelledError:
-    """Log that an answer could not be sent; the connection is gone, so the call is cancelled, as the library has it."""
-    log_limited(logging.INFO, CLIENTS_LINES["ExecuteBatchError raised"])
+def connection_lost() -> asyncio.CancelledError:
+    """Log that an answer could not be sent, and return the cancellation with which the library ends such a call."""
+    log_limited(logging.INFO, CLIENT_CAUSED["ExecuteBatchError raised"])
     return asyncio.CancelledError()
 
 
-async def fail(error: Exception, context: Dynamic) -> NoReturn:
-    """Log an unexpected error, and end its call with INTERNAL and the id of its line in the log."""
+async def abort(error: Exception, context: Context) -> NoReturn:
+    """Log an unexpected error, and end its call with INTERNAL and the request id of the log line."""
     log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error)
     request_id = get_contextvars().get("request_id")
     trailing = ((REQUEST_ID, request_id),) if request_id else ()
     await context.abort(grpc.StatusCode.INTERNAL, UNEXPECTED, trailing)
-    raise error  # the line above raises, but not for those who read types
 
 
 def limit_library_log() -> None:
-    """Count what clients cause instead of logging a stack for each: a call can have thousands of bad values."""
-    library: Dynamic = logging.getLogger(LIBRARY)
+    """Limit the library's log lines that clients cause, of which one call can cause thousands, each with a stack."""
+    library = logging.getLogger(LIBRARY)
     if not isinstance(library.exception, functools.partial):
-        # The method itself, not a filter: to make a record that is thrown away costs 7 us.
-        library.exception = functools.partial(log_exception, library.exception)
+        # The method is replaced, as a filter comes too late: creating a record that is dropped costs 7 us.
+        library.exception = functools.partial(log_exception, library.exception)  # type: ignore[method-assign]
 
 
-def log_exception(log: Callable[..., None], message: object, *values: object, **options: Dynamic) -> None:
-    """Log as the library does, except for what a client causes; the bad values themselves are read by nobody."""
+def log_exception(log: Callable[..., None], message: object, *values: object, **options: object) -> None:
+    """Log as the library does, except for what a client causes."""
     text = str(message)
-    for beginning, words in CLIENTS_LINES.items():
+    for beginning, event in CLIENT_CAUSED.items():
         if text.startswith(beginning):
-            log_limited(logging.INFO, words)
+            log_limited(logging.INFO, event)
             return
     log(message, *values, **options)

@@ -1,4 +1,4 @@
-"""Listening at an address, and why that fails: the gRPC library says only that it did."""
+"""Binds the server to an address, and finds the reason of a failure, which the gRPC library does not report."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import grpc
 
 from common.settings import Address
 
-# What of these happens at one of a host's addresses another address does not make good.
-REFUSALS = (errno.EADDRINUSE, errno.EACCES)
+# Errors that fail the start even if another address of the host can be bound.
+FATAL_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 
 
 def listen(server: grpc.aio.Server, address: Address) -> int:
-    """Add a port to a server and return its number; OSError says why it cannot be had."""
-    failures = binding_failures(address)
+    """Bind a server to an address and return the port; raise OSError with the reason if that fails."""
+    failures = bind_errors(address)
     for error in failures:
-        if error.errno in REFUSALS:
+        if error.errno in FATAL_ERRORS:
             raise OSError(f"{address}: {error.strerror}")
     try:
         return server.add_insecure_port(str(address))
@@ -25,21 +25,21 @@ def listen(server: grpc.aio.Server, address: Address) -> int:
         raise OSError(f"{address}: {failures[0].strerror if failures else error}") from error
 
 
-def binding_failures(address: Address) -> list[OSError]:
-    """Try each address of a host: a name may stand for several, and the library is content with one of them."""
+def bind_errors(address: Address) -> list[OSError]:
+    """Try to bind each address of a host, of which the library requires only one; return the errors."""
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         return [error]
-    except UnicodeError:  # of a name that no host can have
+    except UnicodeError:  # not encodable as a host name
         return [OSError(errno.EINVAL, "not a valid host name")]
     failures = []
-    for family, kind, protocol, _name, place in found:
+    for family, kind, protocol, _name, socket_address in found:
         try:
             with socket.socket(family, kind, protocol) as probe:
-                # As servers do: what remains of closed connections does not hold a port.
+                # As servers do: connections in TIME_WAIT must not make the port look busy.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
+                probe.bind(socket_address)
                 probe.listen()
         except OSError as error:
             failures.append(error)

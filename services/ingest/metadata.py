@@ -1,6 +1,6 @@
-"""What is read of a call's metadata. A client writes its bytes freely, so each value is checked where it is read. Pure.
+"""Reads a call's metadata. A client can send any bytes, so each value is validated here. Pure.
 
-What is not well-formed is as none, as it is for the gateway: the call gets a new id, or goes on without a trace.
+A malformed value is ignored, as in the gateway: the call gets a new request id, or has no trace.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from typing import NamedTuple
 from services.ingest.events.records import Headers
 
 REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
-READ = frozenset({REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION})
-# The gateway's pattern: characters that can stand in a log, a header and a command line.
+NAMES = frozenset({REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION})
+# The gateway's pattern: characters that are safe in a log, a header and a command line.
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
-# W3C Trace Context, 3.2: version ff and ids of zeros are not valid; a later version may have more parts.
+# W3C Trace Context, 3.2: version ff and all-zero ids are not valid; a later version may have more fields.
 TRACE_PARENT_PATTERN = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}((?<!00.{53})-[!-~]{0,200})?", re.ASCII
 )
-# W3C Trace Context, 3.3: up to 32 members, each a key and a value; 512 characters must travel on.
+# W3C Trace Context, 3.3: up to 32 members, each a key and a value; at least 512 characters must be propagated.
 TRACE_MEMBER_PATTERN = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]", re.ASCII)
 TRACE_MEMBERS_MAX = 32
 TRACE_STATE_CHARACTERS_MAX = 512
 Values = Sequence[str | bytes]
 
 
-class Sent(NamedTuple):
-    """What a client sent beside its message."""
+class CallMetadata(NamedTuple):
+    """The metadata that ingest uses."""
 
     request_id: str | None
-    # What goes on to Kafka, None when there is nothing.
+    # Headers of the Kafka messages, None if there are none.
     headers: Headers | None
-    # Whatever stands there: the authentication judges it.
+    # All values as sent; they are validated by the authentication.
     authorizations: Values
 
 
-def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Sent:
-    """Read the few names that are used; a value of another is never looked at."""
+def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> CallMetadata:
+    """Read the metadata that ingest uses; values of other names are not examined."""
     given: dict[str, list[str | bytes]] = {}
     for name, value in metadata:
-        if name in READ:
+        if name in NAMES:
             given.setdefault(name, []).append(value)
     if not given:
-        return Sent(None, None, ())
+        return CallMetadata(None, None, ())
     request_id = single(given.get(REQUEST_ID, ()), REQUEST_ID_PATTERN)
     headers: Headers = [(REQUEST_ID, request_id.encode())] if request_id else []
     if parent := single(given.get(TRACE_PARENT, ()), TRACE_PARENT_PATTERN):
         headers.append((TRACE_PARENT, parent.encode()))
-        # Without a parent it belongs to no trace.
+        # A tracestate without a traceparent belongs to no trace.
         if state := trace_state(given.get(TRACE_STATE, ())):
             headers.append((TRACE_STATE, state.encode()))
-    return Sent(request_id, headers or None, given.get(AUTHORIZATION, ()))
+    return CallMetadata(request_id, headers or None, given.get(AUTHORIZATION, ()))
 
 
 def single(values: Values, pattern: re.Pattern[str]) -> str | None:
-    """Return a value that was given once and is well-formed."""
+    """Return the value if there is exactly one and it matches, None otherwise."""
     if len(values) != 1 or not isinstance(values[0], str):
         return None
     return values[0] if pattern.fullmatch(values[0]) else None
 
 
 def trace_state(values: Values) -> str | None:
-    """Return a well-formed tracestate; several headers are one list (RFC 9110, 5.2)."""
+    """Return the tracestate if all of it is valid, None otherwise; several headers are one list (RFC 9110, 5.2)."""
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values) or sum(map(len, texts)) + len(texts) > TRACE_STATE_CHARACTERS_MAX + 1:
         return None

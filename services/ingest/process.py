@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-# gRPC reads this when it is first imported. Its core would write a line, past the log, for each malformed header.
+# Read by gRPC when it is imported. Its core would write a line to standard error for each malformed header.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from common.failpoints import arm
@@ -15,7 +15,7 @@ from common.logs import configure_logs, logger
 from common.settings import load
 from common.watchdog import watched
 from services.ingest.auth.authentication import Authenticator
-from services.ingest.debug import ClosedDebugServicer, DebugServicer
+from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.publisher import publishing
 from services.ingest.server import serving
@@ -24,10 +24,10 @@ from services.ingest.settings import IngestSettings
 
 
 def main() -> None:
-    """Run ingest until it is told to stop; status 1 when it must be replaced, 2 when a setting is bad."""
+    """Run ingest until a stop signal; exit with status 1 after a fatal error, with 2 on an invalid setting."""
     settings = load(IngestSettings)
     configure_logs("ingest", settings.log_level)
-    for name, reason in settings.keys.left_out if settings.keys else ():
+    for name, reason in settings.keys.skipped if settings.keys else ():
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     allow_open_files()
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 async def run(settings: IngestSettings) -> int:
-    """Serve until a signal or a producer that can never work again; return the exit status."""
+    """Serve until a stop signal or a fatal error of the producer; return the exit status."""
     loop = asyncio.get_running_loop()
     fatal: list[str] = []
     async with stopping() as stop, watched(settings):
@@ -49,7 +49,7 @@ async def run(settings: IngestSettings) -> int:
             servicer = IngestServicer(
                 validator, batch_limits(), publisher, settings.ingest_retry_seconds, authenticator(settings)
             )
-            debug = DebugServicer(servicer, validator) if settings.ingest_debug else ClosedDebugServicer()
+            debug = DebugServicer(servicer, validator) if settings.ingest_debug else DisabledDebugServicer()
             try:
                 async with serving(settings, servicer, debug, publisher.check_reachable) as address:
                     logger().info(
@@ -64,12 +64,12 @@ async def run(settings: IngestSettings) -> int:
                 logger().error("cannot serve", setting="UGC_INGEST_LISTEN", error=str(error))
                 return 1
     for reason in fatal:
-        logger().error("the producer failed for good", error=reason)
+        logger().error("the producer failed fatally", error=reason)
     return 1 if fatal else 0
 
 
 def authenticator(settings: IngestSettings) -> Authenticator | None:
-    """Return what checks tokens, None when anybody may call."""
+    """Return the authenticator of the settings, None if authentication is disabled."""
     if settings.keys is None:
         return None
     return Authenticator(settings.keys, settings.token_rules, settings.ingest_auth_cache_tokens_max)

@@ -1,4 +1,4 @@
-"""The gRPC server around the servicer: handlers, reflection, health, and an orderly end."""
+"""The gRPC server: its options, handlers and standard services, the Kafka health check, and its graceful shutdown."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from grpc_reflection.v1alpha import reflection
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
 from common.logs import OutageLog, log_limited, logger
-from common.memory import MemoryRoom
+from common.memory import MemoryHeadroom
 from common.settings import Address
-from services.ingest.debug import ClosedDebugServicer, DebugServicer
-from services.ingest.entrance import Entrance
-from services.ingest.guard import limit_library_log
+from services.ingest.admission_interceptor import AdmissionInterceptor
+from services.ingest.debug import DebugServicer, DisabledDebugServicer
+from services.ingest.error_interceptor import limit_library_log
 from services.ingest.kafka.publisher import UnreachableError
 from services.ingest.limits.admission import Admission
-from services.ingest.limits.arrivals import Arrivals
-from services.ingest.limits.workspace import Workspace
+from services.ingest.limits.memory_budget import MemoryBudget
+from services.ingest.limits.message_reader import MessageReader
 from services.ingest.listening import listen
-from services.ingest.probes import Probes
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
+from services.ingest.standard_services import StandardServices
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 DEBUG_SERVICE = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OVERALL = ""
-# Browsers send cookies of kilobytes, and the gateway passes them on; the library's own limit is 8 KiB.
+# Browsers send cookies of kilobytes, and the gateway forwards them; the library's default limit is 8 KiB.
 METADATA_BYTES_MAX = 65_536
-# A client may ping so often, also while it has no call; the library's five minutes would send away those that ping
-# every ten seconds, which many balancers and channels do.
+# Shortest interval between a client's pings, with and without calls. By default the library allows one in five minutes
+# and closes the connections of clients that ping every ten seconds, as many load balancers and channels do.
 PING_SECONDS_MIN = 5.0
-# How much longer than its own limit a question to Kafka may take before it counts as unanswered.
+# How much longer than its own timeout a Kafka check may take before it counts as failed.
 OVERTIME_SECONDS_MAX = 5.0
-# Calls that wait for a handler. The streams of the connections are the limit before this one.
+# Calls that wait for a handler; the limits of connections and their streams apply first.
 PENDING_MAX = 1_000_000
-# Bits of gRPC's compression algorithms: none, or deflate and gzip too.
+# Bits of the accepted compression algorithms: only identity, or deflate and gzip too.
 UNCOMPRESSED, ALL_ALGORITHMS = 0b001, 0b111
-# Messages that are read at once, beside those that take long: small ones do not need more. Fewer of a size of which the
-# budget has no room for so many.
+# Messages read at once, not counting slow ones: enough for small messages. Fewer if the largest requests are so large
+# that the limit of bytes in flight has no room for as many.
 READS_MAX, READS_MIN = 16, 4
-# How long a new connection may take until it speaks HTTP/2.
+# How long a new connection may take to complete its HTTP/2 handshake.
 HANDSHAKE_MILLISECONDS_MAX = 10_000
 
 
@@ -54,57 +54,57 @@ HANDSHAKE_MILLISECONDS_MAX = 10_000
 async def serving(
     settings: IngestSettings,
     servicer: IngestServicer,
-    debug: DebugServicer | ClosedDebugServicer,
+    debug: DebugServicer | DisabledDebugServicer,
     check_reachable: Callable[[float], None],
 ) -> AsyncIterator[Address]:
-    """Serve at the address yielded; at the end say NOT_SERVING, give callers a moment, let requests in work end.
+    """Serve at the yielded address; at the end report NOT_SERVING, wait for callers to leave, finish running calls.
 
-    Health and reflection are open to all: they say nothing of any viewer, and probes carry no token.
+    Health and reflection need no authentication: they expose no viewer's data, and probes send no token.
     """
     limit_library_log()
     server = grpc.aio.server(options=options(settings))
-    entrance = entrance_of(settings)
-    server.add_generic_rpc_handlers((handlers(servicer, entrance), debug_handlers(debug, entrance)))
-    checks = health.aio.HealthServicer()
-    await say(checks, NOT_SERVING)
-    # A closed endpoint is not shown.
-    shown = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
-    probes = Probes(checks, (*shown, health.SERVICE_NAME, reflection.SERVICE_NAME))
-    server.add_generic_rpc_handlers(probes.handlers())
+    interceptor = admission_interceptor(settings)
+    server.add_generic_rpc_handlers((ingest_handler(servicer, interceptor), debug_handler(debug, interceptor)))
+    health_servicer = health.aio.HealthServicer()
+    await set_health(health_servicer, NOT_SERVING)
+    # Reflection does not list a disabled service.
+    listed = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
+    standard = StandardServices(health_servicer, (*listed, health.SERVICE_NAME, reflection.SERVICE_NAME))
+    server.add_generic_rpc_handlers(standard.handlers())
     address = settings.ingest_listen
     port = listen(server, address)
-    async with entrance.arrivals.watched(), probes.arrivals.watched():
+    async with interceptor.reader.enforcing(), standard.reader.enforcing():
         await server.start()
-        watch = asyncio.create_task(watch_kafka(checks, check_reachable, settings.ingest_health_seconds))
+        watch = asyncio.create_task(watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds))
         try:
             yield Address(address.host, port)
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
-            await say(checks, NOT_SERVING)
+            await set_health(health_servicer, NOT_SERVING)
             await asyncio.sleep(settings.ingest_drain_seconds)
             await server.stop(settings.ingest_stop_seconds_max)
             logger().info("stopped serving")
 
 
 def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
-    """Return gRPC's own limits, of connections and of what is not a request yet."""
+    """Return the gRPC library's options: limits of connections, and of calls before they are admitted."""
     return (
-        # Two servers would silently share the port, each taking half of the calls.
+        # Otherwise two servers could share the port, and each would get half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
         (
             "grpc.compression_enabled_algorithms_bitset",
             ALL_ALGORITHMS if settings.ingest_compression else UNCOMPRESSED,
         ),
-        # From the first number on the library refuses some calls at random; from the second on all.
+        # Above the first limit the library rejects some calls at random, above the second all.
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
-        # Likewise for calls that no handler has begun yet, which end as CANCELLED: the servicer refuses with a delay.
+        # Likewise for calls that wait for a handler, which the library cancels; admission rejects them with a delay.
         ("grpc.server.max_pending_requests", PENDING_MAX),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
-        # Else the library lets a client send megabytes of a message that nobody reads yet, guessing at the bandwidth.
+        # Otherwise the library estimates the bandwidth and accepts megabytes of a message that is not being read yet.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", settings.ingest_streams_max),
         ("grpc.max_allowed_incoming_connections", settings.ingest_connections_max),
@@ -118,67 +118,68 @@ def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as gRPC wants them."""
+    """Return seconds as whole milliseconds."""
     return round(seconds * 1000)
 
 
-def entrance_of(settings: IngestSettings) -> Entrance:
-    """Return the limits of requests."""
-    # As many of the largest messages may be on their way at once as the budget has room for, more while they are not
-    # large, and as many just arriving.
+def admission_interceptor(settings: IngestSettings) -> AdmissionInterceptor:
+    """Return the interceptor with the limits of the settings."""
+    # Slow reads: as many of the largest messages as fit into the limit of bytes in flight, more while there is memory.
     slow_max = settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max
     reads_max = max(READS_MIN, min(READS_MAX, slow_max))
-    room = MemoryRoom(settings.ingest_bytes_in_flight_max)
-    return Entrance(
-        Arrivals(settings.ingest_message_seconds_max, slow_max, reads_max, room),
+    has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
+    return AdmissionInterceptor(
+        MessageReader(settings.ingest_message_seconds_max, slow_max, reads_max, has_headroom),
         Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
-        Workspace(settings.ingest_request_bytes_max),
+        MemoryBudget(settings.ingest_request_bytes_max),
         settings.ingest_retry_seconds,
     )
 
 
-def handlers(servicer: IngestServicer, entrance: Entrance) -> grpc.GenericRpcHandler:
-    """Bind the calls to their names; without serializers, so that requests and answers are bytes."""
+def ingest_handler(servicer: IngestServicer, interceptor: AdmissionInterceptor) -> grpc.GenericRpcHandler:
+    """Return gRPC's handler of IngestService, without serializers, so that requests and responses are bytes."""
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Produce": entrance.handler(servicer.produce),
-            "BatchProduce": entrance.handler(servicer.batch_produce),
+            "Produce": interceptor.handler(servicer.produce),
+            "BatchProduce": interceptor.handler(servicer.batch_produce),
         },
     )
 
 
-def debug_handlers(debug: DebugServicer | ClosedDebugServicer, entrance: Entrance) -> grpc.GenericRpcHandler:
-    """Bind the developers' call to its name."""
+def debug_handler(
+    debug: DebugServicer | DisabledDebugServicer, interceptor: AdmissionInterceptor
+) -> grpc.GenericRpcHandler:
+    """Return gRPC's handler of DebugService."""
     return grpc.method_handlers_generic_handler(
-        DEBUG_SERVICE, {"RandomBatchProduce": entrance.handler(debug.random_batch_produce)}
+        DEBUG_SERVICE, {"RandomBatchProduce": interceptor.handler(debug.random_batch_produce)}
     )
 
 
 async def watch_kafka(
-    checks: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float
+    health_servicer: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float
 ) -> None:
-    """Keep the health service's answer equal to whether Kafka is reachable, until cancelled."""
+    """Report through the health service whether Kafka is reachable, until cancelled."""
     outage = OutageLog("reaching Kafka")
     while True:
-        # Whatever goes wrong, the answer stays true and the question is put again: this task must not end in silence.
-        asked = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))
-        while not (await asyncio.wait({asked}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
+        # Every error is handled here: if this task ended, the health service would report an outdated status.
+        check = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))
+        while not (await asyncio.wait({check}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
             outage.failed(TimeoutError("Kafka's client does not answer"))
-            await say(checks, NOT_SERVING)
-        error = asked.exception()
+            await set_health(health_servicer, NOT_SERVING)
+        error = check.exception()
         if error is None:
             outage.over()
-            await say(checks, SERVING)
+            await set_health(health_servicer, SERVING)
         else:
             if not isinstance(error, UnreachableError):
                 log_limited(logging.ERROR, "watching Kafka failed unexpectedly", exc_info=error)
             outage.failed(error)
-            await say(checks, NOT_SERVING)
+            await set_health(health_servicer, NOT_SERVING)
         await asyncio.sleep(seconds)
 
 
-async def say(checks: health.aio.HealthServicer, status: int) -> None:
-    """Give one answer for the server as a whole and for its service."""
+async def set_health(health_servicer: health.aio.HealthServicer, status: int) -> None:
+    """Set the status of the server as a whole and of its service."""
     for name in (OVERALL, SERVICE):
-        await checks.set(name, status)
+        await health_servicer.set(name, status)

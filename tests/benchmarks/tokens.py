@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import TokenRules
-from services.ingest.auth.keys import Keys, read_public_key, read_secret
+from services.ingest.auth.keys import KeySet, read_public_key, read_secret
 from tests.support.inputs.tokens import SECRET, ec_key, public_pem, rsa_key, signed
 
 TOKENS = 500
@@ -16,7 +16,7 @@ ROUNDS = 5
 
 def main() -> None:
     """Print the table."""
-    kinds: list[tuple[str, Keys, Callable[[int], str]]] = [
+    kinds: list[tuple[str, KeySet, Callable[[int], str]]] = [
         ("HS256", read_secret(SECRET), lambda number: signed(jti=str(number))),
         ("RS256", read_public_key(public_pem(rsa_key())), lambda number: signed(rsa_key(), "RS256", jti=str(number))),
         ("ES256", read_public_key(public_pem(ec_key())), lambda number: signed(ec_key(), "ES256", jti=str(number))),
@@ -28,14 +28,14 @@ def main() -> None:
         print(f"{name:<12}{min(first):>12.2f}{min(again):>12.2f}")
 
 
-def round_microseconds(keys: Keys, shown: list[str]) -> tuple[float, float]:
+def round_microseconds(keys: KeySet, shown: list[str]) -> tuple[float, float]:
     """Show every token twice to a new authenticator: microseconds each of the first time, and of the second."""
     checks = Authenticator(keys, TokenRules(subject_is_user=True), cache_tokens_max=TOKENS)
     costs = []
     for _ in range(2):
         began = time.perf_counter()
         for authorization in shown:
-            checks.user_bound([authorization])
+            checks.authenticate([authorization])
         costs.append((time.perf_counter() - began) / TOKENS * 1e6)
     return costs[0], costs[1]
 

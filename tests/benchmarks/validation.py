@@ -13,7 +13,7 @@ import protovalidate
 import structlog
 from ugc.v1.event_pb2 import Event, EventBatch
 
-from services.ingest.batches import PART_EVENTS_MAX
+from services.ingest.batch_validation import PART_EVENTS_MAX
 from services.ingest.events.records import stamp
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.events.wire import join_batch, split_batch

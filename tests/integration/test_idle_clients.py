@@ -15,7 +15,7 @@ from common.settings import parse_address
 from local.processes.program import running
 from local.up.documented import DOCUMENTED_EVENT
 from services.ingest.server import SERVING
-from tests.integration.test_silent_peers import BATCH_PRODUCE, METHODS, PRODUCE, idle_connections, silent_streams
+from tests.integration.test_silent_clients import BATCH_PRODUCE, METHODS, PRODUCE, idle_connections, silent_streams
 from tests.support.inputs.events import documented
 from tests.support.processes.ingest_server import connection, health
 from tests.support.processes.system import Deployment

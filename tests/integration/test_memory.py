@@ -12,7 +12,7 @@ from ugc.v1.event_pb2 import EventBatch
 
 from local.processes.program import running
 from services.ingest.settings import IngestSettings
-from tests.integration.test_crowd import BATCH_PRODUCE, EVENT, PRODUCE, begin, outcome
+from tests.integration.test_overload import BATCH_PRODUCE, EVENT, PRODUCE, begin, outcome
 from tests.support.inputs.events import valid
 from tests.support.load.meter import peak_bytes
 from tests.support.processes.ingest_server import connection

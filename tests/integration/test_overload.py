@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventBatch
 
 from services.ingest.events.records import Headers, Record
-from services.ingest.kafka.undelivered import Undelivered
+from services.ingest.kafka.errors import DeliveryFailure
 from tests.support.clients.calls import AcceptingPublisher
 from tests.support.inputs.events import documented, valid
 from tests.support.processes.ingest_server import connection, ingest_server
@@ -36,13 +36,13 @@ class HeldPublisher:
         self.free = asyncio.Event()
         self._began: asyncio.Queue[None] = asyncio.Queue()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         self._began.put_nowait(None)
         await self.free.wait()
         return {}
 
     async def began(self, count: int) -> None:
-        """Wait until so many more requests are in work."""
+        """Wait until so many more requests are in flight."""
         async with asyncio.timeout(SECONDS_MAX):
             for _ in range(count):
                 await self._began.get()

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from common.settings import parse_address
-from services.ingest import probes, server
+from services.ingest import server, standard_services
 from services.ingest.server import SERVING
 from tests.support.clients.calls import AcceptingPublisher
 from tests.support.inputs.events import documented
@@ -104,7 +104,7 @@ async def test_all_at_once() -> None:
 @pytest.mark.parametrize("method", METHODS)
 async def test_message_that_does_not_come(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call whose message does not arrive ends with a status that says so."""
-    monkeypatch.setattr(probes, "MESSAGE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(standard_services, "MESSAGE_SECONDS_MAX", 0.5)
     async with (
         ingest_server(AcceptingPublisher(), ingest_message_seconds_max=0.5) as address,
         connection(address) as channel,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.settings import parse_address
 from local.processes.program import running
-from services.ingest.limits.arrivals import TICK_SECONDS
+from services.ingest.limits.message_reader import TICK_SECONDS
 from tests.support.clients.calls import AcceptingPublisher
 from tests.support.clients.raw_http2 import DATA, END_STREAM, FRAME_BYTES_MAX, SETTINGS, RawConnection, raw_connection
 from tests.support.inputs.events import numbered

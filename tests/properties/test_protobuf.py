@@ -84,8 +84,8 @@ def batch_agrees(rules: EventValidator, events: Sequence[bytes], accepted: Seque
     bad = next((event for index, event in enumerate(events) if index not in accepted), None)
     if bad is not None and len(bad) <= EVENT_BYTES_MAX:
         assert rules.check_part(request + length_delimited(1, bad), EVENT_BYTES_MAX) is None
-        assert not rules.judge(bad)[1]
-    assert all(rules.judge(event)[1] for event in good)
+        assert not rules.check_validity(bad)[1]
+    assert all(rules.check_validity(event)[1] for event in good)
 
 
 def loaded(values: Sequence[bytes], accepted: set[int]) -> Counter[str]:

@@ -1,1 +1,1 @@
-"""Authentication: bearer tokens, their claims, and the keys that verify them."""
+"""Authentication: bearer tokens, their claims, and the keys that verify their signatures."""

@@ -1,6 +1,6 @@
-"""Who calls: the bearer token (a JWT, RFC 7519) of a request, checked with known keys; the verdict is kept for a while.
+"""Authenticates callers by their bearer token (a JWT, RFC 7519), and caches verified tokens by their digest.
 
-Only tokens found good are kept, by their digest: a flood of bad ones pushes nobody's verdict out.
+Only valid tokens are cached, so a flood of invalid ones evicts nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jwt
 
 from services.ingest.auth.claims import TokenRules, UnauthenticatedError, check_claims
-from services.ingest.auth.keys import Keys
+from services.ingest.auth.keys import KeySet
 
 SCHEME = "bearer"
 AUTHORIZATION_CHARACTERS_MAX = 8_192
@@ -26,57 +26,57 @@ REASONS: dict[type[Exception], str] = {
     jwt.InvalidSignatureError: "the token's signature is not by the key",
 }
 UNREADABLE = "the token cannot be read as a JWT"
-# What a hostile token makes a parser raise.
+# Exceptions that parsers raise for malformed tokens.
 PARSER_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
 
-class Verdict(NamedTuple):
-    """What a good token gives, and until when."""
+class VerifiedToken(NamedTuple):
+    """The user that a valid token is bound to, if any, and its expiry in Unix seconds."""
 
     user: str | None
     expires_at: float
 
 
 class Authenticator:
-    """Checks tokens; one serves a process."""
+    """Verifies tokens; one instance serves a process."""
 
-    def __init__(self, keys: Keys, rules: TokenRules, cache_tokens_max: int) -> None:
+    def __init__(self, keys: KeySet, rules: TokenRules, cache_tokens_max: int) -> None:
         self._keys = keys
         self._rules = rules
         self._cache_tokens_max = cache_tokens_max
         self._signatures = jwt.PyJWS()
-        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
+        self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
-    def user_bound(self, authorizations: Sequence[str | bytes]) -> str | None:
-        """Return the user that the caller is bound to, in lower case, or None; UnauthenticatedError for a stranger.
+    def authenticate(self, authorizations: Sequence[str | bytes]) -> str | None:
+        """Return the user that the caller's token is bound to, in lower case, None if to none.
 
-        `authorizations` are all values of that name that the caller has sent.
+        `authorizations` are all Authorization values of the call. Raise UnauthenticatedError if the token is not valid.
         """
         token = bearer_token(authorizations)
         digest = hashlib.sha256(token).digest()
-        verdict = self._known.get(digest)
-        if verdict is None or verdict.expires_at <= time.time():
-            verdict = self._known[digest] = self._verify(token)
-            if len(self._known) > self._cache_tokens_max:
-                self._known.popitem(last=False)
-        self._known.move_to_end(digest)
-        return verdict.user
+        verified = self._verified.get(digest)
+        if verified is None or verified.expires_at <= time.time():
+            verified = self._verified[digest] = self._verify(token)
+            if len(self._verified) > self._cache_tokens_max:
+                self._verified.popitem(last=False)
+        self._verified.move_to_end(digest)
+        return verified.user
 
-    def _verify(self, token: bytes) -> Verdict:
+    def _verify(self, token: bytes) -> VerifiedToken:
         try:
             claims = self._claims(token)
         except PARSER_ERRORS as error:
             raise UnauthenticatedError(REASONS.get(type(error), UNREADABLE)) from error
-        ends = check_claims(claims, self._rules, time.time())
-        return Verdict(str(claims["sub"]).lower() if self._rules.subject_is_user else None, ends)
+        expires_at = check_claims(claims, self._rules, time.time())
+        return VerifiedToken(str(claims["sub"]).lower() if self._rules.subject_is_user else None, expires_at)
 
     def _claims(self, token: bytes) -> dict[str, object]:
-        """Return the claims of a token that is signed by a known key."""
+        """Return the claims of a token after verifying its signature."""
         header = self._signatures.get_unverified_header(token)
         key = self._keys.find(header.get("kid"), header.get("alg"))
         if key is None:
             raise UnauthenticatedError("the token names no key in use (kid)")
-        # The key's algorithm, not the token's: `none`, and HS256 by a public key, are refused here.
+        # The algorithm is the key's, not the token's, which rejects `none` and HS256 with a public key as the secret.
         payload = self._signatures.decode(token, key.material, algorithms=[key.algorithm])
         claims = json.loads(payload)
         if not isinstance(claims, dict):
@@ -85,7 +85,7 @@ class Authenticator:
 
 
 def bearer_token(authorizations: Sequence[str | bytes]) -> bytes:
-    """Return the token of the only Authorization header: of several, two servers might each choose another."""
+    """Return the bearer token; several Authorization values are rejected, as servers differ in which one they use."""
     if not any(authorizations):
         raise UnauthenticatedError("a bearer token is required (authorization: Bearer ...)")
     if len(authorizations) > 1:

@@ -1,4 +1,4 @@
-"""What a token claims (RFC 7519, 4.1), checked so that a refusal names the claim and what is wrong with it. Pure."""
+"""Validates the claims of a token (RFC 7519, 4.1); an error names the claim and its problem. Pure."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A token without an end would be good after its bearer has left.
+# A token without expiry could not be revoked.
 ALWAYS_REQUIRED = ("exp",)
 
 
 class UnauthenticatedError(Exception):
-    """The caller has no token that can be trusted; the text is for the caller and holds nothing of the token."""
+    """The caller has no valid token; the text is for the caller and contains nothing of the token."""
 
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What a token must claim, besides being signed by a known key and having an end."""
+    """Claims that a token must have, besides its expiry."""
 
     audience: str | None = None
     issuer: str | None = None
-    # The token's `sub` is the one user whose events its bearer may send.
+    # Whether a caller may send only the events of the user in the token's `sub`.
     subject_is_user: bool = False
-    # How far the clocks of issuer and server may be apart.
+    # Tolerated difference between the clocks of issuer and server.
     leeway_seconds: float = 0.0
 
 
 def check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -> float:
-    """Return when a token ends, leeway included, in Unix seconds; UnauthenticatedError names the wrong claim."""
+    """Return the expiry of a token in Unix seconds with the leeway; raise UnauthenticatedError for an invalid claim."""
     required = {"aud": rules.audience is not None, "iss": rules.issuer is not None, "sub": rules.subject_is_user}
     for name in (*ALWAYS_REQUIRED, *(name for name, needed in required.items() if needed)):
         if claims.get(name) is None:
             raise UnauthenticatedError(f"the token has no {name}")
-    ends = seconds(claims, "exp") + rules.leeway_seconds
-    if ends <= now:
+    expires_at = seconds(claims, "exp") + rules.leeway_seconds
+    if expires_at <= now:
         raise UnauthenticatedError("the token has expired (exp)")
     if "nbf" in claims and seconds(claims, "nbf") > now + rules.leeway_seconds:
         raise UnauthenticatedError("the token is not valid yet (nbf)")
@@ -46,11 +46,11 @@ def check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) ->
         raise UnauthenticatedError("the token is for another audience (aud)")
     if rules.issuer is not None and claims["iss"] != rules.issuer:
         raise UnauthenticatedError("the token is of another issuer (iss)")
-    return ends
+    return expires_at
 
 
 def seconds(claims: Mapping[str, object], name: str) -> float:
-    """Return a time among the claims."""
+    """Return a claim that is a time, in Unix seconds."""
     value = claims[name]
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
@@ -63,7 +63,7 @@ def seconds(claims: Mapping[str, object], name: str) -> float:
 
 
 def audiences(value: object) -> list[str]:
-    """Return whom a token is for."""
+    """Return the audiences in the claim `aud`."""
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise UnauthenticatedError("the token's aud must be a text or a list of texts")

@@ -10,23 +10,23 @@ from pydantic_settings import NoDecode
 
 from common.settings import Documented, NeverEmpty, Settings
 from services.ingest.auth.claims import TokenRules
-from services.ingest.auth.keys import Keys, read_file, read_key_set, read_public_key, read_secret
+from services.ingest.auth.keys import KeySet, read_file, read_key_set, read_public_key, read_secret
 
 KEYS = ("ingest_auth_secret", "ingest_auth_key_file", "ingest_auth_jwks_file")
 KEYS_NAMED = ", ".join(f"UGC_{name.upper()}" for name in KEYS)
 
 
-def read_with(read: Callable[[str], Keys]) -> BeforeValidator:
+def read_with(read: Callable[[str], KeySet]) -> BeforeValidator:
     """Return the validator that replaces the path of a file with the keys that `read` finds in its text."""
 
-    def keys(path: object) -> Keys | None:
+    def keys(path: object) -> KeySet | None:
         return None if path is None else read(read_file(str(path)))
 
     return BeforeValidator(keys)
 
 
-KeyFile = Annotated[Keys | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_public_key)]
-KeySetFile = Annotated[Keys | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_key_set)]
+KeyFile = Annotated[KeySet | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_public_key)]
+KeySetFile = Annotated[KeySet | None, NoDecode, NeverEmpty(), Documented("path"), read_with(read_key_set)]
 
 
 class AuthenticationSettings(Settings):
@@ -69,7 +69,7 @@ class AuthenticationSettings(Settings):
 
     @field_validator("ingest_auth_key_file", "ingest_auth_jwks_file")
     @classmethod
-    def _only_key(cls, keys: Keys | None, info: ValidationInfo) -> Keys | None:
+    def _only_key(cls, keys: KeySet | None, info: ValidationInfo) -> KeySet | None:
         if keys is not None and any(info.data.get(name) is not None for name in KEYS):
             raise ValueError(f"give only one of {KEYS_NAMED}")
         return keys
@@ -83,7 +83,7 @@ class AuthenticationSettings(Settings):
         return rule
 
     @property
-    def keys(self) -> Keys | None:
+    def keys(self) -> KeySet | None:
         """The keys that verify tokens, None when authentication is disabled."""
         if self.ingest_auth_secret is not None:
             return read_secret(self.ingest_auth_secret.get_secret_value())

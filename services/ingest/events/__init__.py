@@ -1,1 +1,1 @@
-"""Events: wire bytes, validation, identity, and the records that Kafka stores."""
+"""Events: their encoding, validation and identity, and the records that Kafka stores."""

@@ -1,4 +1,4 @@
-"""From accepted events to what Kafka stores: each gets its identity, the time of receipt and its key."""
+"""Turns accepted events into the records that Kafka stores, with identity, time of receipt and key."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from ugc.v1.event_pb2 import Event
 from services.ingest.events.identity import new_identities, parse_identity
 from services.ingest.events.wire import received_at_bytes, record_bytes
 
-# Names and values that travel beside a Kafka message.
+# Headers of a Kafka message.
 Headers = list[tuple[str, str | bytes | None]]
 
 
 class Record(NamedTuple):
-    """What becomes a Kafka message."""
+    """Key and value of a Kafka message."""
 
     key: bytes
     value: bytes
 
 
 def receipt_milliseconds() -> int:
-    """Return the time of receipt of what is received now."""
+    """Return the current time in milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
 
 
 def stamp(encoded: Sequence[bytes], events: Sequence[Event], now: int) -> tuple[list[bytes], list[Record]]:
-    """Give accepted events their identity and time of receipt: the identities, and the records for Kafka.
+    """Return the identities of accepted events and their records.
 
-    `encoded` are the bytes of the same events as they came, `now` the time in milliseconds.
+    `encoded` are the bytes of the same events as received, `now` is the time of receipt in milliseconds.
     """
-    ending = received_at_bytes(now)
-    chosen = [event.event_id for event in events]
-    fresh = iter(new_identities(chosen.count(""), now))
-    identities = [parse_identity(text) if text else next(fresh) for text in chosen]
-    # Upper and lower case are the same user, so they must be the same key.
+    received_at = received_at_bytes(now)
+    client_ids = [event.event_id for event in events]
+    generated = iter(new_identities(client_ids.count(""), now))
+    identities = [parse_identity(text) if text else next(generated) for text in client_ids]
+    # A user_id in upper and in lower case is the same user, so it must give the same key.
     keys = [event.payload.user_id.lower().encode() for event in events]
-    values = [record_bytes(one, identity, ending) for one, identity in zip(encoded, identities, strict=True)]
+    values = [record_bytes(one, identity, received_at) for one, identity in zip(encoded, identities, strict=True)]
     return identities, list(map(Record._make, zip(keys, values, strict=True)))

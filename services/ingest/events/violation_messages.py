@@ -1,6 +1,6 @@
-"""What a client is told about a broken rule: the field's path, what it must be, and what came instead.
+"""Texts of violations for the client: the field's path, what the value must be, and what it is.
 
-No rule is repeated here: every limit in a text is the library's, which read it from the proto.
+No limit is repeated here: the limits in the texts come from the library, which reads them from the proto.
 """
 
 from __future__ import annotations
@@ -12,79 +12,80 @@ import protovalidate
 from google.rpc.error_details_pb2 import BadRequest
 
 ECHO_CHARACTERS_MAX = 40
-# One that is not ASCII is written as up to ten.
+# A character outside ASCII is escaped to up to ten characters.
 ECHO_ESCAPED_CHARACTERS_MAX = 8
-# A number above this is no date in seconds of this or the next centuries; it is the present in milliseconds or finer.
+# A timestamp above this is not in seconds: it would be after the year 5000. It is in milliseconds or a smaller unit.
 SECONDS_PLAUSIBLE_MAX = 100_000_000_000
-# The path of a fault that is of the event as a whole.
+# The path of a violation of the event as a whole.
 WHOLE = "event"
 FieldViolation: TypeAlias = BadRequest.FieldViolation
 
 
 def explain(violation: protovalidate.Violation) -> FieldViolation:
-    """Turn the library's verdict into the field's path and words that say what to send."""
+    """Return the path and the text of a violation that the library has found."""
     proto = violation.proto
     path = ".".join(element.field_name for element in proto.field.elements) if proto.field else WHOLE
-    words = WORDS.get(proto.rule_id, plain)
-    return FieldViolation(field=path, description=words(proto.message, violation.field_value))
+    text_of = TEXTS.get(proto.rule_id, library_text)
+    return FieldViolation(field=path, description=text_of(proto.message, violation.field_value))
 
 
-def plain(message: str, _value: object) -> str:
-    """Keep the library's words."""
+def library_text(message: str, _value: object) -> str:
+    """Return the library's text."""
     return message
 
 
 def required(_message: str, value: object) -> str:
-    """Say that the field must be there; in proto3 an empty text is absent, and so is a zero, which some would send."""
+    """Return the text of a missing field; proto3 does not distinguish a zero that a client sends from no value."""
     return "is required and must not be 0" if isinstance(value, int) else "is required"
 
 
-def uuid_wanted(_message: str, value: str) -> str:
-    """Show what a UUID looks like."""
+def uuid_text(_message: str, value: str) -> str:
+    """Return the text of an invalid UUID, with an example."""
     return f"must be a UUID such as 1ec4cd73-2fd5-4f25-af68-b6595d279af2, not {echo(value)}"
 
 
-def pattern_wanted(message: str, value: str) -> str:
-    """Quote the pattern from the library's `does not match regex pattern ...`."""
+def pattern_text(message: str, value: str) -> str:
+    """Return the pattern, which ends the library's `does not match regex pattern ...`."""
     return f"must match {message.rpartition(' ')[2]}, not {echo(value)}"
 
 
-def seconds_wanted(message: str, value: int) -> str:
-    """Say what a timestamp must be; the commonest mistake is milliseconds."""
+def seconds_text(message: str, value: int) -> str:
+    """Return the text of an invalid timestamp; the most common mistake is milliseconds."""
     if value > SECONDS_PLAUSIBLE_MAX:
         return f"must be Unix time in seconds; {value} looks like milliseconds or finer, divide it"
     return f"must be Unix time in seconds, {message.removeprefix('must be ')}, not {value}"
 
 
-def bytes_wanted(message: str, value: str) -> str:
-    """Say how long a text may be and is, in UTF-8."""
+def bytes_text(message: str, value: str) -> str:
+    """Return the text of a string that has too many bytes of UTF-8."""
     return f"{message}, not {len(value.encode())}"
 
 
-def characters_wanted(message: str, value: str) -> str:
-    """Say how long a text may be and is."""
+def characters_text(message: str, value: str) -> str:
+    """Return the text of a string that has too many characters."""
     return f"{message}, not {len(value)}"
 
 
-def number_wanted(message: str, value: int) -> str:
-    """Say between what a number must be."""
+def number_text(message: str, value: int) -> str:
+    """Return the text of a number that is out of range."""
     return f"{message}, not {value}"
 
 
-WORDS: dict[str, Callable[[str, Any], str]] = {
+# The rule determines the type of the value.
+TEXTS: dict[str, Callable[[str, Any], str]] = {
     "required": required,
-    "string.uuid": uuid_wanted,
-    "string.pattern": pattern_wanted,
-    "string.max_bytes": bytes_wanted,
-    "string.max_len": characters_wanted,
-    "int32.gte_lte": number_wanted,
-    # The one int64 with a range is a time.
-    "int64.gte_lte": seconds_wanted,
+    "string.uuid": uuid_text,
+    "string.pattern": pattern_text,
+    "string.max_bytes": bytes_text,
+    "string.max_len": characters_text,
+    "int32.gte_lte": number_text,
+    # The only int64 with a range is a timestamp.
+    "int64.gte_lte": seconds_text,
 }
 
 
 def echo(value: object) -> str:
-    """Quote a client's value in ASCII, cut to a length that fits a header."""
+    """Return a client's value quoted in ASCII, shortened to fit into a header."""
     text = str(value)
     most = ECHO_CHARACTERS_MAX if text.isascii() else ECHO_ESCAPED_CHARACTERS_MAX
     return ascii(text if len(text) <= most else text[:most] + "...")

@@ -1,14 +1,14 @@
-"""Wire bytes without their meaning: a batch cut into its events, an event wrapped into an EventRecord.
+"""Splits a batch into the bytes of its events and wraps an event in an EventRecord, without decoding the events.
 
-Both keep the client's bytes as they came. The messages are the contract's (proto/ugc/v1/event.proto), seen through
-shapes in which an event is only bytes; a test holds them against the real ones.
+So the client's bytes are stored unchanged. The encoding is that of proto/ugc/v1/event.proto with `bytes` in place of
+`Event`; a test compares it with the generated classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Protocol, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -20,60 +20,79 @@ VARINT, LENGTH_DELIMITED = 0, 2
 
 
 def tag(field: str, wire_type: int) -> bytes:
-    """Return the tag of a field of EventRecord; its fields have numbers below 16, so one byte holds it."""
+    """Return the tag of a field of EventRecord, which is one byte because the field numbers are below 16."""
     return bytes((EventRecord.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type,))
 
 
-def _opaque_batch() -> Any:  # noqa: ANN401 -- a message class made at run time has no static type
-    """Build the message `EventBatch { repeated bytes events }`, for a pool of its own."""
+class OpaqueEvents(Protocol):
+    """A batch whose events are bytes."""
+
+    events: Sequence[bytes]
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 -- the name of protobuf
+        """Return the encoded batch."""
+
+
+class OpaqueEventsClass(Protocol):
+    """The class of such batches."""
+
+    def __call__(self, *, events: Sequence[bytes]) -> OpaqueEvents:
+        """Return a batch of events."""
+
+    def FromString(self, encoded: bytes, /) -> OpaqueEvents:  # noqa: N802 -- the name of protobuf
+        """Parse an encoded batch; raise DecodeError if it is not valid."""
+
+
+def opaque_batch() -> OpaqueEventsClass:
+    """Return the class of a message `OpaqueBatch { repeated bytes events }`, in a descriptor pool of its own."""
     file = descriptor_pb2.FileDescriptorProto(name="ingest/wire.proto", package="ingest.wire", syntax="proto3")
     message = file.message_type.add(name="OpaqueBatch")
     message.field.add(name="events", number=EVENTS, label=FIELD.LABEL_REPEATED, type=FIELD.TYPE_BYTES)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ingest.wire.OpaqueBatch"))
+    return cast(
+        "OpaqueEventsClass", message_factory.GetMessageClass(pool.FindMessageTypeByName("ingest.wire.OpaqueBatch"))
+    )
 
 
-OpaqueBatch = _opaque_batch()
+OpaqueBatch = opaque_batch()
 EVENT_TAG = tag("event", LENGTH_DELIMITED)
-# The identity is always 16 bytes, so its length is part of the constant.
+# With the length of the identity, which is always 16 bytes.
 IDENTITY_TAG = tag("event_id", LENGTH_DELIMITED) + bytes((16,))
 RECEIVED_AT_TAG = tag("received_at", VARINT)
 
 
 def split_batch(request: bytes) -> Sequence[bytes]:
-    """Cut the bytes of an EventBatch into the bytes of its events; DecodeError when it is not one.
+    """Split an EventBatch into the bytes of its events; raise DecodeError if it cannot be parsed.
 
-    Only reading an element makes an object of it: a request of millions of empty events can be counted and refused.
+    Elements become objects only when they are read, so a request of millions of empty events is cheap to reject.
     """
-    events: Sequence[bytes] = OpaqueBatch.FromString(request).events
-    return events
+    return OpaqueBatch.FromString(request).events
 
 
 def join_batch(events: Sequence[bytes]) -> bytes:
-    """Return the bytes of an EventBatch of these events."""
-    joined: bytes = OpaqueBatch(events=events).SerializeToString()
-    return joined
+    """Return the EventBatch of encoded events."""
+    return OpaqueBatch(events=events).SerializeToString()
 
 
 def record_bytes(event: bytes, identity: bytes, received_at: bytes) -> bytes:
-    """Return the EventRecord of an event; `received_at` is the ending that `received_at_bytes` made for the request."""
+    """Return the EventRecord of an event; `received_at` is the encoded field from `received_at_bytes`."""
     return b"".join((event_head(len(event)), event, IDENTITY_TAG, identity, received_at))
 
 
 @lru_cache(maxsize=4_096)
 def event_head(length: int) -> bytes:
-    """Return what stands before an event of so many bytes; the events of a batch are mostly of a few lengths."""
+    """Return the tag and length before an event in its record; cached, as the events of a batch have few lengths."""
     return EVENT_TAG + varint(length)
 
 
 def received_at_bytes(milliseconds: int) -> bytes:
-    """Return the encoded field `received_at`; it is the same for all events of a request."""
+    """Return the encoded field `received_at`, which all events of a request share."""
     return RECEIVED_AT_TAG + varint(milliseconds)
 
 
 def varint(number: int) -> bytes:
-    """Encode a number of 0 or more in base 128, least significant group first."""
+    """Return the varint of a non-negative number."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

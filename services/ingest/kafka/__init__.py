@@ -1,1 +1,1 @@
-"""The producer: records to Kafka, and what its errors mean for a client."""
+"""Kafka: the producer, the delivery reports, and what Kafka's errors mean for a client."""

@@ -1,17 +1,34 @@
-"""What Kafka's errors mean for whoever sent a record: whether it would help to send it again.
+"""Delivery failures: why Kafka has not acknowledged a record, and what would help.
 
-An error that is not listed is taken for a passing one: a client that sends again in vain loses nothing, one that gives
-up may lose an event. Listed are the errors by which a broker refuses what it was sent, whoever asks and when.
+An error that is not listed counts as transient: a needless retry costs little, but a client that gives up loses an
+event. Listed are the errors with which a broker rejects a record whenever it is sent.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import NamedTuple
+
 from confluent_kafka import KafkaError
 
-from services.ingest.kafka.undelivered import Remedy, Undelivered
+
+class Remedy(Enum):
+    """What would help."""
+
+    RETRY = "retry"
+    REDUCE_SIZE = "reduce the size of the event"
+    FIX_SERVER = "an operator must change something"
+
+
+class DeliveryFailure(NamedTuple):
+    """The failure of a record that was not acknowledged."""
+
+    reason: str
+    remedy: Remedy = Remedy.RETRY
+
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
-REFUSED = frozenset(
+REJECTED = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -35,20 +52,21 @@ REFUSED = frozenset(
 
 
 def describe(error: KafkaError) -> str:
-    """Return what Kafka's client reports, for a log or a client: `Kafka: Local: Message timed out`.
+    """Return the text of an error's code, such as `Kafka: Local: Message timed out`.
 
-    It is the text of the error's code: the error's own may name brokers and addresses.
+    The error's own text may contain the names and addresses of brokers, which clients must not see.
     """
     return f"Kafka: {KafkaError(error.code()).str()}"
 
 
-def undelivered(error: KafkaError, size: int, batch_bytes_max: int) -> Undelivered:
-    """Return why a record of `size` bytes failed, which was sent in batches of at most `batch_bytes_max` bytes.
+def delivery_failure(error: KafkaError, size: int, batch_bytes_max: int) -> DeliveryFailure:
+    """Return the failure of a record of `size` bytes, which was sent in batches of at most `batch_bytes_max` bytes.
 
-    A record that is larger than that was a batch of its own; a smaller one was refused for the size of its batch.
+    A larger record was sent as a batch of its own; a smaller one was rejected for the size of its batch, which a retry
+    makes smaller.
     """
     if error.code() in TOO_LARGE:
         if size <= batch_bytes_max:
-            return Undelivered(describe(error))
-        return Undelivered("is larger than the Kafka topic takes (max.message.bytes)", Remedy.MAKE_SMALLER)
-    return Undelivered(describe(error), Remedy.MEND_THE_SERVER if error.code() in REFUSED else Remedy.SEND_AGAIN)
+            return DeliveryFailure(describe(error))
+        return DeliveryFailure("is larger than the Kafka topic takes (max.message.bytes)", Remedy.REDUCE_SIZE)
+    return DeliveryFailure(describe(error), Remedy.FIX_SERVER if error.code() in REJECTED else Remedy.RETRY)

@@ -1,4 +1,4 @@
-"""The producer, whose batches follow the topic's limit: when that changes, another producer takes over."""
+"""The Kafka producer: it is replaced by a new one when the topic's limit for the size of batches changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as NoAnswerError
 
 from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its parts come from modules of their own
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-exported explicitly
     AdminClient,
     ConfigResource,
     ResourceType,
@@ -17,20 +17,21 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its parts c
 from common.logs import logger
 
 POLL_SECONDS = 0.1
-# What Kafka's client and a topic have by default.
+# The default of the Kafka client, which is below the default of a topic.
 BATCH_BYTES_MAX = 1_000_000
 BATCH_BYTES_MIN = 1_000
 LIMIT = "max.message.bytes"
-# How often the topic's limit is read again.
+# How often the topic's limit is read.
 LIMIT_SECONDS = 60.0
+# How long a replaced producer is kept for requests that still use it.
 RETIRED_SECONDS = 30.0
 
 
 class Producers:
-    """The producer in use, and those that still wait for Kafka's answers."""
+    """The current producer, and replaced ones that still wait for delivery reports."""
 
     def __init__(self, open_producer: Callable[[int], Producer]) -> None:
-        """`open_producer` opens one whose batches have at most so many bytes."""
+        """`open_producer` opens a producer whose batches have at most the given number of bytes."""
         self._open = open_producer
         self.batch_bytes_max = BATCH_BYTES_MAX
         self.current = open_producer(BATCH_BYTES_MAX)
@@ -38,7 +39,7 @@ class Producers:
         self._lock = threading.Lock()
 
     def limit_batches(self, bytes_max: int) -> None:
-        """Let batches have at most so many bytes from now on."""
+        """Replace the producer if the largest batch allowed differs from the current one."""
         wanted = max(BATCH_BYTES_MIN, min(bytes_max, BATCH_BYTES_MAX))
         if wanted == self.batch_bytes_max:
             return
@@ -49,7 +50,7 @@ class Producers:
             self.current, self.batch_bytes_max = opened, wanted
 
     def poll(self) -> None:
-        """Serve delivery reports for a moment."""
+        """Process delivery reports for POLL_SECONDS at most."""
         self.current.poll(POLL_SECONDS)
         with self._lock:
             retired = list(self._retired)
@@ -59,7 +60,7 @@ class Producers:
             self._retired = [each for each in self._retired if not is_done(*each)]
 
     def flush(self, seconds_max: float) -> int:
-        """Wait until Kafka has answered for everything that was handed over; return what was left."""
+        """Wait for the delivery reports of all records; return how many are missing after `seconds_max`."""
         until = time.monotonic() + seconds_max
         with self._lock:
             producers = [*(producer for producer, _ in self._retired), self.current]
@@ -67,14 +68,14 @@ class Producers:
 
 
 def is_done(producer: Producer, retired_at: float) -> bool:
-    """Whether a producer that is not in use any more waits for nothing."""
-    # Whoever took it in hand just before its end is given time to use it.
+    """Return whether a replaced producer can be dropped."""
+    # A request may have read `current` just before the replacement, and use it some time later.
     return not len(producer) and time.monotonic() - retired_at > RETIRED_SECONDS
 
 
 def topic_limit(servers: str, topic: str, seconds_max: float) -> int | None:
-    """Return the largest batch that a topic takes, in bytes; None when Kafka does not answer that. Blocks."""
-    # One for each question: a client that stays keeps asking a controller that may be gone.
+    """Return the topic's max.message.bytes, None if Kafka does not answer. Blocks."""
+    # A new client each time: a long-lived one keeps connecting to a controller that may be gone.
     client = AdminClient({"bootstrap.servers": servers, "log_level": 2})
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:

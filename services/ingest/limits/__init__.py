@@ -1,1 +1,1 @@
-"""Limits: calls, bytes and turns at the event loop."""
+"""Limits of what ingest reads, holds in memory and processes at once."""

@@ -1,6 +1,6 @@
-"""Which requests are worked on at once: a limit of requests, a limit of their bytes, and a share for each peer.
+"""Admission control: limits of the requests in flight and of their bytes, shared fairly between connections.
 
-A request is counted once its message has arrived, so nobody holds a place by opening calls and sending nothing.
+A request counts from the moment its message has arrived, so a call without a message takes nothing.
 """
 
 from __future__ import annotations
@@ -8,83 +8,83 @@ from __future__ import annotations
 from types import TracebackType
 from typing import NamedTuple
 
-# A tenth is kept for peers that hold less than one two-hundredth. Of the rest a peer may hold so many times what is
-# free, so that it has most of it when it is alone, and several come to hold alike.
-KEPT_DIVISOR = 10
+# A tenth of each limit is reserved for connections that have less than 1/200 of it. Of the rest a connection may take
+# four times what is free: a single one gets 72 % of the limit, and several converge to equal shares.
+RESERVED_DIVISOR = 10
 SMALL_DIVISOR = 200
 SHARE_OF_FREE = 4
 
 
-class Held(NamedTuple):
-    """What a peer holds at present."""
+class InFlight(NamedTuple):
+    """Requests that are being processed, and their size in bytes."""
 
     requests: int = 0
     size: int = 0
 
 
-NOTHING = Held()
+NOTHING = InFlight()
 
 
-class RefusedError(Exception):
-    """There is no room for a request at present; the text says which limit was reached."""
+class RejectedError(Exception):
+    """A limit leaves no room for the request at present; the text names the limit for the client."""
 
 
 class Admission:
-    """The requests in work, of all peers together and of each; a peer is one connection."""
+    """Counts the requests in flight, in total and for each peer; a peer is one connection."""
 
     def __init__(self, requests_max: int, bytes_max: int) -> None:
         self._requests_max = requests_max
         self._bytes_max = bytes_max
         self._requests = 0
         self._bytes = 0
-        self._peers: dict[str, Held] = {}
+        self._peers: dict[str, InFlight] = {}
 
     @property
-    def in_work(self) -> Held:
-        """How much is in work."""
-        return Held(self._requests, self._bytes)
+    def in_flight(self) -> InFlight:
+        """The requests in flight of all peers."""
+        return InFlight(self._requests, self._bytes)
 
-    def admit(self, peer: str, size: int) -> Admitted:
-        """Return what holds the place of a request of `size` bytes; RefusedError when there is none for this peer."""
+    def admit(self, peer: str, size: int) -> AdmittedRequest:
+        """Admit a request of `size` bytes until the block of the result ends; raise RejectedError without room."""
         self.check(peer)
         if self._bytes + size > self._bytes_max:
-            raise RefusedError(f"requests of {self._bytes_max} bytes are in work, send it again later")
+            raise RejectedError(f"requests of {self._bytes_max} bytes are in flight, retry later")
         self._change(peer, 1, size)
-        return Admitted(self, peer, size)
+        return AdmittedRequest(self, peer, size)
 
     def check(self, peer: str) -> None:
-        """Raise RefusedError when there is no room for a request of this peer, whatever its size."""
+        """Raise RejectedError if a request of this peer would be rejected whatever its size."""
         if self._requests >= self._requests_max:
-            raise RefusedError(f"{self._requests_max} requests are in work, send it again later")
-        held = self._peers.get(peer, NOTHING)
-        if has_share(held.requests, self._requests, self._requests_max) or has_share(
-            held.size, self._bytes, self._bytes_max
+            raise RejectedError(f"{self._requests_max} requests are in flight, retry later")
+        used = self._peers.get(peer, NOTHING)
+        if has_share(used.requests, self._requests, self._requests_max) or has_share(
+            used.size, self._bytes, self._bytes_max
         ):
-            raise RefusedError("this connection has its share of the requests in work, send it again later")
+            raise RejectedError("this connection has its share of the requests in flight, retry later")
 
     def release(self, peer: str, size: int) -> None:
-        """Give the place of a request back."""
+        """Count a request of `size` bytes as finished."""
         self._change(peer, -1, -size)
 
     def _change(self, peer: str, requests: int, size: int) -> None:
         self._requests += requests
         self._bytes += size
-        held = self._peers.get(peer, NOTHING)
-        if held.requests + requests:
-            self._peers[peer] = Held(held.requests + requests, held.size + size)
+        used = self._peers.get(peer, NOTHING)
+        if used.requests + requests:
+            self._peers[peer] = InFlight(used.requests + requests, used.size + size)
         else:
             del self._peers[peer]
 
 
-def has_share(held: int, taken: int, limit: int) -> bool:
-    """Whether a peer holds so much that it may have no more, of a limit of which so much is taken by all."""
-    if held * SMALL_DIVISOR < limit or not held:
+def has_share(used: int, used_by_all: int, limit: int) -> bool:
+    """Return whether a peer that uses `used` of a limit may use no more of it."""
+    if used * SMALL_DIVISOR < limit or not used:
         return False
-    return held >= SHARE_OF_FREE * (limit - limit // KEPT_DIVISOR - taken)
+    return used >= SHARE_OF_FREE * (limit - limit // RESERVED_DIVISOR - used_by_all)
 
 
-class Admitted:
-    """The place of one request, given back at the end of the block."""
+class AdmittedRequest:
+    """Context manager that releases an admitted request at the end of its block."""
 
     def __init__(self, admission: Admission, peer: str, size: int) -> None:
         self._admission = admission
@@ -99,8 +99,8 @@ class Admitted:
         self._admission.release(self._peer, self._size)
 
 
-class Streams:
-    """How many long calls of one kind are open, in all and on each connection."""
+class StreamLimiter:
+    """Limits the open streams of one kind, in total and for each connection."""
 
     def __init__(self, streams_max: int, connection_streams_max: int) -> None:
         self._streams_max = streams_max
@@ -108,18 +108,18 @@ class Streams:
         self._open: dict[str, int] = {}
         self._total = 0
 
-    def enter(self, peer: str) -> None:
-        """Count one more of a peer's; RefusedError when it is one too many."""
+    def acquire(self, peer: str) -> None:
+        """Count a new stream of a peer; raise RejectedError above a limit."""
         count = self._open.get(peer, 0)
         if count >= self._connection_streams_max:
-            raise RefusedError(f"a connection may have {self._connection_streams_max} of these streams")
+            raise RejectedError(f"a connection may have {self._connection_streams_max} of these streams")
         if self._total >= self._streams_max:
-            raise RefusedError(f"{self._streams_max} of these streams are open, try again later")
+            raise RejectedError(f"{self._streams_max} of these streams are open, retry later")
         self._open[peer] = count + 1
         self._total += 1
 
-    def leave(self, peer: str) -> None:
-        """Count one less."""
+    def release(self, peer: str) -> None:
+        """Count a stream of a peer as closed."""
         self._total -= 1
         self._open[peer] -= 1
         if not self._open[peer]:

@@ -1,8 +1,8 @@
-"""How many bytes of requests are worked on at once: what a batch becomes on its way to Kafka takes several times more.
+"""Memory budget of request processing: how many bytes of requests are processed at once.
 
-Admission counts the bytes that came. A request in work has them again as events, as records and in Kafka's queue, so of
-those admitted only some are worked on at a time; the others wait in the order of their coming, the small ones apart
-from the large.
+Admission counts the bytes of the requests as received. A request that is being processed takes several times that: as
+parsed events, as records and in Kafka's queue. So only some of the admitted requests are processed at a time; the
+others wait in the order of their arrival, small ones apart from large ones.
 """
 
 from __future__ import annotations
@@ -12,69 +12,70 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
-# Requests up to the first size need no room; there are few enough. Up to the second they have a room of their own.
+# Requests up to the first size are not limited, as the admitted ones are few enough; those up to the second have a
+# budget of their own.
 SMALL_BYTES_MAX = 16_384
 MEDIUM_BYTES_MAX = 1_048_576
-MEDIUM_ROOM_BYTES = 16_777_216
-# The largest requests that are worked on at once: one before Kafka, while the next is being checked.
+MEDIUM_BUDGET_BYTES = 16_777_216
+# Largest requests processed at once: one that Kafka stores, while the next is validated.
 LARGE_AT_ONCE = 2
 
 
-class Room:
-    """A limit of bytes in work, with a queue."""
+class ByteSemaphore:
+    """A limit of bytes in use, with a first-in-first-out queue."""
 
     def __init__(self, bytes_max: int) -> None:
         self._free = bytes_max
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @contextlib.asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Hold so much for the time of the block, which begins when it is free."""
-        await self._take(size)
+    async def reserve(self, size: int) -> AsyncIterator[None]:
+        """Wait until `size` bytes are free and reserve them until the block ends."""
+        await self._acquire(size)
         try:
             yield
         finally:
-            self._give(size)
+            self._release(size)
 
-    async def _take(self, size: int) -> None:
+    async def _acquire(self, size: int) -> None:
         if size <= self._free and not self._queue:
             self._free -= size
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((size, turn))
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((size, waiter))
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            # One that was given its room at this moment gives it back; one that still waits leaves the others a place.
-            self._give(0 if turn.cancelled() else size)
+            # Return the bytes if they were granted just now; otherwise let the next in the queue pass this waiter.
+            self._release(0 if waiter.cancelled() else size)
             raise
 
-    def _give(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self._free += size
         while self._queue:
-            wanted, turn = self._queue[0]
-            if turn.done():
+            wanted, waiter = self._queue[0]
+            if waiter.done():
                 self._queue.popleft()
             elif wanted <= self._free:
                 self._queue.popleft()
                 self._free -= wanted
-                turn.set_result(None)
+                waiter.set_result(None)
             else:
                 return
 
 
-class Workspace:
-    """The rooms of a process, by the size of requests."""
+class MemoryBudget:
+    """The budgets of a process, by the size of requests."""
 
     def __init__(self, request_bytes_max: int) -> None:
-        self._medium = Room(MEDIUM_ROOM_BYTES)
-        self._large = Room(LARGE_AT_ONCE * request_bytes_max)
+        self._medium = ByteSemaphore(MEDIUM_BUDGET_BYTES)
+        self._large = ByteSemaphore(LARGE_AT_ONCE * request_bytes_max)
 
-    def hold(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
-        """Hold what a request of that size needs, for the time of the block."""
+    def reserve(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a context manager that reserves the budget of a request of `size` bytes."""
         if size <= SMALL_BYTES_MAX:
-            return NOTHING
-        return (self._medium if size <= MEDIUM_BYTES_MAX else self._large).hold(size)
+            return UNLIMITED
+        return (self._medium if size <= MEDIUM_BYTES_MAX else self._large).reserve(size)
 
 
-NOTHING = contextlib.nullcontext()
+UNLIMITED = contextlib.nullcontext()

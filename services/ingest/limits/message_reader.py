@@ -1,10 +1,11 @@
-"""How many calls' messages are read at once, how long each may take, and how many may take long.
+"""Reads the messages of calls: few at once, each within a time, and with a limit of those that take long.
 
-gRPC holds what has come of a message in memory, and does not show it; it lets a client send more than the first 64 KB
-once the message is being read. So few are read at once, the others wait for a lease. A message that is there, or small,
-is read within moments; what takes long is large, slow or not being sent at all, and is counted as slow. Of these there
-may be many while the process has memory for them, which an honest client on a long way needs, and few once it has not.
-That bounds the memory of messages which are on their way, and clients that send nothing keep nobody out.
+gRPC keeps the received part of a message in memory without reporting it, and lets a client send more than the first
+64 KB once the message is being read. So a message is read only with a permit. A message that has arrived, or is small,
+is read within moments; a read that takes longer is of a large message, or of a client that is slow or sends nothing. It
+counts as slow and returns its permit, so that silent clients do not block others. Many reads may be slow while the
+process has memory for them, which clients with slow networks need, and few otherwise. Together this bounds the memory
+of messages that are arriving.
 """
 
 from __future__ import annotations
@@ -15,201 +16,204 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
-from services.ingest.limits.leases import CrowdedError, Leases
+from services.ingest.limits.read_permits import ReadPermits, TooManyReadsError
 
 TICK_SECONDS = 0.1
-# One tick for the message to arrive, one for the event loop to take note of it.
+# One tick for the message to arrive, one for the event loop to process it.
 TICKS_SLOW = 2
-# However much memory there is: each tick looks at all of them.
-SLOW_WITH_ROOM_MAX = 1_000
-# While calls wait for a lease, a read is slow as soon as it is two rounds old and one that began later was quicker.
-ROUND_SECONDS = 0.01
-ROUNDS_SLOW = 2
-# Calls that wait for a lease. Each may have sent 64 KB.
+# Slow reads even with headroom in memory: each tick iterates over all of them.
+SLOW_WITH_HEADROOM_MAX = 1_000
+# While calls wait for a permit, a read is slow after two fast ticks if a read that began later has finished.
+FAST_TICK_SECONDS = 0.01
+FAST_TICKS_SLOW = 2
+# Calls that wait for a permit. Each may have sent 64 KB.
 WAITING_MAX = 4_096
 
 
 class Readable(Protocol):
-    """What is used of grpc.aio's context."""
+    """The part of grpc.aio's context that is used here."""
 
-    async def read(self) -> Any:  # noqa: ANN401 -- bytes, or grpc.aio.EOF
-        """Return the next message."""
+    async def read(self) -> object:
+        """Return the next message as bytes, or grpc.aio.EOF."""
 
     def peer(self) -> str:
-        """Return the connection."""
+        """Return the name of the connection."""
 
 
-class NoMessageError(Exception):
-    """The client has ended its side of the call without a message."""
+class MissingMessageError(Exception):
+    """The client has closed its side of the call without sending a message."""
 
 
-class LateError(Exception):
-    """The message did not arrive within the time for it."""
+class MessageTimeoutError(Exception):
+    """The message did not arrive within the time limit."""
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
-    """A call whose message is awaited."""
+class PendingRead:
+    """A call whose message has not arrived."""
 
     context: Readable
     since_tick: int
-    since_round: int
+    since_fast_tick: int
     number: int
     is_slow: bool = False
-    ended_by: type[LateError | CrowdedError] | None = None
+    ended_by: type[MessageTimeoutError | TooManyReadsError] | None = None
 
 
-class Arrivals:
-    """Reads the messages of calls, within a block of `watched`."""
+Task: TypeAlias = asyncio.Task[object]
+
+
+class MessageReader:
+    """Reads messages within its limits, while a block of `enforcing` is open."""
 
     def __init__(
-        self, seconds_max: float, slow_max: int, reads_max: int, has_room: Callable[[], bool] = lambda: False
+        self, seconds_max: float, slow_max: int, permits_max: int, has_headroom: Callable[[], bool] = lambda: False
     ) -> None:
-        """`slow_max` may be slow whatever they hold, SLOW_WITH_ROOM_MAX while `has_room` is true of the memory.
+        """Allow `permits_max` reads, and beside them `slow_max` slow ones.
 
-        `reads_max` may be read beside the slow ones.
+        While `has_headroom` returns true, the process has memory for SLOW_WITH_HEADROOM_MAX slow reads.
         """
         self._ticks_max = max(1, round(seconds_max / TICK_SECONDS))
         self._slow_max = slow_max
-        self._leases = Leases(reads_max)
-        self._has_room = has_room
+        self._permits = ReadPermits(permits_max)
+        self._has_headroom = has_headroom
         self._tick = 0
-        self._round = 0
+        self._fast_tick = 0
         self._number = 0
-        # The number of the last read that was quick.
-        self._quick = 0
-        self._rounds: asyncio.TimerHandle | None = None
-        # Each in the order of their beginning.
-        self._queued: dict[asyncio.Task[Any], Waiting] = {}
-        self._reading: dict[asyncio.Task[Any], Waiting] = {}
+        # The number of the latest read that finished before it was slow.
+        self._finished_fast = 0
+        self._next_fast_tick: asyncio.TimerHandle | None = None
+        # Both in the order in which they began.
+        self._queued: dict[Task, PendingRead] = {}
+        self._reading: dict[Task, PendingRead] = {}
 
-    async def receive(self, context: Readable, check: Callable[[], None] = lambda: None) -> bytes:
-        """Return the next message of a call; NoMessageError, LateError or CrowdedError when there is none.
+    async def read(self, context: Readable, check: Callable[[], None] = lambda: None) -> bytes:
+        """Return the next message of a call; raise MissingMessageError, MessageTimeoutError or TooManyReadsError.
 
-        `check` raises, after a time of waiting, when the message is not to be read any more.
+        `check` is called after the wait for a permit, and raises if the message need not be read any more.
         """
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- gRPC runs a call in a task of its own
+        assert task is not None  # noqa: S101 -- gRPC runs each call in a task
         self._number += 1
-        waiting = Waiting(context, self._tick, self._round, self._number)
+        pending = PendingRead(context, self._tick, self._fast_tick, self._number)
         try:
-            if not self._leases.take():
-                await self._lease(task, waiting)
-            message = await self._read(task, waiting, check)
+            if not self._permits.try_acquire():
+                await self._acquire_permit(task, pending)
+            message = await self._read(task, pending, check)
         except asyncio.CancelledError:
-            if waiting.ended_by is None:
+            if pending.ended_by is None:
                 raise
             task.uncancel()
-            raise waiting.ended_by from None
+            raise pending.ended_by from None
         if not isinstance(message, bytes):
-            raise NoMessageError
+            raise MissingMessageError
         return message
 
-    async def _lease(self, task: asyncio.Task[Any], waiting: Waiting) -> None:
-        """Wait until the message may be read."""
-        peer = waiting.context.peer()
-        if self._leases.waiting >= WAITING_MAX and not self._leases.make_room(peer):
-            raise CrowdedError
-        if self._rounds is None:
-            self._rounds = asyncio.get_running_loop().call_later(ROUND_SECONDS, self.round)
-        self._queued[task] = waiting
+    async def _acquire_permit(self, task: Task, pending: PendingRead) -> None:
+        peer = pending.context.peer()
+        if self._permits.waiting >= WAITING_MAX and not self._permits.evict_for(peer):
+            raise TooManyReadsError
+        if self._next_fast_tick is None:
+            self._next_fast_tick = asyncio.get_running_loop().call_later(FAST_TICK_SECONDS, self.fast_tick)
+        self._queued[task] = pending
         try:
-            await self._leases.wait(peer)
+            await self._permits.acquire(peer)
         finally:
             del self._queued[task]
         self._number += 1
-        waiting.since_tick, waiting.since_round, waiting.number = self._tick, self._round, self._number
+        pending.since_tick, pending.since_fast_tick, pending.number = self._tick, self._fast_tick, self._number
 
-    async def _read(self, task: asyncio.Task[Any], waiting: Waiting, check: Callable[[], None]) -> Any:  # noqa: ANN401 -- any type of request
-        self._reading[task] = waiting
+    async def _read(self, task: Task, pending: PendingRead, check: Callable[[], None]) -> object:
+        self._reading[task] = pending
         try:
             check()
-            message = await waiting.context.read()
-            if self._round - waiting.since_round < ROUNDS_SLOW and waiting.number > self._quick:
-                self._quick = waiting.number
+            message = await pending.context.read()
+            is_fast = self._fast_tick - pending.since_fast_tick < FAST_TICKS_SLOW
+            if is_fast and pending.number > self._finished_fast:
+                self._finished_fast = pending.number
             return message
         finally:
             del self._reading[task]
-            if not waiting.is_slow:
-                self._leases.give_back()
+            if not pending.is_slow:
+                self._permits.release()
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """End the calls that wait for too long or are too many, for the time of the block."""
+    async def enforcing(self) -> AsyncIterator[None]:
+        """Enforce the limits until the block ends."""
 
-        async def watch() -> None:
+        async def run() -> None:
             while True:
                 await asyncio.sleep(TICK_SECONDS)
                 self.tick()
 
-        task = asyncio.create_task(watch())
+        task = asyncio.create_task(run())
         try:
             yield
         finally:
-            if self._rounds is not None:
-                self._rounds.cancel()
+            if self._next_fast_tick is not None:
+                self._next_fast_tick.cancel()
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
     def tick(self) -> None:
-        """End the calls that wait for too long, and the slow ones that are too many."""
+        """End the calls that wait for too long, and the slow reads that are too many."""
         self._tick += 1
-        for task, waiting in self._queued.items():
-            if self._tick - waiting.since_tick <= self._ticks_max:
+        for task, pending in self._queued.items():
+            if self._tick - pending.since_tick <= self._ticks_max:
                 break
-            if waiting.ended_by is None:
-                end(task, waiting, CrowdedError)
-        for task, waiting in self._reading.items():
-            age = self._tick - waiting.since_tick
-            if age > self._ticks_max and waiting.ended_by is None:
-                end(task, waiting, LateError)
+            if pending.ended_by is None:
+                end(task, pending, TooManyReadsError)
+        for task, pending in self._reading.items():
+            age = self._tick - pending.since_tick
+            if age > self._ticks_max and pending.ended_by is None:
+                end(task, pending, MessageTimeoutError)
             if age > TICKS_SLOW:
-                self._slow_down(waiting)
-        self._shrink()
+                self._mark_slow(pending)
+        self._end_excess()
 
-    def round(self) -> None:
-        """Pass on the leases of reads that others have overtaken, for as long as calls wait for one."""
-        self._round += 1
-        for waiting in self._reading.values():
-            if waiting.number < self._quick and self._round - waiting.since_round >= ROUNDS_SLOW:
-                self._slow_down(waiting)
-        self._shrink()
-        self._rounds = (
-            asyncio.get_running_loop().call_later(ROUND_SECONDS, self.round) if self._leases.waiting else None
+    def fast_tick(self) -> None:
+        """Take the permits of reads that later ones have overtaken; repeats while calls wait for a permit."""
+        self._fast_tick += 1
+        for pending in self._reading.values():
+            if pending.number < self._finished_fast and self._fast_tick - pending.since_fast_tick >= FAST_TICKS_SLOW:
+                self._mark_slow(pending)
+        self._end_excess()
+        self._next_fast_tick = (
+            asyncio.get_running_loop().call_later(FAST_TICK_SECONDS, self.fast_tick) if self._permits.waiting else None
         )
 
-    def _slow_down(self, waiting: Waiting) -> None:
-        if not waiting.is_slow:
-            waiting.is_slow = True
-            self._leases.give_back()
+    def _mark_slow(self, pending: PendingRead) -> None:
+        if not pending.is_slow:
+            pending.is_slow = True
+            self._permits.release()
 
-    def _shrink(self) -> None:
+    def _end_excess(self) -> None:
         """End the slow reads that are too many."""
         calls = [each for each in self._reading.items() if each[1].is_slow and each[1].ended_by is None]
         if len(calls) <= self._slow_max:
             return
-        excess = len(calls) - (max(self._slow_max, SLOW_WITH_ROOM_MAX) if self._has_room() else self._slow_max)
-        if excess > 0:
-            slow: dict[str, list[tuple[asyncio.Task[Any], Waiting]]] = defaultdict(list)
-            for task, waiting in calls:
-                slow[waiting.context.peer()].append((task, waiting))
-            shrink(list(slow.values()), excess)
+        slow_max = max(self._slow_max, SLOW_WITH_HEADROOM_MAX) if self._has_headroom() else self._slow_max
+        if len(calls) > slow_max:
+            slow: dict[str, list[tuple[Task, PendingRead]]] = defaultdict(list)
+            for task, pending in calls:
+                slow[pending.context.peer()].append((task, pending))
+            end_excess(list(slow.values()), len(calls) - slow_max)
 
 
-def shrink(peers: list[list[tuple[asyncio.Task[Any], Waiting]]], excess: int) -> None:
-    """End so many calls of those peers that have the most: their latest, and of equals those of the longest wait."""
+def end_excess(peers: list[list[tuple[Task, PendingRead]]], excess: int) -> None:
+    """End `excess` reads, each the latest of the peer with the most reads; among equals, of the one waiting longest."""
     heap = [(-len(calls), calls[0][1].since_tick, number) for number, calls in enumerate(peers)]
     heapify(heap)
     for _ in range(excess):
         count, since, number = heap[0]
-        end(*peers[number].pop(), CrowdedError)
+        end(*peers[number].pop(), TooManyReadsError)
         heapreplace(heap, (count + 1, since, number))
 
 
-def end(task: asyncio.Task[Any], waiting: Waiting, reason: type[LateError | CrowdedError]) -> None:
-    """Wake a call with the reason why it ends."""
-    waiting.ended_by = reason
+def end(task: Task, pending: PendingRead, reason: type[MessageTimeoutError | TooManyReadsError]) -> None:
+    """Make `read` raise `reason` in the task of a call."""
+    pending.ended_by = reason
     task.cancel()

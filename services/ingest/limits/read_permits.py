@@ -1,6 +1,7 @@
-"""Who may have its message read next: so many at once, and the connections take turns.
+"""Permits to read a message: a limited number at once, granted to the waiting connections in turn.
 
-Every second time it is the connection that came last, as one that sends is not to wait for all those that are silent.
+Every second permit goes to the connection that began to wait last, so that an active client does not queue behind all
+connections that are silent.
 """
 
 from __future__ import annotations
@@ -9,84 +10,80 @@ import asyncio
 from collections import deque
 from typing import TypeAlias
 
-# Connections that are remembered as having come last; the others have their turn in rotation.
+# Connections that are remembered as the latest to wait; the others get permits in rotation.
 NEWCOMERS_MAX = 256
-Wish: TypeAlias = asyncio.Future[None]
+Waiter: TypeAlias = asyncio.Future[None]
 
 
-class CrowdedError(Exception):
-    """The message of a call was still on its way while too many others were."""
+class TooManyReadsError(Exception):
+    """A call was ended before its message had arrived, because too many messages were arriving or awaited."""
 
 
-class Leases:
-    """A limit of reads at once, with a queue for each connection."""
+class ReadPermits:
+    """A semaphore with one queue for each connection."""
 
-    def __init__(self, leases_max: int) -> None:
-        self._free = leases_max
-        # The connections in rotation, and the wishes of each in the order of their coming.
-        self._peers: dict[str, dict[Wish, None]] = {}
+    def __init__(self, permits_max: int) -> None:
+        self._free = permits_max
+        # The connections in rotation, and the waiters of each in the order of their arrival.
+        self._peers: dict[str, dict[Waiter, None]] = {}
         self._newcomers: deque[str] = deque(maxlen=NEWCOMERS_MAX)
         self._newest = False
         self.waiting = 0
 
-    def take(self) -> bool:
-        """Whether a lease is free and nobody waits for it; it is the caller's then."""
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free and nobody waits; return whether it was taken."""
         if self._free and not self.waiting:
             self._free -= 1
             return True
         return False
 
-    async def wait(self, peer: str) -> None:
-        """Return when a lease is the caller's; a caller that is cancelled has none."""
-        wish: Wish = asyncio.get_running_loop().create_future()
-        wishes = self._peers.get(peer)
-        if wishes is None:
-            wishes = self._peers[peer] = {}
+    async def acquire(self, peer: str) -> None:
+        """Wait for a permit and take it; a cancelled caller has none."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiters = self._peers.get(peer)
+        if waiters is None:
+            waiters = self._peers[peer] = {}
             self._newcomers.append(peer)
-        wishes[wish] = None
+        waiters[waiter] = None
         self.waiting += 1
         try:
-            await wish
+            await waiter
         except asyncio.CancelledError:
-            if wish.cancelled():
-                self._forget(peer, wish)
-            elif wish.exception() is None:
-                self.give_back()
+            if waiter.cancelled():
+                self._remove(peer, waiter)
+            elif waiter.exception() is None:
+                self.release()
             raise
 
-    def give_back(self) -> None:
-        """Pass a lease on."""
+    def release(self) -> None:
+        """Return a permit; the next waiter gets it."""
         self._free += 1
-        self.grant()
-
-    def grant(self) -> None:
-        """Give what is free to those that wait."""
         while self._free and self.waiting:
-            peer = self._next()
-            wishes = self._peers.pop(peer)
-            wish = next(iter(wishes))
-            del wishes[wish]
-            if wishes:
-                self._peers[peer] = wishes
+            peer = self._next_peer()
+            waiters = self._peers.pop(peer)
+            waiter = next(iter(waiters))
+            del waiters[waiter]
+            if waiters:
+                self._peers[peer] = waiters
             self.waiting -= 1
-            # One that is cancelled at this moment has been taken out, and takes note of it when it runs.
-            if not wish.done():
+            # A waiter that was cancelled just now is already removed here, and finds that out when it runs.
+            if not waiter.done():
                 self._free -= 1
-                wish.set_result(None)
+                waiter.set_result(None)
 
-    def make_room(self, peer: str) -> bool:
-        """Wake one that waits with CrowdedError, of the connection that has the most; False when `peer` is that."""
+    def evict_for(self, peer: str) -> bool:
+        """End the latest waiter of the connection with the most, with TooManyReadsError; False if that is `peer`."""
         largest = max(self._peers, key=lambda name: len(self._peers[name]))
-        wishes = self._peers[largest]
-        if len(wishes) <= len(self._peers.get(peer, ())) + 1:
+        waiters = self._peers[largest]
+        if len(waiters) <= len(self._peers.get(peer, ())) + 1:
             return False
-        wish, _ = wishes.popitem()
+        waiter, _ = waiters.popitem()
         self.waiting -= 1
-        if not wish.done():
-            wish.set_exception(CrowdedError)
+        if not waiter.done():
+            waiter.set_exception(TooManyReadsError)
         return True
 
-    def _next(self) -> str:
+    def _next_peer(self) -> str:
         self._newest = not self._newest
         while self._newest and self._newcomers:
             peer = self._newcomers.pop()
@@ -94,11 +91,11 @@ class Leases:
                 return peer
         return next(iter(self._peers))
 
-    def _forget(self, peer: str, wish: Wish) -> None:
-        wishes = self._peers.get(peer)
-        if wishes is None or wish not in wishes:
+    def _remove(self, peer: str, waiter: Waiter) -> None:
+        waiters = self._peers.get(peer)
+        if waiters is None or waiter not in waiters:
             return
-        del wishes[wish]
+        del waiters[waiter]
         self.waiting -= 1
-        if not wishes:
+        if not waiters:
             del self._peers[peer]

@@ -1,7 +1,7 @@
-"""Turns at the event loop, for work that would hold it for long: one slice of it at a time, whoever it is for.
+"""Cooperative scheduling of long computations on the event loop: one time slice per iteration of the loop.
 
-Between two rounds of the loop at most one slice is done, so other calls wait for milliseconds, however many large
-requests are in work; and these advance in rotation.
+Work on a large request is cut into slices of milliseconds. At most one slice runs between two iterations of the loop,
+so other calls wait for milliseconds however many large requests are in flight, and these advance in rotation.
 """
 
 from __future__ import annotations
@@ -10,56 +10,56 @@ import asyncio
 from time import perf_counter
 from types import TracebackType
 
-# How long the loop may be held at once.
+# How long the loop may be blocked at once.
 SLICE_SECONDS = 0.003
 
 
-class Turns:
-    """The turns of a process."""
+class TimeSlices:
+    """The scheduler: the time slices of all requests of a process."""
 
     def __init__(self, slice_seconds: float = SLICE_SECONDS) -> None:
         self._lock = asyncio.Lock()
         self._slice_seconds = slice_seconds
 
-    def turn(self) -> Turn:
-        """Return a block of work, which begins when its turn has come."""
-        return Turn(self._lock, self._slice_seconds)
+    def acquire(self) -> TimeSlice:
+        """Return a context manager whose block begins with its first time slice."""
+        return TimeSlice(self._lock, self._slice_seconds)
 
 
-class Turn:
-    """A block of work that calls `rest` often."""
+class TimeSlice:
+    """The time slice of a computation, which has to call `renew` often."""
 
     def __init__(self, lock: asyncio.Lock, slice_seconds: float) -> None:
         self._lock = lock
         self._slice_seconds = slice_seconds
         self._until = 0.0
-        self._held = False
+        self._is_locked = False
 
-    async def __aenter__(self) -> Turn:
+    async def __aenter__(self) -> TimeSlice:
         await self._lock.acquire()
-        self._held = True
+        self._is_locked = True
         self._until = perf_counter() + self._slice_seconds
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._held:
+        if self._is_locked:
             self._lock.release()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the slice is used up, so that `rest` would wait."""
+    def is_expired(self) -> bool:
+        """Whether the slice is used up, so that `renew` would wait."""
         return perf_counter() >= self._until
 
-    async def rest(self) -> None:
-        """Let the others have their turn once the slice is used up."""
-        if not self.is_over:
+    async def renew(self) -> None:
+        """Yield to the other computations if the slice is used up, and return with the next slice."""
+        if not self.is_expired:
             return
-        # A round of the loop before the turn is passed on, not after it: else the next one's slice is in this round.
+        # The loop runs once before the lock is released; otherwise the next slice would run in the same iteration.
         await asyncio.sleep(0)
         self._lock.release()
-        self._held = False
+        self._is_locked = False
         await self._lock.acquire()
-        self._held = True
+        self._is_locked = True
         self._until = perf_counter() + self._slice_seconds

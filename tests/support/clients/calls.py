@@ -17,11 +17,11 @@ from ugc.v1.event_pb2 import EventRecord
 
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.call import Context
-from services.ingest.debug import ClosedDebugServicer, DebugServicer
+from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.records import Headers, Record
 from services.ingest.events.validation import EventValidator, batch_limits
-from services.ingest.kafka.undelivered import Undelivered
-from services.ingest.server import debug_handlers, entrance_of, handlers
+from services.ingest.kafka.errors import DeliveryFailure
+from services.ingest.server import admission_interceptor, debug_handler, ingest_handler
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
 
@@ -36,12 +36,14 @@ class FakePublisher:
         self.records: list[Record] = []
         self.headers: Headers | None = None
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         self.records += records
         self.headers = headers
         sent = [EventRecord.FromString(record.value).event for record in records]
         return {
-            index: Undelivered("Kafka: down") for index, event in enumerate(sent) if event.payload.event_data == "fail"
+            index: DeliveryFailure("Kafka: down")
+            for index, event in enumerate(sent)
+            if event.payload.event_data == "fail"
         }
 
 
@@ -51,7 +53,7 @@ class AcceptingPublisher:
     def __init__(self) -> None:
         self.records: Sequence[Record] = ()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         self.records = records
         return {}
 
@@ -63,11 +65,11 @@ async def ingest_channel(
     """Serve both services on a free port; the value is a channel to them."""
     server, validator = grpc.aio.server(), EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator)
-    door = DebugServicer(servicer, validator) if debug else ClosedDebugServicer()
-    entrance = entrance_of(IngestSettings())
-    server.add_generic_rpc_handlers((handlers(servicer, entrance), debug_handlers(door, entrance)))
+    debug_servicer = DebugServicer(servicer, validator) if debug else DisabledDebugServicer()
+    interceptor = admission_interceptor(IngestSettings())
+    server.add_generic_rpc_handlers((ingest_handler(servicer, interceptor), debug_handler(debug_servicer, interceptor)))
     port = server.add_insecure_port("127.0.0.1:0")
-    async with entrance.arrivals.watched():
+    async with interceptor.reader.enforcing():
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel

@@ -69,7 +69,7 @@ class Plan:
     repeat_share: float
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """The server answered something that a valid event must not get."""
 
 
@@ -135,7 +135,7 @@ class Client:
             answer = self._stub.BatchProduce(EventBatch(events=events), timeout=CALL_SECONDS_MAX)
         except grpc.RpcError as error:
             if error.code() not in AGAIN_GRPC:
-                raise RefusedError(f"gRPC: {error.code()} {error.details()}") from error
+                raise RejectedError(f"gRPC: {error.code()} {error.details()}") from error
             return events
         return rejected(events, [(each.index, each.error.code) for each in answer.rejected])
 
@@ -145,7 +145,7 @@ class Client:
         if status in AGAIN_HTTP:
             return events
         if status not in SUCCESS_HTTP:
-            raise RefusedError(f"HTTP {status}: {answer}")
+            raise RejectedError(f"HTTP {status}: {answer}")
         return rejected(events, [(each.get("index", 0), each["error"]["code"]) for each in answer["rejected"]])
 
 
@@ -155,9 +155,9 @@ def identity(event: Event) -> str:
 
 
 def rejected(events: Sequence[Event], verdicts: Sequence[tuple[int, int]]) -> list[Event]:
-    """Return the events that a batch's answer says to send again; RefusedError when it says to drop one."""
+    """Return the events that a batch's answer says to send again; RejectedError when it says to drop one."""
     if codes := {code for _, code in verdicts} - {UNAVAILABLE}:
-        raise RefusedError(f"valid events were rejected with codes {sorted(codes)}")
+        raise RejectedError(f"valid events were rejected with codes {sorted(codes)}")
     return [events[index] for index, _ in verdicts]
 
 

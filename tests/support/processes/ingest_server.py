@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from common.settings import Address
-from services.ingest.debug import ClosedDebugServicer
+from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.server import SERVING, serving
 from services.ingest.servicer import IngestServicer, Publisher
@@ -31,7 +31,7 @@ async def ingest_server(publisher: Publisher, **changes: Any) -> AsyncIterator[s
     chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
     settings = IngestSettings(**chosen)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS)
-    async with serving(settings, servicer, ClosedDebugServicer(), lambda _seconds: None) as address:
+    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as address:
         async with connection(str(address)) as channel:
             await await_serving(channel)
         yield str(address)

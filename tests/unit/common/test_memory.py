@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.memory import TRIM_SECONDS_MIN, MemoryRoom, resident_bytes
+from common.memory import TRIM_SECONDS_MIN, MemoryHeadroom, resident_bytes
 
 SIZE = 67_108_864
 
@@ -18,7 +18,7 @@ def test_resident_bytes() -> None:
 def test_room() -> None:
     """There is room until so much more is held than at first, and again afterwards."""
     held = 1_000
-    room = MemoryRoom(100, lambda: held, lambda: None)
+    room = MemoryHeadroom(100, lambda: held, lambda: None)
     assert room()
     held = 1_099
     assert room()
@@ -31,7 +31,7 @@ def test_room() -> None:
 def test_room_of_what_is_free() -> None:
     """Memory that is held and free is given back, not more often than each second."""
     held, now = [1_000], [0.0]
-    room = MemoryRoom(100, lambda: held[0], lambda: held.__setitem__(0, 1_000), lambda: now[0])
+    room = MemoryHeadroom(100, lambda: held[0], lambda: held.__setitem__(0, 1_000), lambda: now[0])
     held[0] = 2_000
     assert room()
     held[0] = 2_000

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from services.ingest.limits.admission import Admission, Held, RefusedError, Streams
+from services.ingest.limits.admission import Admission, InFlight, RejectedError, StreamLimiter
 
 LARGE = 1_000_000
 
@@ -14,7 +14,7 @@ LARGE = 1_000_000
 def admitted(admission: Admission, peer: str, size: int = 1) -> int:
     """Admit a peer's requests until one is refused; return how many were admitted."""
     count = 0
-    with contextlib.suppress(RefusedError):
+    with contextlib.suppress(RejectedError):
         while True:
             admission.admit(peer, size)
             count += 1
@@ -26,12 +26,12 @@ def test_place_is_given_back() -> None:
     admission = Admission(requests_max=1, bytes_max=10)
     for _ in range(3):
         with contextlib.suppress(ValueError), admission.admit("a", 10):
-            assert admission.in_work == Held(1, 10)
-            with pytest.raises(RefusedError, match="1 requests are in work"):
+            assert admission.in_flight == InFlight(1, 10)
+            with pytest.raises(RejectedError, match="1 requests are in flight"):
                 admission.admit("b", 1)
             raise ValueError
 
-    assert admission.in_work == Held(0, 0)
+    assert admission.in_flight == InFlight(0, 0)
 
 
 def test_bytes() -> None:
@@ -39,10 +39,10 @@ def test_bytes() -> None:
     admission = Admission(requests_max=1_000, bytes_max=100)
     admission.admit("a", 60)
 
-    with pytest.raises(RefusedError, match="requests of 100 bytes are in work"):
+    with pytest.raises(RejectedError, match="requests of 100 bytes are in flight"):
         admission.admit("b", 41)
     with admission.admit("b", 40):
-        assert admission.in_work == Held(2, 100)
+        assert admission.in_flight == InFlight(2, 100)
 
 
 def test_alone() -> None:
@@ -78,14 +78,14 @@ def test_one_large_request_finds_room_in_a_small_budget() -> None:
 
 def test_streams() -> None:
     """Long calls are limited in all and on each connection, and counted down."""
-    streams = Streams(streams_max=3, connection_streams_max=2)
-    streams.enter("a")
-    streams.enter("a")
-    with pytest.raises(RefusedError, match="a connection may have 2"):
-        streams.enter("a")
-    streams.enter("b")
-    with pytest.raises(RefusedError, match="3 of these streams are open"):
-        streams.enter("c")
-    streams.leave("a")
+    streams = StreamLimiter(streams_max=3, connection_streams_max=2)
+    streams.acquire("a")
+    streams.acquire("a")
+    with pytest.raises(RejectedError, match="a connection may have 2"):
+        streams.acquire("a")
+    streams.acquire("b")
+    with pytest.raises(RejectedError, match="3 of these streams are open"):
+        streams.acquire("c")
+    streams.release("a")
 
-    streams.enter("c")
+    streams.acquire("c")

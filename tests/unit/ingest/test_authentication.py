@@ -12,7 +12,7 @@ import pytest
 
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import TokenRules, UnauthenticatedError
-from services.ingest.auth.keys import Keys, read_key_set, read_public_key, read_secret
+from services.ingest.auth.keys import KeySet, read_key_set, read_public_key, read_secret
 from tests.support.inputs.tokens import (
     DAY_SECONDS,
     OTHER_SECRET,
@@ -34,15 +34,15 @@ MUTATIONS = 2_000
 DEEP = 4_000
 
 
-def user_of(token: str, keys: Keys, rules: TokenRules = BOUND) -> str | None:
+def user_of(token: str, keys: KeySet, rules: TokenRules = BOUND) -> str | None:
     """Show a token to a new authenticator."""
-    return Authenticator(keys, rules, 10).user_bound([f"Bearer {token}"])
+    return Authenticator(keys, rules, 10).authenticate([f"Bearer {token}"])
 
 
-def refusal(authorization: str | None, keys: Keys, rules: TokenRules = BOUND) -> str:
+def refusal(authorization: str | None, keys: KeySet, rules: TokenRules = BOUND) -> str:
     """Return why an authorization is refused."""
     with pytest.raises(UnauthenticatedError) as caught:
-        Authenticator(keys, rules, 10).user_bound([] if authorization is None else [authorization])
+        Authenticator(keys, rules, 10).authenticate([] if authorization is None else [authorization])
     return str(caught.value)
 
 
@@ -57,7 +57,7 @@ def refusal(authorization: str | None, keys: Keys, rules: TokenRules = BOUND) ->
         (signed(ec_key(), "ES256", "e"), read_key_set(jwks(("e", ec_key()), ("r", rsa_key())))),
     ],
 )
-def test_trusted(token: str, keys: Keys) -> None:
+def test_trusted(token: str, keys: KeySet) -> None:
     """A token signed with the key, by the algorithm of its kind, is trusted and names its user."""
     assert user_of(token, keys) == USER
 
@@ -107,13 +107,13 @@ def test_one_authorization(others: list[str | bytes]) -> None:
 
     for several in ([*others, f"Bearer {signed()}"], [f"Bearer {signed()}", *others]):
         with pytest.raises(UnauthenticatedError, match="must be one authorization, not 2"):
-            checks.user_bound(several)
+            checks.authenticate(several)
 
 
 def test_authorization_of_bytes() -> None:
     """A value that gRPC could not decode is no token."""
     with pytest.raises(UnauthenticatedError, match="printable ASCII"):
-        Authenticator(read_secret(SECRET), BOUND, 10).user_bound([f"Bearer {signed()}".encode()])
+        Authenticator(read_secret(SECRET), BOUND, 10).authenticate([f"Bearer {signed()}".encode()])
 
 
 @pytest.mark.parametrize("pem", [public_pem(rsa_key()), public_pem(ec_key())])
@@ -170,13 +170,13 @@ def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) ->
     checks = Authenticator(read_secret(SECRET), BOUND, cache_tokens_max=2)
     tokens = [signed(jti=str(number)) for number in range(3)]
     for number in (0, 0, 1, 0, 2, 0, 1):
-        checks.user_bound([f"Bearer {tokens[number]}"])
+        checks.authenticate([f"Bearer {tokens[number]}"])
 
     assert verified == [tokens[number].encode() for number in (0, 1, 2, 1)]
     # Its end has come meanwhile.
     monkeypatch.setattr(time, "time", lambda: 2**33)
     with pytest.raises(UnauthenticatedError, match=r"has expired \(exp\)"):
-        checks.user_bound([f"Bearer {tokens[1]}"])
+        checks.authenticate([f"Bearer {tokens[1]}"])
     assert len(verified) == 5
 
 

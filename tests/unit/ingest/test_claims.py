@@ -106,4 +106,4 @@ def test_signed_but_no_claims(payload: bytes) -> None:
     checks: Any = Authenticator(read_secret(SECRET), TokenRules(), 10)
 
     with pytest.raises(UnauthenticatedError, match=r"cannot be read as a JWT|exp must be a number"):
-        checks.user_bound([f"Bearer {body}.{hs256(SECRET, body)}"])
+        checks.authenticate([f"Bearer {body}.{hs256(SECRET, body)}"])

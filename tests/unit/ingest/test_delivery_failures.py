@@ -9,13 +9,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from google.rpc.error_details_pb2 import RetryInfo
 
-from services.ingest.errors import unacknowledged
+from services.ingest.batch_result import BatchResult
+from services.ingest.errors import delivery_error
 from services.ingest.events.records import Record
-from services.ingest.kafka.errors import REFUSED, TOO_LARGE, undelivered
+from services.ingest.kafka.errors import REJECTED, TOO_LARGE, DeliveryFailure, Remedy, delivery_failure
 from services.ingest.kafka.producers import Producers
-from services.ingest.kafka.publisher import AWAY_CHECKS, KafkaPublisher, UnreachableError
-from services.ingest.kafka.undelivered import Remedy, Undelivered
-from services.ingest.verdicts import Verdicts
+from services.ingest.kafka.publisher import FAILED_CHECKS_MAX, KafkaPublisher, UnreachableError
 from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 RETRYABLE = [
@@ -36,17 +35,17 @@ RETRYABLE = [
 
 def test_no_error_is_in_two_lists() -> None:
     """Each listed error has one meaning."""
-    assert not TOO_LARGE & REFUSED
-    assert not (TOO_LARGE | REFUSED) & set(RETRYABLE)
+    assert not TOO_LARGE & REJECTED
+    assert not (TOO_LARGE | REJECTED) & set(RETRYABLE)
 
 
-@pytest.mark.parametrize("code", sorted(REFUSED))
+@pytest.mark.parametrize("code", sorted(REJECTED))
 def test_refused(code: int) -> None:
     """What a broker refuses whenever it is sent is FAILED_PRECONDITION without a delay."""
-    failure = undelivered(KafkaError(code), 100, 1_000)
-    status = unacknowledged(failure, 1.0)
+    failure = delivery_failure(KafkaError(code), 100, 1_000)
+    status = delivery_error(failure, 1.0)
 
-    assert failure.remedy is Remedy.MEND_THE_SERVER
+    assert failure.remedy is Remedy.FIX_SERVER
     assert status.code == 9
     assert not status.details
 
@@ -54,7 +53,7 @@ def test_refused(code: int) -> None:
 @pytest.mark.parametrize("code", RETRYABLE)
 def test_passing(code: int) -> None:
     """What may pass is UNAVAILABLE with a delay; so is every error that is not known."""
-    status = unacknowledged(undelivered(KafkaError(code), 100, 1_000), 1.0)
+    status = delivery_error(delivery_failure(KafkaError(code), 100, 1_000), 1.0)
 
     assert status.code == 14
     assert status.details[0].Is(RetryInfo.DESCRIPTOR)
@@ -63,18 +62,18 @@ def test_passing(code: int) -> None:
 @pytest.mark.parametrize("code", sorted(TOO_LARGE))
 def test_too_large(code: int) -> None:
     """A record that was a batch of its own is too large; one that shared a batch is sent again in a smaller one."""
-    assert undelivered(KafkaError(code), 1_001, 1_000).remedy is Remedy.MAKE_SMALLER
-    assert undelivered(KafkaError(code), 1_000, 1_000).remedy is Remedy.SEND_AGAIN
+    assert delivery_failure(KafkaError(code), 1_001, 1_000).remedy is Remedy.REDUCE_SIZE
+    assert delivery_failure(KafkaError(code), 1_000, 1_000).remedy is Remedy.RETRY
 
 
 def test_batch_of_failures() -> None:
     """A batch of which nothing was stored is UNAVAILABLE when a part can be sent again, else what must be done."""
-    again, smaller, mend = (Undelivered(remedy.value, remedy) for remedy in Remedy)
+    again, smaller, mend = (DeliveryFailure(remedy.value, remedy) for remedy in Remedy)
 
-    def overall(*failures: Undelivered) -> int:
-        verdicts = Verdicts(len(failures), 1.0)
-        verdicts.failed = dict(enumerate(failures))
-        error = verdicts.overall()
+    def overall(*failures: DeliveryFailure) -> int:
+        result = BatchResult(len(failures), 1.0)
+        result.failed = dict(enumerate(failures))
+        error = result.error()
         assert error is not None
         return int(error.code)
 
@@ -104,13 +103,13 @@ async def test_away_and_back() -> None:
     publisher, producer = opened()
     record = [Record(b"key", b"value")]
     producer.answers = False
-    for _ in range(AWAY_CHECKS):
+    for _ in range(FAILED_CHECKS_MAX):
         assert await asyncio.wait_for(publisher.publish(record), 60) == {}
         with pytest.raises(UnreachableError):
             publisher.check_reachable(0.1)
 
     assert await publisher.publish(record * 2) == dict.fromkeys(
-        range(2), Undelivered("Kafka: Local: Broker transport failure")
+        range(2), DeliveryFailure("Kafka: Local: Broker transport failure")
     )
     producer.answers = True
     publisher.check_reachable(0.1)

@@ -7,7 +7,8 @@ import weakref
 import grpc
 import pytest
 
-from services.ingest.guard import guarded
+from services.ingest.error_interceptor import intercept_errors
+from tests.support.clients.calls import fake_context
 
 
 class Request:
@@ -27,7 +28,7 @@ async def test_ended_call_holds_nothing() -> None:
             raise grpc.aio.AbortError from None
 
     with pytest.raises(grpc.aio.AbortError) as caught:
-        await guarded(method)(None, None)
+        await intercept_errors(method)(None, fake_context())
 
     assert caught.value
     assert held[0]() is None

@@ -10,16 +10,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import TokenRules, UnauthenticatedError
-from services.ingest.auth.keys import Keys, read_key_set, read_public_key, read_secret
+from services.ingest.auth.keys import KeySet, read_key_set, read_public_key, read_secret
 from tests.support.inputs.tokens import described, ec_key, private_pem, public_pem, rsa_key, signed
 
 ED25519 = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "ed", "x": "A" * 43}
 
 
-def trusted(keys: Keys, token: str) -> bool:
+def trusted(keys: KeySet, token: str) -> bool:
     """Whether a token is trusted by these keys."""
     try:
-        Authenticator(keys, TokenRules(), 10).user_bound([f"Bearer {token}"])
+        Authenticator(keys, TokenRules(), 10).authenticate([f"Bearer {token}"])
     except UnauthenticatedError:
         return False
     return True
@@ -118,7 +118,7 @@ def test_one_is_left_out(other: dict[str, object], reason: str) -> None:
     for entries in ([other, usable], [usable, other]):
         keys = read_key_set(json.dumps({"keys": entries}))
 
-        assert list(keys.left_out) == [(other["kid"], reason)]
+        assert list(keys.skipped) == [(other["kid"], reason)]
         assert trusted(keys, signed(rsa_key("usable"), "RS256", "usable"))
         assert trusted(keys, signed(rsa_key("usable"), "RS256"))
         for forged in (
@@ -136,7 +136,7 @@ def test_what_does_not_matter(extra: dict[str, object]) -> None:
     for key, algorithm in ((rsa_key(), "RS256"), (ec_key(), "ES256")):
         keys = read_key_set(json.dumps({"keys": [described(key, **({"alg": algorithm} | extra))]}))
 
-        assert list(keys.left_out) == []
+        assert list(keys.skipped) == []
         assert trusted(keys, signed(key, algorithm, "one"))
         assert trusted(keys, signed(key, algorithm, "another"))
 
@@ -145,7 +145,7 @@ def test_equal_names() -> None:
     """Of two keys of a kind with one name the first is used; keys of two kinds may share theirs."""
     keys = read_key_set(json.dumps({"keys": [described(key) for key in (ec_key(), rsa_key(), ec_key("two"))]}))
 
-    assert list(keys.left_out) == [("one", "another key of its kind before it has the same kid")]
+    assert list(keys.skipped) == [("one", "another key of its kind before it has the same kid")]
     assert trusted(keys, signed(ec_key(), "ES256", "one"))
     assert trusted(keys, signed(rsa_key(), "RS256", "one"))
     assert not trusted(keys, signed(ec_key("two"), "ES256", "one"))
@@ -158,7 +158,7 @@ def test_names_that_are_none(kid: object) -> None:
     among = read_key_set(json.dumps({"keys": [described(ec_key()) | {"kid": kid}, described(rsa_key())]}))
 
     assert trusted(alone, signed(ec_key(), "ES256", "any"))
-    assert list(among.left_out) == [("(no kid)", "without a kid no token can name it among others")]
+    assert list(among.skipped) == [("(no kid)", "without a kid no token can name it among others")]
     assert not trusted(among, signed(ec_key(), "ES256"))
 
 

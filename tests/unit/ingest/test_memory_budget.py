@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from services.ingest.limits.workspace import LARGE_AT_ONCE, MEDIUM_BYTES_MAX, SMALL_BYTES_MAX, Workspace
+from services.ingest.limits.memory_budget import LARGE_AT_ONCE, MEDIUM_BYTES_MAX, SMALL_BYTES_MAX, MemoryBudget
 
 LARGE = 8_000_000
 
@@ -16,7 +16,7 @@ class Work:
     """Requests in a workspace: which of them are worked on."""
 
     def __init__(self) -> None:
-        self._workspace = Workspace(LARGE)
+        self._budget = MemoryBudget(LARGE)
         self.tasks: list[asyncio.Task[None]] = []
         self.working: set[int] = set()
 
@@ -39,7 +39,7 @@ class Work:
             await asyncio.sleep(0)
 
     async def _hold(self, number: int, size: int) -> None:
-        async with self._workspace.hold(size):
+        async with self._budget.reserve(size):
             self.working.add(number)
             try:
                 await asyncio.Event().wait()
@@ -48,7 +48,7 @@ class Work:
 
 
 async def test_large() -> None:
-    """So many of the largest are in work; the next has its turn after one of them, those that left are passed over."""
+    """LARGE_AT_ONCE of the largest requests are processed; the next starts when one ends, cancelled ones are skipped."""
     work = Work()
     await work.begin(*[LARGE] * 5)
     assert work.working == set(range(LARGE_AT_ONCE))

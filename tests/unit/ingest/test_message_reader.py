@@ -8,17 +8,17 @@ from collections import Counter
 import grpc
 import pytest
 
-from services.ingest.limits.admission import RefusedError
-from services.ingest.limits.arrivals import (
-    ROUNDS_SLOW,
-    SLOW_WITH_ROOM_MAX,
+from services.ingest.limits.admission import RejectedError
+from services.ingest.limits.message_reader import (
+    FAST_TICKS_SLOW,
+    SLOW_WITH_HEADROOM_MAX,
     TICK_SECONDS,
     TICKS_SLOW,
-    Arrivals,
-    LateError,
-    NoMessageError,
+    MessageReader,
+    MessageTimeoutError,
+    MissingMessageError,
 )
-from services.ingest.limits.leases import CrowdedError
+from services.ingest.limits.read_permits import TooManyReadsError
 
 # More than any of these tests that are not about it needs.
 READS = 2_000
@@ -40,18 +40,18 @@ class Sender:
         return self.name
 
 
-async def begin(arrivals: Arrivals, *peers: str) -> tuple[list[Sender], list[asyncio.Task[bytes]]]:
+async def begin(reader: MessageReader, *peers: str) -> tuple[list[Sender], list[asyncio.Task[bytes]]]:
     """Begin a call of each peer."""
     senders = [Sender(peer) for peer in peers]
-    calls = [asyncio.create_task(arrivals.receive(sender)) for sender in senders]
+    calls = [asyncio.create_task(reader.read(sender)) for sender in senders]
     await asyncio.sleep(0)
     return senders, calls
 
 
-async def ticks(arrivals: Arrivals, count: int) -> None:
+async def ticks(reader: MessageReader, count: int) -> None:
     """Let time pass."""
     for _ in range(count):
-        arrivals.tick()
+        reader.tick()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -59,34 +59,34 @@ async def ticks(arrivals: Arrivals, count: int) -> None:
 def waiting(senders: list[Sender], calls: list[asyncio.Task[bytes]]) -> Counter[str]:
     """Count the calls that still wait, by peer; each of the others was ended for the crowd."""
     for call in calls:
-        assert not call.done() or isinstance(call.exception(), CrowdedError)
+        assert not call.done() or isinstance(call.exception(), TooManyReadsError)
     return Counter(sender.name for sender, call in zip(senders, calls, strict=True) if not call.done())
 
 
 async def test_message() -> None:
     """A message is returned, and the end of the client's side is an error of its own."""
-    arrivals = Arrivals(seconds_max=1, slow_max=1, reads_max=READS)
-    (one, two), (first, second) = await begin(arrivals, "a", "a")
+    reader = MessageReader(seconds_max=1, slow_max=1, permits_max=READS)
+    (one, two), (first, second) = await begin(reader, "a", "a")
     one.message.set_result(b"message")
     two.message.set_result(grpc.aio.EOF)
 
     assert await first == b"message"
-    with pytest.raises(NoMessageError):
+    with pytest.raises(MissingMessageError):
         await second
-    await ticks(arrivals, 100)
+    await ticks(reader, 100)
 
 
 async def test_late() -> None:
     """A call that waits for longer than the limit is ended, a younger one is not."""
-    arrivals = Arrivals(seconds_max=10 * TICK_SECONDS, slow_max=10, reads_max=READS)
-    _, (old,) = await begin(arrivals, "a")
-    await ticks(arrivals, 5)
-    _, (young,) = await begin(arrivals, "a")
-    await ticks(arrivals, 5)
+    reader = MessageReader(seconds_max=10 * TICK_SECONDS, slow_max=10, permits_max=READS)
+    _, (old,) = await begin(reader, "a")
+    await ticks(reader, 5)
+    _, (young,) = await begin(reader, "a")
+    await ticks(reader, 5)
     assert not old.done()
-    await ticks(arrivals, 1)
+    await ticks(reader, 1)
 
-    with pytest.raises(LateError):
+    with pytest.raises(MessageTimeoutError):
         await old
     assert not young.done()
     young.cancel()
@@ -94,11 +94,11 @@ async def test_late() -> None:
 
 async def test_crowd_by_peer() -> None:
     """Too many slow calls: those of the peer that has the most go, so that a peer with one keeps it."""
-    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=READS)
-    senders, calls = await begin(arrivals, *["many"] * 1_000, *["some"] * 5, "one")
-    await ticks(arrivals, TICKS_SLOW)
+    reader = MessageReader(seconds_max=100, slow_max=8, permits_max=READS)
+    senders, calls = await begin(reader, *["many"] * 1_000, *["some"] * 5, "one")
+    await ticks(reader, TICKS_SLOW)
     assert waiting(senders, calls).total() == 1_006
-    await ticks(arrivals, 1)
+    await ticks(reader, 1)
 
     left = waiting(senders, calls)
     assert left.total() == 8
@@ -110,13 +110,13 @@ async def test_crowd_by_peer() -> None:
 
 async def test_crowd_while_there_is_room() -> None:
     """Slow calls that do not fill the memory are not ended for their number, until it is full or they are too many."""
-    has_room = True
-    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=READS, has_room=lambda: has_room)
-    senders, calls = await begin(arrivals, *map(str, range(SLOW_WITH_ROOM_MAX + 3)))
-    await ticks(arrivals, TICKS_SLOW + 1)
-    assert waiting(senders, calls).total() == SLOW_WITH_ROOM_MAX
-    has_room = False
-    await ticks(arrivals, 1)
+    has_headroom = True
+    reader = MessageReader(seconds_max=100, slow_max=8, permits_max=READS, has_headroom=lambda: has_headroom)
+    senders, calls = await begin(reader, *map(str, range(SLOW_WITH_HEADROOM_MAX + 3)))
+    await ticks(reader, TICKS_SLOW + 1)
+    assert waiting(senders, calls).total() == SLOW_WITH_HEADROOM_MAX
+    has_headroom = False
+    await ticks(reader, 1)
 
     assert waiting(senders, calls).total() == 8
     for call in calls:
@@ -125,12 +125,12 @@ async def test_crowd_while_there_is_room() -> None:
 
 async def test_crowd_of_equals() -> None:
     """Among peers with one slow call each, those that have waited longest go: a newcomer gets its time."""
-    arrivals = Arrivals(seconds_max=100, slow_max=2, reads_max=READS)
-    senders, calls = await begin(arrivals, "a", "b")
-    await ticks(arrivals, TICKS_SLOW + 1)
+    reader = MessageReader(seconds_max=100, slow_max=2, permits_max=READS)
+    senders, calls = await begin(reader, "a", "b")
+    await ticks(reader, TICKS_SLOW + 1)
     assert waiting(senders, calls) == {"a": 1, "b": 1}
-    more_senders, more_calls = await begin(arrivals, "c")
-    await ticks(arrivals, TICKS_SLOW + 1)
+    more_senders, more_calls = await begin(reader, "c")
+    await ticks(reader, TICKS_SLOW + 1)
 
     assert waiting(senders + more_senders, calls + more_calls) == {"b": 1, "c": 1}
     for call in calls + more_calls:
@@ -139,19 +139,19 @@ async def test_crowd_of_equals() -> None:
 
 async def test_cancelled_by_the_client() -> None:
     """A call that its client has cancelled ends as cancelled, and is not counted any more."""
-    arrivals = Arrivals(seconds_max=1, slow_max=1, reads_max=READS)
-    _, (call,) = await begin(arrivals, "a")
+    reader = MessageReader(seconds_max=1, slow_max=1, permits_max=READS)
+    _, (call,) = await begin(reader, "a")
     call.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await call
-    await ticks(arrivals, 100)
+    await ticks(reader, 100)
 
 
 async def test_few_are_read_at_once() -> None:
     """Messages beyond the limit are not read, which keeps them out of memory, until another has come."""
-    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=2)
-    senders, calls = await begin(arrivals, *"abcd")
+    reader = MessageReader(seconds_max=100, slow_max=8, permits_max=2)
+    senders, calls = await begin(reader, *"abcd")
     assert [sender.is_read for sender in senders] == [True, True, False, False]
     senders[0].message.set_result(b"message")
     assert await calls[0] == b"message"
@@ -164,13 +164,13 @@ async def test_few_are_read_at_once() -> None:
 
 async def test_slow_reads_do_not_keep_others() -> None:
     """What takes long does not count among those that are read at once; of it there is a limit of its own."""
-    arrivals = Arrivals(seconds_max=100, slow_max=3, reads_max=2)
-    senders, calls = await begin(arrivals, *["silent"] * 100, "good")
-    await ticks(arrivals, TICKS_SLOW + 1)
+    reader = MessageReader(seconds_max=100, slow_max=3, permits_max=2)
+    senders, calls = await begin(reader, *["silent"] * 100, "good")
+    await ticks(reader, TICKS_SLOW + 1)
     assert sum(sender.is_read for sender in senders) == 4
     assert senders[-1].is_read
     for _ in range(10):
-        await ticks(arrivals, TICKS_SLOW + 1)
+        await ticks(reader, TICKS_SLOW + 1)
 
     slow_and_fresh = sum(sender.is_read and not call.done() for sender, call in zip(senders, calls, strict=True))
     assert slow_and_fresh == 3 + 2
@@ -181,14 +181,14 @@ async def test_slow_reads_do_not_keep_others() -> None:
 
 async def test_overtaken_reads_give_way() -> None:
     """While calls wait, a read that a later one has overtaken gives its lease away within rounds, not ticks."""
-    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=2)
-    senders, calls = await begin(arrivals, "silent", "good", "silent", "silent")
+    reader = MessageReader(seconds_max=100, slow_max=8, permits_max=2)
+    senders, calls = await begin(reader, "silent", "good", "silent", "silent")
     senders[1].message.set_result(b"message")
     assert await calls[1] == b"message"
     await asyncio.sleep(0)
     assert [sender.is_read for sender in senders] == [True, True, True, False]
-    for _ in range(ROUNDS_SLOW):
-        arrivals.round()
+    for _ in range(FAST_TICKS_SLOW):
+        reader.fast_tick()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -201,18 +201,18 @@ async def test_check_after_waiting() -> None:
     """A call that waited for its lease is checked again before its message is read."""
 
     def refuse() -> None:
-        raise RefusedError
+        raise RejectedError
 
-    arrivals = Arrivals(seconds_max=100, slow_max=8, reads_max=1)
-    (first,), (reading,) = await begin(arrivals, "a")
+    reader = MessageReader(seconds_max=100, slow_max=8, permits_max=1)
+    (first,), (reading,) = await begin(reader, "a")
     second, third = Sender("a"), Sender("a")
-    refused = asyncio.create_task(arrivals.receive(second, refuse))
-    last = asyncio.create_task(arrivals.receive(third))
+    refused = asyncio.create_task(reader.read(second, refuse))
+    last = asyncio.create_task(reader.read(third))
     await asyncio.sleep(0)
     first.message.set_result(b"message")
     assert await reading == b"message"
 
-    with pytest.raises(RefusedError):
+    with pytest.raises(RejectedError):
         await refused
     assert not second.is_read
     third.message.set_result(b"last")

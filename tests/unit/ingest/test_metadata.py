@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.ingest.metadata import Sent, read_metadata
+from services.ingest.metadata import CallMetadata, read_metadata
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SENT = ("traceparent", PARENT)
@@ -35,13 +35,13 @@ def states(*values: str | bytes) -> bytes | str | None:
 )
 def test_request_id(value: str) -> None:
     """An id of the gateway's characters is taken, and goes on to Kafka."""
-    assert read_metadata([("x-request-id", value)]) == Sent(value, [("x-request-id", value.encode())], ())
+    assert read_metadata([("x-request-id", value)]) == CallMetadata(value, [("x-request-id", value.encode())], ())
 
 
 @pytest.mark.parametrize("value", ["", "x" * 129, '"', "{", "%0a", *ILLEGAL])
 def test_no_request_id(value: str | bytes) -> None:
     """Every other id is as none, and nothing of it goes on."""
-    assert read_metadata([("x-request-id", value)]) == Sent(None, None, ())
+    assert read_metadata([("x-request-id", value)]) == CallMetadata(None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_repeated() -> None:
     """An id or a parent that is given twice is ambiguous, so it is as none; of authorizations all are reported."""
     twice = [("x-request-id", "a"), ("traceparent", PARENT), ("authorization", "x")] * 2
 
-    assert read_metadata(twice) == Sent(None, None, ["x", "x"])
+    assert read_metadata(twice) == CallMetadata(None, None, ["x", "x"])
 
 
 def test_other_names() -> None:
@@ -121,5 +121,5 @@ def test_other_names() -> None:
         ("a", b"\xff"),
     ]
 
-    assert read_metadata(others) == Sent(None, None, ())
-    assert read_metadata([]) == Sent(None, None, ())
+    assert read_metadata(others) == CallMetadata(None, None, ())
+    assert read_metadata([]) == CallMetadata(None, None, ())

@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 from local.processes.program import free_port
 from services.ingest.events.records import Record
 from services.ingest.kafka import publisher
+from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
-from services.ingest.kafka.undelivered import Undelivered
 from services.ingest.settings import IngestSettings
 from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
-REASON = Undelivered("Kafka: Local: Message timed out")
-FULL = Undelivered("the queue to Kafka is full")
+REASON = DeliveryFailure("Kafka: Local: Message timed out")
+FULL = DeliveryFailure("the queue to Kafka is full")
 # A test that waits for what never comes ends after this.
 WAIT_SECONDS_MAX = 60
 # Hashes of org.apache.kafka.common.utils.Utils.murmur2, as Kafka's own test has them.
@@ -47,7 +47,7 @@ async def published(
     error: Exception | None = None,
     failing: Callable[[int], bool] = lambda _index: False,
     late: bool = False,
-) -> dict[int, Undelivered]:
+) -> dict[int, DeliveryFailure]:
     """Publish with a scripted producer; return the failures."""
     capacity = len(wanted) if room is None else room
     producer = ScriptedProducer(capacity, error or BufferError(), failing=failing, late=late)
@@ -84,7 +84,7 @@ async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
     error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
 
-    assert failures == dict.fromkeys(range(room, 3), Undelivered("Kafka: Local: Fatal error"))
+    assert failures == dict.fromkeys(range(room, 3), DeliveryFailure("Kafka: Local: Fatal error"))
 
 
 @pytest.mark.parametrize("late", [False, True])

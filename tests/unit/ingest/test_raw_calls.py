@@ -16,10 +16,10 @@ from common.settings import Address
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import TokenRules
 from services.ingest.auth.keys import read_secret
-from services.ingest.debug import ClosedDebugServicer
+from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.records import Headers, Record
 from services.ingest.events.validation import EventValidator, batch_limits
-from services.ingest.kafka.undelivered import Undelivered
+from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -57,7 +57,7 @@ VALUES = 1_000
 class FailingPublisher(FakePublisher):
     """Fails as nobody expects."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, Undelivered]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         raise ZeroDivisionError("a secret of the server")
 
 
@@ -88,7 +88,7 @@ async def connected(
     rules = EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(rules, batch_limits(), publisher, 1.0, authenticator)
     async with (
-        serving(SETTINGS, servicer, ClosedDebugServicer(), lambda _seconds: None) as address,
+        serving(SETTINGS, servicer, DisabledDebugServicer(), lambda _seconds: None) as address,
         raw_connection(address) as connection,
     ):
         yield connection

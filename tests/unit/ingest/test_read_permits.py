@@ -1,4 +1,4 @@
-"""Leases: how many there are, whose turn it is, and what those leave behind that go away."""
+"""ReadPermits: how many there are, whose turn it is, and what those leave behind that go away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from services.ingest.limits.leases import CrowdedError, Leases
+from services.ingest.limits.read_permits import ReadPermits, TooManyReadsError
 
 
 async def settle() -> None:
@@ -16,92 +16,92 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def waiting(leases: Leases, *peers: str) -> list[asyncio.Task[None]]:
+async def waiting(permits: ReadPermits, *peers: str) -> list[asyncio.Task[None]]:
     """Wait for a lease as each peer."""
-    tasks = [asyncio.create_task(leases.wait(peer)) for peer in peers]
+    tasks = [asyncio.create_task(permits.acquire(peer)) for peer in peers]
     await settle()
     return tasks
 
 
 async def test_limit() -> None:
     """So many are taken at once; one that is given back goes to the one that waits, and is not taken past it."""
-    leases = Leases(2)
-    assert leases.take()
-    assert leases.take()
-    assert not leases.take()
-    (task,) = await waiting(leases, "a")
-    leases.give_back()
-    assert not leases.take()
+    permits = ReadPermits(2)
+    assert permits.try_acquire()
+    assert permits.try_acquire()
+    assert not permits.try_acquire()
+    (task,) = await waiting(permits, "a")
+    permits.release()
+    assert not permits.try_acquire()
     await task
 
-    leases.give_back()
-    assert leases.take()
-    assert not leases.take()
+    permits.release()
+    assert permits.try_acquire()
+    assert not permits.try_acquire()
 
 
-async def granted(leases: Leases, names: list[str], tasks: list[asyncio.Task[None]], count: int) -> Counter[str]:
-    """Give back so many leases one after another; return who has had one."""
+async def granted(permits: ReadPermits, names: list[str], tasks: list[asyncio.Task[None]], count: int) -> Counter[str]:
+    """Give back so many permits one after another; return who has had one."""
     for _ in range(count):
-        leases.give_back()
+        permits.release()
         await settle()
     return Counter(name for name, task in zip(names, tasks, strict=True) if task.done())
 
 
 async def test_turns() -> None:
     """A peer with many wishes does not keep those with one."""
-    leases = Leases(1)
-    assert leases.take()
+    permits = ReadPermits(1)
+    assert permits.try_acquire()
     names = [*["many"] * 50, *"abcdef"]
-    tasks = await waiting(leases, *names)
+    tasks = await waiting(permits, *names)
 
-    assert set("abcdef") <= set(await granted(leases, names, tasks, 14))
-    assert (await granted(leases, names, tasks, 42)).total() == 56
-    assert leases.waiting == 0
+    assert set("abcdef") <= set(await granted(permits, names, tasks, 14))
+    assert (await granted(permits, names, tasks, 42)).total() == 56
+    assert permits.waiting == 0
 
 
 async def test_newcomer() -> None:
     """The peer that came last is one of the next two, however many wait."""
-    leases = Leases(1)
-    assert leases.take()
+    permits = ReadPermits(1)
+    assert permits.try_acquire()
     names = [f"silent {number}" for number in range(1_000)] + ["good"]
-    tasks = await waiting(leases, *names)
+    tasks = await waiting(permits, *names)
 
-    assert "good" in await granted(leases, names, tasks, 2)
+    assert "good" in await granted(permits, names, tasks, 2)
     for task in tasks:
         task.cancel()
 
 
 async def test_cancelled() -> None:
     """One that goes away while it waits, or at the moment it is granted, leaves nothing taken or queued."""
-    leases = Leases(1)
-    assert leases.take()
-    first, second, third = await waiting(leases, *"aaa")
+    permits = ReadPermits(1)
+    assert permits.try_acquire()
+    first, second, third = await waiting(permits, *"aaa")
     second.cancel()
     await settle()
-    assert leases.waiting == 2
-    leases.give_back()
+    assert permits.waiting == 2
+    permits.release()
     first.cancel()
     await third
     assert first.cancelled()
 
-    leases.give_back()
-    assert leases.take()
-    assert not leases.take()
-    assert leases.waiting == 0
+    permits.release()
+    assert permits.try_acquire()
+    assert not permits.try_acquire()
+    assert permits.waiting == 0
 
 
 async def test_room() -> None:
     """Where too many wait, the latest of the peer that has the most makes room; that peer itself gets none."""
-    leases = Leases(1)
-    assert leases.take()
-    tasks = await waiting(leases, "many", "many", "many", "few")
+    permits = ReadPermits(1)
+    assert permits.try_acquire()
+    tasks = await waiting(permits, "many", "many", "many", "few")
 
-    assert not leases.make_room("many")
-    assert leases.make_room("new")
-    with pytest.raises(CrowdedError):
+    assert not permits.evict_for("many")
+    assert permits.evict_for("new")
+    with pytest.raises(TooManyReadsError):
         await tasks[2]
-    assert leases.waiting == 3
+    assert permits.waiting == 3
     for task in tasks:
         task.cancel()
     await settle()
-    assert leases.waiting == 0
+    assert permits.waiting == 0

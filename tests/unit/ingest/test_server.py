@@ -19,7 +19,7 @@ from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 from common import logs
 from common.settings import Address
 from services.ingest import listening, server
-from services.ingest.debug import ClosedDebugServicer
+from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.publisher import UnreachableError
 from services.ingest.server import serving, watch_kafka
@@ -41,7 +41,7 @@ async def served(address: Address = Address("127.0.0.1", 0)) -> AsyncIterator[Ad
     """Serve with a publisher that accepts everything."""
     settings = IngestSettings(ingest_listen=address, ingest_drain_seconds=0, ingest_stop_seconds_max=0)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
-    async with serving(settings, servicer, ClosedDebugServicer(), lambda _seconds: None) as bound:
+    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as bound:
         yield bound
 
 
@@ -90,7 +90,7 @@ async def test_hosts_that_are_not_here(host: str, reason: str) -> None:
 @pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES])
 async def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """A name whose addresses are partly held, or that only root may listen at, is refused: half a server is none."""
-    monkeypatch.setattr(listening, "binding_failures", lambda _address: [OSError(number, "a reason")])
+    monkeypatch.setattr(listening, "bind_errors", lambda _address: [OSError(number, "a reason")])
     with pytest.raises(OSError, match=r"127\.0\.0\.1:0: a reason"):
         async with served():
             pass
@@ -99,7 +99,7 @@ async def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch, number: i
 async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two servers that start at the same moment the second fails: they would each take half of the calls."""
     async with served() as address:
-        monkeypatch.setattr(listening, "binding_failures", lambda _address: [])
+        monkeypatch.setattr(listening, "bind_errors", lambda _address: [])
         with pytest.raises(OSError, match=str(address)):
             async with served(address):
                 pass
@@ -155,7 +155,7 @@ async def pings_answered(connection: RawConnection, pause_seconds: float) -> int
 async def health_after(check_reachable: Callable[[float], None], wanted: int) -> None:
     """Watch with a check until the answer is the wanted one; TimeoutError when it never is."""
     checks = health.aio.HealthServicer()
-    await server.say(checks, NOT_SERVING if wanted == SERVING else SERVING)
+    await server.set_health(checks, NOT_SERVING if wanted == SERVING else SERVING)
     watch = asyncio.create_task(watch_kafka(checks, check_reachable, 0.01))
     try:
         async with asyncio.timeout(60):

@@ -34,8 +34,8 @@ def test_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, SECRET_GIVEN | rules)
 
     assert settings.keys is not None
-    assert settings.keys.only is not None
-    assert settings.keys.only.algorithm == "HS256"
+    assert settings.keys.single is not None
+    assert settings.keys.single.algorithm == "HS256"
     assert (settings.token_rules.audience, settings.token_rules.subject_is_user) == ("ugc", True)
     assert SECRET not in repr(settings) + repr(settings.keys)
 
@@ -56,7 +56,7 @@ def test_files(
     keys = loaded(monkeypatch, {variable: str(tmp_path / "key")}).keys
 
     assert keys is not None
-    assert [key.algorithm for key in ([keys.only] if keys.only else keys.by_id.values())] == algorithms
+    assert [key.algorithm for key in ([keys.single] if keys.single else keys.by_id.values())] == algorithms
 
 
 @pytest.mark.parametrize(

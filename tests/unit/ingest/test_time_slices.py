@@ -9,11 +9,11 @@ import pytest
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
-from services.ingest import batches
+from services.ingest import batch_validation
 from services.ingest.events import validation
 from services.ingest.events import violation_messages as words
 from services.ingest.events.validation import EventValidator, batch_limits
-from services.ingest.limits.turns import Turns
+from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.servicer import IngestServicer
 from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AbortedError, AcceptingPublisher, fake_context
 from tests.support.inputs.events import documented, valid
@@ -46,14 +46,14 @@ class Loop:
 
 async def test_rotation() -> None:
     """Those who have a turn advance one after the other, one slice in a round of the loop."""
-    loop, all_turns, order = Loop(), Turns(slice_seconds=0), list[str]()
+    loop, time_slices, order = Loop(), TimeSlices(slice_seconds=0), list[str]()
 
     async def work(name: str) -> None:
-        async with all_turns.turn() as turn:
+        async with time_slices.acquire() as time_slice:
             for _ in range(5):
                 order.append(name)
                 loop.step()
-                await turn.rest()
+                await time_slice.renew()
 
     counting = asyncio.create_task(loop.count())
     await asyncio.gather(work("a"), work("b"), work("c"))
@@ -65,13 +65,13 @@ async def test_rotation() -> None:
 
 async def test_within_a_slice() -> None:
     """Nobody gives up a turn before the slice is used up."""
-    all_turns, order = Turns(slice_seconds=3_600), list[str]()
+    time_slices, order = TimeSlices(slice_seconds=3_600), list[str]()
 
     async def work(name: str) -> None:
-        async with all_turns.turn() as turn:
+        async with time_slices.acquire() as time_slice:
             for _ in range(3):
                 order.append(name)
-                await turn.rest()
+                await time_slice.renew()
 
     await asyncio.gather(work("a"), work("b"))
 
@@ -81,12 +81,12 @@ async def test_within_a_slice() -> None:
 @pytest.mark.parametrize("steps", range(6))
 async def test_cancelled(steps: int) -> None:
     """A turn that is cancelled, wherever it is, is free for the next."""
-    all_turns = Turns(slice_seconds=0)
+    time_slices = TimeSlices(slice_seconds=0)
 
     async def work() -> None:
-        async with all_turns.turn() as turn:
+        async with time_slices.acquire() as time_slice:
             for _ in range(3):
-                await turn.rest()
+                await time_slice.renew()
 
     tasks = [asyncio.create_task(work()) for _ in range(3)]
     for _ in range(steps):
@@ -101,8 +101,8 @@ async def test_cancelled(steps: int) -> None:
 @pytest.mark.parametrize("name", BATCHES)
 async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch, good or bad, gives the loop back between its parts, and several do at most one part in a round."""
-    monkeypatch.setattr(Turns.__init__, "__defaults__", (0.0,))
-    monkeypatch.setattr(batches, "PART_EVENTS_MAX", 100)
+    monkeypatch.setattr(TimeSlices.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(batch_validation, "PART_EVENTS_MAX", 100)
     loop, validator = Loop(), EventValidator(EVENT_BYTES_MAX)
 
     def counted(method: Callable[..., object]) -> Callable[..., object]:
@@ -112,7 +112,7 @@ async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None
 
         return call
 
-    for method in ("check_part", "check", "judge"):
+    for method in ("check_part", "check", "check_validity"):
         monkeypatch.setattr(validator, method, counted(getattr(validator, method)))
     servicer = IngestServicer(validator, batch_limits(), AcceptingPublisher(), RETRY_SECONDS)
     request = EventBatch(events=BATCHES[name]).SerializeToString()
@@ -170,4 +170,4 @@ async def test_explanations_are_bounded(bad: Event, good: int, monkeypatch: pyte
         assert {rejected.error.code for rejected in response.rejected} == {3}
         assert all(rejected.error.message for rejected in response.rejected)
 
-    assert counting.count <= 20 + 9 + batches.EVENTS_NAMED_MAX
+    assert counting.count <= 20 + 9 + batch_validation.EVENTS_BRIEFLY_EXPLAINED_MAX

@@ -52,7 +52,7 @@ def test_ingest_accepts_it(rules: dict[str, object]) -> None:
     check = authenticator(IngestSettings.model_validate(given))
     assert check is not None
 
-    assert check.user_bound([authorization(settings) or ""]) == (USER if rules else None)
+    assert check.authenticate([authorization(settings) or ""]) == (USER if rules else None)
     assert not lacks_token(settings)
 
 
