@@ -48,7 +48,7 @@ class Work:
 
 
 async def test_large() -> None:
-    """LARGE_AT_ONCE of the largest requests are processed; the next starts when one ends, cancelled ones are skipped."""
+    """LARGE_AT_ONCE of the largest requests are processed; when one ends, the next that was not cancelled starts."""
     work = Work()
     await work.begin(*[LARGE] * 5)
     assert work.working == set(range(LARGE_AT_ONCE))
