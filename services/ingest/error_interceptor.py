@@ -77,7 +77,7 @@ def limit_library_log() -> None:
     library = logging.getLogger(LIBRARY)
     if not isinstance(library.exception, functools.partial):
         # The method is replaced, as a filter comes too late: creating a record that is dropped costs 7 us.
-        library.exception = functools.partial(log_exception, library.exception)  # type: ignore[method-assign]
+        library.exception = functools.partial(log_exception, library.exception)  # type: ignore[method-assign]  # see above
 
 
 def log_exception(log: Callable[..., None], message: object, *values: object, **options: object) -> None:
