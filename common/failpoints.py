@@ -33,7 +33,7 @@ MEANINGS: dict[Name, str] = {
     "before-plan": "etl: a batch is cut, its plan is not committed",
     "after-plan": "etl: the plan is committed, nothing of the insert was sent",
     "before-data": "etl: ClickHouse has the INSERT, no byte of its data was sent",
-    "mid-block": "etl: half of a block was sent",
+    "mid-block": "etl: half of a block was sent (tests/support/faults/mid_block.py)",
     "after-data": "etl: all data and its end were sent, the answer was not read",
     "after-acknowledgement": "etl: ClickHouse has acknowledged, the closing commit was not sent",
     "after-commit": "etl: the closing commit was acknowledged, nothing was done since",
@@ -97,8 +97,3 @@ def failpoint(name: Name) -> None:
     for each in _waiting:
         if (each.name, each.count) == (name, _reached[name]):
             os.kill(os.getpid(), each.action)
-
-
-def armed() -> bool:
-    """Whether any failpoint is active."""
-    return bool(_waiting)

@@ -1,61 +1,60 @@
-"""Questions that are asked beside the loop: it looks for the answer, and does not wait for it."""
+"""Runs blocking calls in threads, so that the loader's loop does not wait for their results."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-Answer = TypeVar("Answer")
-# Partitions that ask at the same time; others are asked for after them.
+Result = TypeVar("Result")
+# Calls that run at the same time; further ones wait.
 THREADS_MAX = 4
-# How long a look may take: without it the loop would spin.
-LOOK_SECONDS = 0.01
+# How long one check for a result may take; without a wait the loop would spin.
+CHECK_SECONDS = 0.01
 
 
-class Aside(Protocol):
-    """Who asks a question: the generator yields until the answer is there, and returns it or raises."""
+class Background(Protocol):
+    """Runs a call: the generator yields until the call has ended, then returns its result or raises its exception."""
 
-    def __call__(self, question: Callable[[], Answer]) -> Generator[None, None, Answer]:
-        """Ask."""
+    def __call__(self, call: Callable[[], Result]) -> Generator[None, None, Result]:
+        """Run the call."""
 
 
-def at_once(question: Callable[[], Answer]) -> Generator[None, None, Answer]:
-    """Ask and wait, where waiting does no harm."""
+def inline(call: Callable[[], Result]) -> Generator[None, None, Result]:
+    """Run a call at once, in the calling thread."""
     yield from ()
-    return question()
+    return call()
 
 
-def threads() -> Aside:
-    """Ask in threads of their own, which do not keep the process from ending: Kafka's client exceeds its limits."""
-    running: list[Future[Any]] = []
+def threads() -> Background:
+    """Return a runner that uses daemon threads, because calls of Kafka's client may exceed their timeouts."""
+    running: list[Future[object]] = []
 
-    def unanswered() -> list[Future[Any]]:
+    def is_full() -> bool:
         running[:] = [each for each in running if not each.done()]
-        return running
+        return len(running) >= THREADS_MAX
 
-    def ask(question: Callable[[], Answer]) -> Generator[None, None, Answer]:
-        while len(unanswered()) >= THREADS_MAX:
+    def run(call: Callable[[], Result]) -> Generator[None, None, Result]:
+        while is_full():
             yield
-        future = in_thread(question)
-        running.append(future)
-        while not wait([future], LOOK_SECONDS).done:
+        future = in_thread(call)
+        running.append(future)  # type: ignore[arg-type]  # only its end matters here, not its result
+        while not wait([future], CHECK_SECONDS).done:
             yield
-        answer: Answer = future.result()
-        return answer
+        return future.result()
 
-    return ask
+    return run
 
 
-def in_thread(call: Callable[[], Any]) -> Future[Any]:
-    """Call in a thread of its own, which does not keep the process from ending."""
-    future: Future[Any] = Future()
+def in_thread(call: Callable[[], Result]) -> Future[Result]:
+    """Run a call in a new daemon thread, which does not keep the process from ending."""
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:
             future.set_result(call())
-        except Exception as error:  # noqa: BLE001 -- raised where the result is asked for
+        except Exception as error:  # noqa: BLE001 -- raised where the result is read
             future.set_exception(error)
 
     threading.Thread(target=run, name="kafka", daemon=True).start()

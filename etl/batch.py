@@ -1,32 +1,31 @@
-"""A batch on its way, and what is made of its messages."""
+"""A batch that is being delivered, and the decision which of its messages are events, duplicates or refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from etl.block import Coordinates
 from etl.errors import DataRefusedError, LogChangedError
-from etl.events.rows import Rows
-from etl.kafka.message import Message
+from etl.events.rows import Message, Rows, reject_rows
 from etl.partition import Partition
-from etl.plan import Plan
+from etl.plan import Coordinates, Plan
+from etl.search import Search
 
 
 @dataclass
 class Batch:
-    """Messages that follow one another in the log, their rows, and the plan under which these are inserted now."""
+    """Consecutive messages of a partition, their rows, and the plan under which these are inserted."""
 
     at: Coordinates
     messages: Sequence[Message]
     rows: Rows
     plan: Plan
-    # Inserts made under the present plan; it numbers their names.
+    # The number of inserts made; it numbers their names.
     parts: int = 0
-    # The originals that have repeats in this batch, and the last of these.
-    chains: Mapping[int, int] = field(default_factory=dict)
-
-    # Whether its rows were counted among those of which so many may be refused.
+    # The offset of each original that has duplicates in this batch, and the offset of its last duplicate.
+    last_copies: Mapping[int, int] = field(default_factory=dict)
+    # Whether the refusal ratio already counts the rows of this batch.
     is_counted: bool = False
 
     def next_part(self) -> int:
@@ -35,28 +34,78 @@ class Batch:
         return self.parts
 
 
+class StoredEvents(Protocol):
+    """Reads which events are stored."""
+
+    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Return the offsets of events and duplicates from `first` to `last`, ascending, and their identities."""
+
+
+def classify(
+    batch: Batch,
+    partition: Partition,
+    events: StoredEvents,
+    search: Callable[[Batch], Search],
+    recovered: Collection[int] = (),
+) -> Iterator[None]:
+    """Reject the duplicates of a batch, and add the batch to the partition's duplicate window.
+
+    A copy of an event that ClickHouse refuses is not a duplicate, yet rejected rows are inserted before events. An
+    event that has copies in this batch is therefore probed first, without storing it. `recovered` are the offsets that
+    an earlier attempt stored: some as events and duplicates, and the other decodable ones as refused. They stay so.
+    """
+    identities, offsets, window = batch.rows.identities, batch.rows.offsets, partition.window
+    stored = set(events.recent_identities(batch.at, batch.plan.first, batch.plan.end)[0]) if recovered else set[int]()
+    refused = {offset for offset in offsets if offset in recovered} - stored if recovered else set[int]()
+    found = window.find(identities, offsets, stored, refused)
+    errors: dict[int, DataRefusedError] = {}
+    counted: set[bytes] = set()
+    unproven, probed = set(found.last_copies), set(stored)
+    while unproven:
+        attempt = search(batch)
+        attempt.counted = counted
+        # In a batch with many copies most probed rows may be refused although they are few of the batch.
+        yield from attempt.try_all(batch.rows.select(unproven.__contains__), 0 if batch.is_counted else len(offsets))
+        probed |= unproven
+        if not attempt.found:
+            break
+        batch.is_counted = True
+        errors |= attempt.found
+        refused |= attempt.found.keys()
+        found = window.find(identities, offsets, stored, refused)
+        # Any other copy of a refused event may be the next original.
+        copied = {identity for identity, offset in zip(identities, offsets, strict=True) if offset in attempt.found}
+        copies = {offset for identity, offset in zip(identities, offsets, strict=True) if identity in copied}
+        unproven = copies - probed - refused
+    duplicates = {offsets[index] for index in found.earlier}
+    window.add(identities, offsets, refused - duplicates)
+    reasons = {offset: refusal_text(error) for offset, error in errors.items() if offset not in duplicates}
+    batch.rows = reject_rows(batch.rows, batch.messages, found.earlier, reasons)
+    batch.last_copies = found.last_copies
+
+
 def coordinates(partition: Partition) -> Coordinates:
-    """Return which partition an open one is."""
-    assert partition.at is not None  # noqa: S101 -- opening it sets it
+    """Return the coordinates of a restored partition."""
+    assert partition.at is not None  # noqa: S101 -- restoring the partition sets it
     return partition.at
 
 
-def refuse_another_log(partition: Partition, planned: Plan, found: Plan) -> None:
-    """Raise LogChangedError when the messages are not those that the plan was made for."""
+def require_planned_messages(partition: Partition, planned: Plan, found: Plan) -> None:
+    """Raise LogChangedError if the messages are not those that the plan was made for."""
     if (planned.end, planned.rows, planned.digest) != (found.end, found.rows, found.digest):
         raise LogChangedError(
-            f"partition {partition.number}: the plan {planned} does not fit the log, where {found.rows} messages with "
-            f"digest {found.digest} stand; were messages deleted before they were stored? Look with ugc-audit, then "
-            "commit the offset to go on from with empty metadata, by Kafka's own tools, while no etl runs"
+            f"partition {partition.number}: the plan {planned} does not fit the log, which has {found.rows} messages "
+            f"with digest {found.digest} there; were messages deleted before they were stored? Check with ugc-audit, "
+            "then commit the offset to continue from with empty metadata, with Kafka's own tools, while no etl runs"
         )
 
 
-def spell(error: DataRefusedError) -> str:
-    """Write why ClickHouse does not take an event."""
+def refusal_text(error: DataRefusedError) -> str:
+    """Return the reason that is stored with a refused event."""
     return f"ClickHouse's error {error.code}: {error}"
 
 
 def forget_refused(batch: Batch, rows: Rows, partition: Partition) -> None:
-    """Let refused events come again without being repeats."""
+    """Remove refused events from the duplicate window: a later copy of one is not a duplicate."""
     for offset, identity in zip(rows.offsets, rows.identities, strict=True):
-        partition.window.forget(identity, (offset, batch.chains.get(offset, offset)))
+        partition.window.forget(identity, (offset, batch.last_copies.get(offset, offset)))

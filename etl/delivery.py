@@ -1,71 +1,77 @@
-"""The steps of the protocol for one batch: plan, insert, commit; and the recovery of what may be stored in part.
+"""The protocol for one batch: plan, insert, commit; and the recovery of a batch that may be stored in part.
 
 The guarantee: each offset of a partition becomes exactly one row. architecture/decisions/0010 has the proof.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from common.failpoints import failpoint
-from etl.batch import Batch, coordinates, forget_refused, refuse_another_log, spell
-from etl.block import Block, Coordinates, events_block, rejected_block
-from etl.clock import MILLISECONDS, ServerClock
-from etl.errors import (
-    DataRefusedError,
-    QuorumError,
-    QuorumTimeoutError,
-    SinkError,
-    TooLargeError,
+from etl.batch import (
+    Batch,
+    StoredEvents,
+    classify,
+    coordinates,
+    forget_refused,
+    refusal_text,
+    require_planned_messages,
 )
-from etl.events.rows import Rows, decode, digest, set_aside
-from etl.kafka.message import Message
+from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.events.rows import Message, Rows, decode, digest, reject_rows
 from etl.partition import Partition
-from etl.plan import Plan, closing_metadata
+from etl.plan import (
+    MILLISECONDS,
+    Block,
+    Coordinates,
+    Plan,
+    ServerClock,
+    completed_metadata,
+    events_block,
+    rejected_block,
+)
 from etl.refusals import Refusals
 from etl.search import Prober, Search
-from etl.verdicts import Recent, judge
 
 Decode = Callable[[Sequence[Message]], Rows]
-# A block that is too large for ClickHouse is halved down to this: where even so few do not fit, one of them may be at
-# fault, which a search finds out.
+# A block that is too large for ClickHouse is halved down to this size. If a smaller one does not fit either, one event
+# may be at fault, which a search finds out.
 HALVED_ROWS_MIN = 1_000
 
 
 class Commits(Protocol):
-    """Where plans are written."""
+    """Where plans and offsets are committed."""
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
-        """Commit synchronously; SourceError unless Kafka says that it is done."""
+        """Commit synchronously; SourceError unless Kafka acknowledges it."""
 
 
-class Sink(Prober, Recent, Protocol):
-    """Where rows go."""
+class Sink(Prober, StoredEvents, Protocol):
+    """Where rows are stored."""
 
     def insert(self, block: Block) -> None:
-        """Store a block; DataRefusedError when a value of it is at fault, SinkError else; either may have stored it."""
+        """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
 
     def now(self) -> int:
         """Return ClickHouse's time in milliseconds."""
 
     def is_inserting(self, at: Coordinates) -> bool:
-        """Whether an insert into the partition still runs."""
+        """Whether an insert into the partition is running."""
 
-    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         """Return which offsets from `first` to `last` any server holds, confirmed or not: these are not inserted."""
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` are stored for good: only these may be committed."""
+    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
+        """Return which offsets from `first` to `last` a quorum has confirmed: only these may be committed."""
 
 
 class Delivery:
-    """Stores batches, each exactly once. Any exception means: nothing is known, start the partition over.
+    """Stores batches, each message in exactly one row. After any exception the partition must be restored.
 
-    `delivering` and `recovering` yield where they may take long, so that other partitions can have their turn; what is
-    given up at a yield has failed at that place. `deliver` and `recover` do the same without a break.
+    `deliver` and `recover` are generators that yield where they may take long, so that other partitions get a turn. To
+    abandon one at a yield is the same as a failure there.
     """
 
     def __init__(
@@ -81,88 +87,81 @@ class Delivery:
         self._sink = sink
         self._clock = clock
         self._refusals = refusals
-        # Of each partition by itself: a client that sends bad events reaches one of them.
+        # One counter for each partition, because the bad events of one client may all be in one partition.
         self._refusals_of: dict[int, Refusals] = {}
         self._skew = round(skew_seconds * MILLISECONDS)
         self._decode = decode
 
-    def deliver(self, partition: Partition, messages: Sequence[Message]) -> None:
-        """Store a batch of which nothing is stored."""
-        deque(self.delivering(partition, messages), maxlen=0)
-
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> None:
-        """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""
-        deque(self.recovering(partition, messages), maxlen=0)
-
-    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        """Store a batch of which nothing is stored. Its plan closes the batch before it: one commit a batch."""
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        """Store a batch of which ClickHouse holds nothing. Its plan is also the commit of the batch before it."""
         batch = self._prepare(partition, messages)
-        yield from self._judge(batch, partition)
-        # The judgement may have taken long; nobody knows of this plan yet.
+        yield from self._classify(batch, partition)
+        # The classification may have taken long, and this plan is not committed yet.
         batch.plan = batch.plan.until(self._clock.deadline())
         failpoint("before-plan")
-        # The lines that make the guarantee. Kafka knows what will be inserted before it is; ClickHouse refuses it after
-        # the plan's deadline, before which no other owner begins; the offset moves on only after a clean answer.
+        # The lines that make the guarantee. The plan is in Kafka before its insert begins. ClickHouse refuses an insert
+        # after the plan's deadline, and no other owner begins before it. The offset advances only when ClickHouse has
+        # acknowledged every insert.
         self._plan(batch, partition)
         yield from self._store(batch, partition)
-        partition.unclosed = batch.plan.end + 1
+        partition.acknowledged_through = batch.plan.end + 1
         failpoint("after-acknowledgement")
 
-    def close(self, partition: Partition) -> None:
-        """Tell Kafka that everything is stored, when no further batch comes to say so."""
-        if partition.unclosed is None:
+    def commit_acknowledged(self, partition: Partition) -> None:
+        """Commit the acknowledged offset, when no further batch follows whose plan would commit it."""
+        if partition.acknowledged_through is None:
             return
-        metadata = closing_metadata(coordinates(partition).topic.identity)
-        self._commits.commit(partition.number, partition.unclosed, metadata)
-        partition.committed, partition.unclosed = partition.unclosed, None
+        metadata = completed_metadata(coordinates(partition).topic.identity)
+        self._commits.commit(partition.number, partition.acknowledged_through, metadata)
+        partition.committed, partition.acknowledged_through = partition.acknowledged_through, None
         failpoint("after-commit")
 
-    def is_quiet(self, partition: Partition) -> bool:
-        """Whether no insert of a former owner can begin or still run."""
-        quiet_after = partition.quiet_after + self._skew
-        return self._sink.now() > quiet_after and not self._sink.is_inserting(coordinates(partition))
+    def no_insert_in_flight(self, partition: Partition) -> bool:
+        """Whether no insert of a former owner can begin any more, and none is running."""
+        in_flight_until = partition.in_flight_until + self._skew
+        return self._sink.now() > in_flight_until and not self._sink.is_inserting(coordinates(partition))
 
-    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        """Store what is missing of a batch that may be stored in part. To be called when it is quiet."""
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        """Store the missing rows of a batch that may be stored in part. Requires `no_insert_in_flight`."""
         batch = self._prepare(partition, messages)
         if partition.inherited is not None:
-            refuse_another_log(partition, partition.inherited, batch.plan)
+            require_planned_messages(partition, partition.inherited, batch.plan)
         failpoint("in-recovery")
-        # Proves that we own the partition, and tells the next owner until when our own insert may begin.
+        # Proves that this process owns the partition, and gives the next owner the deadline of this insert.
         self._plan(batch, partition)
-        held = self._sink.held(batch.at, batch.plan.first, batch.plan.end)
-        yield from self._judge(batch, partition, held)
-        batch.rows = batch.rows.select(lambda offset: offset not in held)
-        # Or the few bad rows that an earlier attempt left would look like a table that takes nothing.
-        self._counter(partition.number).stored(len(held))
+        stored = self._sink.stored_offsets(batch.at, batch.plan.first, batch.plan.end)
+        yield from self._classify(batch, partition, stored)
+        batch.rows = batch.rows.select(lambda offset: offset not in stored)
+        # Counted, because the refused rows that an earlier attempt left would otherwise look like a broken table.
+        self._counter(partition.number).stored(len(stored))
         self._renew(batch)
         yield from self._store(batch, partition)
-        self._refuse_unconfirmed(batch)
+        self._require_confirmed(batch)
         partition.inherited = None
-        partition.unclosed = batch.plan.end + 1
+        partition.acknowledged_through = batch.plan.end + 1
 
     def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
-        at = coordinates(partition)
-        first = partition.committed if partition.unclosed is None else partition.unclosed
-        end, told = messages[-1].offset(), digest(messages)
-        plan = Plan(at.topic.identity, first, end, len(messages), told, self._clock.deadline())
+        at, acknowledged = coordinates(partition), partition.acknowledged_through
+        first = partition.committed if acknowledged is None else acknowledged
+        end, checksum = messages[-1].offset(), digest(messages)
+        plan = Plan(at.topic.identity, first, end, len(messages), checksum, self._clock.deadline())
         return Batch(at, messages, self._decode(messages), plan)
 
-    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
-        """Set repeats aside, and events that ClickHouse would refuse where they have repeats."""
-        yield from judge(batch, partition, self._sink, self._search, held)
+    def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
+        """Reject duplicates, and events with copies that ClickHouse would refuse."""
+        yield from classify(batch, partition, self._sink, self._search, stored)
 
     def _search(self, batch: Batch) -> Search:
         counter = self._counter(batch.at.partition)
         return Search(self._sink, batch.at, counter, lambda rows: events_block(batch.at, batch.plan, 0, rows))
 
     def _plan(self, batch: Batch, partition: Partition) -> None:
-        """Commit the plan; everything before it is stored, which Kafka learns with it."""
+        """Commit the plan, at an offset before which everything is stored."""
         self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
-        partition.committed, partition.unclosed = batch.plan.first, None
+        partition.committed, partition.acknowledged_through = batch.plan.first, None
 
     def _counter(self, partition: int) -> Refusals:
-        return self._refusals_of.setdefault(partition, self._refusals.another())
+        return self._refusals_of.setdefault(partition, self._refusals.new_counter())
 
     def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
         failpoint("after-plan")
@@ -174,25 +173,26 @@ class Delivery:
     def _store_events(
         self, batch: Batch, partition: Partition, rows: Rows, *, is_counted: bool = False
     ) -> Iterator[None]:
-        """Insert events; refused ones are set aside first, and of a block that is too large halves are inserted."""
+        """Insert events; refused ones are rejected first, and a block that is too large is inserted in halves."""
         try:
             self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
         except DataRefusedError as error:
-            self._refuse_stored(batch, rows, error)
-            good = yield from self._set_aside(batch, partition, rows, error)
-            if good.events:
+            self._require_nothing_stored(batch, rows, error)
+            accepted = yield from self._reject_refused(batch, partition, rows, error)
+            if accepted.events:
                 yield
                 self._renew(batch)
-                yield from self._store_events(batch, partition, good, is_counted=True)
+                yield from self._store_events(batch, partition, accepted, is_counted=True)
         except (TooLargeError, QuorumTimeoutError) as error:
-            self._refuse_stored(batch, rows, error)
+            self._require_nothing_stored(batch, rows, error)
             parts: Sequence[Rows] = rows.halves()
             if rows.events < HALVED_ROWS_MIN:
                 if not isinstance(error, TooLargeError) or not error.code:
                     raise
-                # One event may need more than there is for each query.
-                good = yield from self._set_aside(batch, partition, rows, DataRefusedError(error.code, str(error)))
-                parts, is_counted = parts if good.events == rows.events else [good], True
+                # A single event may exceed the limit of a query.
+                refused = DataRefusedError(error.code, str(error))
+                accepted = yield from self._reject_refused(batch, partition, rows, refused)
+                parts, is_counted = parts if accepted.events == rows.events else [accepted], True
             for part in parts:
                 if part.events:
                     yield
@@ -201,47 +201,48 @@ class Delivery:
         else:
             self._counter(batch.at.partition).stored(0 if is_counted else rows.events)
 
-    def _set_aside(
+    def _reject_refused(
         self, batch: Batch, partition: Partition, rows: Rows, error: DataRefusedError
     ) -> Generator[None, None, Rows]:
-        """Store the rows that ClickHouse does not take as refused; return the others."""
+        """Search the rows that ClickHouse refuses, store them as rejected, and return the others."""
         search = self._search(batch)
         yield from search.run(rows, error)
         if not search.found:
             return rows
-        reasons = {offset: spell(each) for offset, each in search.found.items()}
-        parted = set_aside(replace(rows, rejected=[]), batch.messages, {}, reasons)
-        # Before the events, so that whoever counts rows up to the last event finds all of them.
+        reasons = {offset: refusal_text(each) for offset, each in search.found.items()}
+        parted = reject_rows(replace(rows, rejected=[]), batch.messages, {}, reasons)
+        # Before the events, so that a reader who counts rows up to the last event finds all of them.
         self._renew(batch)
         self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), parted.rejected))
         forget_refused(batch, rows.select(lambda offset: offset in search.found), partition)
         return replace(parted, rejected=[])
 
-    def _refuse_unconfirmed(self, batch: Batch) -> None:
-        """Raise SinkError unless every message of a recovered batch is a row that cannot vanish again."""
+    def _require_confirmed(self, batch: Batch) -> None:
+        """Raise SinkError unless every message of a recovered batch is a row that a quorum has confirmed."""
         first, end = batch.plan.first, batch.plan.end
-        missing = {each.offset() for each in batch.messages} - self._sink.confirmed(batch.at, first, end)
+        missing = {each.offset() for each in batch.messages} - self._sink.confirmed_offsets(batch.at, first, end)
         if not missing:
             return
-        if missing <= self._sink.held(batch.at, first, end):
+        if missing <= self._sink.stored_offsets(batch.at, first, end):
             raise QuorumError(
                 f"{len(missing)} rows of the batch {batch.plan} are stored, but not on enough replicas yet: "
                 "a replica is absent, or has not fetched them"
             )
         raise SinkError(f"after its recovery the batch {batch.plan} is not stored as a whole")
 
-    def _refuse_stored(self, batch: Batch, rows: Rows, error: SinkError) -> None:
-        """Raise SinkError when ClickHouse stored what it refused, or may still do so.
+    def _require_nothing_stored(self, batch: Batch, rows: Rows, error: SinkError) -> None:
+        """Raise SinkError if ClickHouse stored rows of an insert that failed, or may still do so.
 
-        It stores a block and then fails when a view of the table fails, or when replicas do not confirm it in time.
+        It stores a block and then fails if a view of the table fails, or if replicas do not confirm it in time.
         """
         if self._sink.is_inserting(batch.at):
-            raise SinkError(f"an insert still runs, although ClickHouse answered: {error}") from error
-        if stored := self._sink.held(batch.at, rows.offsets[0], rows.offsets[-1]).intersection(rows.offsets):
-            raise SinkError(f"{len(stored)} rows are stored, although ClickHouse said: {error}") from error
+            raise SinkError(f"an insert still runs, although ClickHouse returned: {error}") from error
+        offsets = rows.offsets
+        if stored := self._sink.stored_offsets(batch.at, offsets[0], offsets[-1]).intersection(offsets):
+            raise SinkError(f"{len(stored)} rows are stored, although ClickHouse returned: {error}") from error
 
     def _renew(self, batch: Batch) -> None:
-        """Plan the batch again when many inserts have used up the time of its plan."""
+        """Commit the plan again with a later deadline, if its inserts have used up much of the time."""
         if self._clock.is_near(batch.plan.deadline):
             batch.plan = batch.plan.until(self._clock.deadline())
             self._commits.commit(batch.at.partition, batch.plan.first, batch.plan.metadata())

@@ -1,4 +1,4 @@
-"""What the loader knows of one partition that is ours: where it stands and what waits. No I/O; time is an argument."""
+"""The state of one assigned partition: its position, and the messages that wait. No I/O; time is an argument."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from etl.block import Coordinates
 from etl.events.duplicates import DuplicateWindow
-from etl.kafka.message import Message
-from etl.plan import Plan
+from etl.events.rows import Message
+from etl.plan import Coordinates, Plan
 
 NOTHING_STORED = -1
-# Of the wait after a failure; more would overflow in an outage of hours.
+# Doublings of the wait after a failure; in an outage of hours more would overflow.
 DOUBLINGS_MAX = 20
 
 
 @dataclass(frozen=True)
 class FlushLimits:
-    """A batch is due when it reaches any of these.
-
-    `seconds` are those of the moment: while there is a backlog, full batches are worth waiting for.
-    """
+    """A batch is due when it reaches any of these limits; `seconds` is longer while there is a backlog."""
 
     seconds: float
     rows: int
@@ -31,7 +27,7 @@ class FlushLimits:
 
 @dataclass(frozen=True)
 class LoaderLimits:
-    """How much at a time, and how patiently."""
+    """The sizes of polls and batches, and the waits between retries."""
 
     flush: FlushLimits
     poll_rows: int
@@ -39,54 +35,55 @@ class LoaderLimits:
     retry_seconds_max: float
 
     def retry_seconds(self, failures: int) -> float:
-        """Return how long to wait after so many failures before the next."""
+        """Return the wait before the next attempt, after so many earlier failures."""
         return min(self.retry_seconds_min * float(2 ** min(failures, DOUBLINGS_MAX)), self.retry_seconds_max)
 
 
 @dataclass
 class Partition:
-    """One partition. It is closed until what Kafka and ClickHouse say of it was read, and again after any failure."""
+    """One partition. It loads nothing until its state is restored from Kafka and ClickHouse, and after each failure."""
 
     number: int
-    # Which topic's partition it is, known once it was opened.
+    # Set when the partition is first restored.
     at: Coordinates | None = None
-    is_open: bool = False
-    # Whether Kafka was asked to deliver nothing more for now.
-    is_held: bool = False
-    # Not worked on before this moment.
+    is_restored: bool = False
+    # Whether Kafka's client delivers no messages of it for now.
+    is_paused: bool = False
+    # The earliest time of the next attempt.
     wait_until: float = 0.0
     failures: int = 0
-    # What is left to read before it is open; None before the first step and after the last.
-    opening: Iterator[None] | None = None
-    # The offset of the next message to take; what comes before it was taken already.
+    # The remaining steps of restoring it; None before the first step and after the last.
+    restoring: Iterator[None] | None = None
+    # The offset of the next message to buffer.
     next_offset: int = 0
-    # Where the log was seen to lack offsets: the second time it is believed.
+    # Where offsets were missing in a fetch: a gap that is seen twice is accepted.
     gaps: set[int] = field(default_factory=set)
-    # What Kafka holds: everything before it is stored.
+    # The offset committed to Kafka: everything before it is stored.
     committed: int = 0
-    # A plan found in Kafka whose insert may have happened in part, and may still be happening.
+    # A plan found in Kafka: its rows may be stored in part, and a former owner's insert may still run.
     inherited: Plan | None = None
-    # The largest offset that ClickHouse holds already, though Kafka says less.
+    # The largest offset that ClickHouse may already hold beyond the committed offset.
     stored_through: int = NOTHING_STORED
-    # Until this moment of ClickHouse's clock, in milliseconds, an insert of a former owner may begin.
-    quiet_after: int = 0
-    # Up to here everything is stored, but Kafka does not know yet; the next plan or an idle moment tells it.
-    unclosed: int | None = None
+    # Until this time of ClickHouse's clock, in milliseconds, a former owner's insert may begin.
+    in_flight_until: int = 0
+    # Offset acknowledged by ClickHouse but not yet committed to Kafka: the next plan or an idle moment commits it.
+    acknowledged_through: int | None = None
     window: DuplicateWindow = field(default_factory=lambda: DuplicateWindow(1))
     pending: list[Message] = field(default_factory=list)
     pending_bytes: int = 0
+    # When the oldest pending message was buffered, or when the partition last had something to do.
     since: float = 0.0
-    # The delivery of the first `delivered` messages that wait, when it needs more than one turn.
+    # The delivery of the first `delivered` pending messages, if it takes more than one turn.
     delivery: Iterator[None] | None = None
     delivered: int = 0
 
-    def stand_at(self, offset: int) -> None:
-        """Go on from an offset, which is what Kafka holds."""
+    def seek(self, offset: int) -> None:
+        """Continue from an offset, which is the one committed to Kafka."""
         self.committed = self.next_offset = offset
         self.gaps = {gap for gap in self.gaps if gap >= offset}
 
-    def take(self, messages: Sequence[Message], now: float) -> bool:
-        """Append messages in the order of the log; False when some are missing in between, and nothing is taken."""
+    def buffer(self, messages: Sequence[Message], now: float) -> bool:
+        """Append messages in the order of the log; False, and nothing is appended, if offsets are missing."""
         if messages[0].offset() < self.next_offset:
             # Fetched before the partition started over.
             messages = [message for message in messages if message.offset() >= self.next_offset]
@@ -106,8 +103,8 @@ class Partition:
         return True
 
     def is_due(self, limits: FlushLimits, now: float) -> bool:
-        """Whether the batch has reached a limit; one that was planned by another is due when it is complete."""
-        if not self.is_open or now < self.wait_until or not self.pending:
+        """Whether the batch has reached a limit; a batch of an inherited plan is due when all its messages are here."""
+        if not self.is_restored or now < self.wait_until or not self.pending:
             return False
         if self.delivery is not None:
             return True
@@ -118,56 +115,56 @@ class Partition:
         )
 
     def is_idle(self, limits: FlushLimits, now: float) -> bool:
-        """Whether something was stored that Kafka does not know, and nothing more has come for a while."""
-        return self.unclosed is not None and not self.pending and now - self.since >= limits.seconds
+        """Whether an acknowledged offset is not committed, and no message has arrived for a while."""
+        return self.acknowledged_through is not None and not self.pending and now - self.since >= limits.seconds
 
-    def has_stood(self, seconds: float, now: float) -> bool:
-        """Whether it is open and has had nothing to do for a while."""
-        return self.is_open and not self.pending and now - self.since >= seconds
+    def has_been_idle(self, seconds: float, now: float) -> bool:
+        """Whether it is restored and has had nothing to do for so long."""
+        return self.is_restored and not self.pending and now - self.since >= seconds
 
-    def is_fresh(self) -> bool:
-        """Whether something waits of which ClickHouse has nothing yet."""
+    def has_new_batch(self) -> bool:
+        """Whether messages are pending of which ClickHouse cannot hold any yet."""
         return (
-            self.is_open
+            self.is_restored
             and self.delivery is None
             and self.inherited is None
             and bool(self.pending)
             and self.pending[0].offset() > self.stored_through
         )
 
-    def may_load(self) -> bool:
-        """Whether something waits to be stored, or whether it does is not known, as after a failure."""
-        return bool(self.pending or self.failures) or self.delivery is not None or not self.is_open
+    def may_have_work(self) -> bool:
+        """Whether messages are pending, or may be, as after a failure."""
+        return bool(self.pending or self.failures) or self.delivery is not None or not self.is_restored
 
     def batch(self, limits: FlushLimits) -> Sequence[Message]:
-        """Return what is inserted next: what an inherited plan names, else as much as the limits allow."""
+        """Return the messages to insert next: those of an inherited plan, else as many as the limits allow."""
         if self.inherited is not None:
             end = self.inherited.end
             return [message for message in self.pending if message.offset() <= end]
         batch = self.pending[: limits.rows]
-        # Only where messages are large it is asked how many of them fit; one always does.
+        # Sizes are summed only if the bytes exceed the limit; a batch has at least one message.
         return batch if self.pending_bytes <= limits.bytes else batch[: max(1, count_within(batch, limits.bytes))]
 
     def drop(self, count: int, now: float) -> None:
-        """Remove the first messages: they are stored."""
+        """Remove the first messages, which are stored."""
         del self.pending[:count]
         self.pending_bytes = sum(map(len, self.pending))
         self.since = now
 
-    def close(self) -> None:
-        """Forget everything that must be read again."""
-        self.is_open, self.opening, self.delivery, self.window = False, None, None, DuplicateWindow(1)
-        self.inherited, self.unclosed, self.stored_through = None, None, NOTHING_STORED
+    def reset(self) -> None:
+        """Discard everything that must be read again."""
+        self.is_restored, self.restoring, self.delivery, self.window = False, None, None, DuplicateWindow(1)
+        self.inherited, self.acknowledged_through, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes = [], 0
 
 
 def count_within(messages: Sequence[Message], bytes_max: int) -> int:
-    """Return how many messages from the first on have together no more bytes than that."""
+    """Return how many of the first messages fit into so many bytes."""
     return bisect_right(list(accumulate(map(len, messages))), bytes_max)
 
 
 def gaps_before(messages: Sequence[Message], expected: int) -> set[int]:
-    """Return where gaps begin before and between messages of which `expected` should be the first."""
+    """Return the offsets at which gaps begin, if the first message should have the offset `expected`."""
     gaps = set()
     for message in messages:
         if message.offset() != expected:

@@ -1,26 +1,40 @@
-"""What the ETL is about to insert, written into the metadata of Kafka's offset commit. Pure.
+"""What the ETL is about to insert: the plan of a batch, its blocks, and their deadline. Pure.
 
-A commit of offset `a` with a plan says: everything before `a` is stored, and [a, end] may be. Whoever reads it later
-knows exactly which rows to look for, and until when somebody else may still insert them.
+A plan is written into the metadata of Kafka's offset commit. A commit of offset `a` with a plan means that everything
+before `a` is stored, and that [a, end] may be. Whoever reads it later can look for exactly these rows, and has the time
+until which a former owner's insert may still begin.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from etl.errors import LogChangedError
+from etl.events.rows import Column, Rejected, Rows
 
+EVENTS, REJECTED = "events", "rejected_events"
 VERSION = 1
 # Kafka's limit is offset.metadata.max.bytes, 4,096 by default.
 METADATA_CHARACTERS_MAX = 4_095
 INTEGERS_END = 2**63
+MILLISECONDS = 1_000
+# The columns of `rejected_events` in the order of a block.
+REJECTED_COLUMNS: dict[str, Callable[[Rejected], object]] = {
+    "kafka_offset": lambda each: each.offset,
+    "reason": lambda each: each.reason,
+    "error": lambda each: each.error,
+    "raw": lambda each: each.raw,
+    "kafka_time": lambda each: each.kafka_milliseconds,
+    "event_id": lambda each: each.event_id,
+    "user_id": lambda each: each.user_id,
+}
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic by name and by what tells it from a later one of that name; `cluster` is Kafka's cluster id."""
+    """A topic by name and by its id, which a recreated topic of the same name does not share; `cluster` is Kafka's."""
 
     name: str
     identity: str
@@ -28,11 +42,24 @@ class Topic:
 
 
 @dataclass(frozen=True)
+class Coordinates:
+    """A partition of a topic; `name` is the prefix of the names of all inserts into it."""
+
+    topic: Topic
+    partition: int
+
+    @property
+    def name(self) -> str:
+        """Return the prefix of the query ids and deduplication tokens."""
+        return f"{self.topic.cluster}:{self.topic.identity}:{self.partition}:"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The insert of the offsets from `first` to `end`, both included.
 
-    `rows` is the number of messages, `digest` tells their contents; `deadline` is in milliseconds of ClickHouse's
-    clock: an insert that begins later is refused by ClickHouse.
+    `rows` is the number of messages, `digest` a checksum of their contents. `deadline` is in milliseconds of
+    ClickHouse's clock: ClickHouse refuses an insert that begins later.
     """
 
     topic: str
@@ -47,65 +74,124 @@ class Plan:
         return replace(self, deadline=deadline)
 
     def metadata(self) -> str:
-        """Return what is committed beside the offset `first`."""
+        """Return the metadata that is committed with the offset `first`."""
         text = {"v": VERSION, "topic": self.topic, "end": self.end, "rows": self.rows}
         return json.dumps(text | {"hash": self.digest, "deadline": self.deadline}, separators=(",", ":"))
 
 
-def closing_metadata(topic: str) -> str:
-    """Return what is committed beside an offset up to which everything is stored and nothing is planned."""
+def completed_metadata(topic: str) -> str:
+    """Return the metadata of a commit before whose offset everything is stored, with nothing planned after it."""
     return json.dumps({"v": VERSION, "topic": topic}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
-class Position:
-    """What Kafka holds for a partition: the next offset, None where nothing was committed, and perhaps a plan.
+class Block:
+    """Columns for one table, inserted as a whole or not at all.
 
-    A commit of ours tells all that is planned; any other, or none, may stand where a plan of ours stood.
+    `name` is the query's id and its deduplication token; `deadline` is in milliseconds of ClickHouse's clock.
+    """
+
+    at: Coordinates
+    table: str
+    columns: Sequence[Column]
+    name: str
+    deadline: int
+
+
+def events_block(at: Coordinates, plan: Plan, part: int, rows: Rows) -> Block:
+    """Return the insert of a batch's events; `part` counts the inserts under one plan."""
+    return Block(at, EVENTS, rows.columns, insert_name(at, plan, part), plan.deadline)
+
+
+def rejected_block(at: Coordinates, plan: Plan, part: int, rejected: Sequence[Rejected]) -> Block:
+    """Return the insert of messages that did not become events."""
+    columns = [[read(each) for each in rejected] for read in REJECTED_COLUMNS.values()]
+    return Block(at, REJECTED, columns, insert_name(at, plan, part), plan.deadline)
+
+
+def insert_name(at: Coordinates, plan: Plan, part: int) -> str:
+    """Return the unique name of an insert: a plan that is renewed has another deadline."""
+    return f"{at.name}{plan.first}-{plan.end}:{plan.deadline}:{part}"
+
+
+class ServerClock:
+    """Estimates ClickHouse's clock to make deadlines `fence_seconds` ahead. No row depends on it.
+
+    It advances with `monotonic`, so that a step of this machine's clock does not move deadlines. A wrong estimate costs
+    retries or waiting, never a row.
+    """
+
+    def __init__(self, fence_seconds: float, monotonic: Callable[[], float]) -> None:
+        self._fence = round(fence_seconds * MILLISECONDS)
+        self._monotonic = monotonic
+        self._ahead = 0
+
+    def sync(self, server_milliseconds: int) -> None:
+        """Set the clock to the time that ClickHouse has just returned."""
+        self._ahead = server_milliseconds - self._local()
+
+    def deadline(self) -> int:
+        """Return until when an insert that is planned now may begin, in milliseconds of ClickHouse's clock."""
+        return self._local() + self._ahead + self._fence
+
+    def is_near(self, deadline: int) -> bool:
+        """Whether more than half of the time until a deadline has passed."""
+        return self.deadline() - deadline > self._fence // 2
+
+    def _local(self) -> int:
+        return int(self._monotonic() * MILLISECONDS)
+
+
+@dataclass(frozen=True)
+class Position:
+    """What Kafka holds for a partition: the next offset, None if nothing was committed, and the plan, if there is one.
+
+    `is_from_etl` means that the ETL wrote the commit, so that no insert is planned other than `plan`. Another tool's
+    commit, or a missing one, may have replaced a commit with a plan.
     """
 
     offset: int | None = None
     plan: Plan | None = None
-    is_ours: bool = False
+    is_from_etl: bool = False
 
 
 def read_position(topic: str, offset: int | None, metadata: str) -> Position:
-    """Read a commit; LogChangedError when its metadata is of no kind that this version writes.
+    """Read a commit; LogChangedError if this version does not write such metadata.
 
-    A commit for another topic of the same name is none for this one. Empty metadata is what other tools commit.
+    A commit for an earlier topic of the same name counts as none. Empty metadata is what other tools commit.
     """
     if offset is None or not metadata:
         return Position(offset)
     try:
         found = json.loads(metadata)
-        version, of_topic = whole(found, "v"), text(found, "topic")
+        version, of_topic = read_integer(found, "v"), read_text(found, "topic")
         plan = read_plan(topic, offset, found) if found.get("end") is not None else None
-    # Whoever committed it may have nested it deeper than the parser goes.
+    # Another tool may have nested the JSON deeper than the parser goes.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(offset, metadata) from error
     if version != VERSION:
         raise unreadable(offset, metadata)
-    return Position(offset, plan, is_ours=True) if of_topic == topic else Position()
+    return Position(offset, plan, is_from_etl=True) if of_topic == topic else Position()
 
 
-def read_plan(topic: str, offset: int, found: dict[str, Any]) -> Plan:
-    """Read a plan; ValueError, KeyError or TypeError when it is not one."""
-    end, rows = whole(found, "end"), whole(found, "rows")
+def read_plan(topic: str, offset: int, found: dict[str, object]) -> Plan:
+    """Read a plan; ValueError, KeyError or TypeError if it is not valid."""
+    end, rows = read_integer(found, "end"), read_integer(found, "rows")
     if end < offset or rows == 0:
         raise ValueError
-    return Plan(topic, offset, end, rows, text(found, "hash"), whole(found, "deadline"))
+    return Plan(topic, offset, end, rows, read_text(found, "hash"), read_integer(found, "deadline"))
 
 
-def whole(found: dict[str, Any], name: str) -> int:
-    """Return a number that ClickHouse and Kafka have a type for; a truth value is not a number."""
+def read_integer(found: dict[str, object], name: str) -> int:
+    """Return an integer that fits ClickHouse's and Kafka's types; a boolean is not one."""
     value = found[name]
     if type(value) is not int or not 0 <= value < INTEGERS_END:
         raise ValueError(name)
     return value
 
 
-def text(found: dict[str, Any], name: str) -> str:
-    """Return a text."""
+def read_text(found: dict[str, object], name: str) -> str:
+    """Return a string."""
     value = found[name]
     if not isinstance(value, str):
         raise TypeError(name)
@@ -113,5 +199,5 @@ def text(found: dict[str, Any], name: str) -> str:
 
 
 def unreadable(offset: int, metadata: str) -> LogChangedError:
-    """Say that a commit is not of our kind."""
+    """Return the error of a commit whose metadata is not valid."""
     return LogChangedError(f"offset {offset} was committed with metadata that this version cannot read: {metadata!r}")

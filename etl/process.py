@@ -1,4 +1,4 @@
-"""The process of `ugc-etl`: reads the settings, joins the group, loads until SIGTERM."""
+"""The process of `ugc-etl`: reads the settings, joins the group, and loads until SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,34 +11,38 @@ from common.lifecycle import stop_flag
 from common.logs import configure_logs, logger
 from common.settings import load
 from etl.alive import BeatingSource, Heartbeat
-from etl.aside import Aside, threads
+from etl.background import Background, threads
+from etl.clickhouse.client import InsertClient
 from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_to_clickhouse
-from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
 from etl.kafka.source import KafkaSource
 from etl.kafka.source import connected as connected_to_kafka
 from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits
+from etl.plan import ServerClock
 from etl.refusals import Refusals
-from etl.restoring import Opener
+from etl.restoring import PartitionRestorer
 from etl.settings import EtlSettings
 
 EXIT_STOPPED = 1
 GARBAGE_THRESHOLD = 100_000
 
 
-def main() -> None:
-    """Run the ETL until it is told to stop; status 1 when a person must decide how to go on."""
+def main(client_type: type[InsertClient] = InsertClient) -> None:
+    """Run the ETL until SIGTERM; status 1 if a person must decide how to continue.
+
+    `client_type` connects to ClickHouse; fault tests pass one of their own.
+    """
     settings = load(EtlSettings)
-    # Messages come by the ten thousand and none is part of a cycle: looking for cycles costs a tenth of the work.
+    # No message is part of a reference cycle, and the search for cycles costs a tenth of the work.
     gc.set_threshold(GARBAGE_THRESHOLD)
     configure_logs("etl", settings.log_level)
     arm(settings.failpoint)
     with (
         stop_flag() as stop,
-        connected_to_clickhouse(settings) as sink,
+        connected_to_clickhouse(settings, client_type) as sink,
         connected_to_kafka(settings) as source,
     ):
         loader = make_loader(settings, source, sink, threads())
@@ -51,8 +55,8 @@ def main() -> None:
             sys.exit(EXIT_STOPPED)
 
 
-def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, aside: Aside) -> Loader:
-    """Put the parts together."""
+def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, background: Background) -> Loader:
+    """Compose the loader."""
     clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
     refusals = Refusals(settings.etl_refused_ratio_max, settings.etl_refused_in_a_row_max)
     limits = LoaderLimits(
@@ -61,6 +65,6 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
         settings.etl_retry_seconds_min,
         settings.etl_retry_seconds_max,
     )
-    opener = Opener(source, sink, clock, settings.etl_duplicate_window, aside=aside)
+    restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
     delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
-    return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), opener, delivery, limits)
+    return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), restorer, delivery, limits)

@@ -1,7 +1,7 @@
-"""How many rows ClickHouse refuses: single bad events are set aside, too many stop their partition.
+"""Counts the rows that ClickHouse refuses: a few bad events are rejected, too many halt their partition.
 
-A table that takes nothing stops the process: then no partition stores anything any more. While it takes good rows a
-partition stands alone, for no restart would help it.
+A table that accepts no rows stops the process, because then no partition stores anything. While the table accepts good
+rows, only the partition with the bad events is halted, because a restart would not help it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Set
 
 from etl.errors import DataRefusedError, RefusalsError
 
-# The ratio is that of about so many rows, newer ones counting more.
+# The ratio is that of about so many rows, with newer ones counting more.
 SAMPLE_ROWS = 100_000
-# So few prove nothing about a ratio.
+# With fewer refused rows the ratio is not meaningful.
 REFUSED_MIN = 100
-# When each partition with something to load stands, the process stops so long after one stopped.
-ALONE_SECONDS = 5.0
-# When one stands and no other has stored anything for so long, the process stops, whatever the others wait for.
+# If every partition with work is halted, the process stops so long after one was.
+ALL_HALTED_SECONDS = 5.0
+# If a partition is halted and no other has stored anything for so long, the process stops.
 NOTHING_STORED_SECONDS = 300.0
 
 
 class Refusals:
-    """Counts rows that were stored and refused."""
+    """Counts stored and refused rows."""
 
     def __init__(self, ratio_max: float, in_a_row_max: int) -> None:
         self._ratio_max = ratio_max
@@ -32,26 +32,26 @@ class Refusals:
         self._rows = 0.0
 
     def stored(self, rows: int) -> None:
-        """Note rows that ClickHouse took."""
+        """Count rows that ClickHouse stored."""
         self._in_a_row = 0
-        self._note(rows, 0)
+        self._count(rows, 0)
 
-    def another(self) -> Refusals:
+    def new_counter(self) -> Refusals:
         """Return a new counter with the same limits, for another partition."""
         return Refusals(self._ratio_max, self._in_a_row_max)
 
     def expected(self, rows: int) -> None:
-        """Note rows that are about to be judged one by one: the ratio of those refused is that of all of them."""
-        self._note(rows, 0)
+        """Count rows that are about to be probed, so that the ratio of the refused ones is that of all of them."""
+        self._count(rows, 0)
 
     def passed(self) -> None:
-        """Note that a row would be taken."""
+        """Note a probe that ClickHouse accepted, which ends a series of refused rows."""
         self._in_a_row = 0
 
     def refused(self, error: DataRefusedError) -> None:
-        """Note a row that it did not take; RefusalsError when it is one too many."""
+        """Count a refused row; RefusalsError if it is one too many."""
         self._in_a_row += 1
-        self._note(1, 1)
+        self._count(1, 1)
         if self._in_a_row > self._in_a_row_max:
             raise RefusalsError(
                 f"ClickHouse has refused {self._in_a_row} rows in a row (UGC_ETL_REFUSED_IN_A_ROW_MAX), "
@@ -63,7 +63,7 @@ class Refusals:
                 f"the last for: {error}"
             )
 
-    def _note(self, rows: int, refused: int) -> None:
+    def _count(self, rows: int, refused: int) -> None:
         self._rows += rows
         self._refused += refused
         if self._rows > SAMPLE_ROWS:
@@ -72,33 +72,33 @@ class Refusals:
             self._refused *= faded
 
 
-class Standstill:
-    """The partitions of which too many rows were refused, and whether anything is still stored elsewhere."""
+class HaltedPartitions:
+    """The partitions of which too many rows were refused, and when anything was last stored."""
 
     def __init__(self) -> None:
-        self._since: dict[int, tuple[float, RefusalsError]] = {}
+        self._halted: dict[int, tuple[float, RefusalsError]] = {}
         self._stored_at = -math.inf
 
-    def stands(self, partition: int, error: RefusalsError, now: float) -> None:
-        """Note a partition that stopped, for the first time or again."""
-        since, _ = self._since.get(partition, (now, error))
-        self._since[partition] = (since, error)
+    def add(self, partition: int, error: RefusalsError, now: float) -> None:
+        """Add a partition; the time of its first halt is kept."""
+        since, _ = self._halted.get(partition, (now, error))
+        self._halted[partition] = (since, error)
 
     def stored(self, partition: int, now: float) -> None:
-        """Note a batch that was stored."""
+        """Note that a batch of a partition was stored, which ends its halt."""
         self._stored_at = now
-        self._since.pop(partition, None)
+        self._halted.pop(partition, None)
 
-    def gone(self, partition: int) -> None:
-        """Forget a partition that is another member's."""
-        self._since.pop(partition, None)
+    def remove(self, partition: int) -> None:
+        """Remove a partition that this process no longer owns."""
+        self._halted.pop(partition, None)
 
-    def judge(self, now: float, loading: Set[int]) -> None:
-        """Raise a partition's RefusalsError when it is the table, and not its events; `loading` have some to load."""
-        if any(error.others_pass for _, error in self._since.values()):
+    def raise_if_all(self, now: float, with_work: Set[int]) -> None:
+        """Raise a partition's RefusalsError if the table is at fault; `with_work` are the partitions with work."""
+        if any(error.accepts_good_rows for _, error in self._halted.values()):
             return
-        do_all_stand = loading <= self._since.keys()
-        for since, error in self._since.values():
-            is_silent = now - max(since, self._stored_at) >= NOTHING_STORED_SECONDS
-            if is_silent or (do_all_stand and self._stored_at < since <= now - ALONE_SECONDS):
+        all_halted = with_work <= self._halted.keys()
+        for since, error in self._halted.values():
+            nothing_stored = now - max(since, self._stored_at) >= NOTHING_STORED_SECONDS
+            if nothing_stored or (all_halted and self._stored_at < since <= now - ALL_HALTED_SECONDS):
                 raise error

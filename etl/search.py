@@ -1,7 +1,7 @@
-"""Finds the rows of a refused insert that ClickHouse does not take: by halving, with probes that store nothing.
+"""Finds the rows of a refused insert that ClickHouse does not accept: by halving, with probes that store nothing.
 
-A list of error codes that mean a bad value could never be complete. What decides is whether a row fails alone while
-its neighbours do not, on a server that answers.
+A list of error codes that mean a bad value could never be complete. A row is refused if it fails alone while other rows
+are accepted by the same server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.logs import log_limited
-from etl.block import Block, Coordinates
 from etl.clickhouse.codes import DATA_ERRORS, SIZE_ERRORS, VIOLATED_CONSTRAINT
 from etl.errors import (
     DataRefusedError,
@@ -25,39 +24,43 @@ from etl.errors import (
     TooLargeError,
 )
 from etl.events.rows import Rows
+from etl.plan import Block, Coordinates
 from etl.refusals import Refusals
 
-# Where ClickHouse says which row of the block breaks a constraint, so few rows are cut there and not in the middle.
+# ClickHouse's text for the row that violates a constraint. A block with at most CUT_ROWS_MAX rows is split there.
 VIOLATED_ROW = re.compile(r"violated at row (\d+)")
 CUT_ROWS_MAX = 512
-# When so many rows have failed and none has passed, rows that are known to be good are tried.
+# After so many refused rows without an accepted one, rows that are known to be good are probed.
 UNPROVEN_MAX = 10
-# Not a number of ClickHouse: the block was too large to be judged, so its halves are.
+# Not a code of ClickHouse: the block was too large for a probe, so its halves are probed.
 UNKNOWN = 0
 TOO_LARGE = {UNKNOWN, *SIZE_ERRORS}
-# A row that is too large alone fails so often again, others being taken after each time: by chance it hardly does.
+# A single row is refused as too large only if it fails so often again, with other rows accepted after each failure.
 TOO_LARGE_CONFIRMATIONS = 5
 
 
 class Prober(Protocol):
-    """Who converts rows as an insert would, and keeps nothing."""
+    """Converts rows as an insert would, and stores nothing."""
 
     def begin_probes(self) -> None:
-        """Have the next probe see the table as it is now."""
+        """Let the next probe use the table as it is now."""
 
     def probe(self, block: Block, *, thorough: bool) -> None:
-        """Convert a block; DataRefusedError when a value of it may be at fault, SinkError else."""
+        """Convert a block; DataRefusedError if a value may be at fault, else SinkError."""
 
-    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
-        """Whether any of the rows is taken that are good: stored before an offset, or synthetic ones."""
+    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        """Whether any good row is accepted: one stored before an offset, or a synthetic one."""
 
     def end_probes(self) -> None:
-        """Let go of what probes have needed."""
+        """Release the resources of the probes."""
 
 
 @dataclass
 class Part:
-    """Adjacent rows; with an error they are known to fail together. `left` of two halves knows the other."""
+    """Adjacent rows, with the error of probing them together, if any.
+
+    The left one of two halves refers to the right one and to the whole, whose error is the right one's if it passes.
+    """
 
     rows: Rows
     error: DataRefusedError | None = None
@@ -67,45 +70,42 @@ class Part:
 
 @dataclass
 class Search:
-    """One search in the rows of one insert. `run` yields after each probe, so that others can have their turn."""
+    """One search among the rows of one insert. It yields after each probe, so that other partitions get a turn."""
 
     prober: Prober
     at: Coordinates
     refusals: Refusals
     block: Callable[[Rows], Block]
     found: dict[int, DataRefusedError] = field(default_factory=dict)
-    # Copies of one event are one event that is refused, however often it is sent; searches of one batch share these.
+    # Identities that were counted as refused: copies of an event count once. Searches of one batch share the set.
     counted: set[bytes] = field(default_factory=set)
     _alone: dict[int, Rows] = field(default_factory=dict)
     _thorough: bool = False
     _probes: int = 0
-    # Other rows were taken, so it is not the table that takes nothing.
-    _others_pass: bool = False
-    # Of those of the batch that were taken together the most.
-    _taken: Rows | None = None
+    # Whether other rows were accepted, so that the table is not at fault.
+    _others_accepted: bool = False
+    # The largest group of rows that was accepted in one probe.
+    _accepted: Rows | None = None
 
     def run(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
-        """Fill `found` for a refused insert; SinkError when no single row is at fault, RefusalsError for too many.
+        """Fill `found` for a refused insert; SinkError if no single row is at fault, RefusalsError if too many are.
 
-        Nothing is found where rows are too large together and none of them alone: parts of them may be inserted.
+        `found` stays empty if the rows are too large together, but none of them alone: parts of them may be inserted.
         """
         self.refusals.expected(rows.events)
         yield from self._seek(rows, error, self._reproduce(rows, error))
         if not self.found and (rows.events == 1 or error.code not in TOO_LARGE):
-            raise SinkError(f"no row fails alone, so it is not a value: {error}")
+            raise SinkError(f"no row fails alone, so no value is at fault: {error}")
 
     def try_all(self, rows: Rows, out_of: int) -> Iterator[None]:
-        """Fill `found` with those of some rows that an insert would be refused for; none of them was tried yet.
-
-        The ratio of those refused is that `out_of` so many rows, of which these are chosen.
-        """
+        """Fill `found` with the rows that an insert would refuse; `out_of` is added to the rows of their ratio."""
         self._thorough = True
         self.prober.begin_probes()
         try:
             error = self._probe(rows)
         except ProbeUnavailableError as unavailable:
-            # The insert decides. A copy of an event that it refuses is a repeat then, also where their values differ.
-            self._log("events are stored without having been tried", error=str(unavailable))
+            # The insert decides. Copies of an event that it refuses are then duplicates, even if their values differ.
+            self._log("events are stored without a probe", error=str(unavailable))
             return
         finally:
             self.prober.end_probes()
@@ -116,7 +116,7 @@ class Search:
 
     def _seek(self, rows: Rows, error: DataRefusedError, before: Iterable[None]) -> Iterator[None]:
         began = time.monotonic()
-        self._log("looking for rows that ClickHouse refuses", rows=rows.events, error=str(error))
+        self._log("searching for rows that ClickHouse refuses", rows=rows.events, error=str(error))
         self.prober.begin_probes()
         try:
             yield from before
@@ -126,31 +126,31 @@ class Search:
         finally:
             self.prober.end_probes()
             seconds = round(time.monotonic() - began, 3)
-            self._log("looked for them", found=len(self.found), probes=self._probes, seconds=seconds)
+            self._log("search for refused rows ended", found=len(self.found), probes=self._probes, seconds=seconds)
 
     def _reproduce(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
-        """Choose the lighter kind of probe that fails as the insert did."""
+        """Choose the lighter kind of probe that fails like the insert."""
         for self._thorough in (False, True):
             refused = self._probe(rows)
             yield
-            # What is too large to be judged as a whole is judged in parts, and then by all that can be at fault.
+            # A block that is too large to be probed as a whole is probed in parts, with the thorough kind.
             if refused and (refused.code not in TOO_LARGE or self._thorough):
                 return
-        raise SinkError(f"the same rows pass where nothing is stored, so it is not a value: {error}")
+        raise SinkError(f"a probe accepts the same rows, so no value is at fault: {error}")
 
     def _halve(self, rows: Rows, error: DataRefusedError) -> Iterator[None]:
         stack = [Part(rows, error)]
         while stack:
             part = stack.pop()
-            # Where one half passes the other is at fault; but a row is refused for its own failure only.
+            # If one half is accepted, the other is at fault; but a single row is refused only after its own probe.
             if part.error is None or part.rows.events == 1:
                 part.error = self._probe(part.rows)
                 yield
             if part.error is None:
-                self._others_pass = True
+                self._others_accepted = True
                 self.refusals.passed()
-                if self._taken is None or part.rows.events > self._taken.events:
-                    self._taken = part.rows
+                if self._accepted is None or part.rows.events > self._accepted.events:
+                    self._accepted = part.rows
                 if part.right and part.whole:
                     part.right.error = part.whole.error
             elif part.rows.events == 1:
@@ -164,7 +164,7 @@ class Search:
                 stack += [right, Part(first, right=right, whole=part)]
 
     def _is_too_large(self, row: Rows, error: DataRefusedError) -> Generator[None, None, bool]:
-        """Whether a row is too large each time, and others are taken right after; SinkError when these are not."""
+        """Whether a row is too large each time while others are accepted; SinkError if others are refused too."""
         for _ in range(TOO_LARGE_CONFIRMATIONS):
             self._require_others(row, error)
             yield
@@ -176,14 +176,14 @@ class Search:
         return True
 
     def _require_others(self, row: Rows, error: DataRefusedError) -> None:
-        """Raise SinkError when rows that were taken are not any more: the server is short of memory or time."""
-        if self._taken is not None:
-            is_taken = self._probe(self._taken) is None
+        """Raise SinkError if accepted rows are not accepted any more: the server lacks memory or time."""
+        if self._accepted is not None:
+            is_accepted = self._probe(self._accepted) is None
         else:
-            is_taken = self.prober.takes_any(self.at, row.offsets[0], thorough=self._thorough)
-        if not is_taken:
-            raise TooLargeError(f"other rows are not taken either, so it is not a value: {error}")
-        self._others_pass = True
+            is_accepted = self.prober.accepts_good_rows(self.at, row.offsets[0], thorough=self._thorough)
+        if not is_accepted:
+            raise TooLargeError(f"other rows are not accepted either, so no value is at fault: {error}")
+        self._others_accepted = True
 
     def _refuse(self, row: Rows, error: DataRefusedError) -> None:
         (offset,) = row.offsets
@@ -192,7 +192,7 @@ class Search:
             try:
                 self.refusals.refused(error)
             except RefusalsError as too_many:
-                too_many.others_pass = self._others_pass or self.prober.takes_any(
+                too_many.accepts_good_rows = self._others_accepted or self.prober.accepts_good_rows(
                     self.at, offset, thorough=self._thorough
                 )
                 raise
@@ -201,16 +201,16 @@ class Search:
             self._prove(error)
 
     def _prove(self, error: DataRefusedError) -> None:
-        """Raise SinkError when neither other rows of the batch are taken nor those that are known to be good."""
-        if self._others_pass or all(each.code in DATA_ERRORS for each in self.found.values()):
+        """Raise SinkError if neither other rows of the batch nor known good ones are accepted."""
+        if self._others_accepted or all(each.code in DATA_ERRORS for each in self.found.values()):
             return
         first = min(self.found)
-        self._others_pass = self.prober.takes_any(self.at, first, thorough=self._thorough)
-        if not self._others_pass:
-            raise SinkError(f"the table takes no row, not even a good one, so it is not a value: {error}")
+        self._others_accepted = self.prober.accepts_good_rows(self.at, first, thorough=self._thorough)
+        if not self._others_accepted:
+            raise SinkError(f"the table accepts no row, not even a good one, so no value is at fault: {error}")
 
     def _confirm(self) -> Iterator[None]:
-        """Give those another chance whose error may have been the server's for a moment."""
+        """Probe rows again whose error may have been a temporary one of the server."""
         for offset, error in list(self.found.items()):
             if error.code not in DATA_ERRORS:
                 if self._probe(self._alone[offset]) is None:
@@ -235,9 +235,9 @@ class Search:
 
 
 def violated_row(error: DataRefusedError, rows: int) -> int:
-    """Return which of so many rows ClickHouse names, the first being 1; 0 where it is better to halve."""
+    """Return which of so many rows ClickHouse names, from 1; 0 if the rows should be halved."""
     if error.code != VIOLATED_CONSTRAINT or rows > CUT_ROWS_MAX:
-        # The text of any other error may quote a client's value, which may say whatever it likes.
+        # The text of any other error may quote a client's value, which may contain such a text.
         return 0
     named = VIOLATED_ROW.search(str(error))
     return int(named[1]) if named and int(named[1]) <= rows else 0

@@ -1,4 +1,4 @@
-"""ClickHouse's error numbers, by what they are evidence of. A number in none of these tables may be a value's fault."""
+"""ClickHouse's error codes by their cause. For a code in none of these tables, a value may be at fault."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 
 VIOLATED_CONSTRAINT = 469
-# A value of the block is at fault: a single row that fails with one of these needs no neighbour that does not.
+# A value of the block is at fault: a row that fails with one of these is refused even if no other row is accepted.
 DATA_ERRORS = {
     6: "CANNOT_PARSE_TEXT",
     27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
@@ -27,7 +27,7 @@ DATA_ERRORS = {
     676: "CANNOT_PARSE_IPV6",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
-# The same rows in smaller blocks may fit. A plan names its rows, so nothing else would ever help.
+# The same rows may fit in smaller blocks.
 TIMEOUT_EXCEEDED = 159
 MEMORY_LIMIT_EXCEEDED = 241
 SIZE_ERRORS = {
@@ -36,12 +36,12 @@ SIZE_ERRORS = {
     MEMORY_LIMIT_EXCEEDED: "MEMORY_LIMIT_EXCEEDED",
     307: "TOO_MANY_BYTES",
 }
-# The limit of one query, by ClickHouse's own words at the start of its message; older versions name it in brackets.
-# Any other limit is that of a user or of the server, which others may have used up.
+# The start of ClickHouse's message if the limit of a single query is exceeded; older versions name it in brackets. Any
+# other limit is that of a user or of the server, which other queries may have used up.
 OWN_MEMORY = re.compile(
     r"^(?:\w+: )?(?:Code: 241\.\s+)?(?:DB::Exception: )?(?:Query m|M)emory limit (?!\(total)(?!\(for user)"
 )
-# Replicas are missing, behind, or have not confirmed a block, which may be stored all the same.
+# Replicas are missing or behind, or have not confirmed a block, which may be stored nevertheless.
 QUORUM_ERRORS = {
     285: "TOO_FEW_LIVE_REPLICAS",
     286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
@@ -49,7 +49,7 @@ QUORUM_ERRORS = {
     319: "UNKNOWN_STATUS_OF_INSERT",
 }
 ACCESS_DENIED = 497
-# The server, the table or the connection is at fault: no search for bad rows, which would only load a server in need.
+# The server, the table or the connection is at fault: a search for bad rows would only add load.
 STATE_ERRORS = {
     3: "UNEXPECTED_END_OF_FILE",
     16: "NO_SUCH_COLUMN_IN_TABLE",
@@ -125,14 +125,14 @@ STATE_ERRORS = {
     749: "TCP_CONNECTION_LIMIT_REACHED",
     999: "KEEPER_EXCEPTION",
 }
-# What throwIf answers: the fence of our own inserts has this message, any other is an operator's expression.
+# The code of throwIf, which the fence of every insert uses; an expression of the table may use it too.
 THROW_IF = 395
 
 
 def error_of(code: int, text: str, *, is_cluster: bool) -> SinkError:
-    """Return the error for a number: what is not evidently another thing may be a value."""
+    """Return the error for a code; DataRefusedError unless the code has another known cause."""
     if code == TIMEOUT_EXCEEDED and is_cluster:
-        # An insert whose time runs out may have been waiting for its quorum, whatever its size.
+        # An insert that timed out may have been waiting for its quorum, whatever its size.
         return QuorumTimeoutError(text)
     if code in QUORUM_ERRORS:
         return QuorumError(text)

@@ -1,1 +1,1 @@
-"""Events: messages become columns, repeats are found."""
+"""Events: messages become columns, duplicates are found."""

@@ -1,8 +1,8 @@
-"""Which events of a partition are repeats: every owner comes to the same verdicts.
+"""Finds the duplicates among the events of a partition; every owner of the partition finds the same ones.
 
-An offset is a repeat exactly when its identity, event_id and user, occurs among the previous `horizon` offsets of its
-partition in an event that was stored, or in a repeat of one. What ClickHouse refused is stored nowhere: its copies are
-no repeats of it.
+An event is a duplicate if and only if its identity (event_id and user) occurs among the previous `horizon` offsets of
+its partition in an event that was stored, or in a duplicate of one. An event that ClickHouse refused is not stored, so
+its copies are not duplicates of it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """Of some events in a row: the indexes of repeats with the offsets that they repeat, and the chains of repeats.
+class Duplicates:
+    """The duplicates among consecutive events.
 
-    A chain is given by the offset of its original, which is among these events, and that of its last repeat.
+    `earlier` maps the index of a duplicate to the offset of its previous copy. `last_copies` maps the offset of an
+    original among these events to the offset of its last duplicate.
     """
 
-    repeats: dict[int, int] = field(default_factory=dict)
-    chains: dict[int, int] = field(default_factory=dict)
+    earlier: dict[int, int] = field(default_factory=dict)
+    last_copies: dict[int, int] = field(default_factory=dict)
 
 
 class DuplicateWindow:
-    """The identities of a partition's last events, in two generations so that forgetting costs nothing.
+    """The identities of a partition's last events, in two generations so that dropping old ones is cheap.
 
     It holds at most two horizons and a batch, about 140 bytes an identity.
     """
@@ -34,40 +35,40 @@ class DuplicateWindow:
         self._older: dict[bytes, int] = {}
         self._recent_from: int | None = None
 
-    def repeats(self, identities: Sequence[bytes], offsets: Sequence[int]) -> dict[int, int]:
-        """Judge the next events and take them in, none of which was refused."""
-        found = self.judge(identities, offsets).repeats
-        self.take(identities, offsets)
-        return found
+    def observe(self, identities: Sequence[bytes], offsets: Sequence[int]) -> dict[int, int]:
+        """Find the duplicates among the next events, none of which was refused, and add the events."""
+        earlier = self.find(identities, offsets).earlier
+        self.add(identities, offsets)
+        return earlier
 
-    def judge(
+    def find(
         self,
         identities: Sequence[bytes],
         offsets: Sequence[int],
         stored: Collection[int] = (),
         refused: Collection[int] = (),
-    ) -> Verdicts:
-        """Judge the next events; of some offsets it is known that they are stored, or refused."""
+    ) -> Duplicates:
+        """Find the duplicates among the next events; the offsets in `stored` and `refused` have been decided before."""
         if self._are_new(identities):
-            return Verdicts()
-        verdicts = Verdicts()
-        # The last offset of each identity, and the original that this rests on when it is among these events.
+            return Duplicates()
+        found = Duplicates()
+        # The last offset of each identity, and the offset of its original if that is among these events.
         within: dict[bytes, tuple[int, int | None]] = {}
         for index, (identity, offset) in enumerate(zip(identities, offsets, strict=True)):
             known, original = within.get(identity) or (self._last(identity), None)
             if offset in stored:
                 within[identity] = (offset, None)
             elif known is not None and offset - known <= self._horizon:
-                verdicts.repeats[index] = known
+                found.earlier[index] = known
                 within[identity] = (offset, original)
                 if original is not None:
-                    verdicts.chains[original] = offset
+                    found.last_copies[original] = offset
             elif offset not in refused:
                 within[identity] = (offset, offset)
-        return verdicts
+        return found
 
-    def take(self, identities: Sequence[bytes], offsets: Sequence[int], refused: Collection[int] = ()) -> None:
-        """Take the next events in, but those that were refused."""
+    def add(self, identities: Sequence[bytes], offsets: Sequence[int], refused: Collection[int] = ()) -> None:
+        """Add the next events except those that were refused."""
         if not identities:
             return
         if self._recent_from is None:
@@ -75,11 +76,11 @@ class DuplicateWindow:
         pairs = zip(identities, offsets, strict=True)
         self._recent.update(pair for pair in pairs if pair[1] not in refused) if refused else self._recent.update(pairs)
         if offsets[-1] - self._recent_from >= self._horizon:
-            # Whatever is dropped now is further back than the horizon of every event to come.
+            # What is dropped now is beyond the horizon of every later event.
             self._older, self._recent, self._recent_from = self._recent, {}, offsets[-1] + 1
 
     def forget(self, identity: bytes, offsets: Collection[int]) -> None:
-        """Forget an event that ClickHouse refused, unless another of its identity has come since."""
+        """Remove an event that ClickHouse refused, unless a later offset has the same identity."""
         for generation in (self._recent, self._older):
             if generation.get(identity) in offsets:
                 del generation[identity]
@@ -88,7 +89,7 @@ class DuplicateWindow:
         return self._recent.get(identity, self._older.get(identity))
 
     def _are_new(self, identities: Sequence[bytes]) -> bool:
-        """Whether none is known and none comes twice: almost always, and three passes in C."""
+        """Whether no identity is known and none occurs twice: the usual case, three passes in C."""
         return (
             self._recent.keys().isdisjoint(identities)
             and self._older.keys().isdisjoint(identities)

@@ -1,7 +1,7 @@
 """Kafka messages to ClickHouse columns: a pure function, so that the same messages always give the same rows.
 
-Values go to ClickHouse as they stand in the message and are converted there (etl/clickhouse/sink.py); what would not
-convert is found here, because one such value would fail the insert of all.
+Values are sent to ClickHouse unchanged and converted there (etl/clickhouse/sink.py). Values that cannot be converted
+are found here, because one of them would fail the insert of the whole block.
 """
 
 from __future__ import annotations
@@ -11,28 +11,47 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any
+from typing import Protocol, TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.clickhouse.native import Column
 from etl.events.duplicates import DuplicateWindow
 from etl.events.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
 from etl.events.parsing import parse
-from etl.kafka.message import Message
 
 DIGEST_STEP = 16
-# ClickHouse's DateTime64 reaches further, but no clock that this system believes does.
+# The end of 2099. ClickHouse's DateTime64 allows later times, but no correct clock has them.
 SECONDS_MAX = 4_102_444_799
 MILLISECONDS_MAX = SECONDS_MAX * 1_000
-# Why a message is no row of `events`.
+# Why a message is not a row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
+Column: TypeAlias = "Sequence[object] | pa.Array"
+ColumnReader: TypeAlias = Callable[[pa.RecordBatch], pa.Array]
+
+
+class Message(Protocol):
+    """A Kafka message; confluent_kafka.Message has these methods."""
+
+    def value(self) -> bytes | None:
+        """Return the payload; None is a tombstone."""
+
+    def partition(self) -> int:
+        """Return the partition."""
+
+    def offset(self) -> int:
+        """Return the position in the partition."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return the kind of timestamp, and the milliseconds since the Unix epoch."""
+
+    def __len__(self) -> int:
+        """Return the size of the payload in bytes."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message that became no event: why, what it held, and the ids that can be read of it, else empty."""
+    """A message that did not become an event: the reason, its bytes, and its ids where these can be read."""
 
     offset: int
     reason: str
@@ -45,10 +64,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Rows:
-    """Messages of one batch, each either in `columns` or in `rejected`.
+    """The messages of one batch, each either in `columns` or in `rejected`.
 
-    `columns` are in the order of `EVENT_COLUMNS` with the offsets last, all of one length, and so are `identities`, 32
-    bytes each. Identities and offsets are lists, because each of them is looked at; the others stay in Arrow.
+    `columns` have the order of `EVENT_COLUMNS`, with the offsets last. They have the same length, and so has
+    `identities`, 32 bytes each. Identities and offsets are lists because Python reads each value; other columns are
+    Arrow arrays.
     """
 
     columns: list[Column] = field(default_factory=list)
@@ -63,23 +83,23 @@ class Rows:
     @property
     def offsets(self) -> list[int]:
         """The offsets of the events."""
-        return list(self.columns[-1]) if self.columns else []
+        return cast("list[int]", list(self.columns[-1])) if self.columns else []
 
     def select(self, wanted: Callable[[int], bool]) -> Rows:
-        """Return the rows whose offsets are wanted."""
+        """Return the rows with the selected offsets."""
         mask = [wanted(offset) for offset in self.offsets]
         columns = [keep(column, mask) for column in self.columns]
         rejected = [each for each in self.rejected if wanted(each.offset)]
         return Rows(columns, rejected, list(compress(self.identities, mask)))
 
     def halves(self) -> tuple[Rows, Rows]:
-        """Cut the events in the middle; for seeking those that are refused."""
+        """Split the events in the middle."""
         first, second = self.cut(self.events // 2)
         return first, second
 
-    def cut(self, *places: int) -> list[Rows]:
-        """Cut the events before the rows of these numbers."""
-        parts = itertools.starmap(slice, itertools.pairwise([0, *places, self.events]))
+    def cut(self, *indexes: int) -> list[Rows]:
+        """Split the events before the rows with these indexes."""
+        parts = itertools.starmap(slice, itertools.pairwise([0, *indexes, self.events]))
         return [Rows([column[part] for column in self.columns], [], self.identities[part]) for part in parts]
 
 
@@ -91,10 +111,10 @@ def keep(column: Column, mask: list[bool]) -> Column:
 
 
 def digest(messages: Sequence[Message]) -> str:
-    """Return what tells a batch of the log from another with the same offsets: 8 hexadecimal digits.
+    """Return a checksum of a batch's contents, 8 hexadecimal digits, which shows that the log was rewritten.
 
-    A log that was cut and written again differs up to its end, a recreated one everywhere: the last values and every
-    sixteenth tell, at a tenth of the cost of all.
+    A log that was truncated and written again differs up to its end, a recreated one everywhere. A sample of the last
+    values and every sixteenth is therefore enough, at a tenth of the cost of all.
     """
     sample = [*messages[::DIGEST_STEP], *messages[-DIGEST_STEP:]]
     return f"{zlib.crc32(b''.join(message.value() or b'' for message in sample)):08x}"
@@ -117,19 +137,21 @@ def decode(messages: Sequence[Message]) -> Rows:
     return Rows(columns, sorted(rejected, key=offset_of), identities(*read_ids(table)))
 
 
-def without_repeats(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
-    """Move the events that are repeats among the rejected ones, none being refused; the window takes the batch in."""
-    repeats = window.repeats(rows.identities, rows.offsets)
-    return set_aside(rows, messages, repeats, {})
+def without_duplicates(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
+    """Reject the events that are duplicates, and add the batch to the window; no event is refused."""
+    duplicates = window.observe(rows.identities, rows.offsets)
+    return reject_rows(rows, messages, duplicates, {})
 
 
-def set_aside(rows: Rows, messages: Sequence[Message], repeats: Mapping[int, int], refused: Mapping[int, str]) -> Rows:
-    """Reject repeats, given by index with what they repeat, and refused offsets, with their errors."""
-    if not repeats and not refused:
+def reject_rows(
+    rows: Rows, messages: Sequence[Message], duplicates: Mapping[int, int], refused: Mapping[int, str]
+) -> Rows:
+    """Reject duplicates, given as index to the offset of the earlier copy, and refused events, as offset to error."""
+    if not duplicates and not refused:
         return rows
     offsets = rows.offsets
     reasons = {offset: (REFUSED, error) for offset, error in refused.items()}
-    reasons |= {offsets[index]: (DUPLICATE, f"repeats offset {first}") for index, first in repeats.items()}
+    reasons |= {offsets[index]: (DUPLICATE, f"repeats offset {first}") for index, first in duplicates.items()}
     by_offset = {message.offset(): message for message in messages if message.offset() in reasons}
     rejected = [
         reject(by_offset[offset], *reasons[offset], *split(identity))
@@ -141,60 +163,60 @@ def set_aside(rows: Rows, messages: Sequence[Message], repeats: Mapping[int, int
 
 
 def reject(message: Message, reason: str, error: str, event_id: bytes = b"", user_id: bytes = b"") -> Rejected:
-    """Describe a message that becomes no event; its producer's clock may be anything, even absent."""
+    """Return a message as a rejected one; its timestamp is clamped, because producers may send any or none."""
     milliseconds = min(max(message.timestamp()[1], 0), MILLISECONDS_MAX)
     return Rejected(message.offset(), reason, error, message.value() or b"", milliseconds, event_id, user_id)
 
 
 def offset_of(rejected: Rejected) -> int:
-    """Return where a message stood."""
+    """Return the offset of a message."""
     return rejected.offset
 
 
 def inconvertible(table: pa.RecordBatch) -> dict[int, str]:
-    """Find the rows whose values ClickHouse could not convert, and name the field."""
+    """Return the rows whose values ClickHouse could not convert, by index, with the field and the problem."""
     misfits: dict[int, str] = {}
     for problem, fits in CONVERTIBLE.items():
-        verdict = pc.fill_null(fits(table), fill_value=False)
-        if not pc.all(verdict, min_count=0).as_py():
-            for row, well in enumerate(verdict.to_pylist()):
-                if not well:
+        valid = pc.fill_null(fits(table), fill_value=False)
+        if not pc.all(valid, min_count=0).as_py():
+            for row, is_valid in enumerate(valid.to_pylist()):
+                if not is_valid:
                     misfits.setdefault(row, problem)
     return misfits
 
 
-def top(name: str) -> Callable[[pa.RecordBatch], Any]:
-    """Read a field of EventRecord."""
+def top(name: str) -> ColumnReader:
+    """Return a reader of a field of EventRecord."""
     return lambda table: table.column(name)
 
 
-def event(name: str) -> Callable[[pa.RecordBatch], Any]:
-    """Read a field of Event; null where the record has no event."""
+def event(name: str) -> ColumnReader:
+    """Return a reader of a field of Event; null where the record has no event."""
     return lambda table: pc.struct_field(table.column("event"), name)
 
 
-def payload(name: str) -> Callable[[pa.RecordBatch], Any]:
-    """Read a field of Payload; null where the event has no payload."""
+def payload(name: str) -> ColumnReader:
+    """Return a reader of a field of Payload; null where the event has no payload."""
     return lambda table: pc.struct_field(table.column("event"), ["payload", name])
 
 
 def read_ids(table: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    """Read event_ids, and users as text."""
+    """Return the columns of event_ids, and of users as text."""
     return table.column("event_id"), payload("user_id")(table)
 
 
-def uuid(read: Callable[[pa.RecordBatch], Any]) -> Callable[[pa.RecordBatch], Any]:
-    """Ask whether a text is a UUID."""
+def uuid(read: ColumnReader) -> ColumnReader:
+    """Return a check that a text is a UUID."""
     return lambda table: pc.match_substring_regex(read(table), UUID_PATTERN)
 
 
-def up_to(read: Callable[[pa.RecordBatch], Any], maximum: int) -> Callable[[pa.RecordBatch], Any]:
-    """Ask whether a number is from 0 to `maximum`."""
+def up_to(read: ColumnReader, maximum: int) -> ColumnReader:
+    """Return a check that a number is from 0 to `maximum`."""
     return lambda table: pc.and_(pc.greater_equal(read(table), 0), pc.less_equal(read(table), maximum))
 
 
-# The column of ClickHouse, and where its value stands in the message.
-EVENT_COLUMNS: dict[str, Callable[[pa.RecordBatch], Any]] = {
+# The column of ClickHouse, and the reader of its value in the message.
+EVENT_COLUMNS: dict[str, ColumnReader] = {
     "event_id": top("event_id"),
     "event": payload("event"),
     "movie_id": payload("movie_id"),
@@ -208,7 +230,8 @@ EVENT_COLUMNS: dict[str, Callable[[pa.RecordBatch], Any]] = {
     "client_data": event("some_client_data"),
     "received_at": top("received_at"),
 }
-CONVERTIBLE: dict[str, Callable[[pa.RecordBatch], Any]] = {
+# What is wrong with a row, and the check that fails then.
+CONVERTIBLE: dict[str, ColumnReader] = {
     "event.payload is missing": lambda table: pc.is_valid(payload("movie_id")(table)),
     "event_id is not 16 bytes": lambda table: pc.equal(pc.binary_length(table.column("event_id")), UUID_BYTES),
     "event.payload.movie_id is not a UUID": uuid(payload("movie_id")),

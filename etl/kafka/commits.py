@@ -1,71 +1,73 @@
-"""Commits to Kafka, one after the other, with a limit outside of the callbacks of a rebalance."""
+"""Synchronous commits to Kafka, one at a time, with a timeout except in the callbacks of a rebalance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from typing import Any
+from typing import TypeAlias
 
 from confluent_kafka import KafkaException, TopicPartition
 
 from common.logs import logger
-from etl.aside import in_thread
+from etl.background import in_thread
 from etl.errors import SourceError
+
+# Sends one commit and returns Kafka's answers.
+Send: TypeAlias = "Callable[[TopicPartition], Sequence[TopicPartition] | None]"
 
 
 class Committer:
-    """Sends synchronous commits from a thread, because Kafka's client itself waits for their answers without a limit.
+    """Sends synchronous commits from a thread, because Kafka's client waits for their answers without a timeout.
 
-    The client repeats a commit whose answer does not come, so that one may be applied long after its caller has given
-    it up.
+    The client retries a commit that is not answered, so a commit may be applied long after its caller has timed out.
     """
 
-    def __init__(self, send: Callable[[TopicPartition], Any], seconds_max: float) -> None:
+    def __init__(self, send: Send, seconds_max: float) -> None:
         self._send = send
         self._seconds_max = seconds_max
-        self._last: Future[Any] = Future()
+        self._last: Future[Sequence[TopicPartition] | None] = Future()
         self._last.set_result(None)
 
-    def commit(self, place: TopicPartition) -> None:
-        """Commit and wait for the answer; SourceError unless Kafka says that it is done."""
-        self._refuse_second()
-        self._last = in_thread(lambda: self._send(place))
+    def commit(self, offset: TopicPartition) -> None:
+        """Commit and wait for the answer; SourceError unless Kafka acknowledges it."""
+        self._require_none_in_flight()
+        self._last = in_thread(lambda: self._send(offset))
         try:
-            checked(self._last.result(self._seconds_max))
+            raise_for_errors(self._last.result(self._seconds_max))
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         except TimeoutError as error:
             raise SourceError(f"Kafka did not answer a commit in {self._seconds_max:g} s") from error
 
-    def commit_in_callback(self, place: TopicPartition) -> None:
-        """Commit from the thread that serves a rebalance; SourceError unless Kafka says that it is done.
+    def commit_in_callback(self, offset: TopicPartition) -> None:
+        """Commit from the thread that serves a rebalance, without a timeout; SourceError unless Kafka acknowledges it.
 
-        Seen: the client answers the commit of any other thread when the callback has returned, and applies it then,
-        when the partition is another member's. So this one has no limit but Kafka's answer.
+        Observed: the client applies and answers the commit of any other thread after the callback has returned, when
+        another member may own the partition. This thread must therefore wait for Kafka's answer.
         """
-        self._refuse_second()
+        self._require_none_in_flight()
         try:
-            checked(self._send(place))
+            raise_for_errors(self._send(offset))
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
 
-    def _refuse_second(self) -> None:
+    def _require_none_in_flight(self) -> None:
         if not self._last.done():
-            # One after the other: a commit that is applied late must not undo a later one.
+            # A commit that is applied late must not replace a later one.
             raise SourceError("Kafka has not answered an earlier commit yet")
 
-    def settle(self) -> None:
-        """Wait until the commit that was given up last is not on its way any more, as long as for any other.
+    def await_last_commit(self) -> None:
+        """Wait until the last commit, which may have timed out, is answered, for at most `seconds_max`.
 
-        Kafka takes commits for partitions that a member has given up: one that is applied then would replace the plan
-        of the next owner.
+        Kafka accepts commits for partitions that a member no longer owns: one that is applied then would replace the
+        plan of the next owner.
         """
         if not wait([self._last], self._seconds_max).done:
-            logger().error("Kafka has not answered a commit, and partitions are given up", seconds=self._seconds_max)
+            logger().error("Kafka has not answered a commit, and partitions are revoked", seconds=self._seconds_max)
 
 
-def checked(answers: Iterable[TopicPartition] | None) -> None:
-    """Raise SourceError when Kafka has refused a commit."""
+def raise_for_errors(answers: Sequence[TopicPartition] | None) -> None:
+    """Raise SourceError if Kafka has rejected a commit."""
     for answer in answers or ():
         if answer.error:
             raise SourceError(str(answer.error))

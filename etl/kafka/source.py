@@ -1,4 +1,4 @@
-"""Reads the topic as a member of the consumer group, and commits offsets with what is planned."""
+"""Reads the topic as a member of the consumer group, and commits offsets with plans as their metadata."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
 from common.logs import OutageLog, logger
-from etl.block import Coordinates
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
+from etl.events.rows import Message
 from etl.kafka.commits import Committer
-from etl.kafka.message import Message
-from etl.plan import Position, Topic, read_position
+from etl.plan import Coordinates, Position, Topic, read_position
 from etl.settings import EtlSettings
 
-# Longer than the longest insert with its retries between two polls.
+# Longer than the longest insert between two polls, with its retries.
 POLL_INTERVAL_SECONDS_MAX = 600
-# The offset to go on from is not in the log.
-OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- so it is named
-# Less would end connections on which the broker waits for messages.
+# The next offset is not in the log.
+OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- the library's public constant
+# With less, the client would close connections on which the broker waits for messages.
 SOCKET_MILLISECONDS_MIN = 2_000
-# Messages are taken so many at a time, until their bytes are so many: Kafka's client fetches on while it is asked.
-TAKEN_MESSAGES_MAX = 500
+# Messages are consumed in small groups, up to a total size: Kafka's client fetches more while a large group waits.
+CONSUMED_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
 
 
 class Listener(Protocol):
-    """Who hears which partitions are ours. Called inside poll, where no exception may escape."""
+    """Receives the changes of the assignment. Called inside poll; must not raise."""
 
-    def assigned(self, partitions: Iterable[int]) -> None:
-        """Hear of new ones."""
+    def on_assigned(self, partitions: Iterable[int]) -> None:
+        """Partitions were assigned."""
 
-    def revoked(self, partitions: Iterable[int]) -> None:
-        """Hear of some that are to be given up, and are still ours."""
+    def on_revoked(self, partitions: Iterable[int]) -> None:
+        """Partitions are about to be revoked, and are still owned."""
 
-    def lost(self, partitions: Iterable[int]) -> None:
-        """Hear of some that are another's already."""
+    def on_lost(self, partitions: Iterable[int]) -> None:
+        """Partitions were lost; other members may own them already."""
 
-    def reset(self, number: int) -> None:
-        """Hear of one whose next offset Kafka does not have."""
+    def on_offset_out_of_range(self, number: int) -> None:
+        """Kafka does not have the next offset of a partition."""
 
 
 @contextlib.contextmanager
 def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
-    """Make the consumer, which joins the group with `join`; leave the group on the way out."""
+    """Create the consumer, which joins the group with `join`, and leave the group when the context ends."""
     outage = OutageLog("reaching Kafka")
     connection: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
-        # How long a broker may take to answer any request, a commit too; then it is asked on a new connection.
+        # The time a broker has to answer any request, also a commit; then the client retries on a new connection.
         "socket.timeout.ms": max(round(settings.etl_kafka_seconds_max * 1_000), SOCKET_MILLISECONDS_MIN),
     }
-    # At level 3 a broker that is away is a line for each attempt to reach it; `outage` says it once.
+    # At level 3 the client logs a line for each attempt to reach a broker; `outage` logs an outage once.
     quiet: dict[str, Any] = {"log_level": 2, "error_cb": lambda error: outage.failed(KafkaException(error))}
     consumer = Consumer(
         {
@@ -64,11 +63,11 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
             **quiet,
             "client.id": "ugc-etl",
             "group.id": settings.etl_group,
-            # KIP-848: joins in a fraction of a second, revokes single partitions, notices a recreated topic.
+            # KIP-848: joins in a fraction of a second, revokes single partitions, detects a recreated topic.
             "group.protocol": "consumer",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            # Where a partition begins is decided when it is opened; an offset that is gone is for a person to judge.
+            # The position is set when a partition is restored; a person must decide about an offset that is gone.
             "auto.offset.reset": "error",
             "max.poll.interval.ms": POLL_INTERVAL_SECONDS_MAX * 1000,
             "queued.max.messages.kbytes": settings.etl_fetch_kilobytes_max,
@@ -86,7 +85,7 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
 
 
 class KafkaSource:
-    """The topic's messages, and the group's commits. For one thread; `topic`, `position`, `limits` for any."""
+    """The topic's messages, and the group's commits. Not thread-safe, except `topic`, `position` and `limits`."""
 
     def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, log: OutageLog) -> None:
         self._consumer = consumer
@@ -95,57 +94,57 @@ class KafkaSource:
         self._seconds_max = seconds_max
         self._outage = log
         self._listener: Listener | None = None
-        self._committer = Committer(lambda place: consumer.commit(offsets=[place], asynchronous=False), seconds_max)
+        self._committer = Committer(lambda offset: consumer.commit(offsets=[offset], asynchronous=False), seconds_max)
         self._is_in_callback = False
 
     def join(self, listener: Listener) -> None:
-        """Join the group; `listener` hears what becomes ours."""
+        """Join the group; `listener` receives the changes of the assignment."""
         self._listener = listener
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, count: int, seconds: float) -> list[Message]:
-        """Return up to `count` messages after at most `seconds`; ConsumerLostError when none will ever come.
+        """Return up to `count` messages after at most `seconds`; ConsumerLostError if the client has failed for good.
 
-        They are fewer when they are large: POLL_BYTES_MAX and a few.
+        The messages have at most about POLL_BYTES_MAX together.
         """
-        # Its errors wait in memory until they are asked for: in an outage, one a second.
+        # The admin client queues its errors in memory until it is polled: one a second in an outage.
         self._admin.poll(0)
-        taken = self._take(count, seconds)
-        good = [message for message in taken if message.error() is None]
-        if good:
+        consumed = self._consume(count, seconds)
+        messages = [message for message in consumed if message.error() is None]
+        if messages:
             self._outage.over()
-        for message in taken if len(good) != len(taken) else ():
+        for message in consumed if len(messages) != len(consumed) else ():
             if error := message.error():
-                self._heard(error, message.partition())
-        return cast("list[Message]", good)
+                self._handle(error, message.partition())
+        return cast("list[Message]", messages)
 
-    def _take(self, count: int, seconds: float) -> list[ConsumedMessage]:
-        taken: list[ConsumedMessage] = []
+    def _consume(self, count: int, seconds: float) -> list[ConsumedMessage]:
+        consumed: list[ConsumedMessage] = []
         deadline, size = time.monotonic() + seconds, 0
-        while len(taken) < count and size < POLL_BYTES_MAX:
-            wanted = min(count - len(taken), TAKEN_MESSAGES_MAX)
+        while len(consumed) < count and size < POLL_BYTES_MAX:
+            wanted = min(count - len(consumed), CONSUMED_MESSAGES_MAX)
             some = self._consumer.consume(wanted, max(0.0, deadline - time.monotonic()))
-            taken += some
+            consumed += some
             size += sum(map(len, some))
             if len(some) < wanted:
                 break
-        return taken
+        return consumed
 
-    def _heard(self, error: KafkaError, partition: int | None) -> None:
+    def _handle(self, error: KafkaError, partition: int | None) -> None:
         if error.code() in OFFSET_ERRORS and partition is not None and self._listener is not None:
-            self._listener.reset(partition)
-        elif error.code() == KafkaError._FATAL:  # noqa: SLF001 -- so it is named
-            # From now on it delivers nothing, and says so only once.
+            self._listener.on_offset_out_of_range(partition)
+        elif error.code() == KafkaError._FATAL:  # noqa: SLF001 -- the library's public constant
+            # The client delivers nothing from now on, and reports it only once.
             raise ConsumerLostError(f"Kafka's client gave up: {error.str()}")
         else:
             self._outage.failed(KafkaException(error))
 
     def topic(self) -> Topic:
-        """Return the topic as it is now; SourceError when Kafka does not answer or has none of that name."""
+        """Return the topic as it is now; SourceError if Kafka does not answer or does not have it."""
         try:
-            # First, because it learns which broker is the controller now: the client would go on asking a dead one.
+            # First, because it updates the client's controller, which may be a broker that is down.
             cluster = self._admin.list_topics(self._topic, timeout=self._seconds_max).cluster_id
             asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=self._seconds_max)
             found = asked[self._topic].result(2 * self._seconds_max)
@@ -164,20 +163,20 @@ class KafkaSource:
         if found.error:
             raise SourceError(str(found.error))
         try:
-            # Kafka says -1001 where nothing was committed.
+            # The offset is -1001 if nothing was committed.
             return read_position(at.topic.identity, found.offset if found.offset >= 0 else None, found.metadata or "")
         except LogChangedError as error:
             raise LogChangedError(f"partition {at.partition}: {error}") from error
 
     def limits(self, partition: int) -> tuple[int, int]:
-        """Return the first offset that the log holds, and the one after its last."""
+        """Return the first offset of the log, and the one after its last."""
         try:
             low, high = self._consumer.get_watermark_offsets(self._at(partition), timeout=self._seconds_max)
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         return low, high
 
-    def start(self, partition: int, offset: int) -> None:
+    def resume(self, partition: int, offset: int) -> None:
         """Deliver a partition's messages from an offset on."""
         try:
             self._consumer.seek(self._at(partition, offset))
@@ -185,18 +184,18 @@ class KafkaSource:
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
 
-    def hold(self, partition: int) -> None:
-        """Deliver nothing of a partition until it is started again."""
+    def pause(self, partition: int) -> None:
+        """Deliver no messages of a partition until it is resumed."""
         try:
             self._consumer.pause([self._at(partition)])
         except KafkaException as error:
-            # It is no longer assigned, so nothing of it is delivered.
-            logger().debug("a partition could not be held", partition=partition, error=str(error))
+            # The partition is no longer assigned, so nothing of it is delivered.
+            logger().debug("a partition could not be paused", partition=partition, error=str(error))
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
-        """Commit an offset and wait for the answer; SourceError unless Kafka says that it is done.
+        """Commit an offset and wait for the answer; SourceError unless Kafka acknowledges it.
 
-        One partition at a time: of several a failing one raises although the others were applied.
+        One partition per commit, because an error of one would hide that those of others were applied.
         """
         commit = self._committer.commit_in_callback if self._is_in_callback else self._committer.commit
         commit(self._at(partition, offset, metadata))
@@ -206,27 +205,27 @@ class KafkaSource:
         self._consumer.close()
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        assert self._listener is not None  # noqa: S101 -- it joined
-        self._committer.settle()
+        assert self._listener is not None  # noqa: S101 -- set by join
+        self._committer.await_last_commit()
         self._is_in_callback = True
         try:
-            self._listener.revoked(numbers(partitions))
+            self._listener.on_revoked(numbers(partitions))
         finally:
             self._is_in_callback = False
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # The group is joined again after this, and a commit that is repeated then would be a new member's.
-        assert self._listener is not None  # noqa: S101 -- it joined
-        self._committer.settle()
-        self._listener.lost(numbers(partitions))
+        # The client joins the group again after this, and would retry a commit as a new member.
+        assert self._listener is not None  # noqa: S101 -- set by join
+        self._committer.await_last_commit()
+        self._listener.on_lost(numbers(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Held at once: where each begins is known when it is opened, after this poll.
-        held = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
-        consumer.incremental_assign(held)
-        consumer.pause(held)
-        assert self._listener is not None  # noqa: S101 -- it joined
-        self._listener.assigned(numbers(partitions))
+        # Paused at once: the position of each partition is known when it is restored, after this poll.
+        paused = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
+        consumer.incremental_assign(paused)
+        consumer.pause(paused)
+        assert self._listener is not None  # noqa: S101 -- set by join
+        self._listener.on_assigned(numbers(partitions))
 
     def _at(self, partition: int, offset: int | None = None, metadata: str = "") -> TopicPartition:
         if offset is None:
@@ -240,7 +239,7 @@ def numbers(partitions: Iterable[TopicPartition]) -> list[int]:
 
 
 def uuid_text(identity: object) -> str:
-    """Write a topic's identity as ClickHouse and people write UUIDs; Kafka writes it in base64."""
+    """Return a topic's id in the usual form of a UUID; Kafka's own form is base64."""
     high, low = (
         number % 2**64
         for number in (identity.get_most_significant_bits(), identity.get_least_significant_bits())  # type: ignore[attr-defined]  # the client has no types

@@ -19,7 +19,7 @@ from rich.table import Table
 import etl.events.rows
 from etl.events.duplicates import DuplicateWindow
 from etl.events.identity import identities
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from tests.support.inputs.messages import FakeMessage
 from tests.support.load.backlog import records
 
@@ -66,7 +66,7 @@ def measured(batches: Sequence[Sequence[Message]], way: Identities) -> tuple[flo
         began = time.process_time()
         rows = etl.events.rows.decode(batch)
         decoded = time.process_time()
-        etl.events.rows.without_repeats(rows, batch, window)
+        etl.events.rows.without_duplicates(rows, batch, window)
         decoding += decoded - began
         looking += time.process_time() - decoded
     module.identities = identities

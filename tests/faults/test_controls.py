@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults.careless import NO_FENCE_SECONDS
 from tests.support.faults.proxy import Break, Proxy
 from tests.support.faults.run import faulty
+from tests.support.faults.without_precaution import NO_FENCE_SECONDS
 from tests.support.processes.server_stack import ServerStack
 
 HELD_SECONDS = 4.0
@@ -31,16 +31,16 @@ def test_without_fence(stack: ServerStack, tmp_path: Path) -> None:
 def kill_without_read_back(stack: ServerStack, folder: Path) -> None:
     """As test_failpoints.test_killed."""
     with faulty(stack, folder, "control: killed after-acknowledgement, without read-back", seed=0) as run:
-        victim = run.etl("after-acknowledgement:kill@3", careless="without-read-back")
+        victim = run.etl("after-acknowledgement:kill@3", without="read-back")
         run.load()
         run.await_killed(victim)
-        run.etl(careless="without-read-back")
+        run.etl(without="read-back")
 
 
 def hold_without_fence(stack: ServerStack, folder: Path, proxy: Proxy) -> None:
     """As test_network.test_held."""
     with faulty(stack, folder, "control: insert held, without fence", 0, IMPATIENT, proxy.address) as run:
-        run.etl(careless="without-fence")
+        run.etl(without="fence")
         run.load()
         proxy.break_insert(Break("before end", insert=2, hold_seconds=HELD_SECONDS))
         run.await_broken(proxy)

@@ -92,20 +92,20 @@ def test_rows_of_every_server(servers: list[str], shards: list[ClickHouse]) -> N
     store(shards[0], 0, 4)
     store(shards[1], 5, 9)
     with sink(servers[0], shards[0]) as asked:
-        assert asked.held(AT, 0, 20) == set(range(10))
-        assert asked.confirmed(AT, 0, 20) == set(range(10))
-        assert asked.last_held(AT, 0) == 9
+        assert asked.stored_offsets(AT, 0, 20) == set(range(10))
+        assert asked.confirmed_offsets(AT, 0, 20) == set(range(10))
+        assert asked.last_stored(AT, 0) == 9
         assert not asked.is_inserting(AT)
-        offsets, identities = asked.recent(AT, 0, 20)
+        offsets, identities = asked.recent_identities(AT, 0, 20)
         assert list(offsets) == list(range(10))
         assert len(set(identities)) == 10
 
 
 QUERIES: dict[str, Callable[[ClickHouseSink], object]] = {
-    "held": lambda sink: sink.held(AT, 0, 20),
-    "confirmed": lambda sink: sink.confirmed(AT, 0, 20),
-    "last_held": lambda sink: sink.last_held(AT, 0),
-    "recent": lambda sink: sink.recent(AT, 0, 20),
+    "held": lambda sink: sink.stored_offsets(AT, 0, 20),
+    "confirmed": lambda sink: sink.confirmed_offsets(AT, 0, 20),
+    "last_stored": lambda sink: sink.last_stored(AT, 0),
+    "recent": lambda sink: sink.recent_identities(AT, 0, 20),
     "is_inserting": lambda sink: sink.is_inserting(AT),
 }
 

@@ -124,7 +124,7 @@ def test_a_table_that_takes_nothing_is_waited_for(deployment: Deployment, tables
     with running(deployment.etl()) as child:
         log = child.program.log
         deadline = time.monotonic() + 60
-        while "takes no row, not even a good one" not in log.read_text(encoding="utf-8"):
+        while "accepts no row, not even a good one" not in log.read_text(encoding="utf-8"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert offsets(tables, "rejected_events") == []
@@ -163,7 +163,7 @@ def test_many_bad_rows_stop_nobody(deployment: Deployment, tables: ClickHouse) -
     with running(deployment.etl()) as child:
         deadline = time.monotonic() + 60
         log = child.program.log
-        while "looking for rows that ClickHouse refuses" not in log.read_text(encoding="utf-8"):
+        while "searching for rows that ClickHouse refuses" not in log.read_text(encoding="utf-8"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         write(deployment, [identified(numbered(MANY_ROWS))], partition=1)

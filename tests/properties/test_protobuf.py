@@ -15,13 +15,11 @@ import pytest
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
-from etl.block import Coordinates, events_block, rejected_block
-from etl.clickhouse.native import encode
+from etl.clickhouse.client import encode
 from etl.clickhouse.sink import WIRE
 from etl.events.duplicates import DuplicateWindow
-from etl.events.rows import DUPLICATE, UNDECODABLE, Rejected, Rows, decode, without_repeats
-from etl.kafka.message import Message
-from etl.plan import Plan, Topic
+from etl.events.rows import DUPLICATE, UNDECODABLE, Message, Rejected, Rows, decode, without_duplicates
+from etl.plan import Coordinates, Plan, Topic, events_block, rejected_block
 from services.ingest.events.records import stamp
 from services.ingest.events.validation import EventValidator
 from services.ingest.events.wire import split_batch
@@ -92,7 +90,7 @@ def loaded(values: Sequence[bytes], accepted: set[int]) -> Counter[str]:
     """Load messages, load their repeats as the same owner and as the next one, and compare all with upb."""
     messages = [FakeMessage(value, at=at) for at, value in enumerate(values)]
     window = DuplicateWindow(10 * BATCH)
-    rows = without_repeats(decode(messages), messages, window)
+    rows = without_duplicates(decode(messages), messages, window)
     found = by_offset(rows)
     undecodable = {each.offset: each for each in rows.rejected if each.reason == UNDECODABLE}
     counts = Counter(messages=len(values), events=len(found), rejected=len(rows.rejected))
@@ -148,7 +146,7 @@ def repeats_are_known(
 ) -> None:
     """Load the messages again twice: by their owner, then by one that has read the window back from the tables."""
     again = [FakeMessage(message.value(), at=message.offset() + BATCH) for message in messages]
-    repeated = without_repeats(decode(again), again, window)
+    repeated = without_duplicates(decode(again), again, window)
     assert repeated.events == 0
     assert {each.offset - BATCH for each in repeated.rejected if each.reason == UNDECODABLE} == undecodable.keys()
 
@@ -157,9 +155,9 @@ def repeats_are_known(
         if each.reason == DUPLICATE:
             stored[each.offset] = each.event_id + each.user_id
     taken_over = DuplicateWindow(10 * BATCH)
-    taken_over.repeats([stored[offset] for offset in sorted(stored)], sorted(stored))
+    taken_over.observe([stored[offset] for offset in sorted(stored)], sorted(stored))
     last = [FakeMessage(message.value(), at=message.offset() + 2 * BATCH) for message in messages]
-    inherited, own = (without_repeats(decode(last), last, each) for each in (taken_over, window))
+    inherited, own = (without_duplicates(decode(last), last, each) for each in (taken_over, window))
     assert inherited.rejected == own.rejected
     assert (inherited.events, own.events) == (0, 0)
 

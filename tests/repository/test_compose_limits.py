@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from etl.alive import Heartbeat, silence
+from etl.alive import Heartbeat, heartbeat_problem
 from local.settings import ROOT
 from tests.repository.test_compose import OURS, SERVICES
 
@@ -131,16 +131,16 @@ def test_heartbeat(tmp_path: Path) -> None:
     now = 100.0
     path = tmp_path / "alive"
     heartbeat = Heartbeat(str(path), lambda: now)
-    assert "has not turned yet" in silence(str(path), 60)
+    assert "has not run yet" in heartbeat_problem(str(path), 60)
     heartbeat.beat()
-    assert silence(str(path), 60) == ""
+    assert heartbeat_problem(str(path), 60) == ""
     os.utime(path, (1, 1))
     heartbeat.beat()
-    assert "has not turned for" in silence(str(path), 60)
+    assert "has not run for" in heartbeat_problem(str(path), 60)
     now += 1
     heartbeat.beat()
-    assert silence(str(path), 60) == ""
+    assert heartbeat_problem(str(path), 60) == ""
     os.utime(path, (time.time() - 61,) * 2)
-    assert silence(str(path), 60) == "the etl's loop has not turned for 61 s"
-    assert silence("", 60) == "UGC_ETL_ALIVE_FILE is not set"
+    assert heartbeat_problem(str(path), 60) == "the etl's loop has not run for 61 s"
+    assert heartbeat_problem("", 60) == "UGC_ETL_ALIVE_FILE is not set"
     Heartbeat("").beat()

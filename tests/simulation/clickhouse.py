@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from etl.block import EVENTS, REJECTED, Block
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError
+from etl.plan import EVENTS, REJECTED, Block
 from tests.simulation.parts import Part, Row, parts
 from tests.simulation.quorum import Pending, Quorums
 from tests.simulation.world import World
@@ -72,7 +72,7 @@ class ClickHouse:
         """Whether it accepts no connections."""
         return self.world.now < self._down_until
 
-    def held(self, partition: int) -> dict[int, Row]:
+    def stored_offsets(self, partition: int) -> dict[int, Row]:
         """Return what any replica holds of a partition, whether or not a quorum has confirmed it."""
         return self.rows[partition] | self.quorums.rows_of(partition)
 

@@ -8,14 +8,12 @@ from dataclasses import replace
 from ugc.v1.event_pb2 import EventRecord
 
 from etl.batch import Batch
-from etl.block import EVENTS, Block, Coordinates
 from etl.delivery import Delivery
 from etl.errors import SinkError
 from etl.events.identity import split
-from etl.events.rows import DUPLICATE, Rows, without_repeats
-from etl.kafka.message import Message
+from etl.events.rows import DUPLICATE, Message, Rows, without_duplicates
 from etl.partition import Partition
-from etl.plan import Position
+from etl.plan import EVENTS, Block, Coordinates, Position
 from tests.simulation.member import Variant
 from tests.simulation.parts import Row
 from tests.simulation.sink import SimulatedSink
@@ -27,15 +25,15 @@ NEVER = 2**62
 class WithoutReadBack(Delivery):
     """A batch that may be stored in part is inserted again as a whole."""
 
-    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        yield from self.delivering(partition, messages)
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        yield from self.deliver(partition, messages)
         partition.inherited = None
 
 
 class WithoutQuiet(Delivery):
     """A recovery begins at once, while inserts of the former owner may begin or run."""
 
-    def is_quiet(self, partition: Partition) -> bool:
+    def no_insert_in_flight(self, partition: Partition) -> bool:
         del partition
         return True
 
@@ -58,16 +56,16 @@ class WithoutInherited(SimulatedSource):
 class AtLeastOnce(WithoutQuiet):
     """No plan: insert under a deduplication token made of the offsets, then commit; after a failure insert again."""
 
-    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         batch = self._prepare(partition, messages)
-        yield from self._judge(batch, partition)
+        yield from self._classify(batch, partition)
         batch.plan = batch.plan.until(NEVER)
         yield from self._store(batch, partition)
-        partition.unclosed = batch.plan.end + 1
-        self.close(partition)
+        partition.acknowledged_through = batch.plan.end + 1
+        self.commit_acknowledged(partition)
 
-    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        yield from self.delivering(partition, messages)
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+        yield from self.deliver(partition, messages)
 
 
 class WithoutAcknowledgement(Delivery):
@@ -144,32 +142,32 @@ def event_ids_only(rows: Rows) -> Rows:
 class TrustsConfirmed(SimulatedSink):
     """A recovery takes what no quorum has confirmed for missing, as a read with sequential consistency shows it."""
 
-    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
-        return self.confirmed(at, first, last)
+    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.confirmed_offsets(at, first, last)
 
 
 class TrustsHeld(SimulatedSink):
     """A recovery moves on when the rows are on any replica, which may drop them."""
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
-        return self.held(at, first, last)
+    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.stored_offsets(at, first, last)
 
 
 class RepeatsOfRefused(Delivery):
     """An event is taken for stored before ClickHouse has seen it: what repeats it in its batch is set aside first."""
 
-    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
+    def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
         del held
-        batch.rows = without_repeats(batch.rows, batch.messages, partition.window)
+        batch.rows = without_duplicates(batch.rows, batch.messages, partition.window)
         yield
 
 
 class WithoutFacts(Delivery):
     """A recovery judges anew what is stored already."""
 
-    def _judge(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
+    def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
         del held
-        yield from super()._judge(batch, partition)
+        yield from super()._classify(batch, partition)
 
 
 class WithoutAbsent(SimulatedSink):

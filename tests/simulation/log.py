@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 
 from ugc.v1.event_pb2 import EventRecord
 
-from etl.clickhouse.native import Column
 from etl.events.identity import split
-from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE, Rows, reject
-from etl.kafka.message import Message
+from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE, Column, Message, Rows, reject
 from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits
+from etl.plan import ServerClock
 from etl.refusals import Refusals
-from etl.restoring import Opener
+from etl.restoring import PartitionRestorer
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse
 from tests.simulation.log import decode
@@ -56,8 +56,8 @@ class Member:
         clock = ServerClock(FENCE_SECONDS, self._monotonic)
         refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
         delivery = self._variant.delivery(source, sink, clock, refusals, self._server.skew_seconds, decode)
-        opener = Opener(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
-        loader = Loader(source, opener, delivery, self._limits(), self._monotonic)
+        restorer = PartitionRestorer(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
+        loader = Loader(source, restorer, delivery, self._limits(), self._monotonic)
         source.join(loader)
         loader.run(self.stop)
         source.leave()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from etl.block import EVENTS, REJECTED
+from etl.plan import EVENTS, REJECTED
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import EVENT, Log, SimulatedMessage
 from tests.simulation.parts import Row

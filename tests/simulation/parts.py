@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from etl.block import EVENTS, REJECTED, Block
+from etl.plan import EVENTS, REJECTED, Block
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from etl.block import EVENTS, Block, Coordinates
 from etl.errors import SinkError
 from etl.events.rows import DUPLICATE
+from etl.plan import EVENTS, Block, Coordinates
 from tests.simulation.clickhouse import ClickHouse, Query
 from tests.simulation.parts import Row
 from tests.simulation.world import Process
+from tests.support.fakes.sinks import ProbingFake
 
 # How long a request may be under way before the server has it.
 DELAY_SECONDS_MAX = 5.0
 
 
-class SimulatedSink:
+class SimulatedSink(ProbingFake):
     """Implements etl.loader.History and etl.delivery.Sink."""
 
     def __init__(self, process: Process, server: ClickHouse) -> None:
@@ -48,12 +49,6 @@ class SimulatedSink:
             raise outcome
         self._process.cross()
 
-    def begin_probes(self) -> None:
-        pass
-
-    def end_probes(self) -> None:
-        pass
-
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
         self._ask()
@@ -63,7 +58,7 @@ class SimulatedSink:
         if refusal:
             raise refusal
 
-    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
         self._ask()
         return True
@@ -80,27 +75,27 @@ class SimulatedSink:
         self._process.cross()
         return inserting
 
-    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         self._ask_every_replica()
-        found = {offset for offset in self._server.held(at.partition) if first <= offset <= last}
+        found = {offset for offset in self._server.stored_offsets(at.partition) if first <= offset <= last}
         self._process.cross()
         return found
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         self._ask()
         found = {offset for offset in range(first, last + 1) if offset in self._server.rows[at.partition]}
         self._process.cross()
         return found
 
-    def last_held(self, at: Coordinates, first: int) -> int | None:
+    def last_stored(self, at: Coordinates, first: int) -> int | None:
         self._ask_every_replica()
-        last = max((offset for offset in self._server.held(at.partition) if offset >= first), default=None)
+        last = max((offset for offset in self._server.stored_offsets(at.partition) if offset >= first), default=None)
         self._process.cross()
         return last
 
-    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         self._ask_every_replica()
-        rows = self._server.held(at.partition)
+        rows = self._server.stored_offsets(at.partition)
         known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_known(rows[at])]
         return known, [self.identity(rows[at]) for at in known]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from etl.block import Coordinates
 from etl.errors import SourceError
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from etl.kafka.source import Listener
-from etl.plan import Position, Topic, read_position
+from etl.plan import Coordinates, Position, Topic, read_position
 from tests.simulation.broker import Broker
 from tests.simulation.world import Process
 
@@ -44,7 +43,7 @@ class SimulatedSource:
     def leave(self) -> None:
         """Close the consumer: give everything up, then leave the group."""
         if self._broker.knows(self) and self._listener is not None:
-            self._listener.revoked(sorted(self._assigned))
+            self._listener.on_revoked(sorted(self._assigned))
         self._broker.leave(self)
 
     def poll(self, count: int, seconds: float) -> Sequence[Message]:
@@ -73,12 +72,12 @@ class SimulatedSource:
     def limits(self, partition: int) -> tuple[int, int]:
         return 0, len(self._broker.logs[partition].messages)
 
-    def start(self, partition: int, offset: int) -> None:
+    def resume(self, partition: int, offset: int) -> None:
         if partition not in self._assigned:
             raise SourceError("the partition is not assigned")
         self._positions[partition] = offset
 
-    def hold(self, partition: int) -> None:
+    def pause(self, partition: int) -> None:
         self._positions.pop(partition, None)
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
@@ -131,13 +130,13 @@ class SimulatedSource:
             lost = sorted(self._assigned)
             self._assigned.clear()
             self._positions.clear()
-            self._listener.lost(lost)
+            self._listener.on_lost(lost)
             self._broker.join(self)
             return
         if revoked := self._broker.to_give_up(self):
             self._world.counts["revocations"] += 1
             self._world.note(self.name, "revoked", revoked)
-            self._listener.revoked(revoked)
+            self._listener.on_revoked(revoked)
             self._assigned.difference_update(revoked)
             for partition in revoked:
                 self._positions.pop(partition, None)
@@ -146,7 +145,7 @@ class SimulatedSource:
         if new := self._broker.hand_over(self):
             self._world.note(self.name, "assigned", new)
             self._assigned.update(new)
-            self._listener.assigned(new)
+            self._listener.on_assigned(new)
 
     def _fetch(self, count: int) -> list[Message]:
         taken: list[Message] = []

@@ -1,21 +1,20 @@
-"""Kafka and ClickHouse for tests of Delivery: they note what is asked of them, and fail when told to."""
+"""Kafka and ClickHouse for tests of Delivery: fakes that record their calls, and fail as a test configures them."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from etl.block import EVENTS, REJECTED, Block, Coordinates
-from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import DataRefusedError, SinkError, SourceError
 from etl.events.duplicates import DuplicateWindow
-from etl.events.rows import DUPLICATE
-from etl.kafka.message import Message
+from etl.events.rows import DUPLICATE, Message
 from etl.partition import Partition
-from etl.plan import Topic, read_position
+from etl.plan import EVENTS, REJECTED, Block, Coordinates, ServerClock, Topic, read_position
 from etl.refusals import Refusals
 from tests.simulation.log import SimulatedMessage, decode
+from tests.support.fakes.sinks import ProbingFake, identities_of, offsets_of
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
 FENCE_SECONDS = 5.0
@@ -24,15 +23,15 @@ POISON = b"poison"
 
 
 @dataclass
-class Stores:
-    """Kafka and ClickHouse: what was asked of them in its order, what they hold, and how they fail."""
+class Stores(ProbingFake):
+    """Kafka and ClickHouse: the calls in their order, the stored rows and commits, and the errors to raise."""
 
     seconds: float = 0.0
     asked: list[str] = field(default_factory=list)
     committed: tuple[int, str] = (100, "")
     blocks: list[Block] = field(default_factory=list)
     rows: dict[int, str] = field(default_factory=dict)
-    # Offsets of rows that are on one replica of two: inserted, acknowledged to nobody, not returned by ordinary reads.
+    # Offsets of rows on one replica of two: inserted but not acknowledged, and not returned by ordinary reads.
     pending: set[int] = field(default_factory=set)
     commit_error: SourceError | None = None
     insert_error: SinkError | None = None
@@ -40,7 +39,7 @@ class Stores:
     running: bool = False
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
-        self.asked.append("plan" if '"end"' in metadata else "close")
+        self.asked.append("plan" if '"end"' in metadata else "commit")
         if self.commit_error:
             raise self.commit_error
         assert partition == AT.partition
@@ -52,34 +51,26 @@ class Stores:
         self.seconds += self.insert_seconds
         if self.insert_error:
             raise self.insert_error
-        if block.table == EVENTS and any(identity.startswith(POISON) for identity in block.columns[0]):
-            raise DataRefusedError(6, "Cannot parse")
-        offsets = block.columns[-1] if block.table == EVENTS else block.columns[0]
-        reasons = block.columns[1] if block.table == REJECTED else [EVENTS] * len(offsets)
+        if block.table == EVENTS:
+            self.refuse_poison(block)
+        offsets = offsets_of(block)
+        reasons = map(str, block.columns[1]) if block.table == REJECTED else [EVENTS] * len(offsets)
         self.rows |= dict(zip(offsets, reasons, strict=True))
 
-    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         assert at == AT
         found = [offset for offset in sorted(self.rows) if self.rows[offset] in (EVENTS, DUPLICATE)]
         return [offset for offset in found if first <= offset <= last], ()
-
-    def begin_probes(self) -> None:
-        pass
-
-    def end_probes(self) -> None:
-        pass
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
         self.asked.append("probe")
         self.seconds += self.insert_seconds
-        if any(identity.startswith(POISON) for identity in block.columns[0]):
-            raise DataRefusedError(6, "Cannot parse")
+        self.refuse_poison(block)
 
-    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
-        del before, thorough
-        assert at == AT
-        return True
+    def refuse_poison(self, block: Block) -> None:
+        if any(identity.startswith(POISON) for identity in identities_of(block)):
+            raise DataRefusedError(6, "Cannot parse")
 
     def now(self) -> int:
         return NOW + round(self.seconds * 1_000)
@@ -88,20 +79,30 @@ class Stores:
         assert at == AT
         return self.running
 
-    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         assert at == AT
-        self.asked.append("held")
+        self.asked.append("stored")
         return {offset for offset in self.rows if first <= offset <= last}
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         assert at == AT
         self.asked.append("confirmed")
         return {offset for offset in self.rows if first <= offset <= last} - self.pending
 
     def plan_end(self) -> int | None:
-        """Return where the plan ends that Kafka holds."""
+        """Return the end of the plan in Kafka's commit."""
         plan = read_position(AT.topic.identity, *self.committed).plan
         return None if plan is None else plan.end
+
+
+def deliver(delivery: Delivery, partition: Partition, messages: Sequence[Message]) -> None:
+    """Deliver a batch to the end."""
+    deque(delivery.deliver(partition, messages), maxlen=0)
+
+
+def recover(delivery: Delivery, partition: Partition, messages: Sequence[Message]) -> None:
+    """Recover a batch to the end."""
+    deque(delivery.recover(partition, messages), maxlen=0)
 
 
 def made(stores: Stores, in_a_row_max: int = 1_000, skew_seconds: float = 0.0) -> Delivery:
@@ -110,9 +111,9 @@ def made(stores: Stores, in_a_row_max: int = 1_000, skew_seconds: float = 0.0) -
     return Delivery(stores, stores, clock, Refusals(1.0, in_a_row_max), skew_seconds, decode)
 
 
-def opened() -> Partition:
-    partition = Partition(AT.partition, AT, is_open=True, window=DuplicateWindow(50))
-    partition.stand_at(100)
+def restored() -> Partition:
+    partition = Partition(AT.partition, AT, is_restored=True, window=DuplicateWindow(50))
+    partition.seek(100)
     return partition
 
 

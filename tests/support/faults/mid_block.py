@@ -1,30 +1,25 @@
-"""The failpoint in the middle of a block, put into the connection of an insert; only fault tests have it."""
+"""The etl with the failpoint `mid-block`, which is reached when half of a block was sent.
+
+`python -m tests.support.faults.mid_block` is `python -m etl` with another connection to ClickHouse.
+"""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
+from clickhouse_driver.connection import Connection
+
+from etl import process
 from common.failpoints import failpoint
 from etl.clickhouse.client import InsertClient
 
-# A block is larger than this, what else is sent is smaller.
+# A block is larger than this; everything else that is sent is smaller.
 HALVED_BYTES_MIN = 8_192
 
 
-def interrupt(client: InsertClient) -> None:
-    """Have a client's inserts reach `mid-block` with half of a block sent."""
-    connection = client.connection
-    make_socket = connection._create_socket  # noqa: SLF001 -- there is no other way in
-
-    def make_halving_socket(host: str, port: int) -> HalvingSocket:
-        return HalvingSocket(make_socket(host, port))
-
-    connection._create_socket = make_halving_socket  # noqa: SLF001 -- as above
-
-
 class HalvingSocket:
-    """A socket in the place of a real one: each send that is as large as a block passes `mid-block` half way."""
+    """A socket that sends a block in two halves, and reaches `mid-block` between them."""
 
     def __init__(self, real: socket.socket) -> None:
         self._socket = real
@@ -39,5 +34,25 @@ class HalvingSocket:
         failpoint("mid-block")
         self._socket.sendall(data[half:])
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the socket has
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
+
+
+class HalvingClient(InsertClient):
+    """A client whose connections use a HalvingSocket."""
+
+    def get_connection(self) -> Connection:
+        """Return the next connection."""
+        connection = super().get_connection()
+        create_socket = connection._create_socket
+
+        def create_halving_socket(host: str, port: int) -> HalvingSocket:
+            return HalvingSocket(create_socket(host, port))
+
+        # The driver has no public hook for its socket.
+        connection._create_socket = create_halving_socket
+        return connection
+
+
+if __name__ == "__main__":
+    process.main(HalvingClient)

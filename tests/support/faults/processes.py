@@ -20,7 +20,10 @@ from tests.support.processes.system import Deployment, await_equal
 AWAIT_SECONDS_MAX = 120.0
 LOAD_SEEDS = 2**31
 LOAD_EVENTS_MAX = 150_000
-# What an etl says when it is up.
+WITHOUT_PRECAUTION = "tests.support.faults.without_precaution"
+# Failpoints that production code does not have, and the modules that run the etl with them.
+LAUNCHERS = {"mid-block:": "tests.support.faults.mid_block"}
+# What an etl logs when it has started.
 LOADING = '"event": "loading"'
 FROZEN = "T"
 
@@ -44,11 +47,12 @@ class Processes:
         """The file that the load writes."""
         return self.deployment.folder / "ledger.jsonl"
 
-    def etl(self, failpoint: str = "", careless: str = "") -> Child:
-        """Start a member of the group, or one without a precaution; it is not waited for."""
-        program = self.deployment.program("etl", "tests.support.faults.careless" if careless else "etl")
-        if careless:
-            program = replace(program, argv=(*program.argv, careless))
+    def etl(self, failpoint: str = "", without: str = "") -> Child:
+        """Start a member of the group, perhaps without a precaution; its start is not awaited."""
+        module = next((module for point, module in LAUNCHERS.items() if failpoint.startswith(point)), "etl")
+        program = self.deployment.program("etl", WITHOUT_PRECAUTION if without else module)
+        if without:
+            program = replace(program, argv=(*program.argv, without))
         member = self._start(program, failpoint)
         self.members.append(member)
         return member

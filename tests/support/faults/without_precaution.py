@@ -1,6 +1,6 @@
-"""The etl without one of its precautions, to prove that fault tests notice.
+"""The etl without one of its precautions, to prove that the fault tests detect it.
 
-`python -m tests.support.faults.careless NAME`
+`python -m tests.support.faults.without_precaution NAME`
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from etl import process
 from etl.delivery import Delivery
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from etl.partition import Partition
 
 # An insert may then begin whenever it arrives.
@@ -18,27 +18,27 @@ NO_FENCE_SECONDS = "60"
 
 
 class WithoutReadBack(Delivery):
-    """Inserts a planned batch again without asking what is stored of it."""
+    """Inserts a planned batch again without reading what is stored of it."""
 
-    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         partition.inherited = None
-        yield from self.delivering(partition, messages)
+        yield from self.deliver(partition, messages)
 
 
 class WithoutFence(Delivery):
-    """Recovers at once, while the insert that it recovers may still be on its way; see NO_FENCE_SECONDS."""
+    """Recovers at once, while the insert that it recovers may still be in flight; see NO_FENCE_SECONDS."""
 
-    def is_quiet(self, partition: Partition) -> bool:
-        return partition.is_open
+    def no_insert_in_flight(self, partition: Partition) -> bool:
+        return partition.is_restored
 
 
-CARELESS = {"without-read-back": WithoutReadBack, "without-fence": WithoutFence}
+VARIANTS = {"read-back": WithoutReadBack, "fence": WithoutFence}
 
 
 def main() -> None:
-    """Run the etl with the Delivery that is named."""
-    # The process builds its parts itself; this one is put in the place of its own.
-    vars(process)["Delivery"] = CARELESS[sys.argv.pop()]
+    """Run the etl with the Delivery that lacks the named precaution."""
+    # The process composes its parts itself, so the class is replaced in its module.
+    vars(process)["Delivery"] = VARIANTS[sys.argv.pop()]
     process.main()
 
 

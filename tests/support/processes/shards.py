@@ -10,8 +10,7 @@ from pathlib import Path
 
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import MIGRATIONS, migrations
-from etl.block import Coordinates
-from etl.plan import Topic
+from etl.plan import Coordinates, Topic
 from local.clickhouse.server import clickhouse_program
 from local.processes.program import free_port, running
 

@@ -9,16 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from etl.aside import THREADS_MAX, threads
-from etl.block import Coordinates
-from etl.clock import ServerClock
+from etl.background import THREADS_MAX, threads
 from etl.delivery import Delivery
 from etl.errors import SourceError
 from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits
-from etl.plan import Position, Topic
+from etl.plan import Coordinates, Position, ServerClock, Topic
 from etl.refusals import Refusals
-from etl.restoring import Opener
+from etl.restoring import PartitionRestorer
 from tests.simulation.log import decode
 from tests.support.fakes.delivering import AT
 from tests.unit.etl.test_turns import World
@@ -40,7 +38,7 @@ class Silent(World):
 
     def position(self, at: Coordinates) -> Position:
         self.keep_waiting("position", at.partition)
-        return Position(0, None, is_ours=True)
+        return Position(0, None, is_from_etl=True)
 
     def limits(self, partition: int) -> tuple[int, int]:
         self.keep_waiting("limits", partition)
@@ -51,7 +49,7 @@ class Silent(World):
             self.asked.append(partition)
             assert self.released.wait(WAIT_SECONDS_MAX)
 
-    def last_held(self, at: Coordinates, first: int) -> int | None:
+    def last_stored(self, at: Coordinates, first: int) -> int | None:
         del at, first
         return None
 
@@ -69,14 +67,14 @@ def test_others_are_loaded_meanwhile(silent: str) -> None:
     world = Silent(3, silent)
     for partition in range(3):
         world.send(partition, b"a", b"b")
-    aside = threads()
+    background = threads()
     try:
-        opener = Opener(world, world, ServerClock(5.0, world.monotonic), 100, aside=aside)
+        restorer = PartitionRestorer(world, world, ServerClock(5.0, world.monotonic), 100, background=background)
         limits = LoaderLimits(FlushLimits(0.0, 1_000, 1_000_000), 1_000, 0.2, 5.0)
         clock = ServerClock(5.0, world.monotonic)
         delivery = Delivery(world, world, clock, Refusals(1.0, 1_000), decode=decode)
-        loader = Loader(world, opener, delivery, limits, world.monotonic)
-        loader.assigned([0, 1, 2])
+        loader = Loader(world, restorer, delivery, limits, world.monotonic)
+        loader.on_assigned([0, 1, 2])
         until(loader, lambda: world.of(1) == world.of(2) == 2)
 
         assert world.asked == [0]
@@ -99,10 +97,10 @@ def test_errors_reach_who_asked() -> None:
 def test_what_is_given_up_is_not_asked() -> None:
     """A question that waits for a thread is not asked any more when its partition is gone."""
     released, asked = threading.Event(), list[int]()
-    aside = threads()
+    background = threads()
     for _ in range(THREADS_MAX):
-        next(aside(lambda: released.wait(WAIT_SECONDS_MAX)), None)
-    waiting = aside(lambda: asked.append(1))
+        next(background(lambda: released.wait(WAIT_SECONDS_MAX)), None)
+    waiting = background(lambda: asked.append(1))
     next(waiting)
     waiting.close()
     released.set()

@@ -36,7 +36,7 @@ def windowed(window: DuplicateWindow, identities: list[bytes], offsets: list[int
     found: dict[int, int] = {}
     for start in range(0, len(offsets), step):
         batch = offsets[start : start + step]
-        repeats = window.repeats(identities[start : start + step], batch)
+        repeats = window.observe(identities[start : start + step], batch)
         found |= {batch[index]: first for index, first in repeats.items()}
     return found
 
@@ -57,7 +57,7 @@ def test_takeover(log: list[tuple[int, int]], horizon: int, step: int, cut: floa
     window = DuplicateWindow(horizon)
     if at < len(offsets):
         known = [index for index in range(at) if offsets[index] >= offsets[at] - horizon]
-        window.repeats([identities[index] for index in known], [offsets[index] for index in known])
+        window.observe([identities[index] for index in known], [offsets[index] for index in known])
     found = windowed(window, identities[at:], offsets[at:], step)
 
     assert found == {
@@ -79,37 +79,37 @@ def test_memory(log: list[tuple[int, int]], horizon: int) -> None:
 def test_forgotten() -> None:
     """An event that was refused is stored nowhere, so its next copy is no repeat."""
     window = DuplicateWindow(10)
-    window.repeats([b"a", b"b"], [1, 2])
+    window.observe([b"a", b"b"], [1, 2])
     window.forget(b"a", (1,))
     window.forget(b"never seen", (1,))
 
-    assert window.repeats([b"a", b"b"], [3, 4]) == {1: 2}
+    assert window.observe([b"a", b"b"], [3, 4]) == {1: 2}
 
 
 def test_forgotten_later() -> None:
     """So it is when the window has moved on meanwhile."""
     window = DuplicateWindow(5)
-    window.repeats([b"a", b"b", b"c"], [1, 5, 6])
+    window.observe([b"a", b"b", b"c"], [1, 5, 6])
     assert window._older.keys() == {b"a", b"b", b"c"}
     window.forget(b"b", (5,))
 
-    assert window.repeats([b"b", b"c"], [7, 8]) == {1: 6}
+    assert window.observe([b"b", b"c"], [7, 8]) == {1: 6}
 
 
 def test_nothing() -> None:
     """A batch without events changes nothing."""
     window = DuplicateWindow(10)
-    window.repeats([b"a"], [1])
+    window.observe([b"a"], [1])
 
-    assert window.repeats([], []) == {}
-    assert window.repeats([b"a"], [11]) == {0: 1}
+    assert window.observe([], []) == {}
+    assert window.observe([b"a"], [11]) == {0: 1}
 
 
 def test_bound_at_every_moment() -> None:
     """In a log without gaps or repeats too, two horizons are never exceeded."""
     window = DuplicateWindow(10)
     for offset in range(1_000):
-        window.repeats([offset.to_bytes(4, "big")], [offset])
+        window.observe([offset.to_bytes(4, "big")], [offset])
 
         assert len(window._recent) + len(window._older) <= 2 * 10 + 2
 
@@ -118,33 +118,33 @@ def test_refused_originals() -> None:
     """A refused event is no original: the next copy is one, and what comes after repeats that."""
     window = DuplicateWindow(10)
     identities, offsets = [b"a", b"a", b"b", b"a"], [1, 2, 3, 4]
-    assert window.judge(identities, offsets).chains == {1: 4}
-    assert window.judge(identities, offsets, refused={1}).repeats == {3: 2}
-    assert window.judge(identities, offsets, refused={1, 2}).repeats == {}
+    assert window.find(identities, offsets).last_copies == {1: 4}
+    assert window.find(identities, offsets, refused={1}).earlier == {3: 2}
+    assert window.find(identities, offsets, refused={1, 2}).earlier == {}
 
-    window.take(identities, offsets, refused={1, 2})
-    assert window.judge([b"a"], [5]).repeats == {0: 4}
+    window.add(identities, offsets, refused={1, 2})
+    assert window.find([b"a"], [5]).earlier == {0: 4}
 
 
 def test_refused_are_not_taken() -> None:
     """What was refused is not taken in: its next copy repeats nothing."""
     window = DuplicateWindow(10)
-    window.take([b"a", b"b"], [1, 2], refused={1})
+    window.add([b"a", b"b"], [1, 2], refused={1})
 
-    assert window.judge([b"a", b"b"], [3, 4]).repeats == {1: 2}
+    assert window.find([b"a", b"b"], [3, 4]).earlier == {1: 2}
 
 
 def test_stored_originals() -> None:
     """What is stored needs no verdict: it is an original, and no chain of the batch rests on it."""
-    verdicts = DuplicateWindow(10).judge([b"a", b"a", b"a"], [1, 2, 3], stored={1})
+    verdicts = DuplicateWindow(10).find([b"a", b"a", b"a"], [1, 2, 3], stored={1})
 
-    assert (verdicts.repeats, verdicts.chains) == ({1: 1, 2: 2}, {})
+    assert (verdicts.earlier, verdicts.last_copies) == ({1: 1, 2: 2}, {})
 
 
 def test_forgotten_unless_it_came_again() -> None:
     """An event that was refused is forgotten by its offset: another copy that was stored since stays."""
     window = DuplicateWindow(2)
-    window.take([b"a", b"a"], [1, 9])
+    window.add([b"a", b"a"], [1, 9])
     window.forget(b"a", (1, 1))
 
-    assert window.judge([b"a"], [10]).repeats == {0: 9}
+    assert window.find([b"a"], [10]).earlier == {0: 9}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.events.duplicates import DuplicateWindow
 from etl.events.identity import identities, readable, split, uuid_bytes
-from etl.events.rows import DUPLICATE, decode, without_repeats
+from etl.events.rows import DUPLICATE, decode, without_duplicates
 from tests.support.inputs.events import record, valid
 from tests.support.inputs.messages import FakeMessage
 
@@ -58,7 +58,7 @@ def test_verdicts(step: int) -> None:
     window, events, rejected = DuplicateWindow(100), [], []
     for begin in range(0, len(messages), step):
         batch = messages[begin : begin + step]
-        rows = without_repeats(decode(batch), batch, window)
+        rows = without_duplicates(decode(batch), batch, window)
         events += rows.offsets
         rejected += rows.rejected
 

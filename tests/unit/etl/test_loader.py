@@ -9,16 +9,15 @@ from typing import cast
 
 import pytest
 
-from etl.block import Block, Coordinates
-from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import SinkError
-from etl.kafka.message import Message
-from etl.loader import OPENING_SECONDS_A_TURN, Loader
+from etl.events.rows import Message
+from etl.loader import RESTORE_SECONDS_PER_TURN, Loader
 from etl.partition import FlushLimits, LoaderLimits, Partition
-from etl.plan import Topic
+from etl.plan import Block, Coordinates, ServerClock, Topic
 from etl.refusals import Refusals
-from etl.restoring import Opener
+from etl.restoring import PartitionRestorer
+from tests.support.fakes.sinks import ProbingFake
 from tests.support.inputs.events import numbered, record
 from tests.support.inputs.messages import FakeMessage
 
@@ -26,7 +25,7 @@ TOPIC = Topic("events", str(uuid.UUID(int=1)), "cluster")
 PARTITIONS = 5
 
 
-class SilentSink:
+class SilentSink(ProbingFake):
     """Answers no insert."""
 
     def __init__(self) -> None:
@@ -36,20 +35,11 @@ class SilentSink:
         self.inserts += 1
         raise SinkError("no answer")
 
-    def recent(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         return (), ()
-
-    def begin_probes(self) -> None:
-        pass
-
-    def end_probes(self) -> None:
-        pass
 
     def probe(self, _block: Block, *, thorough: bool) -> None:
         raise SinkError(f"no answer, thorough: {thorough}")
-
-    def takes_any(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
-        return thorough
 
     def now(self) -> int:
         return 0
@@ -57,10 +47,10 @@ class SilentSink:
     def is_inserting(self, _at: Coordinates) -> bool:
         return False
 
-    def held(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
+    def stored_offsets(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
         return set()
 
-    def confirmed(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
+    def confirmed_offsets(self, _at: Coordinates, _first: int, _last: int) -> set[int]:
         return set()
 
 
@@ -70,17 +60,17 @@ class OneMessageSource:
     def poll(self, _count: int, _seconds: float) -> list[Message]:
         return [FakeMessage(record(numbered(number)), of_partition=number) for number in range(PARTITIONS)]
 
-    def start(self, partition: int, offset: int) -> None:
+    def resume(self, partition: int, offset: int) -> None:
         pass
 
-    def hold(self, partition: int) -> None:
+    def pause(self, partition: int) -> None:
         pass
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
         pass
 
 
-class ReadyOpener:
+class ReadyRestorer:
     """Finds nothing stored and nothing planned."""
 
     def forget_topic(self) -> None:
@@ -92,10 +82,10 @@ def loading(sink: SilentSink, flush_seconds: float) -> Loader:
     source = OneMessageSource()
     delivery = Delivery(source, sink, ServerClock(5.0, lambda: 0.0), Refusals(0.01, 1_000))
     limits = LoaderLimits(FlushLimits(flush_seconds, 1_000, 1_000_000), 1_000, 60.0, 60.0)
-    loader = Loader(source, cast("Opener", ReadyOpener()), delivery, limits, lambda: 0.0)
-    loader.assigned(range(PARTITIONS))
+    loader = Loader(source, cast("PartitionRestorer", ReadyRestorer()), delivery, limits, lambda: 0.0)
+    loader.on_assigned(range(PARTITIONS))
     for partition in loader._partitions.values():
-        partition.at, partition.is_open = Coordinates(TOPIC, partition.number), True
+        partition.at, partition.is_restored = Coordinates(TOPIC, partition.number), True
     loader.step(0.0)
     return loader
 
@@ -133,7 +123,7 @@ def test_an_outage_of_hours() -> None:
     assert partition.wait_until == 60.0
 
 
-class SlowOpener:
+class SlowRestorer:
     """Opens each partition in three steps of so many seconds."""
 
     def __init__(self, step_seconds: float) -> None:
@@ -146,7 +136,7 @@ class SlowOpener:
     def forget_topic(self) -> None:
         pass
 
-    def open(self, partition: Partition) -> Iterator[None]:
+    def restore(self, partition: Partition) -> Iterator[None]:
         for _ in range(3):
             self._steps += 1
             self.now += self._step_seconds
@@ -167,56 +157,56 @@ class Polled(OneMessageSource):
         self.waits.append(seconds)
         return []
 
-    def start(self, partition: int, offset: int) -> None:
+    def resume(self, partition: int, offset: int) -> None:
         del offset
         self.started.append(partition)
 
 
-def opening(opener: SlowOpener, source: Polled) -> Loader:
+def opening(restorer: SlowRestorer, source: Polled) -> Loader:
     """Return a loader that was assigned partitions and has opened none."""
-    delivery = Delivery(source, SilentSink(), ServerClock(5.0, lambda: opener.now), Refusals(0.01, 1_000))
+    delivery = Delivery(source, SilentSink(), ServerClock(5.0, lambda: restorer.now), Refusals(0.01, 1_000))
     limits = LoaderLimits(FlushLimits(1.0, 1_000, 1_000_000), 1_000, 1.0, 60.0)
-    loader = Loader(source, cast("Opener", opener), delivery, limits, lambda: opener.now)
-    loader.assigned(range(PARTITIONS))
+    loader = Loader(source, cast("PartitionRestorer", restorer), delivery, limits, lambda: restorer.now)
+    loader.on_assigned(range(PARTITIONS))
     return loader
 
 
 def test_openings_take_turns() -> None:
     """Between two steps of opening Kafka is polled without waiting, so that open partitions are loaded meanwhile."""
-    opener, source = SlowOpener(0.0), Polled()
-    loader = opening(opener, source)
+    restorer, source = SlowRestorer(0.0), Polled()
+    loader = opening(restorer, source)
     for _ in range(5):
         loader.step(0.1)
 
     assert source.waits == [0.1, 0.0, 0.0, 0.0, 0.1]
-    assert opener.opened == source.started == list(range(PARTITIONS))
+    assert restorer.opened == source.started == list(range(PARTITIONS))
 
 
 @pytest.mark.parametrize("step_seconds", [0.2, 5.0])
 def test_slow_openings_keep_nobody_waiting(step_seconds: float) -> None:
     """In one turn no more steps are begun than fit; all partitions are open in the end."""
-    opener, source = SlowOpener(step_seconds), Polled()
-    loader, turns = opening(opener, source), []
-    while len(opener.opened) < PARTITIONS:
-        began = opener.now
+    restorer, source = SlowRestorer(step_seconds), Polled()
+    loader, turns = opening(restorer, source), []
+    while len(restorer.opened) < PARTITIONS:
+        began = restorer.now
         loader.step(0.1)
-        turns.append(opener.now - began)
+        turns.append(restorer.now - began)
 
-    assert max(turns) <= OPENING_SECONDS_A_TURN + step_seconds
+    assert max(turns) <= RESTORE_SECONDS_PER_TURN + step_seconds
     assert sorted(source.started) == list(range(PARTITIONS))
 
 
 def test_an_opening_that_fails_begins_again() -> None:
     """What was read before a failure is read again: the partition is not opened with half of it."""
-    opener, source = SlowOpener(0.0), Polled()
-    opener.fails_at = PARTITIONS + 2
-    loader = opening(opener, source)
+    restorer, source = SlowRestorer(0.0), Polled()
+    restorer.fails_at = PARTITIONS + 2
+    loader = opening(restorer, source)
     for _ in range(4):
         loader.step(0.1)
 
-    assert opener.opened == [0, 2, 3, 4]
+    assert restorer.opened == [0, 2, 3, 4]
 
-    opener.now = 1.0
+    restorer.now = 1.0
     for _ in range(3):
         loader.step(0.1)
 
@@ -229,11 +219,11 @@ def test_an_opening_that_fails_begins_again() -> None:
 
 def test_a_partition_that_leaves_is_not_opened() -> None:
     """An opening ends with the assignment, and a stop begins no step."""
-    opener, source, stop = SlowOpener(0.0), Polled(), threading.Event()
-    loader = opening(opener, source)
+    restorer, source, stop = SlowRestorer(0.0), Polled(), threading.Event()
+    loader = opening(restorer, source)
     loader.step(0.1)
-    loader.revoked([0, 1])
-    loader.lost([2])
+    loader.on_revoked([0, 1])
+    loader.on_lost([2])
     loader.step(0.1)
     stop.set()
     loader.run(stop)

@@ -8,12 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from etl.block import Coordinates
 from etl.errors import SinkError, SourceError
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits, Partition
-from etl.plan import Plan, Topic
+from etl.plan import Coordinates, Plan, Topic
 from tests.support.inputs.events import numbered, record
 from tests.support.inputs.messages import FakeMessage
 
@@ -22,12 +21,12 @@ FIRST = 100
 
 
 class Everything:
-    """Source, opener and delivery in one, which note what they are asked."""
+    """Source, restorer and delivery in one, which note what they are asked."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.messages: list[Message] = []
-        self.quiet = True
+        self.in_flight = False
         self.error: Exception | None = None
         self.inherited: Plan | None = None
 
@@ -35,37 +34,37 @@ class Everything:
         found, self.messages = self.messages, []
         return found
 
-    def start(self, partition: int, offset: int) -> None:
-        self.calls.append(("start", (partition, offset)))
+    def resume(self, partition: int, offset: int) -> None:
+        self.calls.append(("resume", (partition, offset)))
 
-    def hold(self, partition: int) -> None:
-        self.calls.append(("hold", partition))
+    def pause(self, partition: int) -> None:
+        self.calls.append(("pause", partition))
 
     def forget_topic(self) -> None:
         self.calls.append(("forget topic", None))
 
-    def open(self, partition: Partition) -> Iterator[None]:
-        self.calls.append(("open", partition.number))
+    def restore(self, partition: Partition) -> Iterator[None]:
+        self.calls.append(("restore", partition.number))
         partition.at = Coordinates(TOPIC, partition.number)
         partition.inherited = self.inherited
-        partition.stand_at(FIRST)
+        partition.seek(FIRST)
         return iter(())
 
-    def delivering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         self.note("deliver", partition, messages)
-        partition.unclosed = messages[-1].offset() + 1
+        partition.acknowledged_through = messages[-1].offset() + 1
         return iter(())
 
-    def recovering(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         self.note("recover", partition, messages)
         partition.inherited = None
         return iter(())
 
-    def is_quiet(self, _partition: Partition) -> bool:
-        return self.quiet
+    def no_insert_in_flight(self, _partition: Partition) -> bool:
+        return not self.in_flight
 
-    def close(self, partition: Partition) -> None:
-        self.calls.append(("close", partition.number))
+    def commit_acknowledged(self, partition: Partition) -> None:
+        self.calls.append(("commit", partition.number))
 
     def note(self, what: str, partition: Partition, messages: Sequence[Message]) -> None:
         self.calls.append((what, (partition.number, [message.offset() for message in messages])))
@@ -98,72 +97,72 @@ def feed(world: Everything, loader: Loader, *offsets: int, partition: int = 0) -
 
 def test_assigned(world: Everything, loader: Loader) -> None:
     """Assigned partitions are opened, each once, with the topic as it is now; then their messages are stored."""
-    loader.assigned([0, 1])
+    loader.on_assigned([0, 1])
     loader.step(0.0)
     loader.step(0.0)
     feed(world, loader, 100, 101)
-    loader.assigned([2])
+    loader.on_assigned([2])
 
-    assert world.of("open") == [0, 1]
-    assert world.of("start") == [(0, FIRST), (1, FIRST)]
+    assert world.of("restore") == [0, 1]
+    assert world.of("resume") == [(0, FIRST), (1, FIRST)]
     assert world.of("deliver") == [(0, [100, 101])]
     assert len(world.of("forget topic")) == 2
 
 
-@pytest.mark.parametrize("how", ["revoked", "lost"])
+@pytest.mark.parametrize("how", ["on_revoked", "on_lost"])
 def test_given_up(world: Everything, loader: Loader, how: str) -> None:
     """Of a partition that is gone nothing is stored or committed any more; a lost one is not even told so."""
-    loader.assigned([0, 1])
+    loader.on_assigned([0, 1])
     loader.step(0.0)
     feed(world, loader, 100)
     world.calls.clear()
     getattr(loader, how)([0])
 
-    assert world.of("close") == ([0] if how == "revoked" else [])
+    assert world.of("commit") == ([0] if how == "on_revoked" else [])
     world.calls.clear()
     feed(world, loader, 101)
-    loader.close(loader._partitions.values())
+    loader.commit_acknowledged(loader._partitions.values())
     assert world.of("deliver") == []
-    assert world.of("close") == [1]
+    assert world.of("commit") == [1]
 
 
 @pytest.mark.parametrize("error", [SinkError("no answer"), SourceError("no answer")])
 def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
     """After a failure a partition holds nothing of what it knew: it is read anew after the wait, and not before."""
-    loader.assigned([0])
+    loader.on_assigned([0])
     loader.step(0.0)
     world.error = error
     feed(world, loader, 100, 101)
     (partition,) = loader._partitions.values()
 
-    assert (partition.is_open, partition.pending, partition.unclosed) == (False, [], None)
-    assert world.of("hold") == [0]
+    assert (partition.is_restored, partition.pending, partition.acknowledged_through) == (False, [], None)
+    assert world.of("pause") == [0]
     assert partition.wait_until == 60.0
     feed(world, loader, 102)
-    assert world.of("open") == [0]
+    assert world.of("restore") == [0]
     assert world.of("deliver") == [(0, [100, 101])]
 
 
 def test_a_gap(world: Everything, loader: Loader) -> None:
     """Where the log seems to lack messages the partition starts over, and nothing behind the gap is stored."""
-    loader.assigned([0])
+    loader.on_assigned([0])
     loader.step(0.0)
     feed(world, loader, 100, 102)
 
     assert world.of("deliver") == []
-    assert world.of("hold") == [0]
+    assert world.of("pause") == [0]
 
 
 def test_inherited(world: Everything, loader: Loader) -> None:
     """What a former owner planned is recovered, exactly that, and only once no insert of it can begin or still run."""
-    world.inherited, world.quiet = Plan(TOPIC.identity, 100, 101, 2, "", 0), False
-    loader.assigned([0])
+    world.inherited, world.in_flight = Plan(TOPIC.identity, 100, 101, 2, "", 0), True
+    loader.on_assigned([0])
     loader.step(0.0)
     feed(world, loader, 100, 101, 102)
 
     assert (world.of("recover"), world.of("deliver")) == ([], [])
     (partition,) = loader._partitions.values()
-    partition.wait_until, world.quiet = 0.0, True
+    partition.wait_until, world.in_flight = 0.0, False
     loader.step(0.0)
     assert world.of("recover") == [(0, [100, 101])]
     assert world.of("deliver") == [(0, [102])]
@@ -172,26 +171,26 @@ def test_inherited(world: Everything, loader: Loader) -> None:
 def test_stop(world: Everything, loader: Loader) -> None:
     """A stop stores what was taken, and tells Kafka."""
     stop = threading.Event()
-    loader.assigned([0])
+    loader.on_assigned([0])
     loader.step(0.0)
     partition = loader._partitions[0]
-    partition.take([FakeMessage(record(numbered(1)), at=100)], now=0.0)
+    partition.buffer([FakeMessage(record(numbered(1)), at=100)], now=0.0)
     stop.set()
     loader.run(stop)
 
     assert world.of("deliver") == [(0, [100])]
-    assert world.of("close") == [0]
+    assert world.of("commit") == [0]
 
 
 def test_an_outage_goes_with_its_partitions(world: Everything, loader: Loader) -> None:
     """When the partitions that fail are another member's, nothing fails here: no reminder is logged any more."""
-    loader.assigned([0, 1, 2])
+    loader.on_assigned([0, 1, 2])
     loader.step(0.0)
     world.error = SinkError("no answer")
     feed(world, loader, 100)
     feed(world, loader, 100, partition=1)
 
-    loader.lost([0])
+    loader.on_lost([0])
     assert loader._outage.seen == 2
-    loader.revoked([1])
+    loader.on_revoked([1])
     assert loader._outage.seen == 0

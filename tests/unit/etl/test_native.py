@@ -12,7 +12,7 @@ from clickhouse_driver.context import Context
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.clickhouse.native import TABLED_BYTES_MAX, encode
+from etl.clickhouse.client import TABLED_BYTES_MAX, encode
 
 
 class Collected:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import LogChangedError
-from etl.plan import METADATA_CHARACTERS_MAX, Plan, Position, closing_metadata, read_position
+from etl.plan import METADATA_CHARACTERS_MAX, Plan, Position, ServerClock, completed_metadata, read_position
 
 TOPIC = "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55"
 OFFSETS = st.integers(min_value=0, max_value=2**63 - 1)
@@ -28,7 +28,7 @@ def test_round_trip(data: st.DataObject, first: int, digest: int, deadline: int)
     plan = Plan(TOPIC, first, end, rows, f"{digest:08x}", deadline)
     metadata = plan.metadata()
 
-    assert read_position(TOPIC, first, metadata) == Position(first, plan, is_ours=True)
+    assert read_position(TOPIC, first, metadata) == Position(first, plan, is_from_etl=True)
     assert len(metadata) <= METADATA_CHARACTERS_MAX
 
 
@@ -37,15 +37,15 @@ def test_the_contract() -> None:
     assert PLAN.metadata() == (
         f'{{"v":1,"topic":"{TOPIC}","end":199,"rows":100,"hash":"00c0ffee","deadline":1790000005000}}'
     )
-    assert closing_metadata(TOPIC) == f'{{"v":1,"topic":"{TOPIC}"}}'
+    assert completed_metadata(TOPIC) == f'{{"v":1,"topic":"{TOPIC}"}}'
 
 
 def test_a_closing_commit() -> None:
     """A closing commit is an offset of ours without a plan."""
-    assert read_position(TOPIC, 200, closing_metadata(TOPIC)) == Position(200, None, is_ours=True)
+    assert read_position(TOPIC, 200, completed_metadata(TOPIC)) == Position(200, None, is_from_etl=True)
 
 
-@pytest.mark.parametrize("metadata", [PLAN.metadata(), closing_metadata(TOPIC)])
+@pytest.mark.parametrize("metadata", [PLAN.metadata(), completed_metadata(TOPIC)])
 def test_another_topic(metadata: str) -> None:
     """A recreated topic counts anew: what was committed for the one before it is nothing."""
     assert read_position("another", 100, metadata) == Position()
@@ -58,7 +58,7 @@ def test_nothing_committed() -> None:
 
 def test_other_tools() -> None:
     """An offset that another tool has committed is believed, and is not ours."""
-    assert read_position(TOPIC, 42, "") == Position(42, None, is_ours=False)
+    assert read_position(TOPIC, 42, "") == Position(42, None, is_from_etl=False)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,47 @@ def test_until() -> None:
 
     assert again.deadline == 7
     assert again.until(PLAN.deadline) == PLAN
+
+
+class Time:
+    """A monotonic clock that a test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_clock_deadline() -> None:
+    """A deadline is the fence ahead of ClickHouse's time, which advances with the monotonic clock."""
+    time = Time()
+    clock = ServerClock(5.0, time)
+    clock.sync(1_790_000_000_000)
+    time.seconds += 1.5
+
+    assert clock.deadline() == 1_790_000_006_500
+
+
+def test_clock_sync_again() -> None:
+    """The last time that ClickHouse returned counts, in either direction."""
+    clock = ServerClock(5.0, Time())
+    clock.sync(1_790_000_000_000)
+    clock.sync(1_780_000_000_000)
+
+    assert clock.deadline() == 1_780_000_005_000
+
+
+def test_clock_near() -> None:
+    """A deadline is near when more than half of the fence has passed since it was made."""
+    time = Time()
+    clock = ServerClock(5.0, time)
+    clock.sync(1_790_000_000_000)
+    deadline = clock.deadline()
+    time.seconds += 2.5
+
+    assert not clock.is_near(deadline)
+
+    time.seconds += 0.1
+
+    assert clock.is_near(deadline)

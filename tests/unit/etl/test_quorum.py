@@ -4,52 +4,53 @@ from __future__ import annotations
 
 import pytest
 
-from etl.block import EVENTS, REJECTED, Block
 from etl.delivery import HALVED_ROWS_MIN
 from etl.errors import QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.events.rows import UNDECODABLE
-from tests.support.fakes.delivering import Stores, made, messages, opened
+from etl.plan import EVENTS, REJECTED, Block
+from tests.support.fakes.delivering import Stores, deliver, made, messages, recover, restored
+from tests.support.fakes.sinks import offsets_of
 
 
 def test_pending_rows_are_not_inserted_again() -> None:
     """A recovery inserts only what no replica holds, and does not move on before the rest is confirmed."""
-    stores, partition = Stores(rows={100: EVENTS, 101: UNDECODABLE}, pending={100, 101}), opened()
+    stores, partition = Stores(rows={100: EVENTS, 101: UNDECODABLE}, pending={100, 101}), restored()
 
     with pytest.raises(QuorumError, match=r"2 rows of the batch .* not on enough replicas"):
-        made(stores).recover(partition, messages([b"a", None, b"b"]))
+        recover(made(stores), partition, messages([b"a", None, b"b"]))
 
     assert [block.columns[-1] for block in stores.blocks] == [[102]]
-    assert partition.unclosed is None
+    assert partition.acknowledged_through is None
     assert stores.committed[0] == 100
 
 
 def test_pending_rows_are_confirmed_later() -> None:
     """Once the replicas have fetched the rows, the next recovery moves on, without an insert."""
-    stores, partition = Stores(rows={100: EVENTS, 101: EVENTS}, pending={101}), opened()
+    stores, partition = Stores(rows={100: EVENTS, 101: EVENTS}, pending={101}), restored()
     delivery = made(stores)
 
     with pytest.raises(QuorumError):
-        delivery.recover(partition, messages([b"a", b"b"]))
+        recover(delivery, partition, messages([b"a", b"b"]))
 
     stores.pending.clear()
-    partition = opened()
-    delivery.recover(partition, messages([b"a", b"b"]))
+    partition = restored()
+    recover(delivery, partition, messages([b"a", b"b"]))
 
     assert stores.blocks == []
-    assert partition.unclosed == 102
+    assert partition.acknowledged_through == 102
 
 
 def test_pending_rows_vanish() -> None:
     """A replica that stored a block alone gives it up when the others have voted it down: then it is inserted."""
-    stores, partition = Stores(rows={100: EVENTS}, pending={100}), opened()
+    stores, partition = Stores(rows={100: EVENTS}, pending={100}), restored()
     delivery = made(stores)
 
     with pytest.raises(QuorumError):
-        delivery.recover(partition, messages([b"a"]))
+        recover(delivery, partition, messages([b"a"]))
 
     stores.rows.clear()
     stores.pending.clear()
-    delivery.recover(opened(), messages([b"a"]))
+    recover(delivery, restored(), messages([b"a"]))
 
     assert [block.columns[-1] for block in stores.blocks] == [[100]]
 
@@ -67,7 +68,7 @@ class Stalling(Stores):
             return
         if self.stores_it:
             super().insert(block)
-            self.pending |= set(block.columns[-1] if block.table == EVENTS else block.columns[0])
+            self.pending |= set(offsets_of(block))
         else:
             self.asked.append(f"insert {block.table}")
         raise QuorumTimeoutError("Code: 159. Timeout exceeded: elapsed 20235 ms")
@@ -78,21 +79,21 @@ IDENTITIES = [number.to_bytes(4) for number in range(4 * HALVED_ROWS_MIN)]
 
 def test_a_quorum_that_times_out_is_not_a_block_too_large() -> None:
     """A block that waits for its quorum on one replica is not cut into halves, which would be stored beside it."""
-    stores, partition = Stalling(), opened()
+    stores, partition = Stalling(), restored()
     stores.stores_it = True
 
     with pytest.raises(SinkError, match="4000 rows are stored, although"):
-        made(stores).deliver(partition, messages(IDENTITIES))
+        deliver(made(stores), partition, messages(IDENTITIES))
 
-    assert stores.asked == ["plan", f"insert {EVENTS}", "held"]
-    assert partition.unclosed is None
+    assert stores.asked == ["plan", f"insert {EVENTS}", "stored"]
+    assert partition.acknowledged_through is None
 
 
 def test_a_block_too_large_for_its_time_is_halved_on_a_cluster_too() -> None:
     """The same answer while no replica holds a row of the block: it never was stored, and parts of it may fit."""
     stores = Stalling()
     stores.rows_max = HALVED_ROWS_MIN
-    made(stores).deliver(opened(), messages(IDENTITIES))
+    deliver(made(stores), restored(), messages(IDENTITIES))
 
     assert sorted(stores.rows) == list(range(100, 100 + len(IDENTITIES)))
     assert stores.asked.count(f"insert {EVENTS}") == 1 + 2 + 4
@@ -103,7 +104,7 @@ def test_few_rows_that_time_out_are_an_outage() -> None:
     stores = Stalling()
 
     with pytest.raises(QuorumTimeoutError):
-        made(stores).deliver(opened(), messages(IDENTITIES[: HALVED_ROWS_MIN - 1]))
+        deliver(made(stores), restored(), messages(IDENTITIES[: HALVED_ROWS_MIN - 1]))
 
     assert stores.asked.count(f"insert {EVENTS}") == 1
 
@@ -114,7 +115,7 @@ def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
     stores = Stores(insert_error=error, running=True)
 
     with pytest.raises(SinkError, match="still runs"):
-        made(stores).deliver(opened(), messages(IDENTITIES))
+        deliver(made(stores), restored(), messages(IDENTITIES))
 
     assert stores.asked == ["plan", f"insert {EVENTS}"]
 
@@ -122,21 +123,21 @@ def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
 @pytest.mark.parametrize("code", ["285", "286", "289", "319"])
 def test_other_quorum_errors_start_over(code: str) -> None:
     """An insert that replicas did not confirm, or refused for an earlier one, is neither halved nor repeated."""
-    stores, partition = Stores(insert_error=QuorumError(code)), opened()
+    stores, partition = Stores(insert_error=QuorumError(code)), restored()
 
     with pytest.raises(QuorumError):
-        made(stores).deliver(partition, messages(IDENTITIES))
+        deliver(made(stores), partition, messages(IDENTITIES))
 
     assert stores.asked == ["plan", f"insert {EVENTS}"]
-    assert partition.unclosed is None
+    assert partition.acknowledged_through is None
 
 
 def test_rejected_rows_wait_alike() -> None:
     """What holds for events holds for the rejected messages of a batch."""
-    stores, partition = Stores(insert_error=QuorumError("286")), opened()
+    stores, partition = Stores(insert_error=QuorumError("286")), restored()
 
     with pytest.raises(QuorumError):
-        made(stores).deliver(partition, messages([None, b"a"]))
+        deliver(made(stores), partition, messages([None, b"a"]))
 
     assert stores.asked == ["plan", f"insert {REJECTED}"]
-    assert partition.unclosed is None
+    assert partition.acknowledged_through is None

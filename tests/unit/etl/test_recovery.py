@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from etl.block import EVENTS, REJECTED, Block
 from etl.errors import LogChangedError, SinkError
 from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE
-from etl.plan import read_position
-from tests.support.fakes.delivering import AT, NOW, Stores, made, messages, opened
+from etl.plan import EVENTS, REJECTED, Block, read_position
+from tests.support.fakes.delivering import AT, NOW, Stores, deliver, made, messages, recover, restored
 
 
 def test_recovery_inserts_what_is_missing() -> None:
     """A recovery plans again, looks, inserts only what is not there, and looks once more."""
-    stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), opened()
-    made(stores).recover(partition, messages([b"a", b"b", None, b"a", b"c"]))
+    stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), restored()
+    recover(made(stores), partition, messages([b"a", b"b", None, b"a", b"c"]))
 
-    assert stores.asked == ["plan", "held", f"insert {REJECTED}", f"insert {EVENTS}", "confirmed"]
+    assert stores.asked == ["plan", "stored", f"insert {REJECTED}", f"insert {EVENTS}", "confirmed"]
     assert stores.rows == {100: EVENTS, 101: EVENTS, 102: UNDECODABLE, 103: DUPLICATE, 104: EVENTS}
     assert [block.columns[0] for block in stores.blocks] == [[103], [b"b", b"c"]]
-    assert (partition.inherited, partition.unclosed) == (None, 105)
+    assert (partition.inherited, partition.acknowledged_through) == (None, 105)
 
 
 def test_recovery_of_what_is_stored() -> None:
     """When everything is there nothing is inserted."""
     stores = Stores(rows={100: EVENTS, 101: EVENTS})
-    made(stores).recover(opened(), messages([b"a", b"b"]))
+    recover(made(stores), restored(), messages([b"a", b"b"]))
 
-    assert stores.asked == ["plan", "held", "confirmed"]
+    assert stores.asked == ["plan", "stored", "confirmed"]
 
 
 def test_recovery_is_checked() -> None:
@@ -37,52 +36,52 @@ def test_recovery_is_checked() -> None:
         def insert(self, block: Block) -> None:
             """Acknowledge."""
 
-    stores, partition = Forgetful(), opened()
+    stores, partition = Forgetful(), restored()
 
     with pytest.raises(SinkError, match="not stored as a whole"):
-        made(stores).recover(partition, messages([b"a"]))
+        recover(made(stores), partition, messages([b"a"]))
 
-    assert partition.unclosed is None
+    assert partition.acknowledged_through is None
 
 
 @pytest.mark.parametrize("identities", [[b"a"], [b"a", b"b", b"c"], [b"a", b"x"]])
 def test_another_log(identities: list[bytes]) -> None:
     """Messages that do not fit the plan stop the process before anything is planned or inserted."""
-    stores, partition = Stores(), opened()
-    made(stores).deliver(partition, messages([b"a", b"b"]))
-    partition = opened()
+    stores, partition = Stores(), restored()
+    deliver(made(stores), partition, messages([b"a", b"b"]))
+    partition = restored()
     partition.inherited = read_position(AT.topic.identity, *stores.committed).plan
     stores.asked.clear()
 
     with pytest.raises(LogChangedError, match="partition 3"):
-        made(stores).recover(partition, messages(identities))
+        recover(made(stores), partition, messages(identities))
 
     assert stores.asked == []
 
 
 def test_quiet() -> None:
     """It is quiet when the deadline has passed on every server's clock and no insert runs."""
-    stores, partition = Stores(), opened()
-    partition.quiet_after = NOW + 1_000
+    stores, partition = Stores(), restored()
+    partition.in_flight_until = NOW + 1_000
     delivery = made(stores, skew_seconds=0.5)
     stores.seconds = 1.5
 
-    assert not delivery.is_quiet(partition)
+    assert not delivery.no_insert_in_flight(partition)
 
     stores.seconds = 1.501
 
-    assert delivery.is_quiet(partition)
+    assert delivery.no_insert_in_flight(partition)
 
     stores.running = True
 
-    assert not delivery.is_quiet(partition)
+    assert not delivery.no_insert_in_flight(partition)
 
 
 def test_what_was_refused_stays_refused() -> None:
     """A recovery takes the refusals of the first attempt as they stand, and judges the copies by them."""
-    stores, partition = Stores(rows={100: REFUSED}), opened()
+    stores, partition = Stores(rows={100: REFUSED}), restored()
     delivery = made(stores)
-    delivery.recover(partition, messages([b"a", b"b", b"a", b"a"]))
-    delivery.deliver(partition, messages([b"a"], start=104))
+    recover(delivery, partition, messages([b"a", b"b", b"a", b"a"]))
+    deliver(delivery, partition, messages([b"a"], start=104))
 
     assert stores.rows == {100: REFUSED, 101: EVENTS, 102: EVENTS, 103: DUPLICATE, 104: DUPLICATE}

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from etl.errors import DataRefusedError, RefusalsError
-from etl.refusals import ALONE_SECONDS, NOTHING_STORED_SECONDS, REFUSED_MIN, SAMPLE_ROWS, Refusals, Standstill
+from etl.refusals import (
+    ALL_HALTED_SECONDS,
+    NOTHING_STORED_SECONDS,
+    REFUSED_MIN,
+    SAMPLE_ROWS,
+    HaltedPartitions,
+    Refusals,
+)
 
 ERROR = DataRefusedError(6, "Cannot parse 'x'")
 
@@ -66,35 +73,35 @@ def test_old_refusals_fade() -> None:
     refuse(refusals, 900)
 
 
-def standing(*, others_pass: bool = False) -> Standstill:
-    """Return what is known once partition 0 stands, at second 0."""
-    standstill, error = Standstill(), RefusalsError("too many")
-    error.others_pass = others_pass
-    standstill.stands(0, error, 0.0)
-    return standstill
+def halted(*, accepts_good_rows: bool = False) -> HaltedPartitions:
+    """Return the halted partitions after partition 0 was halted, at second 0."""
+    partitions, error = HaltedPartitions(), RefusalsError("too many")
+    error.accepts_good_rows = accepts_good_rows
+    partitions.add(0, error, 0.0)
+    return partitions
 
 
-def test_all_that_have_something_to_load_stand() -> None:
-    """Then the process ends soon; it waits for one that may still store something."""
-    standstill = standing()
-    standstill.judge(ALONE_SECONDS - 0.1, {0})
-    standstill.judge(ALONE_SECONDS, {0, 1})
+def test_all_partitions_with_work_are_halted() -> None:
+    """The process then ends soon; it waits for a partition that may still store something."""
+    partitions = halted()
+    partitions.raise_if_all(ALL_HALTED_SECONDS - 0.1, {0})
+    partitions.raise_if_all(ALL_HALTED_SECONDS, {0, 1})
 
     with pytest.raises(RefusalsError):
-        standstill.judge(ALONE_SECONDS, {0})
+        partitions.raise_if_all(ALL_HALTED_SECONDS, {0})
 
 
 def test_nothing_is_stored_for_long() -> None:
-    """The process ends so long after the last batch of another partition, and not before."""
-    standstill = standing()
-    standstill.stored(1, 50.0)
-    standstill.stands(0, RefusalsError("again"), 60.0)
-    standstill.judge(NOTHING_STORED_SECONDS + 49.0, {0})
+    """The process ends NOTHING_STORED_SECONDS after the last batch of another partition, and not before."""
+    partitions = halted()
+    partitions.stored(1, 50.0)
+    partitions.add(0, RefusalsError("again"), 60.0)
+    partitions.raise_if_all(NOTHING_STORED_SECONDS + 49.0, {0})
 
     with pytest.raises(RefusalsError, match="again"):
-        standstill.judge(NOTHING_STORED_SECONDS + 50.0, {0, 1})
+        partitions.raise_if_all(NOTHING_STORED_SECONDS + 50.0, {0, 1})
 
 
-def test_good_rows_pass() -> None:
-    """While the table takes good rows the partition alone stands, however long."""
-    standing(others_pass=True).judge(10 * NOTHING_STORED_SECONDS, {0})
+def test_good_rows_are_accepted() -> None:
+    """While the table accepts good rows, only the partition is halted, however long that lasts."""
+    halted(accepts_good_rows=True).raise_if_all(10 * NOTHING_STORED_SECONDS, {0})

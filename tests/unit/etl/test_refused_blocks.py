@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pytest
 
-from etl.block import EVENTS, Block, Coordinates
-from etl.clock import ServerClock
 from etl.delivery import HALVED_ROWS_MIN, Delivery
 from etl.errors import DataRefusedError, ProbeUnavailableError, RefusalsError, TooLargeError
 from etl.events.duplicates import DuplicateWindow
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from etl.partition import Partition
-from etl.plan import Topic
+from etl.plan import EVENTS, Block, Coordinates, ServerClock, Topic
 from etl.refusals import REFUSED_MIN, Refusals
+from tests.support.fakes.delivering import deliver, recover
+from tests.support.fakes.sinks import ProbingFake, offsets_of
 from tests.support.inputs.events import record, valid
 from tests.support.inputs.messages import FakeMessage
 
@@ -25,7 +25,11 @@ BAD = REFUSED_MIN + 10
 ROWS = BAD * 120
 
 
-class MemorySink:
+# `deliver` or `recover`.
+Act = Callable[[Delivery, Partition, Sequence[Message]], None]
+
+
+class MemorySink(ProbingFake):
     """Takes every event but those of kind `poison`, so many at a time, and holds what it took."""
 
     def __init__(self, rows_max: int = ROWS, code: int = 0) -> None:
@@ -38,21 +42,15 @@ class MemorySink:
         if block.table == EVENTS and pa.scalar("poison") in block.columns[1]:
             raise DataRefusedError(469, "no poison")
         self.measure(block)
-        self.stored.setdefault(block.table, []).extend(block.columns[-1] if block.table == EVENTS else block.columns[0])
+        self.stored.setdefault(block.table, []).extend(offsets_of(block))
 
     def measure(self, block: Block) -> None:
         is_large = block.table == EVENTS and pa.scalar("large") in block.columns[1]
         if is_large or len(block.columns[0]) > self.rows_max:
             raise TooLargeError("no memory", self.code)
 
-    def recent(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, _at: Coordinates, _first: int, _last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         return sorted(self.stored.get(EVENTS, [])), ()
-
-    def begin_probes(self) -> None:
-        pass
-
-    def end_probes(self) -> None:
-        pass
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
@@ -60,7 +58,7 @@ class MemorySink:
             raise DataRefusedError(469, "no poison")
         self.measure(block)
 
-    def takes_any(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
+    def accepts_good_rows(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
         return thorough
 
     def now(self) -> int:
@@ -69,11 +67,11 @@ class MemorySink:
     def is_inserting(self, _at: Coordinates) -> bool:
         return False
 
-    def held(self, _at: Coordinates, first: int, last: int) -> set[int]:
+    def stored_offsets(self, _at: Coordinates, first: int, last: int) -> set[int]:
         return {offset for offsets in self.stored.values() for offset in offsets if first <= offset <= last}
 
-    def confirmed(self, at: Coordinates, first: int, last: int) -> set[int]:
-        return self.held(at, first, last)
+    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
+        return self.stored_offsets(at, first, last)
 
 
 class MemoryCommits:
@@ -100,19 +98,19 @@ def test_bad_rows_that_an_attempt_left_do_not_stop_the_next() -> None:
     sink, batch = MemorySink(), messages(BAD, ROWS)
     good = [message.offset() for message in batch[BAD:]]
     sink.stored[EVENTS] = list(good)
-    delivery(sink).recover(Partition(0, COORDINATES), batch)
+    recover(delivery(sink), Partition(0, COORDINATES), batch)
 
     assert sink.stored[EVENTS] == good
     assert sink.stored["rejected_events"] == list(range(BAD))
 
 
-@pytest.mark.parametrize("act", ["deliver", "recover"])
-def test_bad_rows_with_copies_are_a_part_of_the_whole_batch(act: str) -> None:
+@pytest.mark.parametrize("act", [deliver, recover])
+def test_bad_rows_with_copies_are_a_part_of_the_whole_batch(act: Act) -> None:
     """Rows that have copies are tried before the others: the ratio of those refused is the batch's all the same."""
     sink, batch = MemorySink(), messages(BAD, ROWS)
     copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[:BAD])]
     partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
-    getattr(delivery(sink), act)(partition, [*batch, *copies])
+    act(delivery(sink), partition, [*batch, *copies])
 
     assert sink.stored[EVENTS] == list(range(BAD, ROWS))
     assert sink.stored["rejected_events"] == [*range(BAD), *range(ROWS, ROWS + BAD)]
@@ -124,19 +122,19 @@ def test_too_many_bad_rows_with_copies_stop_their_partition() -> None:
     copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[: 2 * BAD])]
     partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
     with pytest.raises(RefusalsError):
-        delivery(MemorySink()).deliver(partition, [*batch, *copies])
+        deliver(delivery(MemorySink()), partition, [*batch, *copies])
 
 
 def test_a_recovery_of_a_table_that_takes_nothing_stops() -> None:
     """Where nothing of the batch is stored, refusing every row still stops the loader."""
     with pytest.raises(RefusalsError):
-        delivery(MemorySink()).recover(Partition(0, COORDINATES), messages(BAD, BAD))
+        recover(delivery(MemorySink()), Partition(0, COORDINATES), messages(BAD, BAD))
 
 
 def test_a_batch_too_large_for_clickhouse_is_stored_in_parts() -> None:
     """What does not fit into ClickHouse's memory as one block fits as several: a planned batch has no other way on."""
     sink = MemorySink(rows_max=HALVED_ROWS_MIN)
-    delivery(sink).deliver(Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
+    deliver(delivery(sink), Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
 
     assert sink.stored[EVENTS] == list(range(5 * HALVED_ROWS_MIN))
 
@@ -144,7 +142,7 @@ def test_a_batch_too_large_for_clickhouse_is_stored_in_parts() -> None:
 def test_a_server_without_memory_is_an_outage() -> None:
     """Where even few rows do not fit, the partition starts over later, instead of asking for each row."""
     with pytest.raises(TooLargeError):
-        delivery(MemorySink(rows_max=0)).deliver(Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
+        deliver(delivery(MemorySink(rows_max=0)), Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
 
 
 @pytest.mark.parametrize("code", [158, 159, 241, 307])
@@ -154,7 +152,7 @@ def test_an_event_too_large_alone_is_refused(rows: int, code: int) -> None:
     sink, batch = MemorySink(code=code), messages(0, rows)
     at = rows // 2
     batch[at] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=at)
-    delivery(sink).deliver(Partition(0, COORDINATES), batch)
+    deliver(delivery(sink), Partition(0, COORDINATES), batch)
 
     assert sink.stored["rejected_events"] == [at]
     assert sink.stored.get(EVENTS, []) == [offset for offset in range(rows) if offset != at]
@@ -163,7 +161,7 @@ def test_an_event_too_large_alone_is_refused(rows: int, code: int) -> None:
 def test_few_rows_too_large_together_are_stored_in_parts() -> None:
     """Where fewer rows than are halved otherwise do not fit together, their parts are inserted all the same."""
     sink = MemorySink(rows_max=30, code=241)
-    delivery(sink).deliver(Partition(0, COORDINATES), messages(0, 500))
+    deliver(delivery(sink), Partition(0, COORDINATES), messages(0, 500))
 
     assert sorted(sink.stored[EVENTS]) == list(range(500))
     assert "rejected_events" not in sink.stored
@@ -174,7 +172,7 @@ def test_a_limit_that_others_have_used_up_is_an_outage() -> None:
     sink, batch = MemorySink(), messages(0, 40)
     batch[7] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=7)
     with pytest.raises(TooLargeError):
-        delivery(sink).deliver(Partition(0, COORDINATES), batch)
+        deliver(delivery(sink), Partition(0, COORDINATES), batch)
 
     assert sink.stored == {}
 
@@ -192,12 +190,12 @@ def test_only_a_refused_insert_needs_probes() -> None:
     batch = messages(0, 10)
     copies = [FakeMessage(message.value(), at=10 + at) for at, message in enumerate(batch[:4])]
     sink = Unprobed()
-    delivery(sink).deliver(Partition(0, COORDINATES, window=DuplicateWindow(20)), [*batch, *copies])
+    deliver(delivery(sink), Partition(0, COORDINATES, window=DuplicateWindow(20)), [*batch, *copies])
 
     assert sink.stored == {"rejected_events": [10, 11, 12, 13], EVENTS: list(range(10))}
 
     sink = Unprobed()
     with pytest.raises(ProbeUnavailableError):
-        delivery(sink).deliver(Partition(0, COORDINATES), messages(1, 10))
+        deliver(delivery(sink), Partition(0, COORDINATES), messages(1, 10))
 
     assert sink.stored == {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from etl.block import EVENTS, Block, Coordinates
 from etl.errors import DataRefusedError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.partition import Partition
+from etl.plan import EVENTS, Block, Coordinates
+from tests.support.fakes.delivering import deliver
 from tests.unit.etl.test_refused_blocks import COORDINATES, MemorySink, delivery, messages
 
 ERRORS = [
@@ -53,8 +54,8 @@ def test_nothing_is_stored_again(sink: type[FailingView | StillRunning], error: 
     """The partition starts over and recovers; no row of the block is tried in another insert or set aside meanwhile."""
     answering, partition = sink(error), Partition(0, COORDINATES)
     with pytest.raises(SinkError, match="although ClickHouse"):
-        delivery(answering).deliver(partition, messages(0, 3_000))
+        deliver(delivery(answering), partition, messages(0, 3_000))
 
     assert answering.answers == 1
     assert "rejected_events" not in answering.stored
-    assert partition.unclosed is None
+    assert partition.acknowledged_through is None

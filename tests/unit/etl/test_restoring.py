@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from etl.block import Coordinates
-from etl.clock import ServerClock
 from etl.errors import LogChangedError
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Plan, Position, Topic
-from etl.restoring import Opener
+from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
+from etl.restoring import PartitionRestorer
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 NOW = 1_790_000_000_000
@@ -48,27 +46,27 @@ class Stores:
     def now(self) -> int:
         return NOW
 
-    def last_held(self, at: Coordinates, first: int) -> int | None:
+    def last_stored(self, at: Coordinates, first: int) -> int | None:
         assert at.partition == 3
         return max((offset for offset in self.events if offset >= first), default=None)
 
-    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         assert at.partition == 3
         self.pages.append((first, last))
         known = sorted(offset for offset in self.events if first <= offset <= last)
         return known, [self.events[offset] for offset in known]
 
 
-def opened(stores: Stores) -> Partition:
+def restored(stores: Stores) -> Partition:
     partition = Partition(3)
-    steps = Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50, page_offsets=20).open(partition)
-    stores.steps = len(list(steps))
+    restorer = PartitionRestorer(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50, page_offsets=20)
+    stores.steps = len(list(restorer.restore(partition)))
     return partition
 
 
 def test_closed() -> None:
     """After a closing commit of ours everything from there on is fresh."""
-    partition = opened(Stores(Position(100, None, is_ours=True), events={99: b"a"}))
+    partition = restored(Stores(Position(100, None, is_from_etl=True), events={99: b"a"}))
 
     assert (partition.committed, partition.next_offset, partition.inherited) == (100, 100, None)
     assert partition.stored_through == NOTHING_STORED
@@ -76,15 +74,15 @@ def test_closed() -> None:
 
 def test_planned() -> None:
     """A plan that is found is to be recovered, and not before its deadline."""
-    partition = opened(Stores(Position(100, PLAN, is_ours=True), events={105: b"a"}))
+    partition = restored(Stores(Position(100, PLAN, is_from_etl=True), events={105: b"a"}))
 
-    assert (partition.next_offset, partition.inherited, partition.quiet_after) == (100, PLAN, NOW + 3_000)
+    assert (partition.next_offset, partition.inherited, partition.in_flight_until) == (100, PLAN, NOW + 3_000)
     assert partition.stored_through == 105
 
 
 def test_first_start() -> None:
     """Where nothing was ever committed or stored the log is loaded from its beginning, without a look."""
-    partition = opened(Stores(low=7))
+    partition = restored(Stores(low=7))
 
     assert (partition.next_offset, partition.stored_through) == (7, NOTHING_STORED)
 
@@ -94,59 +92,59 @@ def test_first_start() -> None:
 )
 def test_plans_that_nobody_knows(stores: Stores) -> None:
     """Who resets or deletes offsets takes a plan away: whatever the log holds may be stored, or just being stored."""
-    partition = opened(stores)
+    partition = restored(stores)
 
     assert partition.stored_through == 499
-    assert partition.quiet_after == NOW + 5_000
+    assert partition.in_flight_until == NOW + 5_000
 
 
 @pytest.mark.parametrize(("low", "high"), [(101, 500), (0, 99)])
 def test_lost_offsets(low: int, high: int) -> None:
     """An offset that the log does not hold is for a person to judge."""
     with pytest.raises(LogChangedError, match="partition 3 was stored up to offset 100"):
-        opened(Stores(Position(100, None, is_ours=True), low=low, high=high))
+        restored(Stores(Position(100, None, is_from_etl=True), low=low, high=high))
 
 
 @pytest.mark.parametrize("high", [100, 119])
 def test_lost_messages(high: int) -> None:
     """A plan that ends beyond the log is for a person to judge: its messages were read, and are gone."""
     with pytest.raises(LogChangedError, match="ends beyond the log"):
-        opened(Stores(Position(100, PLAN, is_ours=True), high=high))
+        restored(Stores(Position(100, PLAN, is_from_etl=True), high=high))
 
 
 def test_plan_at_the_end_of_the_log() -> None:
     """A plan of the log's last messages is recovered."""
-    assert opened(Stores(Position(100, PLAN, is_ours=True), high=120)).inherited == PLAN
+    assert restored(Stores(Position(100, PLAN, is_from_etl=True), high=120)).inherited == PLAN
 
 
 def test_ends_of_the_log() -> None:
     """The log's first offset and the one after its last are offsets to go on from."""
     for low, high in ((100, 500), (0, 100)):
-        assert opened(Stores(Position(100, None, is_ours=True), low=low, high=high)).next_offset == 100
+        assert restored(Stores(Position(100, None, is_from_etl=True), low=low, high=high)).next_offset == 100
 
 
 def test_window() -> None:
     """What was stored within the horizon is known again, what is older and what is to come is not."""
     events = {49: b"older", 50: b"oldest", 60: b"between", 99: b"newest", 100: b"to come"}
-    window = opened(Stores(Position(100, None, is_ours=True), events=events)).window
+    window = restored(Stores(Position(100, None, is_from_etl=True), events=events)).window
     identities = [b"older", b"oldest", b"between", b"newest", b"to come"]
 
-    assert window.repeats(identities, [100, 100, 100, 100, 100]) == {1: 50, 2: 60, 3: 99}
+    assert window.observe(identities, [100, 100, 100, 100, 100]) == {1: 50, 2: 60, 3: 99}
 
 
 @pytest.mark.parametrize(("start", "pages"), [(0, []), (1, [(0, 0)]), (20, [(0, 19)]), (21, [(0, 19), (20, 20)])])
 def test_pages(start: int, pages: list[tuple[int, int]]) -> None:
     """The window is read in pages, a step each, none before the log's beginning or beyond the offset."""
-    stores = Stores(Position(start, None, is_ours=True))
-    opened(stores)
+    stores = Stores(Position(start, None, is_from_etl=True))
+    restored(stores)
 
     assert (stores.pages, stores.steps) == (pages, len(pages))
 
 
 def test_pages_of_a_whole_window() -> None:
     """No more than the window is read."""
-    stores = Stores(Position(100, None, is_ours=True))
-    opened(stores)
+    stores = Stores(Position(100, None, is_from_etl=True))
+    restored(stores)
 
     assert stores.pages == [(50, 69), (70, 89), (90, 99)]
 
@@ -154,11 +152,13 @@ def test_pages_of_a_whole_window() -> None:
 @pytest.mark.parametrize(("seconds", "logged"), [(1.0, []), (2.0, [(3, 6.0), (3, 6.0)]), (9.0, [(1, 9.0), (3, 27.0)])])
 def test_slow_openings_are_logged(seconds: float, logged: list[tuple[int, float]]) -> None:
     """An opening that takes more than five seconds is logged then, and when it ends, with what was read."""
-    stores = Stores(Position(100, None, is_ours=True), events={60: b"a", 80: b"b", 95: b"c"})
+    stores = Stores(Position(100, None, is_from_etl=True), events={60: b"a", 80: b"b", 95: b"c"})
     clock = ServerClock(5.0, lambda: 0.0)
-    opener = Opener(stores, stores, clock, 50, page_offsets=20, monotonic=lambda: seconds * len(stores.pages))
+    restorer = PartitionRestorer(
+        stores, stores, clock, 50, page_offsets=20, monotonic=lambda: seconds * len(stores.pages)
+    )
     with capture_logs() as lines:
-        list(opener.open(Partition(3)))
+        list(restorer.restore(Partition(3)))
 
     assert [(line["rows"], line["seconds"]) for line in lines] == logged
     assert {(line["partition"], line["of"], line["log_level"]) for line in lines} <= {(3, 50, "warning")}
@@ -167,13 +167,13 @@ def test_slow_openings_are_logged(seconds: float, logged: list[tuple[int, float]
 def test_topic_is_asked_again() -> None:
     """A topic is asked for once, and again when partitions have been assigned."""
     stores = Stores()
-    opener = Opener(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50)
-    list(opener.open(Partition(3)))
-    list(opener.open(Partition(3)))
+    restorer = PartitionRestorer(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50)
+    list(restorer.restore(Partition(3)))
+    list(restorer.restore(Partition(3)))
 
     assert stores.topics_asked == 1
 
-    opener.forget_topic()
-    list(opener.open(Partition(3)))
+    restorer.forget_topic()
+    list(restorer.restore(Partition(3)))
 
     assert stores.topics_asked == 2

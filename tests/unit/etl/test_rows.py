@@ -11,8 +11,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import Event, EventRecord
 
-from etl.clickhouse.native import Column
-from etl.events.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Rows, decode
+from etl.events.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Column, Rows, decode
 from tests.support.inputs.events import documented, numbered, record, valid
 from tests.support.inputs.messages import FakeMessage
 

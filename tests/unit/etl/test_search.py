@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.block import Block, Coordinates
 from etl.errors import DataRefusedError, RefusalsError, SinkError, TooLargeError
 from etl.events.rows import Rows
+from etl.plan import Block, Coordinates
 from etl.refusals import Refusals
 from etl.search import TOO_LARGE_CONFIRMATIONS, UNPROVEN_MAX, Search
 from tests.support.fakes.delivering import AT
+from tests.support.fakes.sinks import ProbingFake, offsets_of
 
 CONSTRAINT, JSON, UNHEARD_OF = 469, 117, 4_711
 
 
-class Table:
+class Table(ProbingFake):
     """Refuses the rows of some offsets with a code, some of them only where a thorough probe looks."""
 
     def __init__(self, bad: Iterable[int], code: int = UNHEARD_OF, hidden: Iterable[int] = ()) -> None:
@@ -35,14 +36,11 @@ class Table:
         self.says = "a value"
         self.passes_after = math.inf
 
-    def begin_probes(self) -> None:
-        pass
-
     def end_probes(self) -> None:
         self.ended += 1
 
     def probe(self, block: Block, *, thorough: bool) -> None:
-        offsets = list(block.columns[-1])
+        offsets = offsets_of(block)
         self.probed.append(len(offsets))
         if len(offsets) > self.rows_max:
             raise TooLargeError("no memory")
@@ -50,7 +48,7 @@ class Table:
         if bad and len(self.probed) < self.passes_after:
             raise DataRefusedError(self.code, f"violated at row {bad[0] + 1}" if self.says_row else self.says)
 
-    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
         return self.takes_good
 
@@ -112,7 +110,7 @@ def test_a_value_that_is_quoted_leads_nowhere() -> None:
 def test_one_row_alone() -> None:
     """Without neighbours, rows that are known to be good decide; a code of bad values needs none."""
     table = Table([0])
-    with pytest.raises(SinkError, match="takes no row, not even a good one"):
+    with pytest.raises(SinkError, match="accepts no row, not even a good one"):
         search(table, 1)
 
     table.takes_good = True
@@ -124,7 +122,7 @@ def test_a_table_that_takes_nothing_is_noticed_soon() -> None:
     """Where all rows fail and good ones too, it is the table: no row is set aside, and few are tried."""
     table = Table(range(50_000))
 
-    with pytest.raises(SinkError, match="takes no row"):
+    with pytest.raises(SinkError, match="accepts no row"):
         search(table, 50_000)
 
     assert len(table.probed) < 2 + 2 * UNPROVEN_MAX + 20
@@ -142,7 +140,7 @@ def test_an_error_that_does_not_come_again() -> None:
     """When a probe of all rows passes, thorough or not, the insert failed for another reason."""
     table = Table([])
 
-    with pytest.raises(SinkError, match="not a value"):
+    with pytest.raises(SinkError, match="no value is at fault"):
         search(table, 100)
 
     assert table.probed == [100, 100]
@@ -192,7 +190,7 @@ class Limited(Table):
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         super().probe(block, thorough=thorough)
-        if sum(self.weights.get(offset, 1) for offset in block.columns[-1]) > self.most(len(self.probed)):
+        if sum(self.weights.get(offset, 1) for offset in offsets_of(block)) > self.most(len(self.probed)):
             raise TooLargeError("no memory", self.code)
 
 

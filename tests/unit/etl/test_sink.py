@@ -7,12 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from etl.block import Block, Coordinates, events_block, rejected_block
 from etl.clickhouse import sink
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.sink import ClickHouseSink, connected
 from etl.events.rows import UNDECODABLE, decode, reject
-from etl.plan import Plan, Topic
+from etl.plan import Block, Coordinates, Plan, Topic, events_block, rejected_block
 from etl.settings import EtlSettings
 from tests.support.inputs.events import numbered, record
 from tests.support.inputs.messages import FakeMessage

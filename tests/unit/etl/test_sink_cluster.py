@@ -10,13 +10,12 @@ from typing import Any, cast
 import pytest
 from clickhouse_driver.errors import ServerException
 
-from etl.block import Coordinates, rejected_block
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.codes import error_of
 from etl.clickhouse.sink import ClickHouseSink
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.events.rows import UNDECODABLE, reject
-from etl.plan import Plan, Topic
+from etl.plan import Coordinates, Plan, Topic, rejected_block
 from tests.support.inputs.messages import FakeMessage
 
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
@@ -55,9 +54,9 @@ def sink(client: Answers, cluster: str = "ugc") -> ClickHouseSink:
 
 # What decides whether a row may be inserted, and what is read of the rows before.
 OF_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
-    "held": lambda sink: sink.held(AT, 0, 9),
-    "last_held": lambda sink: sink.last_held(AT, 0),
-    "recent": lambda sink: sink.recent(AT, 0, 9),
+    "held": lambda sink: sink.stored_offsets(AT, 0, 9),
+    "last_stored": lambda sink: sink.last_stored(AT, 0),
+    "recent": lambda sink: sink.recent_identities(AT, 0, 9),
 }
 
 
@@ -79,9 +78,9 @@ def test_every_replica_is_asked(question: str) -> None:
 def test_both_tables_are_asked() -> None:
     """A row of either table counts."""
     client = Answers()
-    for ask in (sink(client).held, sink(client).confirmed):
+    for ask in (sink(client).stored_offsets, sink(client).confirmed_offsets):
         ask(AT, 0, 9)
-    sink(client).last_held(AT, 0)
+    sink(client).last_stored(AT, 0)
 
     for query, _ in client.asked:
         assert len(re.findall(r"FROM .*\b(?<!rejected_)events(_all)?\b", query)) == 1
@@ -92,7 +91,7 @@ def test_confirmed_rows_are_those_of_a_quorum() -> None:
     """What may be committed is read with sequential consistency, whatever the URL has."""
     client = Answers(rows=[(5,), (6,), (6,)])
 
-    assert sink(client).confirmed(AT, 0, 9) == {5, 6}
+    assert sink(client).confirmed_offsets(AT, 0, 9) == {5, 6}
 
     ((query, settings),) = client.asked
     assert re.findall(r"FROM (\S+)", query) == ["events_all", "rejected_events_all"]
@@ -104,7 +103,7 @@ def test_confirmed_rows_are_those_of_a_quorum() -> None:
 def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
     """However many replicas make a quorum, it is what confirms a row."""
     client = Answers(quorum=quorum)
-    sink(client).confirmed(AT, 0, 9)
+    sink(client).confirmed_offsets(AT, 0, 9)
 
     assert table in client.asked[0][0]
 
@@ -114,7 +113,7 @@ def test_without_a_quorum_a_row_that_is_held_is_confirmed(quorum: bytes) -> None
     """A read with sequential consistency leaves out what was inserted without a quorum after the last one with it."""
     client = Answers(rows=[(5,)], quorum=quorum)
 
-    assert sink(client).confirmed(AT, 0, 9) == {5}
+    assert sink(client).confirmed_offsets(AT, 0, 9) == {5}
 
     ((query, settings),) = client.asked
     assert "clusterAllReplicas('ugc', ugc.events)" in query
@@ -123,13 +122,13 @@ def test_without_a_quorum_a_row_that_is_held_is_confirmed(quorum: bytes) -> None
 
 def test_copies_of_a_row_are_one() -> None:
     """A row that two replicas hold is one offset."""
-    assert sink(Answers(rows=[(5,), (5,), (6,)])).held(AT, 0, 9) == {5, 6}
+    assert sink(Answers(rows=[(5,), (5,), (6,)])).stored_offsets(AT, 0, 9) == {5, 6}
 
 
 def test_copies_of_an_identity_are_one() -> None:
     """ClickHouse makes one of the copies of the window's rows, which are many."""
     client = Answers()
-    sink(client).recent(AT, 0, 9)
+    sink(client).recent_identities(AT, 0, 9)
 
     assert client.asked[0][0].split()[:2] == ["SELECT", "DISTINCT"]
 
@@ -154,7 +153,7 @@ def test_one_pending_block_a_table() -> None:
 
 
 QUESTIONS = OF_EVERY_REPLICA | {
-    "confirmed": lambda sink: sink.confirmed(AT, 0, 9),
+    "confirmed": lambda sink: sink.confirmed_offsets(AT, 0, 9),
     "is_inserting": lambda sink: sink.is_inserting(AT),
 }
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from common.logs import OutageLog
 from etl.errors import ConsumerLostError
-from etl.kafka.source import POLL_BYTES_MAX, TAKEN_MESSAGES_MAX, KafkaSource
+from etl.kafka.source import CONSUMED_MESSAGES_MAX, POLL_BYTES_MAX, KafkaSource
 from local.processes.program import free_port
 
 WAIT_SECONDS_MAX = 60
@@ -113,9 +113,9 @@ def test_polls_are_bounded_in_bytes(size: int) -> None:
     source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
     taken = source.poll(50_000, 0.1)
 
-    assert sum(map(len, taken)) <= POLL_BYTES_MAX + TAKEN_MESSAGES_MAX * size
+    assert sum(map(len, taken)) <= POLL_BYTES_MAX + CONSUMED_MESSAGES_MAX * size
     assert len(taken) == 50_000 or sum(map(len, taken)) >= POLL_BYTES_MAX
-    assert max(consumer.asked) <= TAKEN_MESSAGES_MAX
+    assert max(consumer.asked) <= CONSUMED_MESSAGES_MAX
 
 
 def test_a_poll_takes_what_there_is() -> None:

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.logs import OutageLog
-from etl.aside import in_thread
+from etl.background import in_thread
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
 
@@ -55,20 +55,20 @@ class CommittingListener:
         self.consumer = consumer
         self.heard: list[str] = []
 
-    def assigned(self, partitions: Iterable[int]) -> None:
+    def on_assigned(self, partitions: Iterable[int]) -> None:
         self.heard.append(f"assigned {list(partitions)}")
 
-    def revoked(self, partitions: Iterable[int]) -> None:
+    def on_revoked(self, partitions: Iterable[int]) -> None:
         try:
             self.source.commit(0, 2, "")
         except SourceError as error:
             self.heard.append(str(error))
         self.heard.append(f"revoked {list(partitions)}")
 
-    def lost(self, partitions: Iterable[int]) -> None:
+    def on_lost(self, partitions: Iterable[int]) -> None:
         self.heard.append(f"lost {list(partitions)}")
 
-    def reset(self, number: int) -> None:
+    def on_offset_out_of_range(self, number: int) -> None:
         self.heard.append(f"reset {number}")
 
 
@@ -146,6 +146,6 @@ def test_a_commit_without_an_answer() -> None:
     assert consumer.commits == 1
 
     consumer.released.set()
-    source._committer.settle()
+    source._committer.await_last_commit()
     source.commit(1, 1, "")
     assert consumer.commits == 2

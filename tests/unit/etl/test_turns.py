@@ -7,24 +7,24 @@ from typing import cast
 
 import pytest
 
-from etl.block import EVENTS, Block, Coordinates
-from etl.clock import ServerClock
 from etl.delivery import Delivery
 from etl.errors import DataRefusedError, RefusalsError, SinkError
 from etl.events.duplicates import DuplicateWindow
-from etl.kafka.message import Message
+from etl.events.rows import Message
 from etl.loader import REFUSED_WAIT_SECONDS, TURN_SECONDS, Loader
 from etl.partition import FlushLimits, LoaderLimits, Partition
-from etl.refusals import ALONE_SECONDS, NOTHING_STORED_SECONDS, Refusals
-from etl.restoring import Opener
+from etl.plan import EVENTS, Block, Coordinates, ServerClock
+from etl.refusals import ALL_HALTED_SECONDS, NOTHING_STORED_SECONDS, Refusals
+from etl.restoring import PartitionRestorer
 from tests.simulation.log import SimulatedMessage, decode
 from tests.support.fakes.delivering import AT
+from tests.support.fakes.sinks import ProbingFake, identities_of, offsets_of
 
 PROBE_SECONDS = 0.1
 BAD = b"bad"
 
 
-class World:
+class World(ProbingFake):
     """Two partitions or more, a table that refuses some events, and a clock that every call moves."""
 
     def __init__(self, partitions: int = 2) -> None:
@@ -54,10 +54,10 @@ class World:
             self.positions[number] = min(len(self.waiting[number]), position + count)
         return taken
 
-    def start(self, partition: int, offset: int) -> None:
+    def resume(self, partition: int, offset: int) -> None:
         self.positions[partition] = offset
 
-    def hold(self, partition: int) -> None:
+    def pause(self, partition: int) -> None:
         self.positions.pop(partition, None)
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
@@ -68,29 +68,22 @@ class World:
         if block.at.partition in self.silent:
             self.seconds += 30.0
             raise SinkError("no answer")
-        if block.table == EVENTS and any(each.startswith(BAD) for each in block.columns[0]):
+        if block.table == EVENTS and any(each.startswith(BAD) for each in identities_of(block)):
             raise DataRefusedError(153, "Division by zero")
-        offsets = block.columns[-1] if block.table == EVENTS else block.columns[0]
-        self.stored += [(block.at.partition, block.table, offset) for offset in offsets]
+        self.stored += [(block.at.partition, block.table, offset) for offset in offsets_of(block)]
 
-    def recent(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
+    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         return sorted(
             offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last
         ), ()
 
-    def begin_probes(self) -> None:
-        pass
-
-    def end_probes(self) -> None:
-        pass
-
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
         self.seconds += PROBE_SECONDS
-        if any(each.startswith(BAD) for each in block.columns[0]):
+        if any(each.startswith(BAD) for each in identities_of(block)):
             raise DataRefusedError(153, "Division by zero")
 
-    def takes_any(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
         return self.takes_good
 
@@ -101,17 +94,15 @@ class World:
         del at
         return False
 
-    def held(self, at: Coordinates, first: int, last: int) -> set[int]:
+    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         return {offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last}
 
-    confirmed = held
+    confirmed_offsets = stored_offsets
 
-    def open(self, partition: Partition) -> Iterator[None]:
+    def restore(self, partition: Partition) -> Iterator[None]:
         partition.at = Coordinates(AT.topic, partition.number)
         partition.stored_through, partition.window = -1, DuplicateWindow(1_000)
-        partition.stand_at(
-            max((offset + 1 for number, _, offset in self.stored if number == partition.number), default=0)
-        )
+        partition.seek(max((offset + 1 for number, _, offset in self.stored if number == partition.number), default=0))
         yield
 
     def forget_topic(self) -> None:
@@ -127,8 +118,8 @@ def loading(world: World, refusals: Refusals | None = None) -> Loader:
         world, world, ServerClock(5.0, world.monotonic), refusals or Refusals(1.0, 1_000_000), decode=decode
     )
     limits = LoaderLimits(FlushLimits(0.1, 1_000, 1_000_000), 1_000, 0.2, 5.0)
-    loader = Loader(world, cast("Opener", world), delivery, limits, world.monotonic)
-    loader.assigned(range(world.partitions))
+    loader = Loader(world, cast("PartitionRestorer", world), delivery, limits, world.monotonic)
+    loader.on_assigned(range(world.partitions))
     return loader
 
 
@@ -162,7 +153,7 @@ def test_a_search_is_dropped_with_its_partition() -> None:
     world.send(0, *([BAD] + [bytes([number]) for number in range(1, 200)]))
     loader = loading(world)
     run(world, loader, 0.7)
-    loader.revoked([0])
+    loader.on_revoked([0])
     run(world, loader, 60.0)
 
     assert world.of(0) == 0
@@ -192,7 +183,7 @@ def test_the_process_stops_when_nothing_is_stored() -> None:
     with pytest.raises(RefusalsError):
         run(world, loader, 20.0)
 
-    assert world.seconds > ALONE_SECONDS
+    assert world.seconds > ALL_HALTED_SECONDS
 
 
 @pytest.mark.parametrize("good", [0, 30])

@@ -1,0 +1,33 @@
+"""What the fakes of ClickHouse share: probes without preparation, and the typed columns of a block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etl.plan import EVENTS, Block, Coordinates
+
+
+class ProbingFake:
+    """The base of a fake sink: probes need no preparation, and good rows are accepted."""
+
+    def begin_probes(self) -> None:
+        pass
+
+    def end_probes(self) -> None:
+        pass
+
+    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
+        del at, before, thorough
+        return True
+
+
+def offsets_of(block: Block) -> list[int]:
+    """Return the offsets of a block's rows: the last column of events, and the first of rejected messages."""
+    column: Any = block.columns[-1 if block.table == EVENTS else 0]
+    return list(column)
+
+
+def identities_of(block: Block) -> list[bytes]:
+    """Return the first column of a block of simulated events, which is their identity."""
+    column: Any = block.columns[0]
+    return list(column)
