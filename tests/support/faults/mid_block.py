@@ -10,8 +10,8 @@ from typing import Any
 
 from clickhouse_driver.connection import Connection
 
-from etl import process
 from common.failpoints import failpoint
+from etl import process
 from etl.clickhouse.client import InsertClient
 
 # A block is larger than this; everything else that is sent is smaller.
