@@ -222,7 +222,9 @@ class Loader:
         """Begin to store the next batch; None while a former owner's inserts may be in flight."""
         batch = partition.batch(self._limits.flush)
         if not batch:
-            raise LogChangedError(f"partition {partition.number}: the log lacks the messages of {partition.inherited}")
+            raise LogChangedError(
+                f"partition {partition.number}: the log holds nothing of the plan {partition.inherited}"
+            )
         partition.delivered = len(batch)
         if partition.has_new_batch():
             return self._delivery.deliver(partition, batch)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from db.clickhouse.client import ClickHouse, connected
@@ -27,6 +28,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 HERE = "localhost,127.0.0.1,::1"
 for variable in ("no_proxy", "NO_PROXY"):
     os.environ[variable] = f"{os.environ[variable]},{HERE}" if os.environ.get(variable) else HERE
+
+# An example that takes long on a busy machine is not a failure.
+hypothesis.settings.register_profile("without-deadline", deadline=None)
+hypothesis.settings.load_profile("without-deadline")
 
 PARTITIONS = 3
 LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)

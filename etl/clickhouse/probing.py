@@ -111,7 +111,7 @@ class Probing:
                 raise
             reason = str(error).partition("Stack trace")[0].strip()
             raise ProbeUnavailableError(
-                "rows that ClickHouse refuses cannot be searched: its user needs the grants CREATE ARBITRARY TEMPORARY "
+                "rows that ClickHouse refuses cannot be found: its user needs the grants CREATE ARBITRARY TEMPORARY "
                 f"TABLE ON *.* and TABLE ENGINE ON *: {reason}"
             ) from error
         self._is_thorough = thorough
