@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class DebugServiceStub:
-    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
-    return NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is enabled by UGC_INGEST_DEBUG=true; while it is disabled, its methods return
+    NOT_FOUND, HTTP status 404.
     """
 
     def __init__(self, channel):
@@ -45,8 +45,8 @@ class DebugServiceStub:
 
 
 class DebugServiceServicer:
-    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
-    return NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is enabled by UGC_INGEST_DEBUG=true; while it is disabled, its methods return
+    NOT_FOUND, HTTP status 404.
     """
 
     def RandomBatchProduce(self, request, context):
@@ -73,8 +73,8 @@ def add_DebugServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DebugService:
-    """DebugService generates random events. It is off unless the server runs with UGC_INGEST_DEBUG=true: then its methods
-    return NOT_FOUND, HTTP status 404.
+    """DebugService generates random events. It is enabled by UGC_INGEST_DEBUG=true; while it is disabled, its methods return
+    NOT_FOUND, HTTP status 404.
     """
 
     @staticmethod
