@@ -12,7 +12,7 @@ from ugc.v1.event_pb2 import Event
 
 from db.clickhouse.client import connected
 from local.settings import ROOT
-from tests.support.documents.commands import blocks
+from tests.support.documents.pages import commands
 from tests.support.inputs.events import numbered
 from tests.support.processes.operated import Operated, operated
 from tests.support.processes.system import await_equal, ingest_stub, send_until_accepted
@@ -32,7 +32,7 @@ def system(tmp_path: Path) -> Iterator[Operated]:
 
 def follow(system: Operated, scenario: str) -> str:
     """Run the steps of a scenario in the order of the page."""
-    steps = [block.text for block in blocks(PAGE) if block.scenario == scenario]
+    steps = [each.text for each in commands(PAGE) if each.scenario == scenario]
     assert steps
     return "".join(map(system.shell, steps))
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from local.settings import ROOT
-from tests.support.documents.commands import Block, blocks
+from tests.support.documents.pages import Command, commands
 from tests.support.inputs.events import numbered
 from tests.support.processes.operated import Operated, operated
 from tests.support.processes.system import ingest_stub, send_until_accepted
 
 PAGES = sorted((ROOT / "docs" / "operating").glob("*.md"))
-BLOCKS = [block for page in PAGES for block in blocks(page)]
-RUN = [block for block in BLOCKS if not block.not_run and not block.scenario]
+COMMANDS = [(f"{page.name}:{each.line}", each) for page in PAGES for each in commands(page)]
+ALONE = [(place, each) for place, each in COMMANDS if not each.not_run and not each.scenario]
 STOPPED = "etl stopped"
 # The procedures, and the module that follows each.
 SCENARIOS = {
@@ -38,33 +38,34 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
 
 def test_every_procedure_is_followed() -> None:
     """Each block that is a step of a procedure belongs to one that a test follows, and the other way round."""
-    assert {block.scenario for block in BLOCKS if block.scenario} == SCENARIOS.keys()
+    assert {each.scenario for _, each in COMMANDS if each.scenario} == SCENARIOS.keys()
     for scenario, module in SCENARIOS.items():
         text = (ROOT / "tests" / "integration" / f"{module}.py").read_text(encoding="utf-8")
         assert f'"{scenario}"' in text
 
 
-def test_what_is_not_run_needs_another_machine() -> None:
-    """Only commands of programs that are not on this machine are left out."""
-    left_out = [block for block in BLOCKS if block.not_run]
+def test_only_commands_that_cannot_run_here_are_left_out() -> None:
+    """Only commands of programs that are not on this machine, and benchmarks, are left out."""
+    left_out = [(place, each) for place, each in COMMANDS if each.not_run]
 
-    assert [str(block) for block in left_out if not re.search(r"\b(docker|sudo|systemctl)\b", block.text)] == []
+    assert [place for place, each in left_out if not re.search(r"\b(docker|sudo|make bench)\b", each.text)] == []
 
 
-@pytest.mark.parametrize("block", RUN, ids=str)
-def test_commands(block: Block, system: Operated) -> None:
+@pytest.mark.parametrize("command", [each for _, each in ALONE], ids=[place for place, _ in ALONE])
+def test_commands(command: Command, system: Operated) -> None:
     """Every command of the pages works when pasted; ClickHouse answers none of them with an error."""
-    answer = system.shell(block.text)
+    answer = system.shell(command.text)
 
     assert "DB::Exception" not in answer
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.scenario == STOPPED], ids=str)
-def test_commands_while_the_etl_is_stopped(block: Block, system: Operated) -> None:
+def test_commands_while_the_etl_is_stopped(system: Operated) -> None:
     """What moves the group's offsets works once the etl has ended, and afterwards every event is one row again."""
-    system.stop_etl()
-    answer = system.shell(block.text)
-    system.start_etl()
+    for place, command in COMMANDS:
+        if command.scenario == STOPPED:
+            system.stop_etl()
+            answer = system.shell(command.text)
+            system.start_etl()
 
-    assert re.search(r"^ugc-etl +ugc\.events +\d+ +\d+", answer, re.MULTILINE), answer
-    assert "clean: every consumed message is one row" in system.shell(".venv/bin/ugc-audit --wait 60")
+            assert re.search(r"^ugc-etl +ugc\.events +\d+ +\d+", answer, re.MULTILINE), f"{place}: {answer}"
+            assert "clean: every consumed message is one row" in system.shell(".venv/bin/ugc-audit --wait 60")

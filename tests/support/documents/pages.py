@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 # A fence with its marker, an HTML comment on the line before it.
 FENCE = re.compile(
-    r"^(?:<!-- (?P<marker>[^\n]*?) -->\n)?```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"^(?P<indent> *)(?:<!-- (?P<marker>[^\n]*?) -->\n(?P=indent))?"
+    r"```(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",
+    re.DOTALL | re.MULTILINE,
 )
 NOT_RUN = "not run here: "
+# A step of a procedure, which the test of that procedure runs.
+SCENARIO = "scenario: "
 UNTIL_INTERRUPTED = "runs until Ctrl-C"
 EXAMPLE = "example output"
 
@@ -31,6 +36,8 @@ class Command:
     text: str
     # Why it cannot run here; empty when it can.
     not_run: str
+    # The procedure that it is a step of; empty when it stands alone.
+    scenario: str
     in_background: bool
     output: Output | None
 
@@ -49,7 +56,7 @@ class Block:
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page."""
     return [
-        Block(found.start(), found.end(), found["language"], found["marker"] or "", found["text"])
+        Block(found.start(), found.end(), found["language"], found["marker"] or "", textwrap.dedent(found["text"]))
         for found in FENCE.finditer(page)
     ]
 
@@ -68,6 +75,7 @@ def commands(path: Path) -> list[Command]:
                     line=page.count("\n", 0, block.start) + 1,
                     text=block.text,
                     not_run=block.marker.removeprefix(NOT_RUN) if block.marker.startswith(NOT_RUN) else "",
+                    scenario=block.marker.removeprefix(SCENARIO) if block.marker.startswith(SCENARIO) else "",
                     in_background=block.marker == UNTIL_INTERRUPTED,
                     output=Output(shown.text, shown.marker == EXAMPLE) if shown and is_output else None,
                 )
