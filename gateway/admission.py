@@ -1,7 +1,8 @@
-"""What the process takes in at once: requests in work and bytes in memory, in all and of one client.
+"""Limits of concurrent work: requests in flight and bytes in memory, in total and for each client.
 
-A request is in work when its body is there, and until its answer is. A body that is being read holds what has arrived
-of it, not what was announced: announcing costs a client nothing. What is refused here may be sent again.
+A request is in flight from the moment its body has arrived until its response is ready. A body that is still arriving
+reserves only the bytes that have arrived, not its announced length: announcing costs a client nothing. Every request
+that these limits refuse can be retried.
 """
 
 from __future__ import annotations
@@ -12,50 +13,50 @@ from dataclasses import dataclass, field
 
 from gateway.errors import OverloadedError
 
-# A client that is not known by an address, behind a trusted proxy that does not name it, has no share of its own.
+# A client without a known address, behind a trusted proxy that does not name it: only the total limits apply to it.
 NO_CLIENT = ""
 
 
 @dataclass
-class Counted:
-    """A number that has a limit, and smaller limits for each client."""
+class Quota:
+    """A counter with a limit, and a smaller limit for each client."""
 
     maximum: int
-    of_client_max: int
+    client_max: int
     in_use: int = 0
     by_client: dict[str, int] = field(default_factory=dict)
 
     def take(self, client: str, number: int, what: str) -> None:
-        """Add to what is in use, or refuse."""
+        """Add to what is in use; OverloadedError, which names `what`, when that would pass a limit."""
         if self.in_use + number > self.maximum:
             raise OverloadedError(f"too many {what}, try again")
-        if client != NO_CLIENT and self.by_client.get(client, 0) + number > self.of_client_max:
+        if client != NO_CLIENT and self.by_client.get(client, 0) + number > self.client_max:
             raise OverloadedError(f"too many {what} of one client, try again")
         self.add(client, number)
 
     def add(self, client: str, number: int) -> None:
-        """Add to what is in use, or take away from it."""
+        """Add to what is in use, or subtract from it, without a limit."""
         self.in_use += number
         if client == NO_CLIENT:
             return
-        of_client = self.by_client.get(client, 0) + number
-        if of_client:
-            self.by_client[client] = of_client
+        used = self.by_client.get(client, 0) + number
+        if used:
+            self.by_client[client] = used
         else:
             self.by_client.pop(client, None)
 
 
 class Admission:
-    """Counts what is taken in."""
+    """Admits requests and their bytes as long as the limits allow it."""
 
     def __init__(self, requests_max: int, bytes_max: int, client_ratio_max: float) -> None:
-        """`client_ratio_max` is the part of both that one client may have."""
-        self.requests = Counted(requests_max, max(1, int(requests_max * client_ratio_max)))
-        self.bytes = Counted(bytes_max, max(1, int(bytes_max * client_ratio_max)))
+        """`client_ratio_max` is the part of both limits that one client may use."""
+        self.requests = Quota(requests_max, max(1, int(requests_max * client_ratio_max)))
+        self.bytes = Quota(bytes_max, max(1, int(bytes_max * client_ratio_max)))
 
     @contextlib.contextmanager
-    def work(self, client: str) -> Iterator[None]:
-        """Hold a place among the requests in work."""
+    def in_flight(self, client: str) -> Iterator[None]:
+        """Count a request as in flight; OverloadedError when there are too many."""
         self.requests.take(client, 1, "requests in work")
         try:
             yield
@@ -63,34 +64,34 @@ class Admission:
             self.requests.add(client, -1)
 
     @contextlib.contextmanager
-    def holding(self, client: str) -> Iterator[Held]:
-        """Hold bytes for a request."""
-        held = Held(self.bytes, client)
+    def reserving(self, client: str) -> Iterator[Reservation]:
+        """Yield a request's reservation of memory, and release all of it at the end."""
+        reservation = Reservation(self.bytes, client)
         try:
-            yield held
+            yield reservation
         finally:
-            held.replace(0)
+            reservation.resize(0)
 
 
-class Held:
-    """The bytes that one request holds."""
+class Reservation:
+    """The bytes of memory that one request has reserved."""
 
-    def __init__(self, counted: Counted, client: str) -> None:
-        self._counted = counted
+    def __init__(self, quota: Quota, client: str) -> None:
+        self._quota = quota
         self._client = client
-        self._number = 0
+        self._bytes = 0
 
     def add(self, number: int) -> None:
-        """Hold more; OverloadedError when there is no room."""
-        self._counted.take(self._client, number, "bytes in flight")
-        self._number += number
+        """Reserve more bytes; OverloadedError when there is no room for them."""
+        self._quota.take(self._client, number, "bytes in flight")
+        self._bytes += number
 
     def check(self, number: int) -> None:
-        """Refuse what there would be no room for, before it is sent."""
+        """Raise OverloadedError when there would be no room for so many more bytes."""
         self.add(number)
-        self.replace(self._number - number)
+        self.resize(self._bytes - number)
 
-    def replace(self, number: int) -> None:
-        """Hold so many bytes from now on: what is in memory already is never refused."""
-        self._counted.add(self._client, number - self._number)
-        self._number = number
+    def resize(self, number: int) -> None:
+        """Set the reservation to so many bytes, which are in memory already and therefore never refused."""
+        self._quota.add(self._client, number - self._bytes)
+        self._bytes = number

@@ -1,71 +1,73 @@
-"""What became of a call that failed: the service's own error, or what gRPC's library made of a broken connection."""
+"""Errors of failed calls: the service's own, and those that the gRPC library makes of a broken connection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from gateway.dynamic import Dynamic
-from gateway.errors import CallError, status_of
-from gateway.http.metadata import Pair, retry_after
+from gateway.errors import CallError, Pair
+from gateway.http.metadata import retry_after
 
 DETAILS = "grpc-status-details-bin"
-TIMED_OUT = "context deadline exceeded"
-UNREACHED = "the service behind the gateway cannot be reached"
-LOST = "the connection to the service broke before it answered; whether it acted on the request is unknown"
-NOT_TAKEN = "the service did not take the call"
+DEADLINE_EXCEEDED = "context deadline exceeded"
+UNREACHABLE = "the service behind the gateway cannot be reached"
+CONNECTION_LOST = "the connection to the service broke before it answered; whether it acted on the request is unknown"
+CALL_DROPPED = "the service did not take the call"
 NOT_GRPC = "what answered for the service does not speak gRPC"
-HEADERS_TOO_LARGE = "the headers that go on to the service are larger than it takes"
-TOO_LARGE = "the service's answer is larger than the gateway takes"
+REQUEST_HEADERS_TOO_LARGE = "the headers that go on to the service are larger than it takes"
+RESPONSE_TOO_LARGE = "the service's answer is larger than the gateway takes"
 
-# How texts of gRPC's library begin, in the order they are looked for; held by tests against the library in use.
+# How texts of the gRPC library begin, in the order in which they are matched; tests hold them to the library in use.
 LIBRARY_TEXTS: Mapping[str, str] = {
-    "CLIENT: Received message larger": TOO_LARGE,
-    "Stream removed (CLIENT: Received message larger": TOO_LARGE,
-    "Stream removed (received metadata size exceeds": TOO_LARGE,
-    "received metadata size exceeds": HEADERS_TOO_LARGE,
-    "Stream removed": LOST,
-    "RST_STREAM": LOST,
-    "Received RST_STREAM": LOST,
+    "CLIENT: Received message larger": RESPONSE_TOO_LARGE,
+    "Stream removed (CLIENT: Received message larger": RESPONSE_TOO_LARGE,
+    "Stream removed (received metadata size exceeds": RESPONSE_TOO_LARGE,
+    "received metadata size exceeds": REQUEST_HEADERS_TOO_LARGE,
+    "Stream removed": CONNECTION_LOST,
+    "RST_STREAM": CONNECTION_LOST,
+    "Received RST_STREAM": CONNECTION_LOST,
     "Received http2 header": NOT_GRPC,
-    "Cancelling all calls": LOST,
-    "Socket closed": LOST,
-    "GOAWAY": LOST,
-    "keepalive watchdog": LOST,
-    "ping timeout": LOST,
-    "recvmsg": LOST,
-    "sendmsg": LOST,
-    "errors resolving": UNREACHED,
-    "failed to connect": UNREACHED,
-    "connections to all backends fail": UNREACHED,
-    "empty address list": UNREACHED,
-    "DNS resolution failed": UNREACHED,
+    "Cancelling all calls": CONNECTION_LOST,
+    "Socket closed": CONNECTION_LOST,
+    "GOAWAY": CONNECTION_LOST,
+    "keepalive watchdog": CONNECTION_LOST,
+    "ping timeout": CONNECTION_LOST,
+    "recvmsg": CONNECTION_LOST,
+    "sendmsg": CONNECTION_LOST,
+    "errors resolving": UNREACHABLE,
+    "failed to connect": UNREACHABLE,
+    "connections to all backends fail": UNREACHABLE,
+    "empty address list": UNREACHABLE,
+    "DNS resolution failed": UNREACHABLE,
 }
-# No text with one of these is shown, whoever wrote it.
-ADDRESSES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
-# Codes which the library gives to a connection that broke: the client may send its request again.
-BROKEN = frozenset({code_pb2.CANCELLED, code_pb2.UNKNOWN, code_pb2.INTERNAL, code_pb2.PERMISSION_DENIED})
-# What a server's library gives as the text of a call that it dropped from its queue.
-DROPPED = frozenset({"", "cancelled"})
+# A text that contains an address is never shown, even one of the service.
+ADDRESS_SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
+# Codes that the library gives to a broken connection: the client can retry.
+BROKEN_CONNECTION_CODES = frozenset(
+    {code_pb2.CANCELLED, code_pb2.UNKNOWN, code_pb2.INTERNAL, code_pb2.PERMISSION_DENIED}
+)
+# The texts of a call that a gRPC server dropped from its queue.
+DROPPED_TEXTS = frozenset({"", "cancelled"})
 REPLACED_CODES: Mapping[str, int] = {
-    TIMED_OUT: code_pb2.DEADLINE_EXCEEDED,
-    UNREACHED: code_pb2.UNAVAILABLE,
-    # To try again does not help.
-    TOO_LARGE: code_pb2.INTERNAL,
-    HEADERS_TOO_LARGE: code_pb2.INVALID_ARGUMENT,
+    DEADLINE_EXCEEDED: code_pb2.DEADLINE_EXCEEDED,
+    UNREACHABLE: code_pb2.UNAVAILABLE,
+    # A retry does not help.
+    RESPONSE_TOO_LARGE: code_pb2.INTERNAL,
+    REQUEST_HEADERS_TOO_LARGE: code_pb2.INVALID_ARGUMENT,
 }
 
 
 def call_error(error: grpc.aio.AioRpcError) -> CallError:
-    """Translate gRPC's exception; CANCELLED is UNAVAILABLE, because a client that left gets no answer at all."""
+    """Translate an exception of gRPC; CANCELLED becomes UNAVAILABLE, because the client itself did not cancel."""
     trailing = pairs(error.trailing_metadata())
     rich = next((value for name, value in trailing if name == DETAILS and isinstance(value, bytes)), None)
     code: int = error.code().value[0]
-    status = status_of(code, error.details() or "", rich)
+    status = rpc_status(code, error.details() or "", rich)
     if not status.details:
-        status = without_library(status)
+        status = without_library_text(status)
     if status.code == code_pb2.CANCELLED:
         status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message=status.message, details=status.details)
     delay = retry_after(trailing)
@@ -73,25 +75,39 @@ def call_error(error: grpc.aio.AioRpcError) -> CallError:
     return CallError(status, headers, pairs(error.initial_metadata()), trailing)
 
 
-def without_library(status: Dynamic) -> Dynamic:
-    """Return a status with words of the gateway where the library wrote the text, and a code that helps the client."""
-    text = library_text(status.code, status.message)
+def rpc_status(code: int, message: str, details: bytes | None) -> status_pb2.Status:
+    """Return the google.rpc.Status of a failed call: the one in its metadata, or else one of code and message."""
+    if details:
+        try:
+            status = status_pb2.Status.FromString(details)
+        except DecodeError:  # a mistake of the service, which must not hide its code
+            status = None
+        if status is not None and status.code == code:
+            return status
+    return status_pb2.Status(code=code, message=message)
+
+
+def without_library_text(status: status_pb2.Status) -> status_pb2.Status:
+    """Return a status whose text and code are the gateway's where the library wrote the text."""
+    text = replaced_text(status.code, status.message)
     if text is None:
         return status
-    code = REPLACED_CODES.get(text, code_pb2.UNAVAILABLE if text != NOT_GRPC and status.code in BROKEN else status.code)
+    code = REPLACED_CODES.get(
+        text, code_pb2.UNAVAILABLE if text != NOT_GRPC and status.code in BROKEN_CONNECTION_CODES else status.code
+    )
     return status_pb2.Status(code=code, message=text)
 
 
-def library_text(code: int, text: str) -> str | None:
-    """Return what the gateway puts in the place of a text of the library; None when the service wrote it."""
-    if code == code_pb2.CANCELLED and text.lower() in DROPPED:
-        return NOT_TAKEN
+def replaced_text(code: int, text: str) -> str | None:
+    """Return the gateway's text for one of the library; None when the service wrote it."""
+    if code == code_pb2.CANCELLED and text.lower() in DROPPED_TEXTS:
+        return CALL_DROPPED
     if code == code_pb2.DEADLINE_EXCEEDED and "Deadline Exceeded" in text:
-        return TIMED_OUT
-    shown = next((shown for beginning, shown in LIBRARY_TEXTS.items() if text.startswith(beginning)), None)
-    if shown == LOST and code == code_pb2.RESOURCE_EXHAUSTED:
-        return NOT_TAKEN
-    return LOST if shown is None and any(mark in text for mark in ADDRESSES) else shown
+        return DEADLINE_EXCEEDED
+    shown = next((shown for prefix, shown in LIBRARY_TEXTS.items() if text.startswith(prefix)), None)
+    if shown == CONNECTION_LOST and code == code_pb2.RESOURCE_EXHAUSTED:
+        return CALL_DROPPED
+    return CONNECTION_LOST if shown is None and any(scheme in text for scheme in ADDRESS_SCHEMES) else shown
 
 
 def pairs(metadata: grpc.aio.Metadata | None) -> list[Pair]:

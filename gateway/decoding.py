@@ -1,96 +1,129 @@
-"""From an HTTP request to a method's message: its body received, expanded and read, within limits at every step."""
+"""From a received request to the method's message: its body expanded and translated, within limits at every step."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
-from aiohttp.web import BaseRequest
-
-from gateway.admission import Held
-from gateway.errors import BodyTooLargeError, CallError, GatewayError
-from gateway.http.body import Body, Pace, receive_body
-from gateway.http.expansion import Debts, gunzip
-from gateway.large_bodies import LargeBodies
-from gateway.routing import forms
-from gateway.routing.routes import Found
+from gateway.errors import BodyTooLargeError, CallError, GatewayError, OverloadedError
+from gateway.http.body import Body
+from gateway.http.expansion import ClientBuckets, gunzip
+from gateway.request import Request
+from gateway.routing.forms import joined_query, stands_for_query
+from gateway.routing.routes import Match
 from gateway.settings import GatewaySettings
-from gateway.transcoding import Request, Transcoder
+from gateway.transcoding import CallMessage, Transcoder
 
-# Hundreds of documented events; what they cost is a millisecond.
+T = TypeVar("T")
+
+# A body of hundreds of documented events, which take a millisecond.
 LARGE_BODY_BYTES = 131_072
-# What a body can be at fault for; a client that may not call or is too slow made nobody work.
-CHARGED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+# The errors that the content of a body causes; other errors cost no work, such as that of a client without a token.
+CHARGED_STATUSES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request whose body is there: the route, the query, and the body, which may stand for more of the query."""
+class RequestDecoder:
+    """Decodes requests; large bodies on a thread of their own, so that the event loop can serve other requests."""
 
-    found: Found
-    query: str
-    body: Body
-    is_form: bool
-    is_strict: bool
-    client: str
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._body_bytes_max = settings.gateway_body_bytes_max
+        self._form_bytes_max = settings.gateway_form_bytes_max
+        self._ratio_max = settings.gateway_expansion_ratio_max
+        self._large = LargeBodyQueue(settings.gateway_large_bodies_max, settings.gateway_timeout_seconds)
+        self._buckets = ClientBuckets()
 
-
-@dataclass
-class Incoming:
-    """Reads requests."""
-
-    settings: GatewaySettings
-    transcoder: Transcoder
-    debts: Debts = field(default_factory=Debts)
-
-    def __post_init__(self) -> None:
-        settings = self.settings
-        self.large = LargeBodies(settings.gateway_large_bodies_max, settings.gateway_timeout_seconds)
-        self._pace = Pace(
-            settings.gateway_body_seconds_max,
-            settings.gateway_body_grace_seconds,
-            settings.gateway_body_bytes_per_second_min,
-        )
-
-    async def receive(self, request: BaseRequest, found: Found, held: Held) -> Body:
-        """Return the body as it was sent."""
-        return await receive_body(request, self.bytes_max(is_form=forms.is_query(request, found)), self._pace, held)
-
-    async def message(self, asked: Asked, request: BaseRequest) -> Request:
-        """Return the message of a call; a large body is read beside the event loop, which has others to serve."""
-        bytes_max = self.bytes_max(is_form=asked.is_form)
-        if asked.body.size_at_least <= LARGE_BODY_BYTES:
+    async def decode(
+        self,
+        transcoder: Transcoder,
+        request: Request,
+        match: Match,
+        body: Body,
+        is_disconnected: Callable[[], bool],
+    ) -> CallMessage:
+        """Return the message of a call; GatewayError names what is wrong with the request."""
+        bytes_max = self.bytes_max(request, match)
+        if body.estimated_bytes <= LARGE_BODY_BYTES:
             try:
-                return self.read(asked, min(bytes_max, LARGE_BODY_BYTES))
+                return self._decode(transcoder, request, match, body, min(bytes_max, LARGE_BODY_BYTES))
             except BodyTooLargeError:
                 if bytes_max <= LARGE_BODY_BYTES:
                     raise
-        work = partial(self.read, asked, bytes_max)
-        return await self.large.run(work, lambda: request.transport is None)
+        work = partial(self._decode, transcoder, request, match, body, bytes_max)
+        return await self._large.run(work, is_disconnected)
 
-    def bytes_max(self, *, is_form: bool) -> int:
+    def bytes_max(self, request: Request, match: Match) -> int:
         """Return the limit of a body after decompression."""
-        return self.settings.gateway_form_bytes_max if is_form else self.settings.gateway_body_bytes_max
+        return self._form_bytes_max if stands_for_query(request, match) else self._body_bytes_max
 
-    def read(self, asked: Asked, bytes_max: int) -> Request:
+    @contextlib.contextmanager
+    def charging(self, request: Request, body: Body) -> Iterator[None]:
+        """Charge the client for a compressed body whose content turns out to be refused, here or by the service."""
+        try:
+            yield
+        except GatewayError as error:
+            if body.is_gzip and error.status in CHARGED_STATUSES:
+                by_service = isinstance(error, CallError)
+                self._buckets.charge(request.client, len(body.sent), body.expanded_bytes, by_service=by_service)
+            raise
+
+    def close(self) -> None:
+        """Take no more large bodies."""
+        self._large.close()
+
+    def _decode(
+        self, transcoder: Transcoder, request: Request, match: Match, body: Body, bytes_max: int
+    ) -> CallMessage:
         """Expand the body and translate the request."""
-        body, query = self.expanded(asked, bytes_max), asked.query
-        if asked.is_form:
-            query, body = forms.joined(body, query), b""
-        return self.transcoder.request(asked.found, query, body, strict=asked.is_strict)
+        query, is_query = request.query, stands_for_query(request, match)
+        limits = None if is_query else transcoder.limits(match.route)
+        content = body.sent
+        if body.is_gzip:
+            allowance = self._buckets.allowance(request.client, bytes_max, self._ratio_max)
+            watch = limits.watch() if limits is not None else None
+            content = gunzip(body.sent, allowance, watch, body.note_expanded)
+        if is_query:
+            query, content = joined_query(content, query), b""
+        return transcoder.request(match, query, content, strict=request.is_strict)
 
-    def expanded(self, asked: Asked, bytes_max: int) -> bytes:
-        """Return the body as the client meant it."""
-        body = asked.body
-        if not body.is_gzip:
-            return body.sent
-        allowance = self.debts.allowance(asked.client, bytes_max, self.settings.gateway_expansion_ratio_max)
-        limits = None if asked.is_form else self.transcoder.limits(asked.found.route)
-        return gunzip(body.sent, allowance, limits.watch() if limits is not None else None, body.note)
 
-    def refused(self, asked: Asked, error: GatewayError) -> None:
-        """Note that a request was refused for what it holds."""
-        if asked.body.is_gzip and error.status in CHARGED:
-            sent, by_service = len(asked.body.sent), isinstance(error, CallError)
-            self.debts.charge(asked.client, sent, asked.body.expanded, by_service=by_service)
+@dataclass
+class LargeBodyQueue:
+    """Decodes one large body at a time, because its values may take many times its bytes; the queue is bounded."""
+
+    waiting_max: int
+    wait_seconds_max: float
+    waiting: int = field(default=0, init=False)
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-body"), init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def run(self, work: Callable[[], T], is_disconnected: Callable[[], bool]) -> T:
+        """Return what `work` returns; OverloadedError when too many wait or this one would wait for too long.
+
+        The body of a client that has disconnected is not decoded: ConnectionResetError.
+        """
+        if self.waiting >= self.waiting_max:
+            raise OverloadedError("too many large bodies wait, try again")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self.wait_seconds_max):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise OverloadedError(f"a large body waited {self.wait_seconds_max:g} s for its turn, try again") from error
+        finally:
+            self.waiting -= 1
+        try:
+            if is_disconnected():
+                raise ConnectionResetError("the client has disconnected")
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._thread.shutdown(wait=False)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, DescriptorBase, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from gateway.dynamic import Dynamic
 from gateway.errors import DescriptorError
 from gateway.json.limits import ItemRule
+
+if TYPE_CHECKING:
+    from buf.validate.validate_pb2 import FieldRules
+    from google.api.http_pb2 import HttpRule
 
 # Field numbers within descriptor.proto, as SourceCodeInfo's paths use them.
 FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6
@@ -38,13 +42,15 @@ class Schema:
             for service in file.service:
                 yield self.pool.FindServiceByName(full_name(file.package, service.name))
 
-    def http_rule(self, method: MethodDescriptor) -> Dynamic | None:
+    def http_rule(self, method: MethodDescriptor) -> HttpRule | None:
         """Return the google.api.HttpRule of a method, or None."""
-        return self.option(method, "google.protobuf.MethodOptions", HTTP_EXTENSION)
+        rule: HttpRule | None = self.option(method, "google.protobuf.MethodOptions", HTTP_EXTENSION)
+        return rule
 
-    def field_rules(self, member: FieldDescriptor) -> Dynamic | None:
+    def field_rules(self, member: FieldDescriptor) -> FieldRules | None:
         """Return the buf.validate.FieldRules of a field, or None."""
-        return self.option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
+        rules: FieldRules | None = self.option(member, "google.protobuf.FieldOptions", RULES_EXTENSION)
+        return rules
 
     def item_rule(self, member: FieldDescriptor) -> ItemRule | None:
         """Return how many items a list may have by its buf.validate.FieldRules, or None."""
@@ -57,12 +63,12 @@ class Schema:
         """Return the Python class of a message."""
         return message_factory.GetMessageClass(descriptor)
 
-    def option(self, element: Dynamic, options: str, extension: str) -> Dynamic | None:
+    def option(self, element: DescriptorBase, options: str, extension: str) -> Any:  # noqa: ANN401 -- of its own type
         """Return an option of an element by the names of the options' type and of the extension, or None."""
         if not element.has_options:
             return None
         try:
-            found: Dynamic = self.pool.FindExtensionByName(extension)
+            found: Any = self.pool.FindExtensionByName(extension)
             kind = message_factory.GetMessageClass(self.pool.FindMessageTypeByName(options))
         except KeyError:
             return None  # a set that does not define the extension uses it nowhere

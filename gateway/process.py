@@ -11,26 +11,28 @@ from common.lifecycle import stopping
 from common.logs import configure_logs, logger
 from common.settings import load
 from common.watchdog import watched
-from gateway.app import Gateway, serving
+from gateway.app import Api, Gateway
 from gateway.backend import Backend, connecting
 from gateway.descriptors import load_schema
 from gateway.errors import DescriptorError
 from gateway.openapi.document import document
 from gateway.openapi.page import Page, missing_bundle
+from gateway.pages import Health
 from gateway.routing.routes import load_routes
+from gateway.serving import serving
 from gateway.settings import GatewaySettings
 from gateway.transcoding import Transcoder
 
-# JSON is no cycle, and to look for some among the millions of values that one body may have takes seconds.
-RARE_COLLECTIONS = 100_000, 50, 100
+# JSON has no reference cycles, and a search for them in the millions of values of one body takes seconds.
+GC_THRESHOLDS = 100_000, 50, 100
 EXIT_CANNOT_SERVE = 1
 EXIT_BAD_SETTING = 2
 
 
 def main() -> None:
-    """Run the gateway until it is told to stop; status 1 when it cannot listen, 2 when a setting is bad."""
+    """Run the gateway until SIGTERM or SIGINT; status 1 when it cannot listen, 2 when a setting is bad."""
     settings = load(GatewaySettings)
-    gc.set_threshold(*RARE_COLLECTIONS)
+    gc.set_threshold(*GC_THRESHOLDS)
     configure_logs("gateway", settings.log_level)
     missing = missing_bundle()
     if missing is not None:
@@ -58,10 +60,16 @@ async def run(settings: GatewaySettings) -> int:
 
 
 def build(settings: GatewaySettings, backend: Backend) -> Gateway:
-    """Derive everything from the descriptor set."""
+    """Return the gateway in front of a service; DescriptorError when its descriptor set cannot be served."""
+    health = Health(backend)
+    return Gateway(settings, build_api(settings, health), backend, health)
+
+
+def build_api(settings: GatewaySettings, health: Health) -> Api:
+    """Derive routes, JSON and pages from the descriptor set."""
     schema = load_schema(settings.gateway_descriptors.read_bytes())
     routes = load_routes(schema)
-    page = Page(document(schema, routes, settings.gateway_api_version), has_demo=settings.gateway_demo)
     transcoder = Transcoder(schema, settings.gateway_values_max)
     transcoder.prepare(routes.all)
-    return Gateway(settings, routes, transcoder, backend, page)
+    documentation = Page(document(schema, routes, settings.gateway_api_version), has_demo=settings.gateway_demo)
+    return Api(routes, transcoder, {**documentation.pages, **health.pages})

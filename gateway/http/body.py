@@ -1,99 +1,104 @@
-"""A request's body as it was sent: received within a size, a time, a rate, and the bytes that the process holds."""
+"""The body of a request as it was sent, received within limits: its size, its rate, and the memory of the process."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.admission import Held
-from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, MalformedBodyError
+from gateway.admission import Reservation
+from gateway.errors import BodyEncodingError, BodyTooLargeError, BodyTooSlowError, MalformedBodyError, quoted
 from gateway.http.expansion import GZIP_MAGIC
-from gateway.quoting import quoted
+from gateway.request import Request
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-PLAIN_ENCODINGS = ("", "identity")
-# At the end of gzip, in little-endian order.
-GZIP_SIZE_BYTES = 4
+IDENTITY_ENCODINGS = ("", "identity")
 GZIP_ENCODINGS = ("gzip", "x-gzip")
+# The size of the expanded body at the end of gzip, in little-endian order.
+GZIP_SIZE_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How slowly a body may come: `seconds_max` in all; after `grace_seconds` at so many bytes a second on average."""
+class BodyRate:
+    """The slowest a body may arrive: `seconds_max` in total; after `grace_seconds` at this average rate or faster."""
 
     seconds_max: float
     grace_seconds: float
     bytes_per_second_min: int
 
-    def seconds_for(self, received: int) -> float:
-        """Return the seconds from the beginning in which more than so many bytes must be there."""
+    def deadline(self, received: int) -> float:
+        """Return within how many seconds from the start more than `received` bytes must have arrived."""
         return min(self.seconds_max, self.grace_seconds + received / self.bytes_per_second_min)
 
 
 @dataclass
 class Body:
-    """What was sent, and how many bytes it has become so far."""
+    """The bytes that were sent, and the size to which they have been expanded so far."""
 
     sent: bytes
     is_gzip: bool
-    expanded: int = 0
+    expanded_bytes: int = 0
 
     @property
-    def size_at_least(self) -> int:
-        """What it seems to be when expanded: gzip ends with a size, which need not be true."""
+    def estimated_bytes(self) -> int:
+        """The size when expanded: gzip ends with it, but a client can make that up."""
         sent = len(self.sent)
         return max(sent, int.from_bytes(self.sent[-GZIP_SIZE_BYTES:], "little")) if self.is_gzip else sent
 
-    def note(self, size: int) -> None:
-        """Note how far it has expanded."""
-        self.expanded = size
+    def note_expanded(self, size: int) -> None:
+        """Record the size to which it has been expanded."""
+        self.expanded_bytes = size
 
 
-async def receive_body(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) -> Body:
-    """Return the body; GatewayError when it is too slow, too large, or there is no room for it."""
-    # Several lines are one list, and no list is read.
+async def receive_body(
+    connection: BaseRequest, request: Request, bytes_max: int, rate: BodyRate, memory: Reservation
+) -> Body:
+    """Return the body; GatewayError when it is too slow or too large, or there is no memory for it."""
+    # Several lines are one list, and lists are not supported.
     encoding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
-    if encoding not in (*PLAIN_ENCODINGS, *GZIP_ENCODINGS):
+    if encoding not in (*IDENTITY_ENCODINGS, *GZIP_ENCODINGS):
         text = f'Content-Encoding "{quoted(encoding)}" is not supported: use gzip or none'
         raise BodyEncodingError(text, {"Accept-Encoding": "gzip"})
-    sent = await receive(request, bytes_max, pace, held)
-    # By its first bytes too: no JSON begins so, and a browser's sendBeacon cannot set the header.
+    if (length := request.content_length) is not None:
+        if length > bytes_max:
+            raise BodyTooLargeError(bytes_max)
+        memory.check(length)
+    await send_continue(connection, request)
+    sent = await read(connection, bytes_max, rate, memory)
+    # Recognized by its first bytes too: no JSON starts with them, and a browser's sendBeacon cannot set the header.
     return Body(sent, bool(sent) and (encoding in GZIP_ENCODINGS or sent.startswith(GZIP_MAGIC)))
 
 
-async def receive(request: BaseRequest, bytes_max: int, pace: Pace, held: Held) -> bytes:
-    """Read the bytes that were sent."""
-    if request.content_length is not None:
-        if request.content_length > bytes_max:
-            raise BodyTooLargeError(bytes_max)
-        held.check(request.content_length)
-    # Only now: what is refused need not be sent. HTTP/1.0 knows no answer before the answer.
-    if "Expect" in request.headers and request.version >= HttpVersion11:
-        await request.writer.write(CONTINUE)
-        request.writer.output_size = 0  # nothing of the answer has gone out
+async def send_continue(connection: BaseRequest, request: Request) -> None:
+    """Ask a client that waits for it to send its body, which it need not do for a request that is refused."""
+    if "Expect" in request.headers and not request.is_http_1_0:
+        await connection.writer.write(CONTINUE)
+        connection.writer.output_size = 0  # the final response has not begun
+
+
+async def read(connection: BaseRequest, bytes_max: int, rate: BodyRate, memory: Reservation) -> bytes:
+    """Return the bytes that were sent."""
     pieces: list[bytes] = []
-    size, began = 0, asyncio.get_running_loop().time()
+    size, start = 0, asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(began + pace.seconds_for(0)) as limit:
-            while piece := await request.content.readany():
+        async with asyncio.timeout_at(start + rate.deadline(0)) as limit:
+            while piece := await connection.content.readany():
                 size += len(piece)
                 if size > bytes_max:
                     raise BodyTooLargeError(bytes_max)
-                held.add(len(piece))
+                memory.add(len(piece))
                 pieces.append(piece)
-                limit.reschedule(began + pace.seconds_for(size))
+                limit.reschedule(start + rate.deadline(size))
     except (RequestPayloadError, HttpProcessingError) as error:
         raise MalformedBodyError from error
     except TimeoutError as error:
-        seconds = pace.seconds_for(size)
         raise BodyTooSlowError(
-            f"only {size} bytes of the body arrived within {seconds:g} s: it must arrive within {pace.seconds_max:g} s,"
-            f" after {pace.grace_seconds:g} s at {pace.bytes_per_second_min} bytes a second or more"
+            f"only {size} bytes of the body arrived within {rate.deadline(size):g} s: it must arrive within"
+            f" {rate.seconds_max:g} s, after {rate.grace_seconds:g} s at {rate.bytes_per_second_min} bytes a second"
+            " or more"
         ) from error
-    except OSError as error:  # whatever the network has to say of it
+    except OSError as error:  # any error of the network
         raise ConnectionError("the client left before the end of its body") from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,7 +1,7 @@
-"""Open connections, pure: how many there may be, how long one may take to send a request's head, and which goes first.
+"""Open connections: their number has a limit, and so has the time in which one must send the head of a request.
 
-Whoever opens connections and is silent on them locks nobody out: at the limit the one makes room that has been silent
-for longest and has no request in work.
+At the limit a new connection replaces the one that has been silent for longest and has no request in flight, so that
+idle connections lock nobody out.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ from typing import Protocol
 
 from common.logs import log_limited
 
-# Descriptors for everything but clients: the channel, logs, files of the pages, the event loop.
+# File descriptors for everything but clients: the channel, logs, files of the pages, the event loop.
 OTHER_DESCRIPTORS = 64
 SWEEP_SECONDS = 1.0
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """What the limits need of a connection."""
 
-    is_in_work: bool
+    is_in_flight: bool
 
     def has_request(self) -> bool:
-        """Whether the head of a request is there and its answer is not."""
+        """Whether a request's head has arrived and its response has not been sent."""
 
     def is_waiting(self) -> bool:
-        """Whether the next request is waited for."""
+        """Whether the connection waits for the next request."""
 
     def drop(self) -> None:
         """Close it at once."""
 
 
 class Connections:
-    """The open connections of a server, the one that was silent for longest first."""
+    """The open connections of a server, in the order in which they last received data."""
 
     def __init__(
         self, connections_max: int, head_seconds_max: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Wait for a head `head_seconds_max` from its first byte, for the first one from the opening."""
+        """Allow a head `head_seconds_max` from its first byte, and the first head from the start of the connection."""
         self._maximum = connections_max
         self._head_seconds_max = head_seconds_max
         self._clock = clock
         self._open: dict[Connection, None] = {}
-        # Those whose head is not there, and since when it is waited for.
+        # The connections whose head has not arrived, and since when it is awaited.
         self._heads: dict[Connection, float] = {}
 
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._open)
 
-    def opened(self, connection: Connection) -> None:
-        """Take a connection in, at the limit in the place of another."""
+    def add(self, connection: Connection) -> None:
+        """Add a connection; at the limit close another one for it."""
         if len(self._open) >= self._maximum:
             self._make_room()
         self._open[connection] = None
         self._heads[connection] = self._clock()
 
-    def heard(self, connection: Connection) -> None:
-        """Note that a connection has sent something."""
+    def touch(self, connection: Connection) -> None:
+        """Note that a connection has received data."""
         if connection not in self._open:
-            return  # dropped, but not yet closed
+            return  # dropped, but not closed yet
         del self._open[connection]
         self._open[connection] = None
         if connection.has_request():
@@ -74,13 +74,13 @@ class Connections:
         elif connection.is_waiting():
             self._heads.setdefault(connection, self._clock())
 
-    def closed(self, connection: Connection) -> None:
+    def discard(self, connection: Connection) -> None:
         """Forget a connection."""
         self._open.pop(connection, None)
         self._heads.pop(connection, None)
 
     def sweep(self) -> None:
-        """Close the connections whose head did not come in time."""
+        """Close the connections whose head did not arrive in time."""
         latest = self._clock() - self._head_seconds_max
         late = [connection for connection, since in self._heads.items() if since <= latest]
         for connection in late:
@@ -88,7 +88,7 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def swept(self) -> AsyncIterator[None]:
-        """Sweep now and then, until the end."""
+        """Sweep every second, until the end."""
         task = asyncio.create_task(self._sweep_always())
         try:
             yield
@@ -102,17 +102,17 @@ class Connections:
             warn_of_descriptors()
 
     def _make_room(self) -> None:
-        idle = next((connection for connection in self._open if not connection.is_in_work), None)
+        idle = next((connection for connection in self._open if not connection.is_in_flight), None)
         if idle is not None:
             self._drop(idle)
 
     def _drop(self, connection: Connection) -> None:
-        self.closed(connection)
+        self.discard(connection)
         connection.drop()
 
 
 def descriptors_for(connections: int) -> int:
-    """Raise this process's limit of descriptors as far as needed and allowed; return how many connections fit."""
+    """Raise this process's limit of file descriptors as far as needed and allowed; return how many connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_DESCRIPTORS
     if soft < wanted and soft != resource.RLIM_INFINITY:
@@ -122,7 +122,7 @@ def descriptors_for(connections: int) -> int:
 
 
 def warn_of_descriptors() -> None:
-    """Log that no descriptor is left: the event loop closes new connections then, in silence."""
+    """Log that no file descriptor is left: the event loop then closes new connections without a log line."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Cross-origin requests, pure: which pages' scripts may call us, and what their browsers are told."""
+"""Cross-origin requests: which origins' scripts may call the gateway, and the headers that allow it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALLOWED_HEADERS = (
     "Authorization, Content-Encoding, Content-Type, Grpc-Timeout, Traceparent, Tracestate, X-Request-Id, X-Strict"
 )
 EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Unknown-Fields"
-ASKED_METHOD = "Access-Control-Request-Method"
+REQUESTED_METHOD = "Access-Control-Request-Method"
 VARY = "Origin"
 
 
@@ -23,32 +23,32 @@ class OriginRefusedError(GatewayError):
 
 
 class Cors:
-    """An allow-list of origins, as in `https://cinema.example`; empty: no script of another origin may read answers."""
+    """An allow-list of origins such as `https://cinema.example`; when it is empty, no other origin is allowed."""
 
     def __init__(self, origins: Collection[str], seconds_max: int) -> None:
-        """Browsers may remember a preflight for `seconds_max`."""
+        """Browsers may cache a preflight for `seconds_max`."""
         self._origins = frozenset(origins)
         self._seconds_max = seconds_max
 
     def is_preflight(self, method: str, headers: Mapping[str, str]) -> bool:
-        """Whether a browser asks before it sends; without a list nobody answers."""
-        return bool(self._origins) and method == "OPTIONS" and "Origin" in headers and ASKED_METHOD in headers
+        """Whether a request is a preflight; without a list there are none."""
+        return bool(self._origins) and method == "OPTIONS" and "Origin" in headers and REQUESTED_METHOD in headers
 
     def preflight(self, headers: Mapping[str, str], methods: Sequence[str]) -> dict[str, str]:
-        """Return the headers of a preflight's answer; OriginRefusedError when the origin is not on the list."""
-        answer = self.headers(headers)
-        if "Access-Control-Allow-Origin" not in answer:
+        """Return the response headers of a preflight; OriginRefusedError when the origin is not on the list."""
+        allowed = self.headers(headers)
+        if "Access-Control-Allow-Origin" not in allowed:
             raise OriginRefusedError("this origin may not call from a browser")
         return {
-            **answer,
-            "Vary": f"{VARY}, {ASKED_METHOD}, Access-Control-Request-Headers",
+            **allowed,
+            "Vary": f"{VARY}, {REQUESTED_METHOD}, Access-Control-Request-Headers",
             "Access-Control-Allow-Methods": ", ".join(methods),
             "Access-Control-Allow-Headers": ALLOWED_HEADERS,
             "Access-Control-Max-Age": str(self._seconds_max),
         }
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return what every answer says about origins."""
+        """Return the CORS headers of any response."""
         if not self._origins:
             return {}
         origin = headers.get("Origin")

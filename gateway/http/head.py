@@ -1,38 +1,82 @@
-"""Where a request is from, and who is counted for it."""
+"""The head of an HTTP request, read once from the connection into a plain value."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+import uuid
+from collections.abc import Collection
 
+from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
 from gateway.admission import NO_CLIENT
-from gateway.http.metadata import Sender
+from gateway.errors import ExpectationError
+from gateway.request import Peer, Request
 from gateway.settings import Network
 
+CONTINUE = "100-continue"
 FORWARDED_FOR = "X-Forwarded-For"
+REQUEST_ID = "X-Request-Id"
+REQUEST_ID_VALUE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 # The longest text form of an address.
 ADDRESS_CHARACTERS_MAX = 45
 
 
-def sender_of(request: BaseRequest, trusted: Iterable[Network], identity: str) -> Sender:
-    """Return where a request is from; the proxies of trusted networks may speak for others."""
-    address = request.remote or ""
+def read_head(connection: BaseRequest, trusted_networks: Collection[Network]) -> Request:
+    """Return the head of a request; proxies in the trusted networks may name the original client."""
+    path, query = target_of(connection)
+    peer = peer_of(connection, trusted_networks)
+    headers = connection.headers
+    return Request(
+        id=request_id(headers.get(REQUEST_ID)),
+        method=connection.method,
+        path=path,
+        query=query,
+        headers=headers,
+        peer=peer,
+        client=client_of(peer, headers.getall(FORWARDED_FOR, ())),
+        is_http_1_0=connection.version < HttpVersion11,
+    )
+
+
+def target_of(connection: BaseRequest) -> tuple[str, str]:
+    """Return path and query as the client wrote them, also from a request target in absolute form."""
+    target = connection.raw_path
+    if not target.startswith("/"):
+        target = connection.rel_url.raw_path_qs
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def peer_of(connection: BaseRequest, trusted_networks: Collection[Network]) -> Peer:
+    """Return who sent a request; a Unix socket has no address, and is trusted."""
+    address = connection.remote or ""
     try:
-        known = ipaddress.ip_address(address)
-    except ValueError:  # a Unix socket has no address
-        return Sender("", request.host, is_trusted=True, request_id=identity)
-    # A socket for both kinds of addresses shows those of IPv4 as ones of IPv6.
-    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped is not None:
-        known = known.ipv4_mapped
-        address = str(known)
-    return Sender(address, request.host, any(known in network for network in trusted), identity)
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return Peer("", connection.host, is_trusted=True)
+    # A socket for both families shows an IPv4 address as an IPv6 one.
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+        address = str(parsed)
+    return Peer(address, connection.host, any(parsed in network for network in trusted_networks))
 
 
-def client_of(sender: Sender, request: BaseRequest) -> str:
-    """Return who has a share of its own: the address, or behind a trusted proxy the client that it names, if any."""
-    if not sender.is_trusted:
-        return sender.address
-    lines = request.headers.getall(FORWARDED_FOR, [NO_CLIENT])
-    return lines[-1].rpartition(",")[2].strip()[:ADDRESS_CHARACTERS_MAX]
+def client_of(peer: Peer, forwarded_for: Collection[str]) -> str:
+    """Return whom the limits for one client count: the address, or behind a trusted proxy the last one it names."""
+    if not peer.is_trusted:
+        return peer.address
+    *_, last = (NO_CLIENT, *forwarded_for)
+    return last.rpartition(",")[2].strip()[:ADDRESS_CHARACTERS_MAX]
+
+
+def request_id(text: str | None = None) -> str:
+    """Return the id that a request came with, or a new one when it has none that a log line can contain."""
+    return text if text is not None and REQUEST_ID_VALUE.fullmatch(text) else uuid.uuid4().hex
+
+
+def check_expectation(request: Request) -> None:
+    """Raise ExpectationError for an Expect header other than 100-continue, which HTTP/1.0 does not have."""
+    if request.headers.get("Expect", "").lower() not in ("", CONTINUE) and not request.is_http_1_0:
+        raise ExpectationError("Expect takes 100-continue alone")

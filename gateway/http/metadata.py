@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import logging
 import re
-import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from common.logs import log_limited
-from gateway.errors import HeadersTooLargeError, RequestError
-from gateway.http.trace import TRACEPARENT, trace
-from gateway.quoting import quoted
+from gateway.errors import HeadersTooLargeError, Pair, RequestError, quoted
+from gateway.http.trace import TRACEPARENT, trace_metadata
+from gateway.request import Peer, Request
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.
 FORWARDED = frozenset({
@@ -23,94 +21,75 @@ FORWARDED = frozenset({
 PREFIX = "grpcgateway-"
 HTTP_CODE = "x-http-code"
 RETRY_AFTER = "retry-after"
-# What belongs to the transport between us and the service.
+REQUEST_ID = "x-request-id"
+# Metadata of the transport between gateway and service.
 TRANSPORT = frozenset({"content-type", "user-agent", "te", "trailer", "date", "server", HTTP_CODE})
-# What each answer carries anyway, without a prefix.
-OWN = frozenset({"x-request-id"})
-NOT_FORWARDED = TRANSPORT | OWN
+# Every response carries the request id already, without a prefix.
+NOT_FORWARDED = TRANSPORT | {REQUEST_ID}
 PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
 FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 TIMEOUT = re.compile(r"([0-9]{1,40})([HMSmun])", re.ASCII)
 TIMEOUT_UNITS_MAX = 2**64 - 1
-# Longer ones are as good as none; the library behind the channel would overflow.
+# A longer one has no effect, and would overflow in the gRPC library.
 TIMEOUT_SECONDS_MAX = 100_000_000.0
 UNIT_SECONDS = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 # With leading zeros, as Go's Atoi reads it.
 SUCCESS_CODE = re.compile(r"0{0,8}2[0-9]{2}", re.ASCII)
 SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
-# Also without the prefix, as grpc-gateway.
+# Forwarded without the prefix too, as by grpc-gateway.
 AUTHORIZATION = "authorization"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
-# Of the client's headers that go on, names and values, and for a host and addresses that the gateway adds.
-# Ingest takes 65,536 bytes, of which HTTP/2 counts 32 beside each pair.
+# Limits of what is forwarded: names and values of the client's headers, and the host and addresses that are added.
+# Ingest accepts 65,536 bytes of metadata, of which HTTP/2 counts 32 for each pair.
 METADATA_BYTES_MAX = 32_768
 OWN_BYTES_MAX = 1_024
 AUTHORIZATION_TWICE_BYTES_MAX = 8_192
 PAIR_BYTES = 32
-# What servers of gRPC send at most by default; proxies refuse an answer with much more.
+# By default gRPC servers send at most this; proxies refuse a response with much more.
 ANSWER_METADATA_BYTES_MAX = 8_192
 
-Pair = tuple[str, str | bytes]
 
+def request_metadata(request: Request) -> list[Pair]:
+    """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the peer.
 
-@dataclass(frozen=True)
-class Sender:
-    """Where a request is from; what it says about other hosts is believed when `is_trusted`."""
-
-    address: str
-    host: str
-    is_trusted: bool
-    request_id: str
-
-
-def request_metadata(headers: Iterable[tuple[str, str]], sender: Sender) -> list[Pair]:
-    """Return the metadata of a call: permanent headers with a prefix, Authorization, the trace, and the sender.
-
-    HeadersTooLargeError when that is more than a call can carry; RequestError when it is not clear who asks.
+    HeadersTooLargeError when that is more than a call can carry; RequestError for more than one Authorization.
     """
-    pairs: list[Pair] = [("x-request-id", sender.request_id)]
-    given = [(name.lower(), value) for name, value in headers]
-    names = dict(reversed(given))
-    if names.get("pragma") == "no-cache" and "cache-control" not in names:
-        given.append(("cache-control", "no-cache"))  # as Go's HTTP server, for clients of HTTP/1.0
-    if sum(name == AUTHORIZATION for name, _value in given) > 1:
+    pairs: list[Pair] = [(REQUEST_ID, request.id)]
+    headers = [(name.lower(), value) for name, value in request.headers.items()]
+    first_values = dict(reversed(headers))
+    if first_values.get("pragma") == "no-cache" and "cache-control" not in first_values:
+        headers.append(("cache-control", "no-cache"))  # as Go's HTTP server, for clients of HTTP/1.0
+    if sum(name == AUTHORIZATION for name, _value in headers) > 1:
         raise RequestError("the request has more than one Authorization header")
-    sent = 0
-    for name, value in given:
+    size = 0
+    for name, value in headers:
         if name in FORWARDED and PRINTABLE.fullmatch(value):
-            sent += len(name) + len(value)
-            # Under its own name alone when it is long: twice would be more than a call can carry.
-            is_long = name == AUTHORIZATION and len(value) > AUTHORIZATION_TWICE_BYTES_MAX
+            size += len(name) + len(value)
             if name == AUTHORIZATION:
                 pairs.append((name, value))
-            if not is_long:
-                pairs.append((PREFIX + name, value))
-    if TRACEPARENT in names:
-        pairs += trace(given)
-    forwarded = list(forwarding(given, sender))
-    if sent + sum(len(value) for _name, value in forwarded) > METADATA_BYTES_MAX + OWN_BYTES_MAX:
+                if len(value) > AUTHORIZATION_TWICE_BYTES_MAX:
+                    continue  # without its prefixed copy, which would be more than a call can carry
+            pairs.append((PREFIX + name, value))
+    if TRACEPARENT in first_values:
+        pairs += trace_metadata(headers)
+    forwarded = list(forwarded_metadata(headers, request.peer))
+    if size + sum(len(value) for _name, value in forwarded) > METADATA_BYTES_MAX + OWN_BYTES_MAX:
         raise HeadersTooLargeError(METADATA_BYTES_MAX)
     return pairs + forwarded
 
 
-def forwarding(headers: Iterable[tuple[str, str]], sender: Sender) -> Iterator[Pair]:
-    """Yield who asked, and which host; the sender's own words about others count only where it is trusted."""
-    said = [(name, value) for name, value in headers if sender.is_trusted and PRINTABLE.fullmatch(value)]
-    host = next((value for name, value in said if name == "x-forwarded-host" and value), sender.host)
+def forwarded_metadata(headers: Iterable[tuple[str, str]], peer: Peer) -> Iterator[Pair]:
+    """Yield the host and the addresses of a request; a trusted peer may name those of the original client."""
+    trusted = [(name, value) for name, value in headers if peer.is_trusted and PRINTABLE.fullmatch(value)]
+    host = next((value for name, value in trusted if name == "x-forwarded-host" and value), peer.host)
     if host and PRINTABLE.fullmatch(host):
         yield "x-forwarded-host", host
-    addresses = [value for name, value in said if name == "x-forwarded-for"]
-    if sender.address:
-        addresses.append(sender.address)
+    addresses = [value for name, value in trusted if name == "x-forwarded-for"]
+    if peer.address:
+        addresses.append(peer.address)
     if addresses:
         yield "x-forwarded-for", ", ".join(addresses)
-
-
-def request_id(given: str | None) -> str:
-    """Return the id that a request came with, or a new one when it has none that could stand in a log."""
-    return given if given is not None and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def call_timeout(text: str | None) -> float | None:
@@ -125,13 +104,13 @@ def call_timeout(text: str | None) -> float | None:
 
 def response_headers(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
     """Return the headers that carry the service's own metadata."""
-    return [(f"Grpc-Metadata-{name}", text) for name, text in metadata_text(metadata)]
+    return [(f"Grpc-Metadata-{name}", text) for name, text in metadata_fields(metadata)]
 
 
-def metadata_text(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
-    """Return metadata as HTTP names and texts, without that of the transport; binary values as base64.
+def metadata_fields(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
+    """Return metadata as names and values of HTTP fields, without that of the transport; binary values as base64.
 
-    What no HTTP header can hold is left out: the service has acted on the request, and its answer is to arrive.
+    Metadata that no HTTP field can hold is left out: the service has acted, and its response must arrive.
     """
     texts = []
     size = 0
@@ -151,7 +130,7 @@ def metadata_text(metadata: Iterable[Pair]) -> list[tuple[str, str]]:
 
 
 def http_code(metadata: Iterable[Pair]) -> int | None:
-    """Return the success status that the service set through x-http-code, the last one that makes sense."""
+    """Return the success status that the service set through x-http-code, the last valid one."""
     code = None
     for name, value in metadata:
         if name == HTTP_CODE and isinstance(value, str) and SUCCESS_CODE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Origins as browsers send them: an allow-list is compared letter by letter, so another spelling would never match."""
+"""Origins as browsers send them: an allow-list is compared by characters, so another spelling would never match."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from urllib.parse import SplitResult, urlsplit
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PORT_MAX = 65_535
 EXAMPLE = "an origin is like https://cinema.example or http://localhost:3000"
-# A browser sends no others once a host is in punycode.
+# The only hosts that browsers send, once names are in punycode.
 HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
-# Letters that browsers read otherwise than Python, which has the IDNA of 2003.
+# Letters that browsers encode differently from Python, which implements IDNA 2003.
 DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
-# Whose last label begins with a digit and is a number is an address to a browser.
+# A browser takes a host whose last label is a number for an address.
 NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 
 
 def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Return origins as they are; ValueError, with the right spelling where there is one, when no browser sends one."""
+    """Return the origins unchanged; ValueError names the right spelling of one that no browser sends."""
     for origin in origins:
         spelled = as_sent(origin)
         if spelled != origin:
@@ -28,7 +28,7 @@ def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def as_sent(text: str) -> str:
-    """Return how a browser spells an origin; ValueError when it is none."""
+    """Return how a browser spells an origin; ValueError when it is not valid."""
     if text in ("*", "null"):
         raise ValueError(f"{text!r} would let every page read answers: list the origins of your pages; {EXAMPLE}")
     try:
@@ -42,14 +42,14 @@ def as_sent(text: str) -> str:
 
 
 def port_of(parts: SplitResult) -> str:
-    """Return a port with its colon, empty when it is the scheme's own."""
+    """Return the port with its colon, empty when it is the default one of the scheme."""
     if parts.port == 0:
         raise ValueError(f"a port is from 1 to {PORT_MAX}")
     return "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
 
 
 def host_as_sent(text: str, host: str) -> str:
-    """Return a host as a browser spells it: in punycode, addresses in their shortest form, no dot at the end."""
+    """Return a host as a browser spells it: in punycode, addresses in their shortest form, without a final dot."""
     if ":" in host:
         try:
             address = ipaddress.IPv6Address(host)
@@ -72,7 +72,7 @@ def host_as_sent(text: str, host: str) -> str:
 
 
 def in_punycode(text: str, host: str) -> str:
-    """Return a host's letters as ASCII; ValueError, without a spelling that may be wrong, where browsers differ."""
+    """Return a host in punycode; ValueError where browsers and Python encode it differently."""
     try:
         if DEVIATIONS.isdisjoint(host):
             return host.encode("idna").decode()

@@ -1,16 +1,18 @@
-"""aiohttp's parser of requests, stricter in what it takes, and with every refusal in the gateway's own words."""
+"""aiohttp's parser of requests, stricter in what it accepts, and with error texts of the gateway."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Protocol
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.dynamic import Dynamic
 from gateway.errors import MalformedBodyError
-from gateway.http.hosts import is_host
 from gateway.http.refusals import (
     BAD_BODY,
     HEAD_BYTES_MAX,
@@ -26,19 +28,38 @@ from gateway.http.refusals import (
     too_many_headers,
 )
 
-# The usual one first.
+# The most frequent one first.
 VERSIONS = (HttpVersion11, HttpVersion10)
 Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
 
+# A host with an optional port: RFC 9112 section 3.2, RFC 3986 section 3.2.2.
+HOST_NAME = r"(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2}){0,255}"
+HOST = re.compile(rf"(?:{HOST_NAME}|\[([0-9A-Fa-f:.]{{2,45}})\])(?::([0-9]{{0,5}}))?", re.ASCII)
+PORT_MAX = 65_535
+# A name of 255 characters, each of which may be percent-encoded, and a port.
+HOST_CHARACTERS_MAX = 3 * 255 + 6
+HOSTS_CACHED = 256
+
+
+class AiohttpParser(Protocol):
+    """What the parsers of aiohttp, the one in C and the one in Python, have in common."""
+
+    pause_reading: Callable[[], None]
+    message_consumed: Callable[..., None]
+    set_upgraded: Callable[[bool], None]
+
+    def feed_data(self, data: bytes, /) -> tuple[Messages, bool, bytes]:
+        """Return the requests that begin in `data`, whether the connection is upgraded, and what is left over."""
+
 
 class StrictParser:
-    """Stands before a parser of aiohttp, the one in C or the one in Python, whose texts may hold what a client sent."""
+    """Wraps a parser of aiohttp, whose error texts may contain what a client sent."""
 
-    def __init__(self, parser: Dynamic) -> None:
+    def __init__(self, parser: AiohttpParser) -> None:
         self._parser = parser
         # The body that is being received, or the last one.
         self._body = EMPTY_PAYLOAD
-        # The bytes of a head that is not complete; known from its first byte on a new connection alone.
+        # The bytes of an incomplete head; only on a new connection are they known from the first one on.
         self._head = bytearray()
         self._is_new = True
         # Whether a request was refused: nothing that follows on the connection is read.
@@ -48,7 +69,7 @@ class StrictParser:
         self.set_upgraded = parser.set_upgraded
 
     def feed_data(self, data: bytes) -> tuple[Messages, bool, bytes]:
-        """Return the requests that begin in `data`; MalformedRequestError when it is not HTTP that is served here."""
+        """Return the requests that begin in `data`; MalformedRequestError for HTTP that is not served here."""
         try:
             return self._fed(data)
         except MalformedRequestError:
@@ -56,7 +77,7 @@ class StrictParser:
             raise
 
     def is_in_body(self) -> bool:
-        """Whether a body is not complete; whoever waits for the rest of it is not kept waiting."""
+        """Whether a body is incomplete; then its reader, who waits for the rest, gets an error."""
         if self._body.is_eof():
             return False
         self._body.set_exception(ConnectionResetError("the client sends nothing more"))
@@ -67,7 +88,7 @@ class StrictParser:
         is_head = self._body.is_eof()
         try:
             messages, upgraded, tail = self._parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001 -- whatever a library raises: its text is no client's business
+        except Exception as error:  # noqa: BLE001 -- any error of the library: its text is not for clients
             raise self._refused(error, data, is_head=is_head) from None
         if messages:
             self._is_new = False
@@ -86,7 +107,7 @@ class StrictParser:
         return messages, upgraded, tail
 
     def _refused(self, error: Exception, data: bytes, *, is_head: bool) -> MalformedRequestError:
-        """Return what the client is answered; whoever waits for the rest of a body is refused at once."""
+        """Return the error for the client; the reader of an incomplete body gets one at once."""
         if is_head:
             refusal = reason_of(error, bytes(self._head) + data)
             self._head.clear()
@@ -97,7 +118,7 @@ class StrictParser:
 
 
 def check(message: RawRequestMessage) -> None:
-    """Refuse what parsers take and HTTP does not allow, or this server does not speak."""
+    """Raise MalformedRequestError for what the parsers accept and HTTP or this server does not."""
     version, headers = message.version, message.headers
     if version not in VERSIONS:
         raise bad_version()
@@ -106,10 +127,33 @@ def check(message: RawRequestMessage) -> None:
     host = headers.get(hdrs.HOST)
     if not is_host(host) if host is not None else version == HttpVersion11:
         raise bad_host()
-    # One coding alone: a list of them is read in more than one way, and HTTP/1.0 has none.
+    # Only one coding: servers read a list of them in different ways, and HTTP/1.0 has none.
     if message.chunked and (
         version == HttpVersion10
         or [coding.lower() for coding in headers.getall(hdrs.TRANSFER_ENCODING, ())] != ["chunked"]
         or hdrs.CONTENT_LENGTH in headers
     ):
         raise bad_framing()
+
+
+def is_host(text: str) -> bool:
+    """Whether a text is a host with an optional port; an empty one is valid, for a target without an authority."""
+    return len(text) <= HOST_CHARACTERS_MAX and is_short_host(text)
+
+
+@lru_cache(HOSTS_CACHED)
+def is_short_host(text: str) -> bool:
+    """Whether a short text is a host; cached, because clients send few different ones."""
+    match = HOST.fullmatch(text)
+    if match is None or int(match[2] or 0) > PORT_MAX:
+        return False
+    return match[1] is None or is_ipv6(match[1])
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether a text is an address of IPv6."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Why a request is refused before it is one: status and text by what the client did, never a text of a library."""
+"""Why a malformed request is refused: status and text by what the client sent, never a text of a library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import http_exceptions
 from google.rpc import code_pb2
 
-# A line of the head: the request's target, or one header with its name.
+# One line of the head: the request target, or a header with its name.
 LINE_BYTES_MAX = 32_768
 HEADERS_MAX = 128
 HEAD_BYTES_MAX = 131_072
@@ -18,12 +18,12 @@ VERSION = re.compile(rb"HTTP/([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 SERVED = (b"HTTP/1.0", b"HTTP/1.1")
 LENGTH, TRANSFER = b"content-length", b"transfer-encoding"
 LENGTH_VALUE = re.compile(rb"[0-9]{1,18}", re.ASCII)
-# The first bytes of a handshake of TLS.
+# The first bytes of a TLS handshake.
 TLS = b"\x16\x03"
 
 
 class MalformedRequestError(http_exceptions.HttpProcessingError):
-    """What aiohttp hands to `handle_error`: a status, a code of gRPC, and a text that holds no value of the client."""
+    """What aiohttp passes to `handle_error`: HTTP status, gRPC code, and a text without any value of the client."""
 
     def __init__(self, text: str, status: int = HTTPStatus.BAD_REQUEST, code: int = code_pb2.INVALID_ARGUMENT) -> None:
         super().__init__(code=status, message=text)
@@ -34,28 +34,28 @@ BAD_LINE = "malformed request: the request line"
 BAD_BODY = "malformed request: the chunks of the body"
 BAD_NAME = "malformed request: the name of a header"
 FOLDED = "malformed request: a header that goes on in the next line"
-# By class, the most special first: everything that aiohttp.http_exceptions defines for a request.
+# By exception class, the most specific first: everything that aiohttp.http_exceptions defines for a request.
 TEXTS: Mapping[type[Exception], str] = {
     http_exceptions.InvalidHeader: "malformed request: a header",
     http_exceptions.InvalidURLError: "malformed request: the target",
     http_exceptions.BadStatusLine: BAD_LINE,
     http_exceptions.PayloadEncodingError: BAD_BODY,
 }
-OTHERWISE = "malformed request: it is not valid HTTP/1.1"
+DEFAULT_TEXT = "malformed request: it is not valid HTTP/1.1"
 
 
 def reason_of(error: Exception, head: bytes) -> MalformedRequestError:
-    """Return what a client is answered whose request a parser refused, by the bytes of its head as far as they came."""
+    """Return the error for a request that the parser refused, by the bytes of its head that have arrived."""
     refusal = reason_of_first_line(head) or reason_of_headers(head)
     if refusal is not None:
         return refusal
     if isinstance(error, http_exceptions.LineTooLong):
         return too_large("a header") if b"\n" in head.lstrip(b"\r\n")[:LINE_BYTES_MAX] else target_too_long()
-    return MalformedRequestError(next((text for kind, text in TEXTS.items() if isinstance(error, kind)), OTHERWISE))
+    return MalformedRequestError(next((text for kind, text in TEXTS.items() if isinstance(error, kind)), DEFAULT_TEXT))
 
 
 def reason_of_first_line(head: bytes) -> MalformedRequestError | None:
-    """Return why a request line is refused; None when it is served, or not there yet."""
+    """Return why a request line is refused; None when it is valid, or incomplete."""
     if head.startswith(TLS):
         return MalformedRequestError("malformed request: this port speaks HTTP, not HTTPS")
     head = head.lstrip(b"\r\n")
@@ -71,7 +71,7 @@ def reason_of_first_line(head: bytes) -> MalformedRequestError | None:
 
 
 def reason_of_headers(head: bytes) -> MalformedRequestError | None:
-    """Return why headers are refused as far as their bytes show it, without a value; None when they do not."""
+    """Return why headers are refused, without their values; None when their bytes do not show it."""
     lines, ended, _rest = head.partition(b"\r\n\r\n")
     headers = lines.split(b"\r\n")[1:]
     names = [line.partition(b":")[0] for line in headers]
@@ -101,35 +101,35 @@ def too_large(what: str) -> MalformedRequestError:
 
 
 def too_many_headers() -> MalformedRequestError:
-    """431 for their number."""
+    """431 for the number of headers."""
     text = f"the request has more than {HEADERS_MAX} headers"
     return MalformedRequestError(text, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, code_pb2.RESOURCE_EXHAUSTED)
 
 
 def target_too_long() -> MalformedRequestError:
-    """414: a path with its query."""
+    """414 for a path with its query."""
     text = f"the request target is longer than {LINE_BYTES_MAX} bytes"
     return MalformedRequestError(text, HTTPStatus.REQUEST_URI_TOO_LONG, code_pb2.RESOURCE_EXHAUSTED)
 
 
 def head_too_large() -> MalformedRequestError:
-    """431 for all of them."""
+    """431 for the whole head."""
     text = f"the request line and the headers are longer than {HEAD_BYTES_MAX} bytes"
     return MalformedRequestError(text, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, code_pb2.RESOURCE_EXHAUSTED)
 
 
 def bad_version() -> MalformedRequestError:
-    """505: another version of HTTP."""
+    """505 for another version of HTTP."""
     text = "HTTP/1.1 and HTTP/1.0 are served, no other version"
     return MalformedRequestError(text, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, code_pb2.UNIMPLEMENTED)
 
 
 def bad_host() -> MalformedRequestError:
-    """400, as RFC 9112 section 3.2 has it."""
+    """400, as RFC 9112 section 3.2 requires."""
     return MalformedRequestError("malformed request: one Host header is needed, a host with an optional port")
 
 
 def bad_framing() -> MalformedRequestError:
-    """400: the end of the body is not sure, so that the next request could be hidden in it."""
+    """400: the end of the body is ambiguous, so the next request could be smuggled in it."""
     text = "malformed request: Transfer-Encoding must be `chunked` alone, under HTTP/1.1 and without Content-Length"
     return MalformedRequestError(text)

@@ -1,4 +1,4 @@
-"""Trace context of W3C: which `traceparent` and `tracestate` of a client go on to the service."""
+"""W3C trace context: which `traceparent` and `tracestate` of a client are forwarded to the service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
-# Version, trace, parent, flags; versions to come may add more after a dash.
+# Version, trace id, parent id, flags; future versions may add more after a dash.
 PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[!-~]{1,200})?", re.ASCII)
 MEMBER = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{1,256}", re.ASCII)
 FIRST_VERSION, NO_VERSION = "00", "ff"
@@ -14,8 +14,8 @@ MEMBERS_MAX = 32
 STATE_CHARACTERS_MAX = 1_024
 
 
-def trace(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the trace of a request as metadata; what is malformed is left out, and the state with its parent."""
+def trace_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the trace context of a request as metadata; a malformed header is left out."""
     named = list(headers)
     parents = [value for name, value in named if name == TRACEPARENT]
     if len(parents) != 1 or not is_parent(parents[0]):

@@ -1,26 +1,26 @@
-"""The fast way from JSON to a message: msgspec into dictionaries, checked by counting quotes, then one constructor.
+"""The fast path from JSON to a message: msgspec into dictionaries, checked by counting quotes, then one constructor.
 
-msgspec passes over unknown and repeated names in silence, and JSON that it takes must not mean another thing than to
-the exact reader. So every type lists only the fields whose plain JSON it reads exactly, and the quotes of what it kept
-are counted: a name costs two, a string value two. A body has more of them if and only if a name was passed over
-(a value never lowers the count). Whatever is refused here is not wrong: the exact reader decides, and explains.
+msgspec ignores unknown and repeated names without an error, but JSON that it accepts must mean the same to it and to
+the exact reader. Therefore a type has only fields whose JSON msgspec reads exactly, and the quotes of the kept values
+are counted: two for a name, two for a string. The body has more quotes if and only if a name was ignored (a value
+never lowers the count). A body that the fast path refuses is not wrong: the exact reader decides and explains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from types import GenericAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, cast
 
 import msgspec
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.dynamic import Dynamic
 from gateway.json.limits import ItemRule, ItemRules, no_rule
-from gateway.json.well_known import READERS
+from gateway.json.well_known import SPECIAL_TYPES
 
-# What the constructor of a message says to a value out of range or not in UTF-8.
+# Errors of msgspec, and of the constructor of a message for a value out of range or not in UTF-8.
 REFUSALS = (msgspec.MsgspecError, UnicodeError, ValueError, TypeError, RecursionError)
 PLAIN_TYPES: dict[int, type] = {
     FieldDescriptor.TYPE_STRING: str,
@@ -36,32 +36,35 @@ PLAIN_TYPES: dict[int, type] = {
     FieldDescriptor.TYPE_SFIXED32: int,
     FieldDescriptor.TYPE_SFIXED64: int,
 }
-# An escaped backslash before a quote would make the count wrong: such a body is read exactly.
+# An escaped backslash before a quote would make the count wrong: such a body goes to the exact reader.
 ESCAPED_BACKSLASH = b"\\\\"
 ESCAPED_QUOTE = b'\\"'
 QUOTES_OF_A_STRING = 2
-# Types are made for every place in which a message stands: types of types grow fast.
+# Types are made for every place of a message type, and their number grows fast with the levels.
 LEVELS_MAX = 6
 
-Counter = Callable[[Dynamic], int]
+# What msgspec makes of a JSON value of a type below.
+PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | bool"
+# A type that msgspec decodes, made of descriptors when the program runs.
+DecodedType: TypeAlias = type[Any]
+# Counts the quotes of the JSON of a value.
+QuoteCounter: TypeAlias = Callable[[Any], int]
 
 
 class FastReader:
     """Reads the bodies of one message type, or of one field of it."""
 
-    def __init__(self, kind: type[Message], body_field: Dynamic, rules: ItemRules = no_rule) -> None:
-        """`body_field` is the field that a body stands for, None when it is the whole message."""
-        self._kind = kind
-        self._field = body_field.name if body_field is not None else None
-        counter: Counter
+    def __init__(self, kind: type[Message], body_field: str | None = None, rules: ItemRules = no_rule) -> None:
+        """`body_field` is the name of the field that a body sets, None for the whole message."""
+        self._kind, self._field = kind, body_field
+        descriptor = cast("Descriptor", kind.DESCRIPTOR)
         if body_field is None:
-            whole = plain_message(kind.DESCRIPTOR, (), rules)
-            typed, counter = whole.typed, whole.quotes
+            whole = plain_message(descriptor, (), rules)
+            plain: PlainField | None = PlainField(whole.typed, whole.quotes)
         else:
-            typed, found = plain_field(body_field, (kind.DESCRIPTOR.full_name,), rules) or (None, None)
-            counter = found or quotes_of_a_string
-        self._quotes = counter
-        self._decoder = msgspec.json.Decoder(typed) if typed is not None else None
+            plain = plain_field(descriptor.fields_by_name[body_field], (descriptor.full_name,), rules)
+        self._quotes = plain.quotes if plain is not None and plain.quotes is not None else quotes_of_a_string
+        self._decoder = msgspec.json.Decoder(plain.typed) if plain is not None else None
 
     def read(self, body: bytes) -> Message | None:
         """Return the message, or None when the exact reader must decide; TooManyItemsError by a rule."""
@@ -78,14 +81,14 @@ class FastReader:
 
 @dataclass
 class PlainMessage:
-    """A message type as msgspec reads it; `quotes` counts what a dictionary cost and gives it the proto's names."""
+    """A message type as msgspec reads it; `quotes` counts quotes, and renames the keys to proto names."""
 
-    typed: Dynamic
-    # Fields whose values are no strings, with what their values cost.
-    others: list[tuple[str, Counter]] = field(default_factory=list)
+    typed: DecodedType
+    # Fields whose values are not strings, with the counters of their quotes.
+    others: list[tuple[str, QuoteCounter]] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)
 
-    def quotes(self, values: Dynamic) -> int:
+    def quotes(self, values: dict[str, PlainValue]) -> int:
         """Return the quotes of the JSON that gave these values."""
         strings = len(values)
         inside = 0
@@ -100,90 +103,91 @@ class PlainMessage:
         return total
 
 
-def plain_message(descriptor: Dynamic, within: tuple[str, ...], rules: ItemRules) -> PlainMessage:
-    """Return how a message is read; fields that lead back into the types around it are left to the exact reader."""
-    plain = PlainMessage(None)
-    types: dict[str, Dynamic] = {}
+class PlainField(NamedTuple):
+    """A field's type as msgspec reads it, and the counter of the quotes of its values, None for a string."""
+
+    typed: DecodedType
+    quotes: QuoteCounter | None
+
+
+def plain_message(descriptor: Descriptor, within: tuple[str, ...], rules: ItemRules) -> PlainMessage:
+    """Return how a message is read; fields of a type that contains it are left to the exact reader."""
+    plain = PlainMessage(dict)
+    types: dict[str, DecodedType] = {}
     for found in descriptor.fields:
         read = plain_field(found, (*within, descriptor.full_name), rules)
         if read is None:
             continue
-        types[found.json_name], counter = read
-        if counter is not None:
-            plain.others.append((found.json_name, counter))
+        types[found.json_name] = read.typed
+        if read.quotes is not None:
+            plain.others.append((found.json_name, read.quotes))
         if found.json_name != found.name:
             plain.renamed.append((found.json_name, found.name))
-    # A class made of names that only the descriptors know.
-    make: Dynamic = TypedDict
-    plain.typed = make(descriptor.name, types, total=False)
+    # Called by another name, because mypy takes a call of TypedDict for the declaration of a class.
+    make_class = cast("Callable[..., DecodedType]", TypedDict)
+    plain.typed = make_class(descriptor.name, types, total=False)
     return plain
 
 
-def plain_field(
-    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules
-) -> tuple[Dynamic, Counter | None] | None:
-    """Return the type of a field's values and what counts their quotes (None: a string), or None to leave it out."""
+def plain_field(found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules) -> PlainField | None:
+    """Return how a field is read, or None to leave it to the exact reader."""
     oneof = found.containing_oneof
     if oneof is not None and len(oneof.fields) > 1:
-        return None  # that only one member is set, the constructor does not check
+        return None  # the constructor does not check that only one field of a oneof is set
     single = plain_value(found, within, rules)
     if single is None or not found.is_repeated:
         return single
-    typed, counter = single
-    # A type made of a type that only the descriptors know.
-    make: Dynamic = list
-    counter_of_list = of_strings if counter is None else of_items(counter)
+    counter = quotes_of_strings if single.quotes is None else quotes_of_items(single.quotes)
     rule = rules(found)
-    return make[typed], counter_of_list if rule is None else within_rule(counter_of_list, rule)
+    list_type = cast("DecodedType", GenericAlias(list, (single.typed,)))
+    return PlainField(list_type, counter if rule is None else checked_by(rule, counter))
 
 
-def plain_value(
-    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules
-) -> tuple[Dynamic, Counter | None] | None:
-    """Return the type of one value and its counter, or None."""
+def plain_value(found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules) -> PlainField | None:
+    """Return how one value of a field is read, or None to leave it to the exact reader."""
     message = found.message_type
     if message is not None:
-        inside_itself_or_deep = message.full_name in within or len(within) >= LEVELS_MAX
-        if inside_itself_or_deep or message.full_name in READERS or message.GetOptions().map_entry:
+        is_nested_or_deep = message.full_name in within or len(within) >= LEVELS_MAX
+        if is_nested_or_deep or message.full_name in SPECIAL_TYPES or message.GetOptions().map_entry:
             return None
         plain = plain_message(message, within, rules)
-        return plain.typed, plain.quotes
+        return PlainField(plain.typed, plain.quotes)
     if found.enum_type is not None:
-        return Literal[tuple(found.enum_type.values_by_name)], None
+        return PlainField(cast("DecodedType", Literal[tuple(found.enum_type.values_by_name)]), None)
     typed = PLAIN_TYPES.get(found.type)
     if typed is None:
         return None
-    return typed, None if typed is str else no_quotes
+    return PlainField(typed, None if typed is str else no_quotes)
 
 
-def no_quotes(_value: Dynamic) -> int:
-    """Count a number or a truth value."""
+def no_quotes(_value: float) -> int:
+    """Count a number or a boolean."""
     return 0
 
 
-def quotes_of_a_string(_value: Dynamic) -> int:
+def quotes_of_a_string(_value: str) -> int:
     """Count a string."""
     return QUOTES_OF_A_STRING
 
 
-def of_strings(values: list[str]) -> int:
+def quotes_of_strings(values: list[str]) -> int:
     """Count a list of strings."""
     return QUOTES_OF_A_STRING * len(values)
 
 
-def of_items(counter: Counter) -> Counter:
-    """Return what counts a list of anything else."""
+def quotes_of_items(counter: QuoteCounter) -> QuoteCounter:
+    """Return the counter of a list of anything else."""
 
-    def count(values: Dynamic) -> int:
+    def count(values: list[PlainValue]) -> int:
         return sum(map(counter, values))
 
     return count
 
 
-def within_rule(counter: Counter, rule: ItemRule) -> Counter:
-    """Return what counts a list that has a rule; it is looked at before a message is made of it."""
+def checked_by(rule: ItemRule, counter: QuoteCounter) -> QuoteCounter:
+    """Return the counter of a list with a rule, which is checked before a message is made of the list."""
 
-    def count(values: Dynamic) -> int:
+    def count(values: list[PlainValue]) -> int:
         rule.check(values)
         return counter(values)
 

@@ -1,33 +1,31 @@
-"""How much JSON a body may hold, found before it is made: values in all, and items of the lists that have a rule.
+"""Limits of the JSON in a body, checked before it is parsed: values in total, and items of lists with a rule.
 
-A value costs up to a microsecond and hundreds of bytes but only two bytes of JSON, and of gzip next to nothing.
+A value costs up to a microsecond and hundreds of bytes of memory, but only two bytes of JSON, and even less of gzip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
-from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf import any_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.rpc.error_details_pb2 import BadRequest
 
-from gateway.dynamic import Dynamic
 from gateway.errors import RequestError
-from gateway.json.well_known import READERS
+from gateway.json.well_known import SPECIAL_TYPES
 
 VALUES_MAX = 250_000
-# Of a message without lists: hundreds of times its fields, for keys that it does not have.
+# For a message without lists: hundreds of times its fields, because unknown keys are accepted.
 VALUES_WITHOUT_LISTS_MAX = 10_000
-# A value takes at least so many bytes: itself and what separates it from the next.
+# The shortest value, with its separator.
 VALUE_BYTES_MIN = 2
-# Keys and texts of so many values have at most so many quotes.
+# A value and its key have at most this many quotes.
 QUOTES_OF_A_VALUE_MAX = 4
-# A beginning in which a list that is too long shows that it is.
-BEGINNING_BYTES = 524_288
-ANY_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+# A prefix of the body in which a list that is too long exceeds its limit.
+PREFIX_BYTES = 524_288
+ITEMS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class ItemRule:
     items_max: int
 
     def check(self, values: Sequence[object]) -> None:
-        """Refuse a list that is too long; that it is too short, the service finds out."""
+        """Refuse a list that is too long; the service refuses one that is too short."""
         if len(values) > self.items_max:
             raise TooManyItemsError(self, str(len(values)))
 
@@ -48,12 +46,12 @@ ItemRules = Callable[[FieldDescriptor], ItemRule | None]
 
 
 def no_rule(_field: FieldDescriptor) -> None:
-    """Know no rule, for messages that have none."""
+    """Return no rule, for messages without rules."""
     return
 
 
 class TooManyItemsError(RequestError):
-    """A list has more items than its rule allows; the words are those of the service."""
+    """A list has more items than its rule allows; the text is that of the service."""
 
     def __init__(self, rule: ItemRule, count: str) -> None:
         self.field = rule.name
@@ -61,9 +59,9 @@ class TooManyItemsError(RequestError):
         super().__init__(f"{self.field}: {self.problem}")
 
     @property
-    def details(self) -> Sequence[Any]:
-        """The field and its rule."""
-        packed = Packed()
+    def details(self) -> Sequence[any_pb2.Any]:
+        """The violated field and its rule."""
+        packed = any_pb2.Any()
         packed.Pack(
             BadRequest(field_violations=[BadRequest.FieldViolation(field=self.field, description=self.problem)])
         )
@@ -73,14 +71,16 @@ class TooManyItemsError(RequestError):
 class BodyLimits:
     """The limits of the bodies of one route."""
 
-    def __init__(self, message: Dynamic, body_field: Dynamic, rules: ItemRules, values_max: int) -> None:
-        """`body_field` is the field that a body stands for, None when it is the whole message."""
+    def __init__(
+        self, message: Descriptor, body_field: FieldDescriptor | None, rules: ItemRules, values_max: int
+    ) -> None:
+        """`body_field` is the field that a body sets, None for the whole message."""
         self._list = rules(body_field) if body_field is not None and body_field.is_repeated else None
         has_lists = has_list(body_field) if body_field is not None else any(map(has_list, message.fields))
         self.values_max = values_max if has_lists else min(values_max, VALUES_WITHOUT_LISTS_MAX)
 
     def check(self, body: bytes, *, is_whole: bool = True) -> None:
-        """Refuse a body with too many values, or the beginning of one."""
+        """Refuse a body, or a prefix of one, with too many values."""
         if len(body) <= VALUE_BYTES_MIN * self.values_max or separators(body) <= self.values_max:
             return
         if values_of(body, self.values_max) > self.values_max:
@@ -88,53 +88,53 @@ class BodyLimits:
             raise RequestError(f"the body has more than {self.values_max} JSON values: send it in parts")
 
     def check_items(self, body: bytes, *, is_whole: bool = True) -> None:
-        """Refuse a list with too many items, as far as its beginning shows it."""
+        """Refuse a list with too many items, as far as a prefix of it shows them."""
         rule = self._list
         if rule is None or len(body) <= VALUE_BYTES_MIN * rule.items_max:
             return
-        whole = is_whole and len(body) <= BEGINNING_BYTES
-        for part in (body,) if whole else beginnings(body):
+        whole = is_whole and len(body) <= PREFIX_BYTES
+        for part in (body,) if whole else prefixes(body):
             try:
-                count = len(ANY_ITEMS.decode(part))
+                count = len(ITEMS_DECODER.decode(part))
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
-                continue  # cut within an item, or no list: others decide
+                continue  # cut within an item, or not a list: the JSON reader decides
             if count > rule.items_max:
                 raise TooManyItemsError(rule, str(count) if whole else "more")
 
     def watch(self) -> Callable[[Sequence[bytes]], None]:
-        """Return what looks at a body that comes in pieces, after each of them."""
-        size, counted, seen, look_at = 0, 0, 1, self.values_max
+        """Return a function that checks a body after each of its pieces."""
+        size, counted, seen, check_at = 0, 0, 1, self.values_max
 
-        def look(pieces: Sequence[bytes]) -> None:
-            nonlocal size, counted, seen, look_at
+        def check_pieces(pieces: Sequence[bytes]) -> None:
+            nonlocal size, counted, seen, check_at
             size += len(pieces[-1])
             if size <= VALUE_BYTES_MIN * self.values_max:
                 return
             seen += sum(map(separators, pieces[counted:]))
             counted = len(pieces)
-            if seen > look_at:
+            if seen > check_at:
                 self.check(b"".join(pieces), is_whole=False)
-                look_at = 2 * seen  # most of them stand in texts: to look at every piece again would be quadratic
+                check_at = 2 * seen  # most of them are in texts: a check after each piece would take quadratic time
 
-        return look
+        return check_pieces
 
 
-def beginnings(body: bytes) -> Iterator[bytes]:
-    """Yield what may be the first items of a list: cut after an object, the one before it, and before any comma."""
-    beginning = body[:BEGINNING_BYTES]
-    last = beginning.rfind(b"},")
-    for end in (last + 1, beginning.rfind(b"},", 0, max(last, 0)) + 1, beginning.rfind(b",")):
+def prefixes(body: bytes) -> Iterator[bytes]:
+    """Yield prefixes that may be whole items of a list: up to its last two objects, and up to its last comma."""
+    prefix = body[:PREFIX_BYTES]
+    last = prefix.rfind(b"},")
+    for end in (last + 1, prefix.rfind(b"},", 0, max(last, 0)) + 1, prefix.rfind(b",")):
         if end > 0:
-            yield beginning[:end] + b"]"
+            yield prefix[:end] + b"]"
 
 
 def separators(body: bytes) -> int:
-    """Return a number that the body's values do not exceed: each follows a comma or a bracket, or is the first."""
+    """Return an upper bound of the number of values: each follows a comma or a bracket, or is the first."""
     return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def values_of(body: bytes, enough: int) -> int:
-    """Return the number of values, without what looks like some in texts; not more exactly than `enough`."""
+    """Return an upper bound of the number of values outside of texts; a rough one when it exceeds `enough`."""
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
     quotes = plain.count(b'"')
     if quotes > QUOTES_OF_A_VALUE_MAX * enough:
@@ -143,11 +143,11 @@ def values_of(body: bytes, enough: int) -> int:
 
 
 def has_list(field: FieldDescriptor, within: frozenset[str] = frozenset()) -> bool:
-    """Whether a field, or one in it, can hold any number of values."""
+    """Whether a field, or a field inside it, can hold any number of values."""
     message = field.message_type
     if field.is_repeated:
         return True
     if message is None or message.full_name in within:
         return False
     inside = within | {message.full_name}
-    return message.full_name in READERS or any(has_list(inner, inside) for inner in message.fields)
+    return message.full_name in SPECIAL_TYPES or any(has_list(inner, inside) for inner in message.fields)

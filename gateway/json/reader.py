@@ -2,171 +2,172 @@
 
 from __future__ import annotations
 
+from google.protobuf import any_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.dynamic import Dynamic
 from gateway.errors import UndecodableError
-from gateway.json.scalars import JSON_INTEGER, NotThisType
-from gateway.json.shapes import Member, Shapes
-from gateway.json.text import Members, Value, show
-from gateway.json.well_known import READERS
-from gateway.quoting import QUOTED_CHARACTERS_MAX, quoted
+from gateway.json.context import ReadContext
+from gateway.json.message_types import Field, MessageTypes
+from gateway.json.scalars import JSON_INTEGER, InvalidValueError, Scalar
+from gateway.json.text import Members, Number, Value, show
+from gateway.json.well_known import READERS, SPECIAL_TYPES, WRAPPERS
 
-# Unknown keys beyond this are counted in no list: they end up in a header.
-UNKNOWN_NAMES_MAX = 20
-# Protobuf readers refuse 100 levels. A level of JSON may be three of Protobuf: from here on we look.
-SHALLOW_LEVELS_MAX = 30
-NAME_CHARACTERS_MAX = 60
-# Steps of a place that a message or a header names.
-PLACE_STEPS_MAX = 20
+# Each level of google.protobuf.Any copies the bytes of the levels inside it.
+ANY_LEVELS_MAX = 32
+ANY = any_pb2.Any.DESCRIPTOR.full_name
+TYPE_NAME = "@type"
 
 
-class Reading:
-    """One body being read: where we are in it, and which keys we did not know.
+class JsonReader(ReadContext):
+    """Reads one body."""
 
-    With `strict` an unknown key or enum name is an error, without it is passed over.
-    """
-
-    def __init__(self, shapes: Shapes, *, strict: bool) -> None:
-        self.shapes = shapes
-        self.strict = strict
-        self.trail: list[str] = []
-        self.unknown: dict[str, None] = {}
-        self.is_deep = False
-        self.any_levels = 0
+    def __init__(self, types: MessageTypes, *, strict: bool) -> None:
+        """With `strict` an unknown name of a field or an enum value is an error; without it is ignored."""
+        super().__init__(strict=strict)
+        self._types = types
+        self._any_levels = 0
 
     def message(self, target: Message, value: Value) -> None:
-        """Set the fields of a message from an object."""
+        """Set the fields of a message from a JSON value."""
         self.note_depth()
-        shape = self.shapes.of(target.DESCRIPTOR)
-        special = READERS.get(shape.full_name)
-        if special is not None:
-            special(self, target, value)
+        kind = self._types.of(target)
+        if kind.full_name in SPECIAL_TYPES:
+            self._special(kind.full_name, target, value)
             return
         if not isinstance(value, Members):
-            raise self.wrong(f"{shape.full_name} must be an object, not {show(value)}")
+            raise self.error(f"{kind.full_name} must be an object, not {show(value)}")
         seen: set[str] = set()
-        for key, item in value:
-            member = shape.by_name.get(key)
-            if member is None:
-                self.unknown_key(key)
+        for name, item in value:
+            field = kind.by_name.get(name)
+            if field is None:
+                self.unknown_name(name)
                 continue
-            self.trail.append(key)
-            if member.name in seen:
-                raise UndecodableError(f'duplicate field "{self.place()}"')
-            seen.add(member.name)
-            if item is not None or member.takes_null:
-                if member.oneof is not None:
-                    self.refuse_second(member.oneof, seen)
-                self.member(target, member, item)
-            self.trail.pop()
+            self.path.append(name)
+            if field.name in seen:
+                raise UndecodableError(f'duplicate field "{self.location()}"')
+            seen.add(field.name)
+            if item is not None or field.takes_null:
+                if field.oneof is not None:
+                    if field.oneof in seen:
+                        raise self.error(f'oneof "{field.oneof}" is already set')
+                    seen.add(field.oneof)
+                self.field(target, field, item)
+            self.path.pop()
 
-    def refuse_second(self, oneof: str, seen: set[str]) -> None:
-        """Refuse a second member of a oneof; a full name cannot be mistaken for a field's."""
-        if oneof in seen:
-            raise self.wrong(f'oneof "{oneof}" is already set')
-        seen.add(oneof)
-
-    def member(self, target: Message, member: Member, value: Value) -> None:
-        """Set one field, whatever container it is."""
-        if member.is_map:
-            self.map(target, member, value)
-        elif member.is_list:
-            self.items(target, member, value)
-        elif member.message is not None:
-            inner = getattr(target, member.name)
+    def field(self, target: Message, field: Field, value: Value) -> None:
+        """Set one field of a message, whatever container it is."""
+        if field.is_map:
+            self._map(target, field, value)
+        elif field.is_list:
+            self._list(target, field, value)
+        elif field.message is not None:
+            inner = getattr(target, field.name)
             inner.SetInParent()
             self.message(inner, value)
         else:
-            scalar = self.scalar(member, value)
+            scalar = self._scalar(field, value)
             if scalar is not None:
-                setattr(target, member.name, scalar)
+                setattr(target, field.name, scalar)
 
-    def items(self, target: Message, member: Member, value: Value) -> None:
+    def _list(self, target: Message, field: Field, value: Value) -> None:
         """Append the items of an array to a repeated field."""
         if not isinstance(value, list) or isinstance(value, Members):
-            raise self.wrong(f"must be an array, not {show(value)}")
-        if member.rule is not None:
-            member.rule.check(value)
-        field = getattr(target, member.name)
+            raise self.error(f"must be an array, not {show(value)}")
+        if field.rule is not None:
+            field.rule.check(value)
+        items = getattr(target, field.name)
         for position, item in enumerate(value):
-            self.trail.append(f"[{position}]")
-            if member.message is not None:
-                self.message(field.add(), item)
+            self.path.append(f"[{position}]")
+            if field.message is not None:
+                self.message(items.add(), item)
             else:
-                scalar = self.scalar(member, item)
+                scalar = self._scalar(field, item)
                 if scalar is not None:
-                    field.append(scalar)
-            self.trail.pop()
+                    items.append(scalar)
+            self.path.pop()
 
-    def map(self, target: Message, member: Member, value: Value) -> None:
+    def _map(self, target: Message, field: Field, value: Value) -> None:
         """Set the entries of a map field from an object."""
-        if not isinstance(value, Members) or member.message is None:
-            raise self.wrong(f"must be an object, not {show(value)}")
-        shape = self.shapes.of(member.message)
-        field = getattr(target, member.name)
-        entry = shape.by_name["value"]
+        if not isinstance(value, Members) or field.message is None:
+            raise self.error(f"must be an object, not {show(value)}")
+        entry = self._types.of_descriptor(field.message).by_name
+        entries = getattr(target, field.name)
         for text, item in value:
-            self.trail.append(text)
-            key = self.map_key(shape.by_name["key"], text)
-            if key in field:
-                raise UndecodableError(f'duplicate map key "{self.place()}"')
-            if entry.message is not None:
-                self.message(field[key], item)
+            self.path.append(text)
+            key = self._map_key(entry["key"], text)
+            if key in entries:
+                raise UndecodableError(f'duplicate map key "{self.location()}"')
+            if entry["value"].message is not None:
+                self.message(entries[key], item)
             else:
-                scalar = self.scalar(entry, item)
+                scalar = self._scalar(entry["value"], item)
                 if scalar is not None:
-                    field[key] = scalar
-            self.trail.pop()
+                    entries[key] = scalar
+            self.path.pop()
 
-    def map_key(self, member: Member, text: str) -> Dynamic:
-        """Read the key of a map, which JSON has as a string."""
-        if member.descriptor.type == FieldDescriptor.TYPE_STRING:
+    def _map_key(self, field: Field, text: str) -> Scalar | None:
+        """Read the key of a map, which is a string in JSON."""
+        if field.descriptor.type == FieldDescriptor.TYPE_STRING:
             return text
-        if member.descriptor.type == FieldDescriptor.TYPE_BOOL:
+        if field.descriptor.type == FieldDescriptor.TYPE_BOOL:
             if text not in ("true", "false"):
-                raise self.wrong(f"invalid bool key {show(text)}")
+                raise self.error(f"invalid bool key {show(text)}")
             return text == "true"
         if not JSON_INTEGER.fullmatch(text):
-            raise self.wrong(f"invalid {member.type_name} key {show(text)}")
-        return self.scalar(member, text)
+            raise self.error(f"invalid {field.type_name} key {show(text)}")
+        return self._scalar(field, text)
 
-    def scalar(self, member: Member, value: Value) -> Dynamic:
-        """Read a scalar or an enum; None is an enum name to be passed over."""
+    def _scalar(self, field: Field, value: Value) -> Scalar | None:
+        """Read a scalar or an enum; None for an unknown name of an enum value, which is ignored."""
         try:
-            scalar = member.read(value)
-        except NotThisType as error:
-            raise self.invalid(member.type_name, value) from error
+            scalar = field.read(value)
+        except InvalidValueError as error:
+            raise self.invalid(field.type_name, value) from error
         if scalar is None and self.strict:
-            raise self.invalid(member.type_name, value)
+            raise self.invalid(field.type_name, value)
         return scalar
 
-    def note_depth(self) -> None:
-        """Remember that the message may be nested too deep for its reader."""
-        if len(self.trail) > SHALLOW_LEVELS_MAX:
-            self.is_deep = True
+    def _special(self, full_name: str, target: Message, value: Value) -> None:
+        """Set a message whose JSON is not an object of its fields."""
+        if full_name in WRAPPERS:
+            field = self._types.of(target).by_name["value"]
+            setattr(target, field.name, self._scalar(field, value))
+        elif full_name == ANY:
+            self._any(target, value)
+        else:
+            READERS[full_name](self, target, value)
 
-    def unknown_key(self, key: str) -> None:
-        """Note a key that the message does not have, once wherever in a list it stands."""
-        if self.strict:
-            raise UndecodableError(f'unknown field "{self.place(key)}"')
-        if len(self.unknown) < UNKNOWN_NAMES_MAX:
-            # Cut, because a map's key may have megabytes, and levels may be hundreds: for every unknown key again.
-            named = [step for step in (*self.trail[:PLACE_STEPS_MAX], key) if not step.startswith("[")]
-            self.unknown[".".join(step[: QUOTED_CHARACTERS_MAX + 1] for step in named)] = None
+    def _any(self, target: Message, value: Value) -> None:
+        """Read a google.protobuf.Any: the fields of the message that `@type` names, beside that name."""
+        if not isinstance(value, Members):
+            raise self.error(f"must be an object, not {show(value)}")
+        types = [item for name, item in value if name == TYPE_NAME]
+        if not value or (not types and not self.strict):
+            return  # as in protobuf-go: without a type its members are unknown names, which are ignored
+        if len(types) != 1 or not isinstance(types[0], str) or isinstance(types[0], Number) or not types[0]:
+            raise self.error('must have one "@type" that names a message')
+        if self._any_levels == ANY_LEVELS_MAX:
+            raise self.error(f"more than {ANY_LEVELS_MAX} levels of google.protobuf.Any in one another")
+        self._any_levels += 1
+        inner = self._types.new(types[0].rpartition("/")[2], beside=target)
+        if inner is None:
+            raise self.error(f'unknown message type {show(types[0])} in "@type"')
+        self._any_content(inner, Members(pair for pair in value if pair[0] != TYPE_NAME))
+        self._any_levels -= 1
+        setattr(target, "type_url", types[0])  # noqa: B010 -- a class of the pool, which mypy does not know
+        setattr(target, "value", inner.SerializeToString(deterministic=True))  # noqa: B010 -- as above
 
-    def invalid(self, type_name: str, value: Value) -> UndecodableError:
-        """Return the error for a value that is no JSON form of a type."""
-        return UndecodableError(f"invalid value for {type_name} field {self.place()}: {show(value)}")
-
-    def wrong(self, what: str) -> UndecodableError:
-        """Return an error at the present place."""
-        return UndecodableError(f"{self.place() or 'the body'}: {what}")
-
-    def place(self, *more: str) -> str:
-        """Name the present place, as in `events[2].labels`."""
-        steps = [*self.trail, *more]
-        if len(steps) > PLACE_STEPS_MAX:
-            steps = [*steps[: PLACE_STEPS_MAX // 2], "...", *steps[-PLACE_STEPS_MAX // 2 :]]
-        return ".".join(quoted(step, NAME_CHARACTERS_MAX) for step in steps).replace(".[", "[")
+    def _any_content(self, inner: Message, members: Members) -> None:
+        """Read the message inside a google.protobuf.Any: its fields, or for a well-known type its `value`."""
+        name = inner.DESCRIPTOR.full_name
+        if name not in SPECIAL_TYPES:
+            self.message(inner, members)
+            return
+        values = [item for key, item in members if key == "value"]
+        if len(values) != 1:
+            raise self.error('must have "@type" and "value"')
+        for key, _item in members:
+            if key != "value":
+                self.unknown_name(key)
+        self.message(inner, values[0])

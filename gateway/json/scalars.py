@@ -15,8 +15,10 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from gateway.json.text import Number, Value
 
-Scalar: TypeAlias = "bool | int | float | str | bytes"
-Reader: TypeAlias = Callable[[Value], Scalar]
+Scalar: TypeAlias = bool | int | float | str | bytes
+ScalarReader: TypeAlias = Callable[[Value], Scalar]
+# Returns None for the name of an enum value that the enum does not have.
+FieldReader: TypeAlias = Callable[[Value], Scalar | None]
 
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,19})", re.ASCII)
@@ -28,54 +30,54 @@ INTEGER_DIGITS_MAX = 20
 EXPONENT_DIGITS_MAX = 6
 
 
-class NotThisType(ValueError):  # noqa: N818 -- a verdict, which the reader turns into an error with the field's name
-    """The value is no JSON form of the type."""
+class InvalidValueError(ValueError):
+    """The value is not a JSON form of the type; the reader raises it again with the name of the field."""
 
 
 def number_text(value: Value) -> str:
-    """Return the digits of a number, which may stand in a string."""
+    """Return the digits of a number, which may be a string."""
     if isinstance(value, str) and (isinstance(value, Number) or JSON_NUMBER.fullmatch(value)):
         return value
-    raise NotThisType
+    raise InvalidValueError
 
 
 def read_string(value: Value) -> str:
     """Read a string field."""
     if isinstance(value, Number) or not isinstance(value, str):
-        raise NotThisType
+        raise InvalidValueError
     return value
 
 
 def read_bool(value: Value) -> bool:
-    """Read a bool field; a string does not do."""
+    """Read a bool field; a string is not one."""
     if value is True or value is False:
         return value
-    raise NotThisType
+    raise InvalidValueError
 
 
-def integer_reader(low: int, high: int) -> Reader:
-    """Return the reader of an integer type: `5`, `"5"`, `5.0` and `5e0` are the same."""
+def integer_reader(low: int, high: int) -> ScalarReader:
+    """Return the reader of an integer type, which reads `5`, `"5"`, `5.0` and `5e0` alike."""
 
     def read(value: Value) -> int:
         text = number_text(value)
         number = int(text) if JSON_INTEGER.fullmatch(text) else whole(text)
         if not low <= number <= high:
-            raise NotThisType
+            raise InvalidValueError
         return number
 
     return read
 
 
 def whole(text: str) -> int:
-    """Return the integer that a number with a point or an exponent is."""
+    """Return the integer value of a number with a point or an exponent."""
     digits, _, exponent = text.lower().partition("e")
     if not digits.strip("-0."):
         return 0
     if len(exponent.lstrip("+-").lstrip("0")) > EXPONENT_DIGITS_MAX:
-        raise NotThisType
+        raise InvalidValueError
     number = decimal.Decimal(text)
     if number.adjusted() > INTEGER_DIGITS_MAX or number != number.to_integral_value():
-        raise NotThisType
+        raise InvalidValueError
     return int(number)
 
 
@@ -85,23 +87,23 @@ def read_double(value: Value) -> float:
         return FLOAT_WORDS[value]
     number = float(number_text(value))
     if math.isinf(number):
-        raise NotThisType
+        raise InvalidValueError
     return number
 
 
 def read_float(value: Value) -> float:
-    """Read a float field; what does not fit in 32 bits is refused."""
+    """Read a float field; a number beyond 32 bits is refused."""
     number = read_double(value)
     if not number or not math.isfinite(number):
         return number
     exact, near = decimal.Decimal(number_text(value)), decimal.Decimal(number)
     if exact != near and is_even(number):
-        # Rounded twice, a value near the middle of two floats could go the wrong way: to odd first, it cannot.
+        # It is rounded twice: to an odd double first, so that one near the middle of two floats goes the right way.
         number = math.nextafter(number, math.inf if exact > near else -math.inf)
     try:
         struct.pack("<f", number)
     except OverflowError as error:
-        raise NotThisType from error
+        raise InvalidValueError from error
     return number
 
 
@@ -115,21 +117,21 @@ def read_bytes(value: Value) -> bytes:
     text = read_string(value)
     if "-" in text or "_" in text:
         if "+" in text or "/" in text:
-            raise NotThisType
+            raise InvalidValueError
         text = text.replace("-", "+").replace("_", "/")
     is_padded = len(text) % 4 == 0
-    # As Go's decoder: line ends are passed over, but count for whether padding is due.
+    # As in Go's decoder, line ends are ignored, but count when padding is decided.
     text = text.replace("\r", "").replace("\n", "")
     if not is_padded:
         if "=" in text:
-            raise NotThisType
+            raise InvalidValueError
         text += "=" * (-len(text) % 4)
     if not BASE64.fullmatch(text):
-        raise NotThisType
+        raise InvalidValueError
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise NotThisType from error
+        raise InvalidValueError from error
 
 
 read_int32 = integer_reader(-(2**31), 2**31 - 1)
@@ -139,7 +141,7 @@ read_uint64 = integer_reader(0, 2**64 - 1)
 
 
 def enum_reader(enum: EnumDescriptor) -> Callable[[Value], int | None]:
-    """Return the reader of an enum: a name or any 32-bit number; None for a name that it does not have."""
+    """Return the reader of an enum: a name or any 32-bit number; None for an unknown name."""
     numbers = {name: value.number for name, value in enum.values_by_name.items()}
 
     def read(value: Value) -> int | None:
@@ -151,8 +153,8 @@ def enum_reader(enum: EnumDescriptor) -> Callable[[Value], int | None]:
     return read
 
 
-# By FieldDescriptor.type: the name that messages use, and the reader.
-SCALARS: Mapping[int, tuple[str, Reader]] = {
+# By FieldDescriptor.type: the name in error messages, and the reader.
+SCALARS: Mapping[int, tuple[str, ScalarReader]] = {
     FieldDescriptor.TYPE_DOUBLE: ("double", read_double),
     FieldDescriptor.TYPE_FLOAT: ("float", read_float),
     FieldDescriptor.TYPE_INT64: ("int64", read_int64),

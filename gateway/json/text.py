@@ -1,9 +1,10 @@
-"""JSON text to values that lose nothing: numbers as written, members in their order with their duplicates."""
+"""JSON text to values that keep everything, such as numbers as written and duplicate members; and values to text."""
 
 from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 from gateway.errors import UndecodableError
@@ -21,11 +22,15 @@ class Members(list[tuple[str, "Value"]]):
     __slots__ = ()
 
 
+# A JSON value as it was written.
 Value: TypeAlias = "Members | list[Value] | str | Number | bool | None"
+# A JSON value to be written.
+JsonValue: TypeAlias = "JsonObject | Sequence[JsonValue] | str | int | float | bool | None"
+JsonObject: TypeAlias = Mapping[str, "JsonValue"]
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """Refuse what Python's json reads beyond JSON: NaN and the infinities."""
+    """Refuse NaN and the infinities, which Python's json accepts beyond JSON."""
     raise UndecodableError(f"malformed JSON: {name} is not a JSON value")
 
 
@@ -33,8 +38,7 @@ DECODER = json.JSONDecoder(
     object_pairs_hook=Members, parse_int=Number, parse_float=Number, parse_constant=refuse_constant
 )
 
-
-# By their byte order marks, the longer first.
+# By byte order mark, the longer ones first.
 ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -75,7 +79,7 @@ def parse(body: bytes) -> Value:
 
 
 def refuse_surrogates(value: Value) -> None:
-    """Refuse an escape that is half of a pair: no UTF-8 can hold it."""
+    """Refuse a lone surrogate, which has no form in UTF-8."""
     waiting: list[Value] = [value]
     while waiting:
         match waiting.pop():
@@ -92,13 +96,18 @@ def refuse_surrogates(value: Value) -> None:
 
 
 def show(value: Value, characters_max: int = 60) -> str:
-    """Return a value as it may stand in a message: short, and JSON again."""
-    # Cut before it is escaped: it may have megabytes.
+    """Return a value as JSON for an error message, cut when it is long."""
+    # Cut before it is escaped, because it may have megabytes.
     short = str(value[: characters_max + 1]) if isinstance(value, str) else plain(value)
     text = str(short) if isinstance(value, Number) else json.dumps(short, ensure_ascii=True)
     return text if len(text) <= characters_max else text[:characters_max] + "..."
 
 
 def plain(value: Value) -> object:
-    """Return a scalar as it is; a container, whose inside does not matter here, as its brackets."""
+    """Return a scalar unchanged, and a container as its empty brackets."""
     return {} if isinstance(value, Members) else [] if isinstance(value, list) else value
+
+
+def to_json(value: JsonValue) -> bytes:
+    """Return a value as JSON in UTF-8, without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,21 +1,27 @@
-"""Text, as it stands in a query or a path, to values of fields: as Go's strconv and time packages read it."""
+"""Text of a query or a path to values of fields, as Go's strconv and time packages read it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeAlias, TypeVar, cast
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf import struct_pb2
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.dynamic import Dynamic
-from gateway.errors import RequestError, UndecodableError
-from gateway.json.reader import Reading
-from gateway.json.scalars import FLOAT_WORDS, NotThisType
-from gateway.json.shapes import Member, Shapes
+from gateway.errors import RequestError, UndecodableError, quoted
+from gateway.json.message_types import Field, MessageTypes
+from gateway.json.reader import JsonReader
+from gateway.json.scalars import FLOAT_WORDS, InvalidValueError, Scalar
 from gateway.json.text import Number, parse
-from gateway.json.well_known import READERS, wrapper
-from gateway.quoting import quoted
+from gateway.json.well_known import WRAPPERS
+
+M = TypeVar("M", bound=Message)
 
 BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -25,7 +31,7 @@ SIGNED = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 UNSIGNED = re.compile(r"[0-9]{1,20}", re.ASCII)
 FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 INT32 = range(-(2**31), 2**31)
-# Digits of a second beyond these are cut off.
+# Digits of a second after the ninth are ignored.
 LONG_FRACTION = re.compile(r"([.,]\d{9})\d+", re.ASCII)
 DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+", re.ASCII)
 DURATION_PART = re.compile(r"(\d*)(?:\.(\d*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
@@ -40,115 +46,115 @@ UNIT_NANOS = {
     "h": 3_600_000_000_000,
 }
 NANOS_MAX = 2**63 - 1
-# Of a part of a duration: more before the point do not fit in 64 bits, and Go, too, passes over more behind it.
+# Of a part of a duration: more digits before the point exceed 64 bits, and Go ignores more digits after it too.
 DURATION_DIGITS_MAX = 18
 SECOND_NANOS = 1_000_000_000
 
 
-def read_scalar(member: Member, text: str) -> Dynamic:
+def read_scalar(field: Field, text: str) -> Scalar | None:
     """Return a scalar or an enum; RequestError names the field."""
     try:
         text.encode()
-        return SCALARS.get(member.descriptor.type, read_number)(member, text)
+        return SCALARS.get(field.descriptor.type, read_number)(field, text)
     except UnicodeEncodeError as error:
-        raise RequestError(f'parsing field "{member.name}": the text is not UTF-8') from error
-    except NotThisType as error:
-        raise RequestError(f'parsing field "{member.name}": "{quoted(text)}" is no {member.type_name}') from error
+        raise RequestError(f'parsing field "{field.name}": the text is not UTF-8') from error
+    except InvalidValueError as error:
+        raise RequestError(f'parsing field "{field.name}": "{quoted(text)}" is no {field.type_name}') from error
 
 
-def read_message(shapes: Shapes, target: Dynamic, member: Member, text: str, *, of_path: bool) -> None:
-    """Set a well-known type from its text; no other message has one. A path's are as in JSON, without the quotes."""
+def read_message(types: MessageTypes, target: Message, field: Field, text: str, *, of_path: bool) -> None:
+    """Set a well-known type from its text, which in a path is its JSON without quotes; other messages have no text."""
     name = target.DESCRIPTOR.full_name
     try:
-        if READERS.get(name) is wrapper:
-            target.value = read_scalar(shapes.of(target.DESCRIPTOR).by_name["value"], text)
+        if name in WRAPPERS:
+            value = types.of(target).by_name["value"]
+            setattr(target, value.name, read_scalar(value, text))
         elif of_path and name in AS_IN_JSON:
-            Reading(shapes, strict=False).message(target, text.strip('"'))
+            JsonReader(types, strict=False).message(target, text.strip('"'))
         elif name in MESSAGES:
-            MESSAGES[name](shapes, target, text)
+            MESSAGES[name](types, target, text)
         else:
-            raise RequestError(f'parsing field "{member.name}": unsupported message type: "{name}"')
+            raise RequestError(f'parsing field "{field.name}": unsupported message type: "{name}"')
         target.SetInParent()
     except UndecodableError as error:
-        raise RequestError(f'parsing field "{member.name}": {error.message}') from error
-    except NotThisType as error:
-        raise RequestError(f'parsing field "{member.name}": "{quoted(text)}" is no {name}') from error
+        raise RequestError(f'parsing field "{field.name}": {error.message}') from error
+    except InvalidValueError as error:
+        raise RequestError(f'parsing field "{field.name}": "{quoted(text)}" is no {name}') from error
 
 
-def read_number(member: Member, text: str) -> Dynamic:
+def read_number(field: Field, text: str) -> Scalar | None:
     """Read an integer or a floating-point number."""
-    if member.descriptor.type in FLOATS:
+    if field.descriptor.type in FLOATS:
         if text not in FLOAT_WORDS and not FLOAT.fullmatch(text):
-            raise NotThisType
-        return member.read(text if text in FLOAT_WORDS else Number(text))
-    if not (UNSIGNED if member.descriptor.type in UNSIGNEDS else SIGNED).fullmatch(text):
-        raise NotThisType
-    return member.read(Number(int(text)))
+            raise InvalidValueError
+        return field.read(text if text in FLOAT_WORDS else Number(text))
+    if not (UNSIGNED if field.descriptor.type in UNSIGNEDS else SIGNED).fullmatch(text):
+        raise InvalidValueError
+    return field.read(Number(int(text)))
 
 
-def read_boolean(_member: Member, text: str) -> bool:
-    """Read a truth value."""
+def read_boolean(_field: Field, text: str) -> bool:
+    """Read a boolean."""
     if text not in BOOLEANS:
-        raise NotThisType
+        raise InvalidValueError
     return BOOLEANS[text]
 
 
-def read_enum(member: Member, text: str) -> int:
-    """Read an enum by a name or a number that it has."""
-    enum: Dynamic = member.descriptor.enum_type
+def read_enum(field: Field, text: str) -> int:
+    """Read an enum by one of its names or numbers."""
+    enum = cast("EnumDescriptor", field.descriptor.enum_type)
     named = enum.values_by_name.get(text)
     if named is None and SIGNED.fullmatch(text) and int(text) in INT32:
         named = enum.values_by_number.get(int(text))
     if named is None:
-        raise NotThisType
-    number: int = named.number
-    return number
+        raise InvalidValueError
+    return named.number
 
 
-def read_same(member: Member, text: str) -> Dynamic:
+def read_same(field: Field, text: str) -> Scalar | None:
     """Read a string or base64."""
-    return member.read(text)
+    return field.read(text)
 
 
-def timestamp(shapes: Shapes, target: Dynamic, text: str) -> None:
+def timestamp(types: MessageTypes, target: Timestamp, text: str) -> None:
     """Read RFC 3339."""
-    Reading(shapes, strict=False).message(target, LONG_FRACTION.sub(r"\1", text))
+    JsonReader(types, strict=False).message(target, LONG_FRACTION.sub(r"\1", text))
 
 
-def duration(_shapes: Shapes, target: Dynamic, text: str) -> None:
-    """Read what Go calls a duration, such as `1h2m3.5s`."""
+def duration(_types: MessageTypes, target: Duration, text: str) -> None:
+    """Read a duration of Go, such as `1h2m3.5s`."""
     if text.lstrip("+-") == "0" and len(text) <= len("+0"):
         return
     if not DURATION.fullmatch(text):
-        raise NotThisType
+        raise InvalidValueError
     total = 0
     for whole, fraction, unit in DURATION_PART.findall(text):
         nanos, digits, part = UNIT_NANOS[unit], whole.lstrip("0"), fraction[:DURATION_DIGITS_MAX]
         if len(digits) > DURATION_DIGITS_MAX + 1:
-            raise NotThisType
+            raise InvalidValueError
         total += int(digits or 0) * nanos + int(part or 0) * nanos // 10 ** len(part)
     is_negative = text.startswith("-")
     if total > NANOS_MAX + is_negative:
-        raise NotThisType
+        raise InvalidValueError
     seconds, nanos = divmod(total, SECOND_NANOS)
     sign = -1 if is_negative else 1
     target.seconds, target.nanos = sign * seconds, sign * nanos
 
 
-def field_mask(_shapes: Shapes, target: Dynamic, text: str) -> None:
-    """Read paths as they are in the proto."""
+def field_mask(_types: MessageTypes, target: FieldMask, text: str) -> None:
+    """Read paths of proto names."""
     target.paths.extend(text.split(",") if text else ())
 
 
-def from_json(shapes: Shapes, target: Dynamic, text: str) -> None:
+def from_json(types: MessageTypes, target: struct_pb2.Value | struct_pb2.Struct, text: str) -> None:
     """Read JSON."""
-    Reading(shapes, strict=True).message(target, parse(text.encode()))
+    JsonReader(types, strict=True).message(target, parse(text.encode()))
 
 
-def empty(_shapes: Shapes, _target: Dynamic, text: str) -> None:
-    """Read nothing."""
+def empty(_types: MessageTypes, _target: Empty, text: str) -> None:
+    """Read an empty message."""
     if text not in ("", "{}"):
-        raise NotThisType
+        raise InvalidValueError
 
 
 FLOATS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})
@@ -158,18 +164,26 @@ UNSIGNEDS = frozenset({
     FieldDescriptor.TYPE_FIXED32,
     FieldDescriptor.TYPE_FIXED64,
 })  # fmt: skip
-SCALARS: Mapping[int, Callable[[Member, str], Any]] = {
+SCALARS: Mapping[int, Callable[[Field, str], Scalar | None]] = {
     FieldDescriptor.TYPE_BOOL: read_boolean,
     FieldDescriptor.TYPE_ENUM: read_enum,
     FieldDescriptor.TYPE_STRING: read_same,
     FieldDescriptor.TYPE_BYTES: read_same,
 }
-AS_IN_JSON = frozenset({"google.protobuf.Timestamp", "google.protobuf.Duration"})
-MESSAGES: Mapping[str, Callable[[Shapes, Dynamic, str], None]] = {
-    "google.protobuf.Timestamp": timestamp,
-    "google.protobuf.Duration": duration,
-    "google.protobuf.FieldMask": field_mask,
-    "google.protobuf.Value": from_json,
-    "google.protobuf.Struct": from_json,
-    "google.protobuf.Empty": empty,
-}
+AS_IN_JSON = frozenset({Timestamp.DESCRIPTOR.full_name, Duration.DESCRIPTOR.full_name})
+TextReader: TypeAlias = Callable[[MessageTypes, Message, str], None]
+
+
+def message(kind: type[M], read: Callable[[MessageTypes, M, str], None]) -> tuple[str, TextReader]:
+    """Return a reader by the name of its type; the pool's own class of that type has the same fields."""
+    return kind.DESCRIPTOR.full_name, cast("TextReader", read)
+
+
+MESSAGES: Mapping[str, TextReader] = dict((
+    message(Timestamp, timestamp),
+    message(Duration, duration),
+    message(FieldMask, field_mask),
+    message(struct_pb2.Value, from_json),
+    message(struct_pb2.Struct, from_json),
+    message(Empty, empty),
+))  # fmt: skip

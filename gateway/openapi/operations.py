@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from gateway.dynamic import Dynamic
+from gateway.json.text import JsonValue
 from gateway.openapi.declarations import Declarations
 from gateway.openapi.responses import METHODS_WITH_BODY, json_content, responses
 from gateway.openapi.schemas import Json, SchemaBuilder
@@ -125,7 +125,7 @@ def body_schema(builder: SchemaBuilder, route: Route) -> Json:
     return builder.field(field_at(route.method, route.body))
 
 
-def body_example(builder: SchemaBuilder, route: Route) -> Dynamic:
+def body_example(builder: SchemaBuilder, route: Route) -> JsonValue:
     """Return an example of the body: that of its message, in a list where the body is a list; or None."""
     if route.body == WHOLE_BODY:
         return builder.example(route.method.input_type.full_name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp.web import FileResponse, Response
 
 from gateway.openapi.document import to_text
+from gateway.pages import Pages
 
 PAGE = Path(__file__).parent / "static"
 BUNDLE = PAGE / "scalar.js"
@@ -22,8 +22,6 @@ BUNDLE_SECONDS_MAX = 86_400
 # No page shows one of these in a frame, sends a form from it, or moves its addresses.
 NOT_EMBEDDED = "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'none'"
 
-Handler = Callable[[], Awaitable[Any]]
-
 
 class Page:
     """The page, the script it needs and the document it shows."""
@@ -32,7 +30,7 @@ class Page:
         """With `has_demo` there is a demonstration too."""
         self._document = to_text(document).encode()
         self._page = (PAGE / "index.html").read_bytes()
-        self.handlers: Mapping[str, Handler] = {
+        self.pages: Pages = {
             PAGE_PATH: self.page,
             DOCUMENT_PATH: self.document,
             BUNDLE_PATH: self.bundle,

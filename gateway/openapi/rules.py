@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.dynamic import Dynamic
+from google.protobuf.message import Message
+
+if TYPE_CHECKING:
+    from buf.validate.validate_pb2 import FieldRules, StringRules
 
 FORMATS = {
     "uuid": "uuid",
@@ -24,12 +27,12 @@ INTEGER_TYPES_AS_STRINGS = frozenset({"int64", "sint64", "sfixed64", "uint64", "
 NUMBER_TYPES = INTEGER_TYPES_AS_STRINGS | {"int32", "sint32", "sfixed32", "uint32", "fixed32", "double", "float"}
 
 
-def is_required(rules: Dynamic | None) -> bool:
+def is_required(rules: FieldRules | None) -> bool:
     """Whether a field must be set."""
     return rules is not None and bool(rules.required)
 
 
-def apply_rules(schema: dict[str, Any], rules: Dynamic | None) -> dict[str, Any]:
+def apply_rules(schema: dict[str, Any], rules: FieldRules | None) -> dict[str, Any]:
     """Return a schema that says what the field's rules say, as far as JSON Schema can."""
     kind = rules.WhichOneof("type") if rules is not None else None
     if rules is None or kind is None:
@@ -49,12 +52,12 @@ def apply_rules(schema: dict[str, Any], rules: Dynamic | None) -> dict[str, Any]
     return schema
 
 
-def keywords(rules: Dynamic, names: dict[str, str]) -> dict[str, Any]:
+def keywords(rules: Message, names: dict[str, str]) -> dict[str, Any]:
     """Return the keywords of the rules that are set."""
     return {keyword: getattr(rules, rule) for rule, keyword in names.items() if rules.HasField(rule)}
 
 
-def string_format(rules: Dynamic, schema: dict[str, Any]) -> dict[str, Any]:
+def string_format(rules: StringRules, schema: dict[str, Any]) -> dict[str, Any]:
     """Return the format that a string rule names, or the one that the type has."""
     name = rules.WhichOneof("well_known")
     if name in FORMATS and getattr(rules, name):
@@ -62,7 +65,7 @@ def string_format(rules: Dynamic, schema: dict[str, Any]) -> dict[str, Any]:
     return {"format": schema["format"]} if "format" in schema else {}
 
 
-def number(schema: dict[str, Any], kind: str, rules: Dynamic) -> dict[str, Any]:
+def number(schema: dict[str, Any], kind: str, rules: Message) -> dict[str, Any]:
     """Bound a number. 64-bit integers are accepted as JSON numbers and strings, and only numbers have bounds."""
     bounds = keywords(rules, NUMBER_KEYWORDS)
     if bounds and kind in INTEGER_TYPES_AS_STRINGS:

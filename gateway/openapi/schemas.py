@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from gateway.descriptors import Schema
-from gateway.dynamic import Dynamic
+from gateway.json.text import JsonValue
 from gateway.openapi.examples import example, without_example
 from gateway.openapi.rules import apply_rules, is_required
 
@@ -85,7 +85,7 @@ class SchemaBuilder:
         """Return the comment of an element, empty when it has none."""
         return without_example(self._schema.comments.get(full_name, ""))
 
-    def example(self, full_name: str) -> Dynamic:
+    def example(self, full_name: str) -> JsonValue:
         """Return the example of a message, None when its comment has none."""
         return example(self._schema.comments.get(full_name, ""), full_name)
 

@@ -1,40 +1,33 @@
-"""Forms, which stand for query parameters in grpc-gateway: a form may override its method, or be a GET too long."""
+"""Forms as grpc-gateway reads them: one can override its method, and can be a GET whose query is too long for a URL."""
 
 from __future__ import annotations
 
-from aiohttp.web import BaseRequest
+from gateway.request import Request
+from gateway.routing.routes import Match, Routes
 
-from gateway.routing.routes import Found, Routes
-
-FORM = "application/x-www-form-urlencoded"
-OVERRIDE = "X-HTTP-Method-Override"
-METHODS = ("POST", "PUT", "PATCH")
+METHOD_OVERRIDE = "X-HTTP-Method-Override"
+METHODS_WITH_FORM = ("POST", "PUT", "PATCH")
 
 
-def meant_method(request: BaseRequest, routes: Routes, path: str) -> str:
-    """Return the method, which a posted form may override; it may also stand for a GET."""
-    if request.method != "POST" or content_type(request) != FORM:
+def effective_method(request: Request, routes: Routes, path: str) -> str:
+    """Return the method of the route: a posted form can name another one, or is a GET where there is no POST."""
+    if request.method != "POST" or not request.is_form:
         return request.method
-    override = request.headers.get(OVERRIDE)
+    override = request.headers.get(METHOD_OVERRIDE)
     if override:
         return override.upper()
     methods = routes.methods(path)
     return "GET" if "GET" in methods and "POST" not in methods else "POST"
 
 
-def is_query(request: BaseRequest, found: Found) -> bool:
-    """Whether the body stands for query parameters: it is a form, and nothing else reads it."""
-    if request.method not in METHODS or content_type(request) != FORM:
+def stands_for_query(request: Request, match: Match) -> bool:
+    """Whether the body stands for query parameters: it is a form, and the route does not read it as a body."""
+    if request.method not in METHODS_WITH_FORM or not request.is_form:
         return False
-    is_override = request.method == "POST" and bool(request.headers.get(OVERRIDE))
-    return is_override or found.route.http_method == "GET" or not found.route.body
+    is_override = request.method == "POST" and bool(request.headers.get(METHOD_OVERRIDE))
+    return is_override or match.route.http_method == "GET" or not match.route.body
 
 
-def content_type(request: BaseRequest) -> str:
-    """Return the media type of a body; its parameters mean nothing here, and the library's parser is quadratic."""
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def joined(body: bytes, query: str) -> str:
+def joined_query(form: bytes, query: str) -> str:
     """Return the parameters of a form and of a query, in the order in which Go reads them."""
-    return "&".join(filter(None, (body.decode("latin-1"), query)))
+    return "&".join(filter(None, (form.decode("latin-1"), query)))

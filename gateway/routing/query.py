@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gateway.dynamic import Dynamic
-from gateway.errors import RequestError
-from gateway.json.shapes import Member, Shapes
+from gateway.errors import RequestError, quoted
+from gateway.json.message_types import Field, MessageTypes
 from gateway.json.text_values import read_message, read_scalar
-from gateway.quoting import quoted
 from gateway.routing.templates import PERCENT
 
 PARAMETERS_MAX = 1_000
-# Of a parameter's name, decoded: a path of fields, perhaps with the key of a map.
+# Of the decoded name of a parameter: a path of fields, perhaps with the key of a map.
 KEY_CHARACTERS_MAX = 1_000
 
 
@@ -42,22 +41,21 @@ def parse_query(text: str) -> dict[str, list[str]]:
 
 
 def key_of_map(name: str) -> tuple[str, str] | None:
-    """Split `labels[a]` into `labels` and `a`, at the last bracket; None when a name has no key of a map."""
+    """Split `labels[a]` into `labels` and `a`, at the last bracket; None for a name without a key."""
     start = name.rfind("[") if name.endswith("]") else -1
     return (name[:start], name[start + 1 : -1]) if start >= 0 else None
 
 
 def unescape(text: str) -> str:
-    """Undo the encoding of a query's part, as far as it is UTF-8."""
-    # What is not UTF-8 matters only where a field takes it.
+    """Return a part of a query without its encoding; the field that reads it refuses what is not UTF-8."""
     return unquote_to_bytes(text.replace("+", " ")).decode(errors="surrogateescape")
 
 
 class FieldSetter:
-    """Sets fields of messages by dotted paths of either kind of name."""
+    """Sets fields of messages by dotted paths of proto or JSON names."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+    def __init__(self, types: MessageTypes) -> None:
+        self._types = types
 
     def from_path(self, message: Message, fields: Mapping[str, str]) -> None:
         """Set the fields that a path template named."""
@@ -65,7 +63,7 @@ class FieldSetter:
             self._set(message, path.split("."), [value], has_key=False, of_path="." not in path)
 
     def from_query(self, message: Message, pairs: Mapping[str, list[str]], taken: Iterable[str]) -> set[str]:
-        """Set the fields that a query names, except those that body and path set; return the names of no field."""
+        """Set the fields that a query names, except those that body and path set; return the unknown names."""
         unknown: set[str] = set()
         seen: set[str] = set()
         for given, given_values in pairs.items():
@@ -84,71 +82,71 @@ class FieldSetter:
         return unknown
 
     def _normal(self, message: Message, path: list[str]) -> list[str]:
-        """Return a path by proto names; as it was given when it leads to no field."""
-        descriptor: Any = message.DESCRIPTOR
+        """Return a path in proto names; unchanged when it does not lead to a field."""
+        descriptor: Descriptor | None = cast("Descriptor", message.DESCRIPTOR)
         names: list[str] = []
         for name in path:
-            member = self._shapes.of(descriptor).by_name.get(name) if descriptor is not None else None
-            if member is None:
+            field = self._types.of_descriptor(descriptor).by_name.get(name) if descriptor is not None else None
+            if field is None:
                 return path
-            names.append(member.name)
-            descriptor = None if member.is_list or member.is_map else member.message
+            names.append(field.name)
+            descriptor = None if field.is_list or field.is_map else field.message
         return names
 
-    def _set(self, message: Dynamic, path: list[str], values: list[str], *, has_key: bool, of_path: bool) -> bool:
-        """Set the field at a path; False when there is none, and then the messages on the way to it are set."""
+    def _set(self, message: Message, path: list[str], values: list[str], *, has_key: bool, of_path: bool) -> bool:
+        """Set the field at a path; False when it does not exist, though the messages on the path to it are set then."""
         for name in path[:-1]:
-            member = self._shapes.of(message.DESCRIPTOR).by_name.get(name)
-            if member is None:
+            field = self._types.of(message).by_name.get(name)
+            if field is None:
                 return False
-            refuse_taken_oneof(message, member)
-            if member.message is None or member.is_list or member.is_map:
+            refuse_taken_oneof(message, field)
+            if not field.is_message:
                 raise RequestError(f'invalid path: "{name}" is not a message')
-            message = getattr(message, member.name)
+            message = getattr(message, field.name)
             message.SetInParent()
-        member = self._shapes.of(message.DESCRIPTOR).by_name.get(path[-1])
-        if member is None:
+        field = self._types.of(message).by_name.get(path[-1])
+        if field is None:
             return False
-        refuse_taken_oneof(message, member)
-        if has_key and not member.is_map:
-            raise RequestError(f'field "{member.name}" is not a map')
-        if member.is_map:
-            self._set_entry(message, member, values, of_path=of_path)
-        elif member.is_list:
+        refuse_taken_oneof(message, field)
+        if has_key and not field.is_map:
+            raise RequestError(f'field "{field.name}" is not a map')
+        if field.is_map:
+            self._set_entry(message, field, values, of_path=of_path)
+        elif field.is_list:
             for value in values:
-                self._append(message, member, value, of_path=of_path)
+                self._append(message, field, value, of_path=of_path)
         elif len(values) > 1:
-            raise RequestError(f'too many values for field "{member.name}": {quoted(", ".join(values))}')
+            raise RequestError(f'too many values for field "{field.name}": {quoted(", ".join(values))}')
         else:
-            self._set_one(message, member, values[0], of_path=of_path)
+            self._set_one(message, field, values[0], of_path=of_path)
         return True
 
-    def _set_entry(self, message: Dynamic, member: Member, values: list[str], *, of_path: bool) -> None:
-        entry = self._shapes.of(member.message).by_name
+    def _set_entry(self, message: Message, field: Field, values: list[str], *, of_path: bool) -> None:
+        entry = self._types.of_descriptor(cast("Descriptor", field.message)).by_name
         if len(values) != 2:
-            raise RequestError(f'field "{member.name}" takes one value a key, as in {member.name}[key]=value')
-        field, key = getattr(message, member.name), read_scalar(entry["key"], values[0])
+            raise RequestError(f'field "{field.name}" takes one value a key, as in {field.name}[key]=value')
+        entries, key = getattr(message, field.name), read_scalar(entry["key"], values[0])
         if entry["value"].message is not None:
-            read_message(self._shapes, field[key], entry["value"], values[1], of_path=of_path)
+            read_message(self._types, entries[key], entry["value"], values[1], of_path=of_path)
         else:
-            field[key] = read_scalar(entry["value"], values[1])
+            entries[key] = read_scalar(entry["value"], values[1])
 
-    def _append(self, message: Dynamic, member: Member, value: str, *, of_path: bool) -> None:
-        field = getattr(message, member.name)
-        if member.message is not None:
-            read_message(self._shapes, field.add(), member, value, of_path=of_path)
+    def _append(self, message: Message, field: Field, value: str, *, of_path: bool) -> None:
+        items = getattr(message, field.name)
+        if field.message is not None:
+            read_message(self._types, items.add(), field, value, of_path=of_path)
         else:
-            field.append(read_scalar(member, value))
+            items.append(read_scalar(field, value))
 
-    def _set_one(self, message: Dynamic, member: Member, value: str, *, of_path: bool) -> None:
-        if member.message is not None:
-            read_message(self._shapes, getattr(message, member.name), member, value, of_path=of_path)
+    def _set_one(self, message: Message, field: Field, value: str, *, of_path: bool) -> None:
+        if field.message is not None:
+            read_message(self._types, getattr(message, field.name), field, value, of_path=of_path)
         else:
-            setattr(message, member.name, read_scalar(member, value))
+            setattr(message, field.name, read_scalar(field, value))
 
 
-def refuse_taken_oneof(message: Dynamic, member: Member) -> None:
-    """Refuse a second member of a oneof."""
-    oneof = member.descriptor.containing_oneof
-    if oneof is not None and len(oneof.fields) > 1 and message.WhichOneof(oneof.name) not in (None, member.name):
+def refuse_taken_oneof(message: Message, field: Field) -> None:
+    """Refuse a second field of a oneof."""
+    oneof = field.descriptor.containing_oneof
+    if oneof is not None and len(oneof.fields) > 1 and message.WhichOneof(oneof.name) not in (None, field.name):
         raise RequestError(f'field already set for oneof "{oneof.name}"')

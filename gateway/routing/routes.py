@@ -1,16 +1,19 @@
-"""Routes: which method of which service an HTTP method and path mean, from google.api.http alone."""
+"""Routes: which method of a service an HTTP method and path call, from google.api.http alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from gateway.descriptors import Schema
-from gateway.dynamic import Dynamic
 from gateway.errors import DescriptorError, NotFoundError, WrongMethodError
 from gateway.routing.templates import Template, compile_template
+
+if TYPE_CHECKING:
+    from google.api.http_pb2 import HttpRule
 
 WHOLE_BODY = "*"
 
@@ -34,8 +37,8 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A route, and the fields that its path set."""
+class Match:
+    """A route that a request matches, and the fields that its path sets."""
 
     route: Route
     fields: dict[str, str]
@@ -46,29 +49,29 @@ class Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.all = routes
-        # As in grpc-gateway, the last of the routes that fit is the one.
+        # As in grpc-gateway, the last route that matches is taken.
         self._by_method: dict[str, list[Route]] = {}
         for route in reversed(routes):
             self._by_method.setdefault(route.http_method, []).append(route)
 
-    def find(self, http_method: str, path: str) -> Found:
+    def match(self, http_method: str, path: str) -> Match:
         """Return the route of a request; NotFoundError, or WrongMethodError when other methods have the path."""
         for route in self._by_method.get(http_method, ()):
             fields = route.template.match(path)
             if fields is not None:
-                return Found(route, fields)
+                return Match(route, fields)
         others = self.methods(path)
         if others:
             raise WrongMethodError(others)
         raise NotFoundError("Not Found")
 
     def methods(self, path: str) -> list[str]:
-        """Return the HTTP methods that a path has."""
+        """Return the HTTP methods that have routes of a path."""
         return sorted({route.http_method for route in self.all if route.template.match(path) is not None})
 
 
 def load_routes(schema: Schema) -> Routes:
-    """Derive the routes of all services; DescriptorError for a rule that does not fit its messages."""
+    """Derive the routes of all services; DescriptorError for a rule that does not match its messages."""
     routes = [
         route
         for service in schema.services()
@@ -90,7 +93,7 @@ def method_routes(schema: Schema, method: MethodDescriptor) -> Iterator[Route]:
         yield checked(route_of(method, index, binding))
 
 
-def route_of(method: MethodDescriptor, index: int, binding: Dynamic) -> Route:
+def route_of(method: MethodDescriptor, index: int, binding: HttpRule) -> Route:
     """Read one binding."""
     kind = binding.WhichOneof("pattern")
     if kind is None:
@@ -102,23 +105,22 @@ def route_of(method: MethodDescriptor, index: int, binding: Dynamic) -> Route:
 
 
 def checked(route: Route) -> Route:
-    """Return a route whose fields all exist."""
+    """Return a route; DescriptorError when it names a field that does not exist."""
     for path in route.template.fields:
         field_at(route.method, path)
     if route.body not in ("", WHOLE_BODY):
         field_at(route.method, route.body)
     if route.response_body and route.response_body not in route.method.output_type.fields_by_name:
-        raise DescriptorError(f"{route.method.full_name}: response_body {route.response_body!r} is no field")
+        raise DescriptorError(f"{route.method.full_name}: response_body {route.response_body!r} is not a field")
     return route
 
 
-def field_at(method: MethodDescriptor, path: str) -> Dynamic:
+def field_at(method: MethodDescriptor, path: str) -> FieldDescriptor:
     """Return the request's field at a dotted path of proto names; DescriptorError when there is none."""
-    message: Dynamic = method.input_type
-    field: Dynamic = None
+    message: Descriptor | None = method.input_type
     for name in path.split("."):
         field = message.fields_by_name.get(name) if message is not None else None
         if field is None:
-            raise DescriptorError(f"{method.full_name}: {path!r} is no field of {method.input_type.full_name}")
+            raise DescriptorError(f"{method.full_name}: {path!r} is not a field of {method.input_type.full_name}")
         message = field.message_type
-    return field
+    return cast("FieldDescriptor", field)

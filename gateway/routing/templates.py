@@ -18,26 +18,26 @@ PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True)
 class Template:
-    """A compiled template; `openapi` and `parameters` are how OpenAPI writes it: path, and names with their fields."""
+    """A compiled template; `openapi` and `parameters` are its form in OpenAPI: path, and names with their fields."""
 
     text: str
     pattern: re.Pattern[str]
     fields: tuple[str, ...]
     openapi: str
     parameters: tuple[tuple[str, str], ...]
-    # What stands at the end after a colon, with it; empty when there is none.
+    # The verb with its colon, empty when there is none.
     verb: str
-    # Whether it ends in `**`, which also fits no segment at all.
+    # Whether it ends in `**`, which also matches no segment at all.
     is_deep: bool
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the values of the fields in a decoded path, or None when it is another one."""
+        """Return the values of the fields in a decoded path, or None when it does not match."""
         if self.verb and path.endswith(f"/{self.verb}"):
-            return None  # a verb of nothing
-        found = self.pattern.fullmatch(path)
-        if found is None and self.is_deep and path.endswith(self.verb):
-            found = self.pattern.fullmatch(f"{path.removesuffix(self.verb)}/{self.verb}")
-        return None if found is None else dict(zip(self.fields, found.groups(), strict=True))
+            return None  # a verb without a resource
+        matched = self.pattern.fullmatch(path)
+        if matched is None and self.is_deep and path.endswith(self.verb):
+            matched = self.pattern.fullmatch(f"{path.removesuffix(self.verb)}/{self.verb}")
+        return None if matched is None else dict(zip(self.fields, matched.groups(), strict=True))
 
 
 def compile_template(text: str) -> Template:
@@ -76,7 +76,7 @@ def compile_template(text: str) -> Template:
 
 
 def check_wildcards(text: str, pattern: str) -> None:
-    """Refuse a template with which the time to match a path would not be linear; google.api.http has none of them."""
+    """Refuse a template that could not be matched in linear time; google.api.http allows none of them."""
     if pattern.count(DEEP) > 1:
         raise DescriptorError(f"path template {text!r} has more than one **")
     wildcards = pattern.replace(DEEP, WILDCARD).replace(SHALLOW, WILDCARD)
@@ -105,7 +105,7 @@ def openapi_segments(text: str, field: str, parameters: list[tuple[str, str]]) -
 
 
 def decode_path(path: str) -> str:
-    """Undo the percent-encoding of a path, as far as it is UTF-8; RequestError when it is malformed."""
+    """Return a path without its percent-encoding, as far as it is UTF-8; RequestError when it is malformed."""
     if PERCENT.search(path):
         raise RequestError("malformed percent-encoding in the path")
     return unquote_to_bytes(path).decode(errors="surrogateescape")

@@ -23,7 +23,6 @@ import grpc
 
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
-from gateway.dynamic import Dynamic
 from local.kafka.server import kafka_program
 from local.processes.program import free_port, running
 from tests.support.inputs.hostile_inputs import Input, over_grpc, over_http, reference
@@ -144,7 +143,7 @@ class Sender:
 
     def _call(self, one: Input) -> str:
         compression = grpc.Compression.Gzip if one.is_gzip else None
-        call: Dynamic = self._channel.unary_unary(one.target)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(one.target)
         try:
             call(one.body, metadata=one.headers, compression=compression, timeout=CALL_SECONDS_MAX)
         except grpc.RpcError as error:

@@ -13,8 +13,8 @@ from ugc.v1.event_pb2 import Event, EventBatch
 
 from gateway.descriptors import load_schema
 from gateway.json.fast import FastReader
-from gateway.json.reader import Reading
-from gateway.json.shapes import Shapes
+from gateway.json.message_types import MessageTypes
+from gateway.json.reader import JsonReader
 from gateway.json.text import parse
 from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
@@ -56,10 +56,10 @@ def main() -> None:
 
 def readers() -> list[Measure]:
     """Return the readers alone, from bytes to a message."""
-    shapes, fast = Shapes(), FastReader(Event, None)
+    types, fast = MessageTypes(), FastReader(Event)
 
     def exactly() -> None:
-        Reading(shapes, strict=False).message(Event(), parse(ONE))
+        JsonReader(types, strict=False).message(Event(), parse(ONE))
 
     wrapped = b'{"events": ' + MANY + b"}"
     return [
@@ -75,7 +75,7 @@ def requests() -> list[Measure]:
     """Return what a request costs in all: from its body to the bytes that are sent on."""
     schema = load_schema(product_descriptors().read_bytes())
     transcoder, routes = Transcoder(schema), load_routes(schema)
-    single, batch = routes.find("POST", "/api/v1/produce"), routes.find("POST", "/api/v1/batch_produce")
+    single, batch = routes.match("POST", "/api/v1/produce"), routes.match("POST", "/api/v1/batch_produce")
     unknown = ONE.replace(b'"version"', b'"unheard_of": 1, "version"')
     return [
         Measure("a whole request", 1, lambda: transcoder.request(single, "", ONE, strict=False)),

@@ -16,9 +16,9 @@ from multidict import CIMultiDictProxy
 from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 
 from common.settings import Address
-from gateway.app import serving
 from gateway.backend import connecting
 from gateway.process import build
+from gateway.serving import serving
 from gateway.settings import GatewaySettings
 
 LOCAL = Address("127.0.0.1", 0)

@@ -150,11 +150,11 @@ def test_counts_are_exact(steps: list[tuple[str, int, bool]]) -> None:
     with contextlib.ExitStack() as stack:
         for client, number, is_request in steps:
             with contextlib.suppress(OverloadedError):
-                held = stack.enter_context(admission.holding(client))
+                held = stack.enter_context(admission.reserving(client))
                 held.check(number)
                 held.add(number)
                 if is_request:
-                    stack.enter_context(admission.work(client))
+                    stack.enter_context(admission.in_flight(client))
             assert admission.bytes.in_use <= 100
             assert max(admission.bytes.by_client.values(), default=0) <= 50
             assert admission.requests.in_use <= 3

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.incoming import LARGE_BODY_BYTES
+from gateway.decoding import LARGE_BODY_BYTES
 from gateway.transcoding import Transcoder
 from local.processes.program import free_port
 from tests.contract.endpoints import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import GatewayError, RequestError
-from gateway.quoting import MESSAGE_CHARACTERS_MAX, QUOTED_CHARACTERS_MAX, limited, quoted
+from gateway.errors import MESSAGE_CHARACTERS_MAX, QUOTED_CHARACTERS_MAX, GatewayError, RequestError, quoted
 from local.processes.program import free_port
 from tests.contract.endpoints import gateway, ingest
 
@@ -119,6 +118,6 @@ def test_quoted_text(text: str) -> None:
 def test_messages_are_limited(text: str) -> None:
     """Whoever forgets to quote: an error of the gateway is cut as a whole."""
     error: GatewayError = RequestError(text * 10)
-    assert error.message == limited(text * 10)
+    assert error.message == quoted(text * 10, MESSAGE_CHARACTERS_MAX)
     assert error.message.isprintable()
     assert len(error.message) <= MESSAGE_CHARACTERS_MAX * len("\\U0010ffff") + 3

@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from gateway.decoding import LargeBodyQueue
 from gateway.errors import BodyTooLargeError, OverloadedError, RequestError
 from gateway.http.expansion import (
-    DEBT_BYTES_MAX,
-    DEBTOR_RATIO_MAX,
-    DEBTORS_MAX,
+    BUCKET_BYTES,
+    CLIENTS_MAX,
     FREE_BYTES,
     GZIP_MEMBERS_MAX,
+    OVERFLOW_RATIO_MAX,
     Allowance,
-    DebtorError,
-    Debts,
+    BucketOverflowError,
+    ClientBuckets,
     ExpandsTooMuchError,
     gunzip,
 )
-from gateway.large_bodies import LargeBodies
 from gateway.settings import GatewaySettings
 from local.processes.program import free_port
 from local.up.documented import DOCUMENTED_EVENT
@@ -70,38 +70,38 @@ def test_expansion_is_limited() -> None:
         gunzip(zeros, Allowance(4_096, 100))
 
 
-def test_debts_are_forgotten() -> None:
+def test_buckets_are_forgotten() -> None:
     """A client in debt is held to a ratio that events stay below, until time has passed; others are not."""
     now = 0.0
-    debts = Debts(lambda: now)
-    debts.charge("a", 1_000, 1_000 * DEBTOR_RATIO_MAX)
-    assert debts.of("a") == 0
-    debts.charge("a", 1_000, 1_000 * DEBTOR_RATIO_MAX + 2 * DEBT_BYTES_MAX)
-    assert debts.allowance("b", BODY_BYTES_MAX, 100) == Allowance(BODY_BYTES_MAX, 100)
-    allowance, packed = debts.allowance("a", BODY_BYTES_MAX, 100), gzip.compress(b"0" * 20_000)
-    with pytest.raises(DebtorError) as caught:
+    buckets = ClientBuckets(lambda: now)
+    buckets.charge("a", 1_000, 1_000 * OVERFLOW_RATIO_MAX)
+    assert buckets.level("a") == 0
+    buckets.charge("a", 1_000, 1_000 * OVERFLOW_RATIO_MAX + 2 * BUCKET_BYTES)
+    assert buckets.allowance("b", BODY_BYTES_MAX, 100) == Allowance(BODY_BYTES_MAX, 100)
+    allowance, packed = buckets.allowance("a", BODY_BYTES_MAX, 100), gzip.compress(b"0" * 20_000)
+    with pytest.raises(BucketOverflowError) as caught:
         gunzip(packed, allowance)
     assert (caught.value.status, int(caught.value.headers["Retry-After"])) == (429, allowance.wait_seconds)
     assert len(gunzip(gzip.compress(bytes(range(256)) * 4), allowance)) == 1_024
     now = float(allowance.wait_seconds)
-    assert len(gunzip(packed, debts.allowance("a", BODY_BYTES_MAX, 100))) == 20_000
+    assert len(gunzip(packed, buckets.allowance("a", BODY_BYTES_MAX, 100))) == 20_000
 
 
 def test_a_debt_has_a_limit() -> None:
     """What the service refused counts for more, and no debt lasts for more than a minute or so."""
-    debts = Debts(lambda: 0.0)
-    debts.charge("a", 100, 31_000, by_service=True)
-    assert debts.of("a") == 32 * 30_000
-    debts.charge("a", 0, 10**9, by_service=True)
-    assert debts.allowance("a", BODY_BYTES_MAX, 100).wait_seconds < 60
+    buckets = ClientBuckets(lambda: 0.0)
+    buckets.charge("a", 100, 31_000, by_service=True)
+    assert buckets.level("a") == 32 * 30_000
+    buckets.charge("a", 0, 10**9, by_service=True)
+    assert buckets.allowance("a", BODY_BYTES_MAX, 100).wait_seconds < 60
 
 
 def test_debtors_are_limited() -> None:
     """So many clients are remembered, the last ones."""
-    debts = Debts(lambda: 0.0)
-    for number in range(DEBTORS_MAX + 10):
-        debts.charge(str(number), 0, 2 * DEBT_BYTES_MAX)
-    assert (debts.of("0"), debts.of(str(DEBTORS_MAX + 9))) == (0, 2 * DEBT_BYTES_MAX)
+    buckets = ClientBuckets(lambda: 0.0)
+    for number in range(CLIENTS_MAX + 10):
+        buckets.charge(str(number), 0, 2 * BUCKET_BYTES)
+    assert (buckets.level("0"), buckets.level(str(CLIENTS_MAX + 9))) == (0, 2 * BUCKET_BYTES)
 
 
 async def test_refused_bodies_make_a_debt(url: str) -> None:
@@ -116,7 +116,7 @@ async def test_refused_bodies_make_a_debt(url: str) -> None:
 
 async def test_large_bodies_wait_in_a_bounded_queue() -> None:
     """One is read, so many wait, the next is refused; one whose client has left is not read; none waits for long."""
-    large, begun, go_on = LargeBodies(2, WAIT_SECONDS_MAX), threading.Event(), threading.Event()
+    large, begun, go_on = LargeBodyQueue(2, WAIT_SECONDS_MAX), threading.Event(), threading.Event()
     done: list[str] = []
 
     def slow() -> None:
@@ -144,7 +144,7 @@ async def test_large_bodies_wait_in_a_bounded_queue() -> None:
 
 async def test_a_turn_that_does_not_come_is_given_up() -> None:
     """A body waits no longer for its turn than a call may take."""
-    large, begun, go_on = LargeBodies(2, 0.01), threading.Event(), threading.Event()
+    large, begun, go_on = LargeBodyQueue(2, 0.01), threading.Event(), threading.Event()
 
     def slow() -> None:
         begun.set()

@@ -14,12 +14,11 @@ from google.protobuf import any_pb2, duration_pb2
 
 import gateway
 from gateway.errors import DescriptorError, RequestError
-from gateway.json.reader import Reading
-from gateway.json.scalars import NotThisType
-from gateway.json.shapes import Shapes
+from gateway.json.message_types import MessageTypes
+from gateway.json.reader import ANY_LEVELS_MAX, JsonReader
+from gateway.json.scalars import InvalidValueError
 from gateway.json.text import Members, parse
 from gateway.json.text_values import duration
-from gateway.json.well_known import ANY_LEVELS_MAX
 from gateway.routing.query import KEY_CHARACTERS_MAX, key_of_map, parse_query
 from gateway.routing.templates import compile_template
 from local.processes.program import free_port
@@ -143,15 +142,15 @@ async def test_forms_are_limited(filling: bytes, path: str) -> None:
 @pytest.mark.parametrize("text", ["1" * 5_000 + "s", "1" * 60_000 + "h", "9" * 20 + "ns", "1.5h" + "1" * 5_000 + "s"])
 def test_durations_of_many_digits(text: str) -> None:
     """Digits that no 64-bit number has are refused before they become one: Python limits its own conversion."""
-    with pytest.raises(NotThisType):
-        duration(Shapes(), duration_pb2.Duration(), text)
+    with pytest.raises(InvalidValueError):
+        duration(MessageTypes(), duration_pb2.Duration(), text)
 
 
 @pytest.mark.parametrize("text", ["0" * 5_000 + "1s", "1." + "0" * 5_000 + "s", "0." + "0" * 5_000 + "1h" + "1s"])
 def test_durations_of_many_zeros(text: str) -> None:
     """Digits that change nothing are passed over, as in Go."""
     target = duration_pb2.Duration()
-    duration(Shapes(), target, text)
+    duration(MessageTypes(), target, text)
     assert (target.seconds, target.nanos) == (1, 0)
 
 
@@ -169,16 +168,16 @@ def test_any_in_any_is_limited() -> None:
     for _level in range(ANY_LEVELS_MAX + 1):
         body = f'{{"@type": "{kind}", "value": {body}}}'
     with pytest.raises(RequestError, match=str(ANY_LEVELS_MAX)):
-        Reading(Shapes(), strict=False).message(any_pb2.Any(), parse(body.encode()))
+        JsonReader(MessageTypes(), strict=False).message(any_pb2.Any(), parse(body.encode()))
 
 
 def test_unknown_names_cost_little_at_any_depth() -> None:
     """What is noted of an unknown key is short, however deep it stands and however long the keys above it are."""
-    reading = Reading(Shapes(), strict=False)
-    reading.trail = ["k" * 100_000] * 500
-    reading.unknown_key("u" * 100_000)
-    assert max(map(len, reading.unknown)) < 5_000
-    assert len(reading.place()) < 2_000
+    reader = JsonReader(MessageTypes(), strict=False)
+    reader.path = ["k" * 100_000] * 500
+    reader.unknown_name("u" * 100_000)
+    assert max(map(len, reader.unknown)) < 5_000
+    assert len(reader.location()) < 2_000
 
 
 def test_members_are_a_list() -> None:

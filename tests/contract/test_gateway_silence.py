@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from common.settings import Address
-from gateway.http.body import Pace
+from gateway.http.body import BodyRate
 from gateway.http.connections import OTHER_DESCRIPTORS, Connections, descriptors_for
 from local.processes.program import Program, free_port, running
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
@@ -33,7 +33,7 @@ SERVING = HealthCheckResponse.SERVING
 class Fake:
     """A connection that remembers whether it was dropped."""
 
-    is_in_work: bool = False
+    is_in_flight: bool = False
     request: bool = False
     waiting: bool = True
     dropped: bool = field(default=False, init=False)
@@ -51,16 +51,16 @@ class Fake:
 def test_the_longest_silent_makes_room() -> None:
     """At the limit the connection that was silent for longest is dropped, but none that has a request in work."""
     connections = Connections(3, LONG_SECONDS)
-    working, silent, active, new, newer = Fake(is_in_work=True), Fake(), Fake(), Fake(), Fake()
+    working, silent, active, new, newer = Fake(is_in_flight=True), Fake(), Fake(), Fake(), Fake()
     for connection in (working, silent, active):
-        connections.opened(connection)
-    connections.heard(silent)
-    connections.heard(active)
-    connections.opened(new)
+        connections.add(connection)
+    connections.touch(silent)
+    connections.touch(active)
+    connections.add(new)
     assert [one.dropped for one in (working, silent, active, new)] == [False, True, False, False]
-    connections.heard(silent)  # what was dropped may still send something
-    connections.closed(silent)
-    connections.opened(newer)
+    connections.touch(silent)  # what was dropped may still send something
+    connections.discard(silent)
+    connections.add(newer)
     assert [one.dropped for one in (working, active, new, newer)] == [False, True, False, False]
     assert len(connections) == 3
 
@@ -71,18 +71,18 @@ def test_a_head_has_a_limit() -> None:
     connections = Connections(10, 10, lambda: now)
     silent, drip, asking = Fake(), Fake(), Fake()
     for connection in (silent, drip, asking):
-        connections.opened(connection)
+        connections.add(connection)
     asking.request = True
-    connections.heard(asking)
+    connections.touch(asking)
     for second in range(1, 11):
         now = float(second)
-        connections.heard(drip)
+        connections.touch(drip)
         connections.sweep()
     assert [one.dropped for one in (silent, drip, asking)] == [True, True, False]
     # Answered, idle for long, then half a head.
     asking.request, now = False, 1_000.0
     connections.sweep()
-    connections.heard(asking)
+    connections.touch(asking)
     now = 1_009.0
     connections.sweep()
     assert not asking.dropped
@@ -96,19 +96,19 @@ def test_bytes_after_an_answer_are_no_head() -> None:
     now = 0.0
     connections = Connections(10, 10, lambda: now)
     refused = Fake(request=True)
-    connections.opened(refused)
-    connections.heard(refused)
+    connections.add(refused)
+    connections.touch(refused)
     refused.request, refused.waiting = False, False
-    connections.heard(refused)
+    connections.touch(refused)
     now = 100.0
     connections.sweep()
     assert not refused.dropped
 
 
-def test_the_pace_of_a_body() -> None:
+def test_the_slowest_rate_of_a_body() -> None:
     """Nothing has the grace alone; each byte gives its part of a second; nothing gives more than the whole limit."""
-    pace = Pace(30, 5, 1_000)
-    assert [pace.seconds_for(received) for received in (0, 1_000, 10_000, 10**9)] == [5, 6, 15, 30]
+    rate = BodyRate(30, 5, 1_000)
+    assert [rate.deadline(received) for received in (0, 1_000, 10_000, 10**9)] == [5, 6, 15, 30]
 
 
 @pytest.mark.parametrize("sent", [b"", b"P", HEAD, b"GET /healthz HTTP/1.1\r\n"])

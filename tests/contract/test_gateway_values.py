@@ -70,7 +70,7 @@ async def test_bombs_are_refused(url: str, name: str) -> None:
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_stopped_early(name: str, transcoder: Transcoder) -> None:
     """Of 16 MB no more than a few are ever made: the gzip stops where the values are too many."""
-    found = load_routes(load_schema(product_descriptors().read_bytes())).find("POST", BATCH)
+    found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", BATCH)
     limits = transcoder.limits(found.route)
     assert limits is not None
     packed, sizes = gzip.compress(BOMBS[name][0]), [0]
@@ -83,7 +83,7 @@ def test_bombs_are_stopped_early(name: str, transcoder: Transcoder) -> None:
 @pytest.mark.parametrize("path", [BATCH, PRODUCE])
 def test_bombs_take_little_memory(name: str, path: str, transcoder: Transcoder) -> None:
     """A body that was not compressed takes less than 100 MB for each of its megabytes, and less than 100 MB in all."""
-    found = load_routes(load_schema(product_descriptors().read_bytes())).find("POST", path)
+    found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", path)
     body = BOMBS[name][0][:BODY_BYTES_MAX]
     tracemalloc.start()
     try:
@@ -98,7 +98,7 @@ def test_bombs_take_little_memory(name: str, path: str, transcoder: Transcoder) 
 @pytest.mark.parametrize("item", ["{}", '{"event_id": "e", "x": 1}', '{"payload": {}}'])
 def test_items_of_a_list(count: int, is_refused: bool, item: str, transcoder: Transcoder) -> None:
     """A list is refused from the first item on that is too many, by both readers, in the words of the service."""
-    found = load_routes(load_schema(product_descriptors().read_bytes())).find("POST", BATCH)
+    found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", BATCH)
     body = b"[" + b",".join([item.encode()] * count) + b"]"
     if not is_refused:
         assert len(EventBatch.FromString(transcoder.request(found, "", body, strict=False).message).events) == count
@@ -113,7 +113,7 @@ def test_items_of_a_list(count: int, is_refused: bool, item: str, transcoder: Tr
 @pytest.mark.parametrize("value", ["1", "null", '""', "[]", "{}", '{"a":1}', '"\\"[[[,,,"'])
 def test_values_of_one_event(length: int, value: str, transcoder: Transcoder) -> None:
     """An event has no lists: values in keys that it does not have are limited much lower."""
-    found = load_routes(load_schema(product_descriptors().read_bytes())).find("POST", PRODUCE)
+    found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", PRODUCE)
     body = f'{{"x": [{",".join([value] * length)}]}}'.encode()
     with pytest.raises(RequestError, match=f"{VALUES_WITHOUT_LISTS_MAX} JSON values"):
         transcoder.request(found, "", body, strict=False)
@@ -122,7 +122,7 @@ def test_values_of_one_event(length: int, value: str, transcoder: Transcoder) ->
 @pytest.mark.parametrize("text", ["[1,{", ',"', "\\\\\\", '\\",[{', "{[,", "\\\\,", 'a\\"'])
 def test_what_stands_in_texts_is_no_value(text: str, transcoder: Transcoder) -> None:
     """Commas and brackets in a text are no values, however many there are and whatever stands before its end."""
-    found = load_routes(load_schema(product_descriptors().read_bytes())).find("POST", PRODUCE)
+    found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", PRODUCE)
     body = json.dumps({"some_client_data": text * 200_000}).encode()
     assert transcoder.request(found, "", body, strict=False).message
     limits = transcoder.limits(found.route)

@@ -28,7 +28,7 @@ from gateway.app import Gateway
 async def stand_still(*_):
     threading.Event().wait()
 
-Gateway.transcode = stand_still
+Gateway._call = stand_still
 from gateway.process import main
 main()
 """

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
 from gateway.json.fast import FastReader
-from gateway.json.reader import Reading
-from gateway.json.shapes import Shapes
+from gateway.json.message_types import MessageTypes
+from gateway.json.reader import JsonReader
 from gateway.json.text import parse
 
 # json_format takes what it takes in all of these, so that what is compared are the values.
@@ -30,7 +30,7 @@ EVENTS = st.fixed_dictionaries({}, optional={"payload": PAYLOADS, **dict.fromkey
 # The same in other words of JSON: integers as strings, null for what is absent, spaces, escapes.
 STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1]), "ensure_ascii": st.booleans()})
 SETTINGS = settings(max_examples=500, deadline=None)
-FAST, FAST_BATCH = FastReader(Event, None), FastReader(EventBatch, EventBatch.DESCRIPTOR.fields_by_name["events"])
+FAST, FAST_BATCH = FastReader(Event), FastReader(EventBatch, "events")
 
 
 @SETTINGS
@@ -75,5 +75,5 @@ def test_other_words_for_the_same(event: dict[str, object], absent: str) -> None
 def exactly(text: str) -> Event:
     """Read by the exact reader."""
     event = Event()
-    Reading(Shapes(), strict=True).message(event, parse(text.encode()))
+    JsonReader(MessageTypes(), strict=True).message(event, parse(text.encode()))
     return event

@@ -16,8 +16,8 @@ import pytest
 
 from gateway.descriptors import load_schema
 from gateway.errors import RequestError, UndecodableError
-from gateway.json.reader import Reading
-from gateway.json.shapes import Shapes
+from gateway.json.message_types import MessageTypes
+from gateway.json.reader import JsonReader
 from gateway.json.text import is_blank, parse
 from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
@@ -42,7 +42,7 @@ GOOD = {
     "/api/v1/batch_produce": [b"[" + b", ".join(EVENTS[:count]) + b"]" for count in range(5)],
 }
 SCHEMA = load_schema(product_descriptors().read_bytes())
-SHAPES = Shapes()
+TYPES = MessageTypes()
 
 
 @pytest.fixture(autouse=True)
@@ -61,32 +61,32 @@ def bounded() -> Iterator[None]:
 def exactly(route: Any, body: bytes) -> Any:
     """Return the message as the exact reader reads it, without the fast one before it."""
     message = SCHEMA.message_class(route.method.input_type)()
-    reading, value = Reading(SHAPES, strict=False), None if is_blank(body) else parse(body)
+    reader, value = JsonReader(TYPES, strict=False), None if is_blank(body) else parse(body)
     if route.body == "*":
         if not is_blank(body):
-            reading.message(message, value)
+            reader.message(message, value)
     elif value is not None:
-        reading.member(message, SHAPES.of(message.DESCRIPTOR).by_name[route.body], value)
+        reader.field(message, TYPES.of(message).by_name[route.body], value)
     return message.SerializeToString()
 
 
 @pytest.mark.parametrize("path", list(GOOD))
 def test_mutated_bodies(path: str) -> None:
     """Half of the bodies to each path: a message, the same as the exact reader's, or RequestError (seeded)."""
-    transcoder, found = Transcoder(SCHEMA), load_routes(SCHEMA).find("POST", path)
+    transcoder, match = Transcoder(SCHEMA), load_routes(SCHEMA).match("POST", path)
     outcomes: Counter[str] = Counter()
     for number, body in enumerate(mutated(GOOD[path], JSON_MUTATIONS, BODIES // 2, SEED)):
         signal.alarm(HANG_SECONDS)
         try:
-            request = transcoder.request(found, "", body, strict=number % 3 == 0)
+            request = transcoder.request(match, "", body, strict=number % 3 == 0)
         except RequestError as error:
             outcomes[f"refused with {error.status}"] += 1
             if number % 3:
                 with pytest.raises((UndecodableError, RecursionError)):
-                    exactly(found.route, body)
+                    exactly(match.route, body)
         else:
             outcomes["accepted"] += 1
-            assert request.message == exactly(found.route, body), body
+            assert request.message == exactly(match.route, body), body
 
     assert outcomes.keys() == {"accepted", "refused with 400"}
     assert sum(outcomes.values()) == BODIES // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.trace import trace
+from gateway.http.trace import trace_metadata
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
@@ -16,8 +16,8 @@ def test_a_trace(parent: str) -> None:
     first, second = STATE.split(",")
     given = [("traceparent", parent), ("tracestate", first), ("accept", "*/*"), ("tracestate", second)]
 
-    assert trace([("traceparent", parent)]) == [("traceparent", parent)]
-    assert trace(given) == [("traceparent", parent), ("tracestate", STATE)]
+    assert trace_metadata([("traceparent", parent)]) == [("traceparent", parent)]
+    assert trace_metadata(given) == [("traceparent", parent), ("tracestate", STATE)]
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_a_trace(parent: str) -> None:
 )
 def test_a_malformed_parent(parent: str) -> None:
     """Without a valid parent nothing is passed on."""
-    assert trace([("traceparent", parent), ("tracestate", STATE)]) == []
+    assert trace_metadata([("traceparent", parent), ("tracestate", STATE)]) == []
 
 
 def test_two_parents() -> None:
     """Two parents are as good as none."""
-    assert trace([("traceparent", PARENT), ("traceparent", PARENT)]) == []
+    assert trace_metadata([("traceparent", PARENT), ("traceparent", PARENT)]) == []
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_two_parents() -> None:
 )
 def test_a_malformed_state(state: str) -> None:
     """A malformed state is left out; the parent stands without it."""
-    assert trace([("traceparent", PARENT), ("tracestate", state)]) == [("traceparent", PARENT)]
+    assert trace_metadata([("traceparent", PARENT), ("tracestate", state)]) == [("traceparent", PARENT)]
