@@ -108,8 +108,10 @@ async def test_a_client_that_takes_no_answer(served: tuple[str, Child]) -> None:
         clients = [opened.enter_context(await silent_reader(url)) for _client in range(20)]
         await until(lambda: all(map(is_cut, clients)))
         assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
-    lines = [line for line in map(json.loads, child.program.log.read_text().splitlines()) if "take" in line["event"]]
-    assert [(line["event"], line["level"]) for line in lines] == [("a client did not take its answer", "info")]
+    lines = [
+        line for line in map(json.loads, child.program.log.read_text().splitlines()) if "response" in line["event"]
+    ]
+    assert [(line["event"], line["level"]) for line in lines] == [("a client did not read its response", "info")]
 
 
 async def test_a_client_that_takes_its_answer_slowly(served: tuple[str, Child]) -> None:
