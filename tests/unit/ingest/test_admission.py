@@ -1,4 +1,4 @@
-"""Which requests find room: limits of their number and bytes, and the share of a connection."""
+"""Admission: the limits of requests and bytes in flight, and the share of a connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LARGE = 1_000_000
 
 
 def admitted(admission: Admission, peer: str, size: int = 1) -> int:
-    """Admit a peer's requests until one is refused; return how many were admitted."""
+    """Admit requests of a peer until one is rejected; return how many were admitted."""
     count = 0
     with contextlib.suppress(RejectedError):
         while True:
@@ -21,8 +21,8 @@ def admitted(admission: Admission, peer: str, size: int = 1) -> int:
     return count
 
 
-def test_place_is_given_back() -> None:
-    """A place is free again after the request, also when it failed."""
+def test_release() -> None:
+    """A request is released at the end of its block, also after an exception."""
     admission = Admission(requests_max=1, bytes_max=10)
     for _ in range(3):
         with contextlib.suppress(ValueError), admission.admit("a", 10):
@@ -35,7 +35,7 @@ def test_place_is_given_back() -> None:
 
 
 def test_bytes() -> None:
-    """Requests are refused by the sum of their bytes, whatever their number."""
+    """Requests are rejected when the sum of their bytes would exceed the limit, whatever their number."""
     admission = Admission(requests_max=1_000, bytes_max=100)
     admission.admit("a", 60)
 
@@ -45,15 +45,15 @@ def test_bytes() -> None:
         assert admission.in_flight == InFlight(2, 100)
 
 
-def test_alone() -> None:
-    """A connection that is alone gets most of the requests, and of the bytes."""
+def test_share_of_a_single_connection() -> None:
+    """A single connection gets most of the requests and of the bytes."""
     assert admitted(Admission(1_000, LARGE), "a") == 720
     assert admitted(Admission(1_000, 1_000), "a", size=10) == 72
 
 
 @pytest.mark.parametrize("greedy", [1, 2, 5, 11, 16])
-def test_room_is_left(greedy: int) -> None:
-    """Whatever greedy connections take, one that holds nothing finds room."""
+def test_requests_left_for_others(greedy: int) -> None:
+    """Whatever greedy connections take, a connection without requests in flight is admitted."""
     admission = Admission(1_000, LARGE)
     for peer in range(greedy):
         admitted(admission, f"greedy {peer}")
@@ -61,8 +61,8 @@ def test_room_is_left(greedy: int) -> None:
     assert admitted(admission, "modest") >= 5
 
 
-def test_room_of_bytes_is_left() -> None:
-    """So it is with bytes."""
+def test_bytes_left_for_others() -> None:
+    """The same holds for the limit of bytes."""
     admission = Admission(1_000, 1_000)
     for peer in range(5):
         admitted(admission, f"greedy {peer}", size=5)
@@ -70,14 +70,14 @@ def test_room_of_bytes_is_left() -> None:
     assert admitted(admission, "modest", size=5) >= 1
 
 
-def test_one_large_request_finds_room_in_a_small_budget() -> None:
-    """The share never refuses a connection that holds nothing."""
+def test_large_request_within_a_small_limit() -> None:
+    """A connection without requests in flight is never rejected for its share."""
     with Admission(1, 1_000).admit("a", 1_000):
         pass
 
 
 def test_streams() -> None:
-    """Long calls are limited in all and on each connection, and counted down."""
+    """Streams are limited in total and on each connection, and released."""
     streams = StreamLimiter(streams_max=3, connection_streams_max=2)
     streams.acquire("a")
     streams.acquire("a")

@@ -1,4 +1,4 @@
-"""Which tokens are trusted, and that a key is good for one algorithm only."""
+"""Authenticator: which tokens are valid, and that a key is used with one algorithm only."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ DEEP = 4_000
 
 
 def user_of(token: str, keys: KeySet, rules: TokenRules = BOUND) -> str | None:
-    """Show a token to a new authenticator."""
+    """Authenticate a token with a new authenticator."""
     return Authenticator(keys, rules, 10).authenticate([f"Bearer {token}"])
 
 
-def refusal(authorization: str | None, keys: KeySet, rules: TokenRules = BOUND) -> str:
-    """Return why an authorization is refused."""
+def rejection(authorization: str | None, keys: KeySet, rules: TokenRules = BOUND) -> str:
+    """Return the reason for which an authorization is rejected."""
     with pytest.raises(UnauthenticatedError) as caught:
         Authenticator(keys, rules, 10).authenticate([] if authorization is None else [authorization])
     return str(caught.value)
@@ -57,19 +57,19 @@ def refusal(authorization: str | None, keys: KeySet, rules: TokenRules = BOUND) 
         (signed(ec_key(), "ES256", "e"), read_key_set(jwks(("e", ec_key()), ("r", rsa_key())))),
     ],
 )
-def test_trusted(token: str, keys: KeySet) -> None:
-    """A token signed with the key, by the algorithm of its kind, is trusted and names its user."""
+def test_valid_token(token: str, keys: KeySet) -> None:
+    """A token signed with the key and the algorithm of its type is valid and names its user."""
     assert user_of(token, keys) == USER
 
 
 def test_user_in_any_case() -> None:
-    """A subject in capitals is the same user; without the rule the token binds nobody, and needs no subject."""
+    """A subject in upper case is the same user; without the rule a token is bound to no user and needs no subject."""
     assert user_of(signed(sub=USER.upper()), read_secret(SECRET)) == USER
     assert user_of(signed(sub=None), read_secret(SECRET), TokenRules()) is None
 
 
 @pytest.mark.parametrize(
-    ("authorization", "words"),
+    ("authorization", "expected"),
     [
         (None, "is required"),
         ("", "is required"),
@@ -95,14 +95,14 @@ def test_user_in_any_case() -> None:
         (f"Bearer {unsigned()}", "algorithm is not the one of the key"),
     ],
 )
-def test_refused(authorization: str | None, words: str) -> None:
-    """Whatever is wrong with a token is said, and nobody gets in."""
-    assert words in refusal(authorization, read_secret(SECRET))
+def test_invalid_token(authorization: str | None, expected: str) -> None:
+    """An invalid token is rejected with the reason."""
+    assert expected in rejection(authorization, read_secret(SECRET))
 
 
 @pytest.mark.parametrize("others", [[f"Bearer {signed()}"], ["Bearer x"], [""], [b"\xff"], ["Basic eDp5"]])
 def test_one_authorization(others: list[str | bytes]) -> None:
-    """Several are refused, the same twice too: what one server takes for the caller another may overlook."""
+    """Several values are rejected, equal ones too, because servers differ in which of them they use."""
     checks = Authenticator(read_secret(SECRET), BOUND, 10)
 
     for several in ([*others, f"Bearer {signed()}"], [f"Bearer {signed()}", *others]):
@@ -111,54 +111,54 @@ def test_one_authorization(others: list[str | bytes]) -> None:
 
 
 def test_authorization_of_bytes() -> None:
-    """A value that gRPC could not decode is no token."""
+    """A value that gRPC could not decode as text is not a valid token."""
     with pytest.raises(UnauthenticatedError, match="printable ASCII"):
         Authenticator(read_secret(SECRET), BOUND, 10).authenticate([f"Bearer {signed()}".encode()])
 
 
 @pytest.mark.parametrize("pem", [public_pem(rsa_key()), public_pem(ec_key())])
-def test_confusion(pem: str) -> None:
-    """A public key is no HS256 secret, though everybody can sign with it; and no token goes without a signature."""
+def test_algorithm_confusion(pem: str) -> None:
+    """A public key is not accepted as an HS256 secret, and a token without a signature is rejected."""
     for keys in (read_public_key(pem), read_key_set(jwks(("r", rsa_key()), ("e", ec_key())))):
-        assert "Bearer" not in refusal(f"Bearer {confused(pem)}", keys)
-        refusal(f"Bearer {unsigned()}", keys)
-        refusal(f"Bearer {unsigned(kid='r')}", keys)
-        refusal(f"Bearer {signed()}", keys)
+        assert "Bearer" not in rejection(f"Bearer {confused(pem)}", keys)
+        rejection(f"Bearer {unsigned()}", keys)
+        rejection(f"Bearer {unsigned(kid='r')}", keys)
+        rejection(f"Bearer {signed()}", keys)
 
 
 def test_wrong_key() -> None:
-    """Another key of the same kind, or of a name that the JWKS lacks, opens nothing."""
+    """A token by another key of the same type, or with a `kid` that the JWKS lacks, is rejected."""
     several = read_key_set(jwks(("one", rsa_key()), ("two", rsa_key("two"))))
 
-    assert "signature" in refusal(f"Bearer {signed(rsa_key('x'), 'RS256')}", read_public_key(public_pem(rsa_key())))
-    assert "signature" in refusal(f"Bearer {signed(rsa_key(), 'RS256', 'two')}", several)
-    assert "names no key" in refusal(f"Bearer {signed(rsa_key(), 'RS256', 'three')}", several)
-    assert "names no key" in refusal(f"Bearer {signed(rsa_key(), 'RS256')}", several)
+    assert "signature" in rejection(f"Bearer {signed(rsa_key('x'), 'RS256')}", read_public_key(public_pem(rsa_key())))
+    assert "signature" in rejection(f"Bearer {signed(rsa_key(), 'RS256', 'two')}", several)
+    assert "names no key" in rejection(f"Bearer {signed(rsa_key(), 'RS256', 'three')}", several)
+    assert "names no key" in rejection(f"Bearer {signed(rsa_key(), 'RS256')}", several)
 
 
 def test_audience_and_issuer() -> None:
-    """They are looked at when asked for, and only then."""
+    """Audience and issuer are checked only if they are configured."""
     rules, keys = TokenRules(audience="ugc", issuer="auth"), read_secret(SECRET)
 
     assert user_of(signed(aud=["x", "ugc"], iss="auth"), keys, rules) is None
     assert user_of(signed(aud="other", iss="other"), keys, TokenRules()) is None
-    assert "another audience" in refusal(f"Bearer {signed(aud='x', iss='auth')}", keys, rules)
-    assert "another issuer" in refusal(f"Bearer {signed(aud='ugc', iss='x')}", keys, rules)
-    assert "has no aud" in refusal(f"Bearer {signed(iss='auth')}", keys, rules)
-    assert "has no iss" in refusal(f"Bearer {signed(aud='ugc')}", keys, rules)
+    assert "another audience" in rejection(f"Bearer {signed(aud='x', iss='auth')}", keys, rules)
+    assert "another issuer" in rejection(f"Bearer {signed(aud='ugc', iss='x')}", keys, rules)
+    assert "has no aud" in rejection(f"Bearer {signed(iss='auth')}", keys, rules)
+    assert "has no iss" in rejection(f"Bearer {signed(aud='ugc')}", keys, rules)
 
 
 def test_clock_skew() -> None:
-    """Clocks may be apart by what the settings say."""
+    """The configured leeway is tolerated."""
     rules = TokenRules(leeway_seconds=100)
 
     assert user_of(signed(exp=int(time.time()) - 50), read_secret(SECRET), rules) is None
     assert user_of(signed(nbf=int(time.time()) + 50), read_secret(SECRET), rules) is None
-    assert "expired" in refusal(f"Bearer {signed(exp=int(time.time()) - 150)}", read_secret(SECRET), rules)
+    assert "expired" in rejection(f"Bearer {signed(exp=int(time.time()) - 150)}", read_secret(SECRET), rules)
 
 
-def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token is verified once, and again when it has expired; at the bound the one used longest ago is forgotten."""
+def test_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is verified once until it expires; at the limit the least recently used one is evicted."""
     verified: list[bytes] = []
     decode = jwt.PyJWS.decode
 
@@ -173,7 +173,7 @@ def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) ->
         checks.authenticate([f"Bearer {tokens[number]}"])
 
     assert verified == [tokens[number].encode() for number in (0, 1, 2, 1)]
-    # Its end has come meanwhile.
+    # It has expired by now.
     monkeypatch.setattr(time, "time", lambda: 2**33)
     with pytest.raises(UnauthenticatedError, match=r"has expired \(exp\)"):
         checks.authenticate([f"Bearer {tokens[1]}"])
@@ -191,25 +191,25 @@ def test_verdicts_are_kept_until_they_expire(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_odd_headers(header: dict[str, object]) -> None:
-    """Headers of the wrong shape are refused, whatever they make a parser do."""
-    refusal(f"Bearer {part(header)}.{part({'exp': 1})}.AAAA", read_secret(SECRET))
+    """Malformed token headers are rejected, whatever exception they raise in a parser."""
+    rejection(f"Bearer {part(header)}.{part({'exp': 1})}.AAAA", read_secret(SECRET))
 
 
 def test_hostile_bytes() -> None:
-    """Deep nesting and 2,000 mutations of a good token are refused, with no other error and no way in (seed 4)."""
+    """Deep nesting and 2,000 mutations of a valid token are rejected without any other exception (seed 4)."""
     chance, keys = random.Random(4), read_secret(SECRET)
     deep = encoded(b'{"alg":"HS256","x":' + b"[" * DEEP + b"]" * DEEP + b"}")
-    refusal(f"Bearer {deep}.{deep}.AAAA", keys)
+    rejection(f"Bearer {deep}.{deep}.AAAA", keys)
     good = signed()
     for _ in range(MUTATIONS):
         at = chance.randrange(len(good))
         bad = good[:at] + chance.choice("aZ09-_.= {\u044b") * chance.randrange(3) + good[at + 1 :]
         if decoded(bad) != decoded(good):
-            refusal(f"Bearer {bad}", keys)
+            rejection(f"Bearer {bad}", keys)
 
 
 def decoded(token: str) -> list[bytes | str]:
-    """Return the parts of a token as bytes: the last character of base64 has bits that say nothing."""
+    """Return the decoded parts of a token; the last character of base64 has bits without meaning."""
     try:
         return [base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for each in token.split(".")]
     except ValueError:

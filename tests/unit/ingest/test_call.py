@@ -1,4 +1,4 @@
-"""What travels beside a message: the request id, the trace, and where they are seen again."""
+"""Call: the request id and the trace, in Kafka's headers, in the answer and in the log."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ async def stub(publisher: FakePublisher) -> AsyncIterator[IngestServiceStub]:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
-    """Capture log lines with what is bound to their task."""
+    """Capture log lines with the context variables of their task."""
     monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
     with capture_logs([merge_contextvars]) as entries:
         yield entries
 
 
-async def test_passed_on(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """The id and the trace go beside the events to Kafka, nothing else does; the id comes back."""
+async def test_kafka_headers(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """Only the request id and the trace become Kafka headers; the answer has the request id."""
     call = stub.Produce(documented(), metadata=SENT)
     await call
 
@@ -54,8 +54,8 @@ async def test_passed_on(stub: IngestServiceStub, publisher: FakePublisher) -> N
     assert publisher.headers == [("x-request-id", b"abc-1")]
 
 
-async def test_refusals_are_not_a_line_each(stub: IngestServiceStub, lines: list[EventDict]) -> None:
-    """However many calls are refused or fail, the log has one line of each kind, and more only for debugging."""
+async def test_rejections_are_logged_rate_limited(stub: IngestServiceStub, lines: list[EventDict]) -> None:
+    """However many calls are rejected or fail, the log has one line of each kind above the level debug."""
     for event in [valid(movie_id="x"), valid(event_data="fail")] * 20:
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Produce(event)
@@ -67,8 +67,8 @@ async def test_refusals_are_not_a_line_each(stub: IngestServiceStub, lines: list
     ]
 
 
-async def test_made_when_absent(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """Without an id, or with one that is too long, each call gets one of ours; Kafka gets no headers."""
+async def test_generated_id(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """Without a valid request id a call gets a generated one, and the Kafka messages get no headers."""
     made = set()
     for metadata in ((), (), (("x-request-id", "x" * 129),), (("x-request-id", ""),)):
         call = stub.Produce(documented(), metadata=metadata)
@@ -81,16 +81,16 @@ async def test_made_when_absent(stub: IngestServiceStub, publisher: FakePublishe
 
 
 async def test_errors_carry_the_id(stub: IngestServiceStub) -> None:
-    """A refused call has the id in its trailing metadata, beside the details."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
+    """A failed call has the request id in its trailing metadata, beside the details."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         await stub.Produce(valid(movie_id="x"), metadata=SENT)
 
-    assert dict(refused.value.trailing_metadata()).keys() == {"x-request-id", "grpc-status-details-bin"}
-    assert dict(refused.value.trailing_metadata())["x-request-id"] == "abc-1"
+    assert dict(failed.value.trailing_metadata()).keys() == {"x-request-id", "grpc-status-details-bin"}
+    assert dict(failed.value.trailing_metadata())["x-request-id"] == "abc-1"
 
 
 async def test_log_lines_carry_the_id(stub: IngestServiceStub, lines: list[EventDict]) -> None:
-    """Every line that a call causes has its id, and none has another's."""
+    """Each log line of a call has the request id of that call."""
     await stub.Produce(documented(), metadata=(("x-request-id", "first"),))
     for event in (valid(movie_id="x"), valid(event_data="fail")):
         with pytest.raises(grpc.aio.AioRpcError):

@@ -1,4 +1,4 @@
-"""What a token must claim, and the words that name the claim that is wrong."""
+"""Claims of a token: which are required, and that an error names the invalid one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_TEXTS: list[object] = [1, 1.5, True, [], ["auth"], {}, {"a": "b"}]
 
 
 def check(rules: TokenRules = RULES, **changes: object) -> float:
-    """Check good claims with changes; Ellipsis takes one away."""
+    """Check valid claims with changes; Ellipsis removes a claim."""
     claims = {name: value for name, value in (GOOD | changes).items() if value is not ...}
     return check_claims(claims, rules, NOW)
 
@@ -54,13 +54,13 @@ def check(rules: TokenRules = RULES, **changes: object) -> float:
         {"sub": USER.upper()},
     ],
 )
-def test_good(changes: dict[str, Any]) -> None:
-    """Good claims are accepted until the end and what clocks may be apart."""
+def test_valid(changes: dict[str, Any]) -> None:
+    """Valid claims are accepted until their expiry plus the leeway."""
     assert check(**changes) == changes.get("exp", END) + 10
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "expected"),
     [
         ({"exp": ...}, "the token has no exp"),
         ({"exp": None}, "the token has no exp"),
@@ -84,16 +84,16 @@ def test_good(changes: dict[str, Any]) -> None:
         *[({"aud": value}, "the token's aud must be a text or a list of texts") for value in NO_AUDIENCES],
     ],
 )
-def test_bad(changes: dict[str, Any], words: str) -> None:
-    """Each claim that is wrong is named, by its value or by its type."""
+def test_invalid(changes: dict[str, Any], expected: str) -> None:
+    """An invalid claim is named in the error, whether its value or its type is wrong."""
     with pytest.raises(UnauthenticatedError) as caught:
         check(**changes)
 
-    assert str(caught.value) == words
+    assert str(caught.value) == expected
 
 
-def test_not_asked_for() -> None:
-    """Without rules, audience and issuer are not looked at, whatever they are; a subject must still be a text."""
+def test_unchecked_claims() -> None:
+    """Without rules audience and issuer are not checked; a subject must still be a string."""
     assert check(TokenRules(), aud=1, iss=[], sub=...) == END
     with pytest.raises(UnauthenticatedError, match="sub must be a text"):
         check(TokenRules(), sub=1)
@@ -101,7 +101,7 @@ def test_not_asked_for() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"1", b'"x"', b"null", b"{", b"\xff", b"[" * 5_000, b'{"exp": 1e999}'])
 def test_signed_but_no_claims(payload: bytes) -> None:
-    """A signature over anything else than claims is good for nothing, and the text shows nothing of it."""
+    """A signed payload that is not an object of claims is rejected, and the error shows nothing of it."""
     body = f"{encoded(json.dumps({'alg': 'HS256'}).encode())}.{encoded(payload)}"
     checks: Any = Authenticator(read_secret(SECRET), TokenRules(), 10)
 

@@ -1,4 +1,4 @@
-"""The debug door: its events are valid and differ, their number is bounded, and closed it says how to open it."""
+"""DebugService: its events are valid and differ, their number is limited, and a disabled service names its setting."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NOW_SECONDS = 1_700_000_000
 
 
 async def produce(request: bytes, publisher: FakePublisher) -> BatchProduceResponse:
-    """Call the open door."""
+    """Call the enabled service."""
     async with ingest_channel(publisher) as channel:
         return BatchProduceResponse.FromString(await call(channel, request))
 
 
-async def refusal(request: bytes, *, debug: bool = True) -> Status:
-    """Call the door when it must refuse."""
+async def rejection(request: bytes, *, debug: bool = True) -> Status:
+    """Return the error of a call that must fail."""
     async with ingest_channel(FakePublisher(), debug=debug) as channel:
         return await failure(call(channel, request))
 
@@ -38,7 +38,7 @@ def call(channel: grpc.aio.Channel, request: bytes) -> grpc.aio.UnaryUnaryCall[b
 
 
 def test_events_are_valid_and_differ() -> None:
-    """2,000 random events of a seed keep every rule, and no two are alike."""
+    """2,000 random events of a seed are valid, and no two are equal."""
     events = random_batch(MANY, NOW_SECONDS, random.Random(9)).events
     rules = EventValidator(EVENT_BYTES_MAX)
 
@@ -55,8 +55,8 @@ def test_events_are_valid_and_differ() -> None:
         (RandomBatchProduceRequest(batch_count=10_000), 10_000),
     ],
 )
-async def test_open(request_message: RandomBatchProduceRequest, made: int) -> None:
-    """As many events as wanted go the way of all events."""
+async def test_enabled(request_message: RandomBatchProduceRequest, made: int) -> None:
+    """As many events as requested are stored as BatchProduce stores them."""
     publisher = FakePublisher()
 
     assert (await produce(request_message.SerializeToString(), publisher)).accepted == made
@@ -64,9 +64,9 @@ async def test_open(request_message: RandomBatchProduceRequest, made: int) -> No
 
 
 @pytest.mark.parametrize("count", [-1, 0, 10_001])
-async def test_bounded(count: int) -> None:
-    """The number has bounds, which the refusal names."""
-    status = await refusal(RandomBatchProduceRequest(batch_count=count).SerializeToString())
+async def test_limits(count: int) -> None:
+    """The number of events is limited, and the error names the limits."""
+    status = await rejection(RandomBatchProduceRequest(batch_count=count).SerializeToString())
 
     assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert status.message == (
@@ -75,13 +75,13 @@ async def test_bounded(count: int) -> None:
 
 
 async def test_garbage() -> None:
-    """Bytes that are no message are INVALID_ARGUMENT."""
-    assert (await refusal(b"\xff")).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    """Bytes that are not a valid message are INVALID_ARGUMENT."""
+    assert (await rejection(b"\xff")).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-async def test_closed() -> None:
-    """Off by default: NOT_FOUND, with the setting that opens the door."""
-    status = await refusal(b"", debug=False)
+async def test_disabled() -> None:
+    """The service is disabled by default: NOT_FOUND, with the setting that enables it."""
+    status = await rejection(b"", debug=False)
 
     assert status.code == grpc.StatusCode.NOT_FOUND.value[0]
     assert "UGC_INGEST_DEBUG=true" in status.message

@@ -1,4 +1,4 @@
-"""What Kafka's errors mean for a client, and that a request to a Kafka that is away does not wait."""
+"""Delivery failures: what Kafka's errors mean for a client, and how requests fail while Kafka is unreachable."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_no_error_is_in_two_lists() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(REJECTED))
-def test_refused(code: int) -> None:
-    """What a broker refuses whenever it is sent is FAILED_PRECONDITION without a delay."""
+def test_rejected(code: int) -> None:
+    """An error with which a broker always rejects a record is FAILED_PRECONDITION without a delay."""
     failure = delivery_failure(KafkaError(code), 100, 1_000)
     status = delivery_error(failure, 1.0)
 
@@ -51,8 +51,8 @@ def test_refused(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", RETRYABLE)
-def test_passing(code: int) -> None:
-    """What may pass is UNAVAILABLE with a delay; so is every error that is not known."""
+def test_transient(code: int) -> None:
+    """A transient or unknown error is UNAVAILABLE with a delay."""
     status = delivery_error(delivery_failure(KafkaError(code), 100, 1_000), 1.0)
 
     assert status.code == 14
@@ -61,27 +61,27 @@ def test_passing(code: int) -> None:
 
 @pytest.mark.parametrize("code", sorted(TOO_LARGE))
 def test_too_large(code: int) -> None:
-    """A record that was a batch of its own is too large; one that shared a batch is sent again in a smaller one."""
+    """A record that was a batch of its own is too large; one that shared its batch is retried in a smaller batch."""
     assert delivery_failure(KafkaError(code), 1_001, 1_000).remedy is Remedy.REDUCE_SIZE
     assert delivery_failure(KafkaError(code), 1_000, 1_000).remedy is Remedy.RETRY
 
 
 def test_batch_of_failures() -> None:
-    """A batch of which nothing was stored is UNAVAILABLE when a part can be sent again, else what must be done."""
-    again, smaller, mend = (DeliveryFailure(remedy.value, remedy) for remedy in Remedy)
+    """A batch without stored events is UNAVAILABLE if a part can be retried, otherwise what the client must resolve."""
+    retry, reduce, fix = (DeliveryFailure(remedy.value, remedy) for remedy in Remedy)
 
-    def overall(*failures: DeliveryFailure) -> int:
+    def code(*failures: DeliveryFailure) -> int:
         result = BatchResult(len(failures), 1.0)
         result.failed = dict(enumerate(failures))
         error = result.error()
         assert error is not None
         return int(error.code)
 
-    assert [overall(smaller, mend, again), overall(smaller, mend), overall(smaller, smaller)] == [14, 9, 3]
+    assert [code(reduce, fix, retry), code(reduce, fix), code(reduce, reduce)] == [14, 9, 3]
 
 
 class Scripted(ScriptedProducer):
-    """A producer whose broker answers as the test says."""
+    """A producer whose broker answers as the test chooses."""
 
     answers = True
 
@@ -98,8 +98,8 @@ def opened() -> tuple[KafkaPublisher, Scripted]:
     return KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC), producer
 
 
-async def test_away_and_back() -> None:
-    """Kafka is away once it has not answered several times, and back with its first answer."""
+async def test_unreachable_and_back() -> None:
+    """Kafka is unreachable after several failed checks, and reachable after the next successful one."""
     publisher, producer = opened()
     record = [Record(b"key", b"value")]
     producer.answers = False
@@ -117,7 +117,7 @@ async def test_away_and_back() -> None:
 
 
 def test_batches_follow_the_limit() -> None:
-    """Batches follow the topic's limit down and up again, within what Kafka's client can do."""
+    """The size of batches follows the topic's limit in both directions, within the limits of the Kafka client."""
     sizes: list[int] = []
 
     def open_producer(bytes_max: int) -> Any:

@@ -1,4 +1,4 @@
-"""What stands between the library and a method keeps no request alive."""
+"""The error interceptor does not keep requests in memory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.support.clients.calls import fake_context
 
 
 class Request:
-    """Stands for the bytes of a request, which cannot be referred to weakly."""
+    """Stands for the bytes of a request, which do not support weak references."""
 
 
-async def test_ended_call_holds_nothing() -> None:
-    """The error of a call that was ended, which the library keeps for a while, does not keep the call's request."""
-    held: list[weakref.ref[Request]] = []
+async def test_aborted_call_keeps_nothing() -> None:
+    """The error of an aborted call, which the library keeps for a while, does not reference the call's request."""
+    kept: list[weakref.ref[Request]] = []
 
     async def method(_messages: object, _context: object) -> None:
         request = Request()
-        held.append(weakref.ref(request))
+        kept.append(weakref.ref(request))
         try:
-            int("no number")
+            int("not a number")
         except ValueError:
             raise grpc.aio.AbortError from None
 
@@ -31,4 +31,4 @@ async def test_ended_call_holds_nothing() -> None:
         await intercept_errors(method)(None, fake_context())
 
     assert caught.value
-    assert held[0]() is None
+    assert kept[0]() is None

@@ -1,4 +1,4 @@
-"""UUIDv7 identities: RFC 9562's layout, the time inside, no repetition."""
+"""UUIDv7 identities: the layout of RFC 9562, their time, and their uniqueness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOW = 1_700_000_000_123
 
 
 def test_layout() -> None:
-    """A new identity is a UUID of version 7 and RFC variant that carries its time."""
+    """A new identity is a UUID of version 7 and the RFC's variant, and contains its time."""
     for identity in new_identities(1000, NOW):
         made = uuid.UUID(bytes=identity)
 
@@ -25,7 +25,7 @@ def test_no_repetition() -> None:
 
 
 def test_text_and_bytes() -> None:
-    """Text of any case becomes the bytes of the UUID, and back in lower case."""
+    """Text in any case becomes the bytes of the UUID, and is formatted in lower case."""
     known = uuid.uuid4()
 
     assert parse_identity(str(known).upper()) == known.bytes

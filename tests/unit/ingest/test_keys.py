@@ -1,4 +1,4 @@
-"""Which keys ingest takes from its settings, and which it refuses or leaves out."""
+"""Keys: which keys of the settings are accepted, rejected or skipped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ED25519 = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": 
 
 
 def trusted(keys: KeySet, token: str) -> bool:
-    """Whether a token is trusted by these keys."""
+    """Return whether a token is valid with these keys."""
     try:
         Authenticator(keys, TokenRules(), 10).authenticate([f"Bearer {token}"])
     except UnauthenticatedError:
@@ -26,7 +26,7 @@ def trusted(keys: KeySet, token: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("", "public key as PEM"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "public key as PEM"),
@@ -34,15 +34,15 @@ def trusted(keys: KeySet, token: str) -> bool:
         (public_pem(rsa_key("weak", 1_024)), "at least 2048 bits"),
     ],
 )
-def test_bad_key_files(text: str, words: str) -> None:
-    """A file that holds no public key we can trust is refused with the reason."""
-    with pytest.raises(ValueError, match=words):
+def test_bad_key_files(text: str, expected: str) -> None:
+    """A file without a usable public key is rejected with the reason."""
+    with pytest.raises(ValueError, match=expected):
         read_public_key(text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "x", '{"keys": {}}', '{"keys": null}', "[" * 5_000])
-def test_no_key_set(text: str) -> None:
-    """A file that holds something else is refused in words of the server's own."""
+def test_not_a_key_set(text: str) -> None:
+    """A file that is not a JWKS is rejected, without the texts of libraries."""
     with pytest.raises(ValueError, match=r"^must hold a JWKS, JSON such as"):
         read_key_set(text)
 
@@ -58,8 +58,8 @@ def test_no_key_set(text: str) -> None:
         ([described(ec_key()) | {"kid": None}, described(rsa_key()) | {"kid": None}], "(no kid): without a kid"),
     ],
 )
-def test_nothing_left(entries: list[object], reason: str | None) -> None:
-    """A JWKS without any key that can check signatures here is refused, with the reason of each."""
+def test_no_usable_key(entries: list[object], reason: str | None) -> None:
+    """A JWKS without a usable key is rejected with the reason of each key."""
     with pytest.raises(ValueError, match=r"^must hold an RSA or P-256 key for signatures") as caught:
         read_key_set(json.dumps({"keys": entries}))
 
@@ -76,8 +76,8 @@ def test_nothing_left(entries: list[object], reason: str | None) -> None:
     ],
     ids=["secret", "EC", "RSA", "OKP"],
 )
-def test_no_secrets(secret: dict[str, object]) -> None:
-    """A secret or a private key among public ones is refused whole, and nothing of it is shown."""
+def test_private_key(secret: dict[str, object]) -> None:
+    """A JWKS with a secret or a private key is rejected, and nothing of the key is shown."""
     for entries in ([secret], [described(ec_key()), secret], [secret, described(ec_key())]):
         with pytest.raises(ValueError, match=r"^must hold public keys only") as caught:
             read_key_set(json.dumps({"keys": entries}))
@@ -112,8 +112,8 @@ def test_no_secrets(secret: dict[str, object]) -> None:
         (described(ec_key(), kty=["EC"]), "its kty is not RSA or EC"),
     ],
 )
-def test_one_is_left_out(other: dict[str, object], reason: str) -> None:
-    """A key that is of no use here is left out by name; tokens by the others are trusted, those by it are not."""
+def test_skipped_key(other: dict[str, object], reason: str) -> None:
+    """An unusable key is skipped with its name; tokens by the other keys are valid, those by it are not."""
     usable = described(rsa_key("usable"), kid="usable")
     for entries in ([other, usable], [usable, other]):
         keys = read_key_set(json.dumps({"keys": entries}))
@@ -131,8 +131,8 @@ def test_one_is_left_out(other: dict[str, object], reason: str) -> None:
 @pytest.mark.parametrize(
     "extra", [{"use": "sig"}, {"use": None}, {"key_ops": ["sign", "verify"]}, {"x5c": 1}, {"alg": None}]
 )
-def test_what_does_not_matter(extra: dict[str, object]) -> None:
-    """Members that allow the use, or that nobody knows, leave nothing out."""
+def test_irrelevant_members(extra: dict[str, object]) -> None:
+    """Unknown members, and those that allow the use, do not cause a key to be skipped."""
     for key, algorithm in ((rsa_key(), "RS256"), (ec_key(), "ES256")):
         keys = read_key_set(json.dumps({"keys": [described(key, **({"alg": algorithm} | extra))]}))
 
@@ -142,7 +142,7 @@ def test_what_does_not_matter(extra: dict[str, object]) -> None:
 
 
 def test_equal_names() -> None:
-    """Of two keys of a kind with one name the first is used; keys of two kinds may share theirs."""
+    """Of two keys of one type with the same `kid` the first is used; keys of different types may share a `kid`."""
     keys = read_key_set(json.dumps({"keys": [described(key) for key in (ec_key(), rsa_key(), ec_key("two"))]}))
 
     assert list(keys.skipped) == [("one", "another key of its kind before it has the same kid")]
@@ -152,8 +152,8 @@ def test_equal_names() -> None:
 
 
 @pytest.mark.parametrize("kid", [None, 1, ["one"], {}])
-def test_names_that_are_none(kid: object) -> None:
-    """A key without a name is good alone; among others no token can name it."""
+def test_key_without_kid(kid: object) -> None:
+    """A key without a `kid` is used if it is the only one; among others no token can name it."""
     alone = read_key_set(json.dumps({"keys": [described(ec_key()) | {"kid": kid}]}))
     among = read_key_set(json.dumps({"keys": [described(ec_key()) | {"kid": kid}, described(rsa_key())]}))
 
@@ -164,12 +164,12 @@ def test_names_that_are_none(kid: object) -> None:
 
 @pytest.mark.parametrize(("header", "instead"), [("PRIVATE KEY", "a private key"), ("CERTIFICATE", "a certificate")])
 def test_another_kind_of_pem(header: str, instead: str) -> None:
-    """The commonest mistakes with PEM are named."""
+    """A private key or a certificate in place of the public key is named in the error."""
     with pytest.raises(ValueError, match=f"as PEM, not {instead}"):
         read_public_key(f"-----BEGIN {header}-----\nAAAA\n-----END {header}-----\n")
 
 
 def test_short_secret() -> None:
-    """A secret that can be guessed is refused."""
+    """A secret that is too short is rejected."""
     with pytest.raises(ValueError, match="at least 32 bytes"):
         read_secret("x" * 31)

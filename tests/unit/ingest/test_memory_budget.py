@@ -1,4 +1,4 @@
-"""How many bytes are worked on at once, and who waits for whom."""
+"""The memory budget: how many bytes are processed at once, and which requests wait for others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LARGE = 8_000_000
 
 
 class Work:
-    """Requests in a workspace: which of them are worked on."""
+    """Requests of a memory budget, and which of them are processed."""
 
     def __init__(self) -> None:
         self._budget = MemoryBudget(LARGE)
@@ -23,12 +23,12 @@ class Work:
     async def begin(self, *sizes: int) -> None:
         """Begin requests of these sizes."""
         self.tasks += [
-            asyncio.create_task(self._hold(number, size)) for number, size in enumerate(sizes, len(self.tasks))
+            asyncio.create_task(self._process(number, size)) for number, size in enumerate(sizes, len(self.tasks))
         ]
         await self.settle()
 
     async def end(self, number: int) -> None:
-        """End a request, in work or not."""
+        """End a request that is processed or waits."""
         self.tasks[number].cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.tasks[number]
@@ -38,7 +38,7 @@ class Work:
         for _ in range(3):
             await asyncio.sleep(0)
 
-    async def _hold(self, number: int, size: int) -> None:
+    async def _process(self, number: int, size: int) -> None:
         async with self._budget.reserve(size):
             self.working.add(number)
             try:
@@ -62,7 +62,7 @@ async def test_large() -> None:
 
 @pytest.mark.parametrize("size", [1, SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1, MEDIUM_BYTES_MAX])
 async def test_others_do_not_wait_for_large_ones(size: int) -> None:
-    """Smaller requests are worked on while the largest wait."""
+    """Smaller requests are processed while the largest ones wait."""
     work = Work()
     await work.begin(*[LARGE] * 5, size)
 
@@ -70,7 +70,7 @@ async def test_others_do_not_wait_for_large_ones(size: int) -> None:
 
 
 async def test_granted_and_cancelled() -> None:
-    """A request that ends at the moment its turn comes gives its room to the next."""
+    """A request that is cancelled at the moment it is granted passes its reservation to the next."""
     work = Work()
     await work.begin(*[LARGE] * 4)
     work.tasks[0].cancel()

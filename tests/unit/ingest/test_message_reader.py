@@ -1,4 +1,4 @@
-"""Calls that wait for their message: for how long, and how many, and who has to go."""
+"""MessageReader: how long a call may wait for its message, how many may wait, and which calls are ended."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from services.ingest.limits.message_reader import (
 )
 from services.ingest.limits.read_permits import TooManyReadsError
 
-# More than any of these tests that are not about it needs.
+# More permits than the tests need that are not about permits.
 READS = 2_000
 
 
 class Sender:
-    """A client's side of a call: its message comes when the test says so."""
+    """A client's side of a call, whose message arrives when the test sets it."""
 
     def __init__(self, peer: str) -> None:
         self.name = peer
@@ -49,7 +49,7 @@ async def begin(reader: MessageReader, *peers: str) -> tuple[list[Sender], list[
 
 
 async def ticks(reader: MessageReader, count: int) -> None:
-    """Let time pass."""
+    """Advance the time by ticks."""
     for _ in range(count):
         reader.tick()
     await asyncio.sleep(0)
@@ -57,14 +57,14 @@ async def ticks(reader: MessageReader, count: int) -> None:
 
 
 def waiting(senders: list[Sender], calls: list[asyncio.Task[bytes]]) -> Counter[str]:
-    """Count the calls that still wait, by peer; each of the others was ended for the crowd."""
+    """Count the calls that still wait, by peer; each of the others must have ended with TooManyReadsError."""
     for call in calls:
         assert not call.done() or isinstance(call.exception(), TooManyReadsError)
     return Counter(sender.name for sender, call in zip(senders, calls, strict=True) if not call.done())
 
 
 async def test_message() -> None:
-    """A message is returned, and the end of the client's side is an error of its own."""
+    """A message is returned; the end of the client's side without one is an error of its own."""
     reader = MessageReader(seconds_max=1, slow_max=1, permits_max=READS)
     (one, two), (first, second) = await begin(reader, "a", "a")
     one.message.set_result(b"message")
@@ -76,7 +76,7 @@ async def test_message() -> None:
     await ticks(reader, 100)
 
 
-async def test_late() -> None:
+async def test_timeout() -> None:
     """A call that waits for longer than the limit is ended, a younger one is not."""
     reader = MessageReader(seconds_max=10 * TICK_SECONDS, slow_max=10, permits_max=READS)
     _, (old,) = await begin(reader, "a")
@@ -92,8 +92,8 @@ async def test_late() -> None:
     young.cancel()
 
 
-async def test_crowd_by_peer() -> None:
-    """Too many slow calls: those of the peer that has the most go, so that a peer with one keeps it."""
+async def test_excess_by_peer() -> None:
+    """Above the limit of slow reads those of the peer with the most are ended, so a peer with one keeps it."""
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=READS)
     senders, calls = await begin(reader, *["many"] * 1_000, *["some"] * 5, "one")
     await ticks(reader, TICKS_SLOW)
@@ -108,8 +108,8 @@ async def test_crowd_by_peer() -> None:
         call.cancel()
 
 
-async def test_crowd_while_there_is_room() -> None:
-    """Slow calls that do not fill the memory are not ended for their number, until it is full or they are too many."""
+async def test_excess_with_headroom() -> None:
+    """With headroom in memory more slow reads are allowed, up to a limit; without it they are ended."""
     has_headroom = True
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=READS, has_headroom=lambda: has_headroom)
     senders, calls = await begin(reader, *map(str, range(SLOW_WITH_HEADROOM_MAX + 3)))
@@ -123,8 +123,8 @@ async def test_crowd_while_there_is_room() -> None:
         call.cancel()
 
 
-async def test_crowd_of_equals() -> None:
-    """Among peers with one slow call each, those that have waited longest go: a newcomer gets its time."""
+async def test_excess_of_equals() -> None:
+    """Among peers with one slow read each, the ones that wait longest are ended, so a new one gets its time."""
     reader = MessageReader(seconds_max=100, slow_max=2, permits_max=READS)
     senders, calls = await begin(reader, "a", "b")
     await ticks(reader, TICKS_SLOW + 1)
@@ -138,7 +138,7 @@ async def test_crowd_of_equals() -> None:
 
 
 async def test_cancelled_by_the_client() -> None:
-    """A call that its client has cancelled ends as cancelled, and is not counted any more."""
+    """A call that its client cancels ends as cancelled, and does not count any more."""
     reader = MessageReader(seconds_max=1, slow_max=1, permits_max=READS)
     _, (call,) = await begin(reader, "a")
     call.cancel()
@@ -149,7 +149,7 @@ async def test_cancelled_by_the_client() -> None:
 
 
 async def test_few_are_read_at_once() -> None:
-    """Messages beyond the limit are not read, which keeps them out of memory, until another has come."""
+    """A message beyond the limit is not read, and so not in memory, until another has arrived."""
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=2)
     senders, calls = await begin(reader, *"abcd")
     assert [sender.is_read for sender in senders] == [True, True, False, False]
@@ -163,7 +163,7 @@ async def test_few_are_read_at_once() -> None:
 
 
 async def test_slow_reads_do_not_keep_others() -> None:
-    """What takes long does not count among those that are read at once; of it there is a limit of its own."""
+    """Slow reads do not count as concurrent reads; they have a limit of their own."""
     reader = MessageReader(seconds_max=100, slow_max=3, permits_max=2)
     senders, calls = await begin(reader, *["silent"] * 100, "good")
     await ticks(reader, TICKS_SLOW + 1)
@@ -180,7 +180,7 @@ async def test_slow_reads_do_not_keep_others() -> None:
 
 
 async def test_overtaken_reads_give_way() -> None:
-    """While calls wait, a read that a later one has overtaken gives its lease away within rounds, not ticks."""
+    """While calls wait, a read that a later one has overtaken returns its permit within fast ticks."""
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=2)
     senders, calls = await begin(reader, "silent", "good", "silent", "silent")
     senders[1].message.set_result(b"message")
@@ -198,22 +198,22 @@ async def test_overtaken_reads_give_way() -> None:
 
 
 async def test_check_after_waiting() -> None:
-    """A call that waited for its lease is checked again before its message is read."""
+    """A call that waited for its permit is checked again before its message is read."""
 
-    def refuse() -> None:
+    def reject() -> None:
         raise RejectedError
 
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=1)
     (first,), (reading,) = await begin(reader, "a")
     second, third = Sender("a"), Sender("a")
-    refused = asyncio.create_task(reader.read(second, refuse))
+    rejected = asyncio.create_task(reader.read(second, reject))
     last = asyncio.create_task(reader.read(third))
     await asyncio.sleep(0)
     first.message.set_result(b"message")
     assert await reading == b"message"
 
     with pytest.raises(RejectedError):
-        await refused
+        await rejected
     assert not second.is_read
     third.message.set_result(b"last")
     assert await last == b"last"

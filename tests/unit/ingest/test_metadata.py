@@ -1,4 +1,4 @@
-"""What ingest reads of metadata that may hold any bytes."""
+"""Metadata: which values ingest uses when a client may send any bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ILLEGAL = (
 
 
 def states(*values: str | bytes) -> bytes | str | None:
-    """Return the tracestate that goes on to Kafka."""
+    """Return the tracestate among the Kafka headers."""
     headers = read_metadata([SENT, *(("tracestate", value) for value in values)]).headers
     return dict(headers or []).get("tracestate")
 
@@ -34,13 +34,13 @@ def states(*values: str | bytes) -> bytes | str | None:
     "value", ["a", "0198f2c4-7b1c-7def-8abc-0123456789ab", "Root=1-5759e988/x:y+z@h._=", "x" * 128]
 )
 def test_request_id(value: str) -> None:
-    """An id of the gateway's characters is taken, and goes on to Kafka."""
+    """A request id of the allowed characters is used and becomes a Kafka header."""
     assert read_metadata([("x-request-id", value)]) == CallMetadata(value, [("x-request-id", value.encode())], ())
 
 
 @pytest.mark.parametrize("value", ["", "x" * 129, '"', "{", "%0a", *ILLEGAL])
-def test_no_request_id(value: str | bytes) -> None:
-    """Every other id is as none, and nothing of it goes on."""
+def test_invalid_request_id(value: str | bytes) -> None:
+    """Any other request id is ignored."""
     assert read_metadata([("x-request-id", value)]) == CallMetadata(None, None, ())
 
 
@@ -49,7 +49,7 @@ def test_no_request_id(value: str | bytes) -> None:
     [PARENT, PARENT.replace("00-", "01-", 1), f"cc{PARENT[2:]}-what-the-future-will-be-like", f"fe{PARENT[2:]}-"],
 )
 def test_trace_parent(value: str) -> None:
-    """A traceparent as W3C Trace Context has it goes on."""
+    """A valid traceparent of W3C Trace Context becomes a Kafka header."""
     assert read_metadata([("traceparent", value)]).headers == [("traceparent", value.encode())]
 
 
@@ -73,8 +73,8 @@ def test_trace_parent(value: str) -> None:
         *ILLEGAL,
     ],
 )
-def test_no_trace_parent(value: str | bytes) -> None:
-    """Every other traceparent begins no trace, and its tracestate goes with it."""
+def test_invalid_trace_parent(value: str | bytes) -> None:
+    """Any other traceparent is ignored, together with its tracestate."""
     assert read_metadata([("traceparent", value), ("tracestate", "a=1")]).headers is None
 
 
@@ -101,19 +101,19 @@ def test_no_trace_parent(value: str | bytes) -> None:
     ],
 )
 def test_trace_state(values: list[str | bytes], passed_on: bytes | None) -> None:
-    """A tracestate goes on when all of it is well-formed; several are one list."""
+    """A tracestate becomes a Kafka header if all of it is valid; several values are one list."""
     assert states(*values) == passed_on
 
 
 def test_repeated() -> None:
-    """An id or a parent that is given twice is ambiguous, so it is as none; of authorizations all are reported."""
+    """A repeated request id or traceparent is ambiguous and ignored; all authorizations are returned."""
     twice = [("x-request-id", "a"), ("traceparent", PARENT), ("authorization", "x")] * 2
 
     assert read_metadata(twice) == CallMetadata(None, None, ["x", "x"])
 
 
 def test_other_names() -> None:
-    """Nothing else is read."""
+    """Metadata of other names is ignored."""
     others: list[tuple[str, str | bytes]] = [
         ("cookie", "secret"),
         ("x-request-id-bin", b"a"),

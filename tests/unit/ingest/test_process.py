@@ -1,4 +1,4 @@
-"""`ugc-ingest` as a process, without a Kafka: why it does not start, and what it writes on standard error."""
+"""The process `ugc-ingest` without Kafka: why it refuses to start, and what it writes to standard error."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TIMES = 3
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return what a process is started with: no Kafka there, and proxies that nobody must go through."""
+    """Return the environment of the process: no Kafka there, and proxies that it must not use."""
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
     return {**os.environ, **proxies, "UGC_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **settings}
 
 
-def started_in_vain(**settings: str) -> subprocess.CompletedProcess[str]:
+def failed_start(**settings: str) -> subprocess.CompletedProcess[str]:
     """Start a process that must end by itself."""
     command = [sys.executable, "-m", "services.ingest"]
     return subprocess.run(
@@ -43,7 +43,7 @@ def started_in_vain(**settings: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def ingest(log: Path, **others: str) -> Iterator[Address]:
-    """Run a process, its log in a file; it must end well on SIGTERM."""
+    """Run a process with its log in a file; it must exit with status 0 on SIGTERM."""
     address = Address("127.0.0.1", free_port())
     settings = {"UGC_INGEST_LISTEN": str(address), "UGC_INGEST_DRAIN_SECONDS": "0", "UGC_INGEST_STOP_SECONDS_MAX": "1"}
     settings |= others
@@ -66,12 +66,12 @@ def ingest(log: Path, **others: str) -> Iterator[Address]:
 
 
 def test_busy_port() -> None:
-    """A port that is held ends the process with status 1 and one line that names the setting and the reason."""
+    """A port in use ends the process with status 1 and one line with the setting and the reason."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         listen = f"127.0.0.1:{other.getsockname()[1]}"
-        ended = started_in_vain(UGC_INGEST_LISTEN=listen)
+        ended = failed_start(UGC_INGEST_LISTEN=listen)
 
     (line,) = [json.loads(text) for text in ended.stderr.splitlines()]
     assert ended.returncode == 1
@@ -81,16 +81,16 @@ def test_busy_port() -> None:
 
 @pytest.mark.parametrize("listen", ["nowhere.invalid:1", "192.0.2.1:1", "[fe80::1%nothing]:1"])
 def test_no_such_address(listen: str) -> None:
-    """So does an address that this machine does not have."""
-    ended = started_in_vain(UGC_INGEST_LISTEN=listen)
+    """An address that this machine does not have ends it in the same way."""
+    ended = failed_start(UGC_INGEST_LISTEN=listen)
 
     (line,) = [json.loads(text) for text in ended.stderr.splitlines()]
     assert (ended.returncode, line["setting"]) == (1, "UGC_INGEST_LISTEN")
     assert line["error"].startswith(f"{listen}: ")
 
 
-def test_keys_that_are_left_out(tmp_path: Path) -> None:
-    """A JWKS with keys of other kinds starts ingest, with one line for each of them."""
+def test_skipped_keys(tmp_path: Path) -> None:
+    """With unusable keys in a JWKS ingest starts and logs one line for each of them."""
     others = [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": "ed"}, described(rsa_key(), alg="RS512", kid="r")]
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [*others, described(rsa_key(), kid="usable")]}))
     with ingest(tmp_path / "ingest.log", UGC_INGEST_AUTH_JWKS_FILE=str(tmp_path / "jwks.json")):
@@ -101,18 +101,18 @@ def test_keys_that_are_left_out(tmp_path: Path) -> None:
     assert [line["authentication"] for line in lines if line["event"] == "serving"] == [True]
 
 
-def test_no_key_is_left(tmp_path: Path) -> None:
-    """A JWKS without a usable key stops it, with the setting and the reasons."""
+def test_no_usable_key(tmp_path: Path) -> None:
+    """A JWKS without a usable key ends the process, with the setting and the reasons."""
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{"kty": "OKP", "kid": "ed"}]}))
-    ended = started_in_vain(UGC_INGEST_AUTH_JWKS_FILE=str(tmp_path / "jwks.json"))
+    ended = failed_start(UGC_INGEST_AUTH_JWKS_FILE=str(tmp_path / "jwks.json"))
 
     assert ended.returncode == 2
     assert ended.stderr.startswith("bad setting UGC_INGEST_AUTH_JWKS_FILE: ")
     assert "ed: its kty is not RSA or EC" in ended.stderr
 
 
-async def test_what_clients_can_write_into_the_log(tmp_path: Path) -> None:
-    """Whatever is sent again and again, the log gets a few short lines, and none past the log's own form."""
+async def test_log_lines_that_clients_cause(tmp_path: Path) -> None:
+    """However often clients send bad input, the log has a few short lines, all in its own format."""
     log = tmp_path / "ingest.log"
     with ingest(log) as address:
         before = len(log.read_bytes())
@@ -127,14 +127,14 @@ async def test_what_clients_can_write_into_the_log(tmp_path: Path) -> None:
 
     lines = [json.loads(text) for text in written]
     assert max(map(len, written)) < 1_000
-    # Those of Kafka's absence are others'; each other kind once.
+    # Apart from the lines about the missing Kafka there is one line of each kind.
     events = [line["event"] for line in lines if "Kafka" not in line["event"]]
     assert sorted(events) == sorted(set(events))
     assert len(events) <= 5
 
 
 async def misbehave(connection: RawConnection) -> None:
-    """Send what makes libraries log."""
+    """Send input that makes libraries log."""
     long = b"\x0a" + b"\xff" * 3_000
     for path, message in ((PRODUCE, long), (WATCH, long), ("/" + "x" * 3_000, long)):
         for headers in ([(b"a", b"\xff" * 3_000)], [(b"x-request-id", b"\xff\n")], [(b"authorization", b"x" * 9_000)]):

@@ -1,4 +1,4 @@
-"""The way to Kafka: the producer's configuration, and the verdict of each record whatever happens to it."""
+"""KafkaPublisher: the producer's configuration, and the result of each record in every case."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 REASON = DeliveryFailure("Kafka: Local: Message timed out")
 FULL = DeliveryFailure("the queue to Kafka is full")
-# A test that waits for what never comes ends after this.
+# Timeout of waits that would otherwise hang a failing test.
 WAIT_SECONDS_MAX = 60
-# Hashes of org.apache.kafka.common.utils.Utils.murmur2, as Kafka's own test has them.
+# Hashes of org.apache.kafka.common.utils.Utils.murmur2 in Kafka's own test.
 MURMUR2 = {
     "21": -973932308,
     "foobar": -790332482,
@@ -62,7 +62,7 @@ async def published(
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_all_stored(*, late: bool) -> None:
-    """No failure when each record was acknowledged, whenever the reports come; nothing to do for none."""
+    """Acknowledged records are no failures, whether the reports arrive early or late, and nor is an empty request."""
     assert await published(records(b"a", b"b", b"c"), late=late) == {}
     assert await published([], late=late) == {}
 
@@ -70,17 +70,17 @@ async def test_all_stored(*, late: bool) -> None:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("room", range(5))
 async def test_queue_full(room: int, *, late: bool) -> None:
-    """What found no room is refused as such, what was taken before has its own verdict, and nobody waits for ever."""
+    """Records beyond the queue's capacity fail as such, those before have their own result, and the call returns."""
     failures = await published(records(b"a", b"b", b"c", b"d"), room=room, failing=lambda index: index == 1, late=late)
 
-    refused = dict.fromkeys(range(room, 4), FULL)
-    assert failures == refused | ({1: REASON} if room > 1 else {})
+    rejected = dict.fromkeys(range(room, 4), FULL)
+    assert failures == rejected | ({1: REASON} if room > 1 else {})
 
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("room", range(3))
-async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
-    """A producer that can never work again refuses with its reason what it did not take."""
+async def test_fatal_producer(room: int, *, late: bool) -> None:
+    """A producer with a fatal error takes no more records; those fail with its reason."""
     error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
 
@@ -89,8 +89,8 @@ async def test_producer_failed_for_good(room: int, *, late: bool) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("failed", [set(), {0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}])
-async def test_each_verdict(failed: set[int], *, late: bool) -> None:
-    """Exactly those fail whose reports say so."""
+async def test_result_of_each_record(failed: set[int], *, late: bool) -> None:
+    """Exactly the records fail whose delivery reports are failures."""
     failures = await published(records(b"a", b"b", b"c"), failing=failed.__contains__, late=late)
 
     assert failures == dict.fromkeys(failed, REASON)
@@ -99,7 +99,7 @@ async def test_each_verdict(failed: set[int], *, late: bool) -> None:
 @pytest.mark.parametrize("failing", range(4))
 @pytest.mark.parametrize("room", range(5))
 async def test_equal_records(room: int, failing: int) -> None:
-    """Of equal records as many fail as reports say; a failed one is never counted as stored by one not handed over."""
+    """Among equal records as many fail as reports are failures, and only records that the producer took."""
     failures = await published(records(b"x", b"x", b"y", b"x"), room=room, failing=lambda index: index <= failing)
 
     taken = [b"x", b"x", b"y", b"x"][:room]
@@ -111,8 +111,8 @@ async def test_equal_records(room: int, failing: int) -> None:
     assert all(index < room for index in reported)
 
 
-def test_configuration_carries_the_promise() -> None:
-    """An acknowledgement means all in-sync replicas, once; a user's events keep their partition; every wait ends."""
+def test_configuration_of_the_guarantee() -> None:
+    """Events are stored once by all in-sync replicas; a user's events keep their partition; waits are bounded."""
     settings = IngestSettings(
         ingest_delivery_seconds_max=7.5,
         ingest_queue_events_max=1_234,
@@ -134,7 +134,7 @@ def test_configuration_carries_the_promise() -> None:
         }
         == given
     )
-    # Idempotence allows it up to 5; librdkafka refuses the combination otherwise, and so does this.
+    # Idempotence allows up to 5 requests in flight, librdkafka's default; another value would break the order.
     assert "max.in.flight" not in given
     assert given.get("retries") is None
     Producer(given)
@@ -144,7 +144,7 @@ def test_configuration_carries_the_promise() -> None:
 async def with_broker(
     monkeypatch: pytest.MonkeyPatch, on_fatal: Callable[[str], None] = print, **changes: Any
 ) -> AsyncIterator[KafkaPublisher]:
-    """Publish to librdkafka's own imitation of a broker, which has topics of 4 partitions."""
+    """Publish to librdkafka's mock broker, whose topics have 4 partitions."""
     monkeypatch.setattr(
         publisher,
         "producer_configuration",
@@ -154,8 +154,8 @@ async def with_broker(
         yield opened
 
 
-async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key goes to the partition that Kafka's Java clients choose for it."""
+async def test_partition_of_java_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is assigned to the partition that Kafka's Java clients choose for it."""
     partitions: dict[Any, Any] = {}
     async with with_broker(monkeypatch) as opened:
         for key in MURMUR2:
@@ -172,17 +172,17 @@ async def test_partition_is_javas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_headers_and_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests that publish at the same time each get their own verdicts."""
+    """Each of several concurrent requests gets its own results."""
     async with with_broker(monkeypatch) as opened:
         assert opened.check_reachable(5) is None  # type: ignore[func-returns-value]  # None is the claim
         batches = [records(*[b"%d" % number] * size) for number, size in enumerate((1, 500, 0, 30))]
-        verdicts = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
+        results = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
 
-    assert verdicts == [{}, {}, {}, {}]
+    assert results == [{}, {}, {}, {}]
 
 
 async def test_queue_of_a_real_producer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the setting's limit the real producer says that it is full, and the rest of the batch is refused."""
+    """At the configured limit the real producer's queue is full, and the rest of the batch fails."""
     room: dict[str, Any] = {"queue.buffering.max.messages": 10, "linger.ms": 500}
     async with with_broker(monkeypatch, **room) as opened:
         failures = await opened.publish(records(*[b"%d" % number for number in range(25)]))
@@ -191,7 +191,7 @@ async def test_queue_of_a_real_producer(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_no_broker() -> None:
-    """Without a broker an event fails after the setting's time, not Kafka's five minutes, and health says so."""
+    """Without a broker an event fails after the configured time, not Kafka's five minutes, and the check fails."""
     settings = IngestSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}", ingest_delivery_seconds_max=0.5)
     async with asyncio.timeout(WAIT_SECONDS_MAX), publishing(settings, print) as opened:
         failures = await opened.publish(records(b"a", b"b"))
@@ -202,7 +202,7 @@ async def test_no_broker() -> None:
 
 
 async def test_on_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fatal error of the producer is reported with its reason, others are not: it recovers from them."""
+    """A fatal error of the producer is reported with its reason; other errors are not, as the producer recovers."""
     given: dict[str, Any] = {}
     reported: list[str] = []
     monkeypatch.setattr(
@@ -218,7 +218,7 @@ async def test_on_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever still waits when the producer closes gets the answer."""
+    """A request that waits while the producer closes gets its result."""
     lingering: dict[str, Any] = {"linger.ms": 300}
     async with with_broker(monkeypatch, **lingering) as opened:
         work = asyncio.ensure_future(opened.publish(records(b"a")))
@@ -227,8 +227,8 @@ async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -
     assert not [thread for thread in threading.enumerate() if thread.name == "kafka-poll"]
 
 
-def test_reports_are_taken_whatever_happens() -> None:
-    """An unexpected error ends neither the thread that takes reports nor the calls that wait for them."""
+def test_poll_thread_survives_errors() -> None:
+    """An unexpected error ends neither the poll thread nor the calls that wait for delivery reports."""
     stopped, polls = threading.Event(), list[int]()
 
     class Producers:
@@ -237,7 +237,7 @@ def test_reports_are_taken_whatever_happens() -> None:
         def poll(self) -> None:
             polls.append(len(polls))
             if len(polls) <= 3:
-                raise RuntimeError("a report that nobody expected")
+                raise RuntimeError("an unexpected report")
             stopped.set()
 
     producers: Any = Producers()

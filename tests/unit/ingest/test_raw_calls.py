@@ -1,4 +1,4 @@
-"""Ingest's server before bytes that no gRPC client sends: in metadata, and in what is not Protobuf."""
+"""Ingest's server with bytes that gRPC clients do not send: in metadata, and in place of Protobuf."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ ILLEGAL = [
     b" a",
 ]
 SETTINGS = IngestSettings(ingest_listen=Address("127.0.0.1", 0), ingest_drain_seconds=0, ingest_stop_seconds_max=0)
-NO_PROTOBUF = (b"\xff\xff", b"\x0a\x05a", b"\x0a\x02\xff\xfe", b"\x0b", b"\x00\x00")
-# HTTP/2 counts 32 bytes beside each, and a call may have 64 KiB.
+NOT_PROTOBUF = (b"\xff\xff", b"\x0a\x05a", b"\x0a\x02\xff\xfe", b"\x0b", b"\x00\x00")
+# HTTP/2 adds 32 bytes to each, and a call may have 64 KiB.
 VALUES = 1_000
 
 
 class FailingPublisher(FakePublisher):
-    """Fails as nobody expects."""
+    """Raises an unexpected error."""
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         raise ZeroDivisionError("a secret of the server")
@@ -74,7 +74,7 @@ async def connection(publisher: FakePublisher) -> AsyncIterator[RawConnection]:
 
 @pytest.fixture(autouse=True)
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
-    """Capture the log's lines."""
+    """Capture the log lines."""
     monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
     with capture_logs() as entries:
         yield entries
@@ -95,14 +95,14 @@ async def connected(
 
 
 def above_debug(lines: list[EventDict]) -> list[str]:
-    """Return the lines that an operator sees."""
+    """Return the events of the lines above the level debug."""
     return [line["event"] for line in lines if line["log_level"] != "debug"]
 
 
 @pytest.mark.parametrize("name", [b"x-request-id", b"traceparent", b"tracestate"])
 @pytest.mark.parametrize("value", ILLEGAL)
 async def test_illegal_values(connection: RawConnection, publisher: FakePublisher, name: bytes, value: bytes) -> None:
-    """What cannot stand in a header is left out before the event is stored: the call succeeds, Kafka sees nothing."""
+    """Values that are not legal in a header are dropped before the event is stored, and the call succeeds."""
     for path, message in ((PRODUCE, EVENT), (BATCH_PRODUCE, BATCH)):
         headers: list[Header] = [(b"x-request-id", b"good"), (name, value)]
         if name == b"x-request-id":
@@ -119,8 +119,8 @@ async def test_illegal_values(connection: RawConnection, publisher: FakePublishe
 
 
 @pytest.mark.parametrize("value", ILLEGAL)
-async def test_illegal_id_of_a_refused_call(connection: RawConnection, value: bytes) -> None:
-    """An error is the same error, whatever the id."""
+async def test_illegal_id_of_a_rejected_call(connection: RawConnection, value: bytes) -> None:
+    """An error is the same, whatever the request id."""
     for path, message, status in ((PRODUCE, b"\xff", INVALID_ARGUMENT), (RANDOM, b"", b"5")):
         answer = await connection.call(path, message, [(b"x-request-id", value)])
 
@@ -129,7 +129,7 @@ async def test_illegal_id_of_a_refused_call(connection: RawConnection, value: by
 
 
 async def test_legal_values(connection: RawConnection, publisher: FakePublisher) -> None:
-    """Between many that are not, what is legal goes on."""
+    """Legal values among many illegal ones are used."""
     headers = [(b"x-request-id", b"a:1"), (b"traceparent", PARENT), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
     answer = await connection.call(PRODUCE, EVENT, [*headers, (b"other", b"\xff\n"), (b"user-agent", b"\xff")])
 
@@ -137,10 +137,10 @@ async def test_legal_values(connection: RawConnection, publisher: FakePublisher)
     assert publisher.headers == [("x-request-id", b"a:1"), ("traceparent", PARENT), ("tracestate", b"a=1,b=2")]
 
 
-async def test_much_that_is_not_utf_8(
+async def test_many_values_that_are_not_utf_8(
     connection: RawConnection, lines: list[EventDict], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Thousands of values that are not UTF-8 are one line."""
+    """Thousands of values that are not UTF-8 cause one log line."""
     for name in (b"f", b"authorization", b"x-request-id"):
         for _call in range(3):
             answer = await connection.call(PRODUCE, EVENT, [(name, b"\xff")] * VALUES)
@@ -151,10 +151,10 @@ async def test_much_that_is_not_utf_8(
 
 
 def test_other_lines_of_the_library_remain(caplog: pytest.LogCaptureFixture, lines: list[EventDict]) -> None:
-    """Only the one line is counted instead; what else the library logs is logged."""
-    guard = logging.getLogger("grpc._cython.cygrpc")
-    guard.exception("Invalid encoding on %s", b"\xff")
-    guard.exception("Unexpected [%s]", "x")
+    """Only that line of the library is limited; its other lines are logged."""
+    library = logging.getLogger("grpc._cython.cygrpc")
+    library.exception("Invalid encoding on %s", b"\xff")
+    library.exception("Unexpected [%s]", "x")
 
     assert [record.getMessage() for record in caplog.records] == ["Unexpected [x]"]
     assert len(lines) == 1
@@ -162,14 +162,14 @@ def test_other_lines_of_the_library_remain(caplog: pytest.LogCaptureFixture, lin
 
 @pytest.mark.parametrize("several", [[f"Bearer {signed()}"] * 2, ["", f"Bearer {signed()}"], ["Bearer \x1b", "\u00e9"]])
 async def test_two_authorizations(publisher: FakePublisher, several: list[str]) -> None:
-    """Two values are refused, whatever they are; one of them alone is taken."""
+    """Two values are rejected, whatever they are; one of them alone is accepted."""
     async with connected(publisher, Authenticator(read_secret(SECRET), TokenRules(), 10)) as connection:
         alone = await connection.call(PRODUCE, EVENT, [(b"authorization", f"Bearer {signed()}".encode())])
-        refused = await connection.call(PRODUCE, EVENT, [(b"authorization", value.encode()) for value in several])
+        rejected = await connection.call(PRODUCE, EVENT, [(b"authorization", value.encode()) for value in several])
 
     assert alone.last(b"grpc-status") == OK
-    assert refused.last(b"grpc-status") == UNAUTHENTICATED
-    assert refused.last(b"grpc-message") == b"there must be one authorization, not 2"
+    assert rejected.last(b"grpc-status") == UNAUTHENTICATED
+    assert rejected.last(b"grpc-message") == b"there must be one authorization, not 2"
     assert len(publisher.records) == 1
 
 
@@ -177,7 +177,7 @@ async def test_two_authorizations(publisher: FakePublisher, several: list[str]) 
     "value", [b"Bearer \xff", b"Bearer a\nb", b"Bearer \0", b"\xc3\xa9", b"Bearer " + b"x" * 9_000]
 )
 async def test_illegal_authorization(publisher: FakePublisher, lines: list[EventDict], value: bytes) -> None:
-    """An authorization of other bytes is refused, and no part of it comes back or into the log."""
+    """An authorization with illegal bytes is rejected, and no part of it is in the answer or the log."""
     async with connected(publisher, Authenticator(read_secret(SECRET), TokenRules(), 10)) as connection:
         answer = await connection.call(PRODUCE, EVENT, [(b"authorization", value)])
 
@@ -189,15 +189,15 @@ async def test_illegal_authorization(publisher: FakePublisher, lines: list[Event
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        *itertools.product((CHECK, WATCH, REFLECTION, PRODUCE, BATCH_PRODUCE), NO_PROTOBUF),
-        # A text of field 4 that is not UTF-8.
+        *itertools.product((CHECK, WATCH, REFLECTION, PRODUCE, BATCH_PRODUCE), NOT_PROTOBUF),
+        # A string in field 4 that is not UTF-8.
         *itertools.product((REFLECTION, PRODUCE), [b"\x22\x02\xff\xfe"]),
     ],
 )
-async def test_no_protobuf(
+async def test_not_protobuf(
     connection: RawConnection, lines: list[EventDict], caplog: pytest.LogCaptureFixture, path: str, message: bytes
 ) -> None:
-    """Bytes that are not the method's message are INVALID_ARGUMENT in words of the server's own; no stack is logged."""
+    """Bytes that are not the method's message are INVALID_ARGUMENT without a library's text; no stack is logged."""
     answer = await connection.call(path, message)
 
     assert answer.last(b"grpc-status") == INVALID_ARGUMENT
@@ -208,7 +208,7 @@ async def test_no_protobuf(
 
 
 async def test_methods_that_do_not_exist(connection: RawConnection, caplog: pytest.LogCaptureFixture) -> None:
-    """A method that the server lacks is UNIMPLEMENTED without a line, also when a library's base class has it."""
+    """An unknown method is UNIMPLEMENTED without a log line, also if a library's base class defines it."""
     for path in (LIST, "/ugc.v1.IngestService/Nothing", "/x/y", "/", "\x01", "/" + "y" * 5_000):
         assert (await connection.call(path, b"")).last(b"grpc-status") == UNIMPLEMENTED
 
@@ -217,7 +217,7 @@ async def test_methods_that_do_not_exist(connection: RawConnection, caplog: pyte
 
 @pytest.mark.parametrize(("path", "message"), [(PRODUCE, EVENT), (BATCH_PRODUCE, BATCH)])
 async def test_unexpected_error(lines: list[EventDict], path: str, message: bytes) -> None:
-    """A fault of the server is INTERNAL without a word of it, with the id of its line; several are one line."""
+    """An unexpected error is INTERNAL without details, with the request id of its log line; repeats are one line."""
     async with connected(FailingPublisher()) as connection:
         for _call in range(3):
             answer = await connection.call(path, message, [(b"x-request-id", b"a-1")])
@@ -231,8 +231,8 @@ async def test_unexpected_error(lines: list[EventDict], path: str, message: byte
     assert isinstance(lines[0]["exc_info"], ZeroDivisionError)
 
 
-async def test_health_and_reflection_still_work(connection: RawConnection) -> None:
-    """Behind the guard both answer as before."""
+async def test_health_and_reflection(connection: RawConnection) -> None:
+    """Health and reflection work behind the error interceptor."""
     check = await connection.call(CHECK, b"")
     listed = await connection.call(REFLECTION, b"\x3a\x00")
 

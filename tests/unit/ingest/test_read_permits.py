@@ -1,4 +1,4 @@
-"""ReadPermits: how many there are, whose turn it is, and what those leave behind that go away."""
+"""ReadPermits: their number, the order in which they are granted, and cancelled waiters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from services.ingest.limits.read_permits import ReadPermits, TooManyReadsError
 
 
 async def settle() -> None:
-    """Let the tasks run that can."""
+    """Let all tasks run that can."""
     for _ in range(3):
         await asyncio.sleep(0)
 
 
 async def waiting(permits: ReadPermits, *peers: str) -> list[asyncio.Task[None]]:
-    """Wait for a lease as each peer."""
+    """Wait for a permit as each peer."""
     tasks = [asyncio.create_task(permits.acquire(peer)) for peer in peers]
     await settle()
     return tasks
 
 
 async def test_limit() -> None:
-    """So many are taken at once; one that is given back goes to the one that waits, and is not taken past it."""
+    """A limited number is taken at once; a released permit goes to the waiter, and cannot be taken before it."""
     permits = ReadPermits(2)
     assert permits.try_acquire()
     assert permits.try_acquire()
@@ -40,15 +40,15 @@ async def test_limit() -> None:
 
 
 async def granted(permits: ReadPermits, names: list[str], tasks: list[asyncio.Task[None]], count: int) -> Counter[str]:
-    """Give back so many permits one after another; return who has had one."""
+    """Release permits one after another; return which peers were granted one."""
     for _ in range(count):
         permits.release()
         await settle()
     return Counter(name for name, task in zip(names, tasks, strict=True) if task.done())
 
 
-async def test_turns() -> None:
-    """A peer with many wishes does not keep those with one."""
+async def test_rotation() -> None:
+    """A peer with many waiters does not delay peers with one."""
     permits = ReadPermits(1)
     assert permits.try_acquire()
     names = [*["many"] * 50, *"abcdef"]
@@ -60,7 +60,7 @@ async def test_turns() -> None:
 
 
 async def test_newcomer() -> None:
-    """The peer that came last is one of the next two, however many wait."""
+    """The peer that began to wait last is one of the next two, however many wait."""
     permits = ReadPermits(1)
     assert permits.try_acquire()
     names = [f"silent {number}" for number in range(1_000)] + ["good"]
@@ -72,7 +72,7 @@ async def test_newcomer() -> None:
 
 
 async def test_cancelled() -> None:
-    """One that goes away while it waits, or at the moment it is granted, leaves nothing taken or queued."""
+    """A waiter that is cancelled, also when it is granted, leaves no permit taken and no entry in the queue."""
     permits = ReadPermits(1)
     assert permits.try_acquire()
     first, second, third = await waiting(permits, *"aaa")
@@ -90,8 +90,8 @@ async def test_cancelled() -> None:
     assert permits.waiting == 0
 
 
-async def test_room() -> None:
-    """Where too many wait, the latest of the peer that has the most makes room; that peer itself gets none."""
+async def test_eviction() -> None:
+    """Above the limit the latest waiter of the peer with the most is evicted for another peer, not for the same one."""
     permits = ReadPermits(1)
     assert permits.try_acquire()
     tasks = await waiting(permits, "many", "many", "many", "few")

@@ -1,4 +1,4 @@
-"""The gRPC server around the servicer: where it listens, what it takes beside a message, and its health."""
+"""The gRPC server: the address it binds, its options, and its health."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PINGS = 8
 
 @contextlib.asynccontextmanager
 async def served(address: Address = Address("127.0.0.1", 0)) -> AsyncIterator[Address]:  # noqa: B008 -- it is frozen
-    """Serve with a publisher that accepts everything."""
+    """Serve with a publisher that acknowledges everything."""
     settings = IngestSettings(ingest_listen=address, ingest_drain_seconds=0, ingest_stop_seconds_max=0)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
     async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as bound:
@@ -46,8 +46,8 @@ async def served(address: Address = Address("127.0.0.1", 0)) -> AsyncIterator[Ad
 
 
 @pytest.fixture
-def held_port() -> Iterator[int]:
-    """Have somebody else listen on a port of the loopback."""
+def used_port() -> Iterator[int]:
+    """Return a port of the loopback on which another socket listens."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -55,7 +55,7 @@ def held_port() -> Iterator[int]:
 
 
 async def test_much_metadata() -> None:
-    """Kilobytes of a browser's cookies are taken every time; the library alone would refuse some calls by chance."""
+    """Kilobytes of a browser's cookies are always accepted; the library's default rejects some calls at random."""
     metadata = (("grpcgateway-cookie", "c" * COOKIE_CHARACTERS), ("grpcgateway-referer", "r" * COOKIE_CHARACTERS))
     async with served() as address, grpc.aio.insecure_channel(str(address)) as channel:
         stub = IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
@@ -63,11 +63,11 @@ async def test_much_metadata() -> None:
             assert (await stub.Produce(documented(), metadata=metadata)).event_id
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "localhost"])  # noqa: S104 -- hosts to be refused
-async def test_busy_port(held_port: int, host: str) -> None:
-    """A port that another process holds is refused with its address and the reason, also when only half is held."""
-    with pytest.raises(OSError, match=rf"{held_port}: Address already in use"):
-        async with served(Address(host, held_port)):
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "localhost"])  # noqa: S104 -- hosts to be rejected
+async def test_busy_port(used_port: int, host: str) -> None:
+    """A port in use is rejected with the address and the reason, also if it is in use on one of two addresses only."""
+    with pytest.raises(OSError, match=rf"{used_port}: Address already in use"):
+        async with served(Address(host, used_port)):
             pass
 
 
@@ -80,8 +80,8 @@ async def test_busy_port(held_port: int, host: str) -> None:
         ("a..b", "not a valid host name"),
     ],
 )
-async def test_hosts_that_are_not_here(host: str, reason: str) -> None:
-    """An address that this machine does not have, or that nobody can have, is refused with the reason."""
+async def test_unavailable_hosts(host: str, reason: str) -> None:
+    """An address that this machine does not have, or an invalid host name, is rejected with the reason."""
     with pytest.raises(OSError, match=rf"{host}:1: .*({reason})"):
         async with served(Address(host, 1)):
             pass
@@ -89,7 +89,7 @@ async def test_hosts_that_are_not_here(host: str, reason: str) -> None:
 
 @pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES])
 async def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """A name whose addresses are partly held, or that only root may listen at, is refused: half a server is none."""
+    """A host name of which one address is in use, or needs privileges, is rejected."""
     monkeypatch.setattr(listening, "bind_errors", lambda _address: [OSError(number, "a reason")])
     with pytest.raises(OSError, match=r"127\.0\.0\.1:0: a reason"):
         async with served():
@@ -97,7 +97,7 @@ async def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch, number: i
 
 
 async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two servers that start at the same moment the second fails: they would each take half of the calls."""
+    """Of two servers that start at the same moment the second fails, instead of sharing the port."""
     async with served() as address:
         monkeypatch.setattr(listening, "bind_errors", lambda _address: [])
         with pytest.raises(OSError, match=str(address)):
@@ -107,7 +107,7 @@ async def test_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_ipv6
 async def test_every_address() -> None:
-    """What listens on every address of IPv6 serves IPv4 too."""
+    """A server that listens on all IPv6 addresses accepts IPv4 too."""
     async with served(Address("::", 0)) as bound:
         for host in ("127.0.0.1", "::1"):
             async with raw_connection(Address(host, bound.port)) as connection:
@@ -115,8 +115,8 @@ async def test_every_address() -> None:
 
 
 @pytest.mark.parametrize("in_call", [False, True])
-async def test_pings_are_admitted(monkeypatch: pytest.MonkeyPatch, *, in_call: bool) -> None:
-    """A client that pings no more often than is admitted is kept, with a call and without one."""
+async def test_allowed_pings(monkeypatch: pytest.MonkeyPatch, *, in_call: bool) -> None:
+    """A client that pings within the limit keeps its connection, with and without a call."""
     monkeypatch.setattr(server, "PING_SECONDS_MIN", 0.05)
 
     async with served() as address, raw_connection(address) as connection:
@@ -125,21 +125,21 @@ async def test_pings_are_admitted(monkeypatch: pytest.MonkeyPatch, *, in_call: b
         assert await pings_answered(connection, pause_seconds=0.1) == PINGS
 
 
-async def test_too_many_pings_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that pings more often than is admitted is sent away."""
+async def test_too_many_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection of a client that pings more often is closed."""
     monkeypatch.setattr(server, "PING_SECONDS_MIN", 600.0)
 
     async with served() as address, raw_connection(address) as connection:
         assert await pings_answered(connection, pause_seconds=0) < PINGS
 
 
-def test_ten_seconds_between_pings_are_admitted() -> None:
-    """Channels and balancers that ping every ten seconds are well within what is admitted."""
+def test_limit_of_pings() -> None:
+    """The limit allows the ten seconds between pings that many channels and load balancers use."""
     assert server.PING_SECONDS_MIN <= 9
 
 
 async def pings_answered(connection: RawConnection, pause_seconds: float) -> int:
-    """Ping again and again; return how many pings were answered before the server sent the client away, if it did."""
+    """Ping repeatedly; return how many pings were answered before the server closed the connection, if it did."""
     for number in range(PINGS):
         await asyncio.sleep(pause_seconds)
         connection.frame(PING, 0, 0, b"12345678")
@@ -153,21 +153,21 @@ async def pings_answered(connection: RawConnection, pause_seconds: float) -> int
 
 
 async def health_after(check_reachable: Callable[[float], None], wanted: int) -> None:
-    """Watch with a check until the answer is the wanted one; TimeoutError when it never is."""
+    """Run the health check until it reports the wanted status; raise TimeoutError otherwise."""
     checks = health.aio.HealthServicer()
     await server.set_health(checks, NOT_SERVING if wanted == SERVING else SERVING)
     watch = asyncio.create_task(watch_kafka(checks, check_reachable, 0.01))
     try:
         async with asyncio.timeout(60):
-            while await answers(checks) != [wanted, wanted]:  # noqa: ASYNC110 -- the library has no event for it
+            while await statuses(checks) != [wanted, wanted]:  # noqa: ASYNC110 -- the library has no event for it
                 await asyncio.sleep(0.01)
             assert not watch.done()
     finally:
         watch.cancel()
 
 
-async def answers(checks: health.aio.HealthServicer) -> list[int]:
-    """Ask for the server as a whole and for its service."""
+async def statuses(checks: health.aio.HealthServicer) -> list[int]:
+    """Return the status of the server as a whole and of its service."""
     requests = [health_pb2.HealthCheckRequest(service=name) for name in (server.OVERALL, server.SERVICE)]
     context: Any = None
     return [(await checks.Check(request, context)).status for request in requests]
@@ -177,7 +177,7 @@ async def answers(checks: health.aio.HealthServicer) -> list[int]:
     "error", [UnreachableError("away"), RuntimeError("closed"), KeyError("events"), MemoryError(), TypeError("a bug")]
 )
 async def test_health_survives_every_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Whatever the question to Kafka raises, the answer becomes NOT_SERVING; once it succeeds again, SERVING."""
+    """Whatever the check raises, the status is NOT_SERVING; after the next success it is SERVING."""
     monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
     rounds = 0
 
@@ -200,7 +200,7 @@ async def test_health_survives_every_error(monkeypatch: pytest.MonkeyPatch, erro
 
 
 async def test_health_while_kafkas_client_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question that is never answered makes the answer NOT_SERVING, and is not put a second time meanwhile."""
+    """A check that hangs makes the status NOT_SERVING, and no second check is started meanwhile."""
     monkeypatch.setattr(server, "OVERTIME_SECONDS_MAX", 0.01)
     answered, asked = threading.Event(), []
 

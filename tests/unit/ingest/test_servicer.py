@@ -1,4 +1,4 @@
-"""IngestService over a real gRPC channel, with a publisher that fails as told."""
+"""IngestService over a real gRPC channel, with a publisher that fails where the test wants."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def http_code(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
 
 
 async def test_produce(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """An event is stored as it came, keyed by its user, with an identity and a time of the server's."""
+    """An event is stored as it was sent, with the user_id as key, an identity and the time of receipt."""
     call = stub.Produce(documented())
     answer = await call
 
@@ -61,7 +61,7 @@ async def test_produce(stub: IngestServiceStub, publisher: FakePublisher) -> Non
 
 
 async def test_idempotency_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """The client's event_id is the identity, in lower case, and comes back."""
+    """The client's event_id is the identity of the event, and is returned in lower case."""
     key = "018F5E2A-7B1C-7DEF-8ABC-0123456789AB"
     answer = await stub.Produce(valid(event_id=key))
 
@@ -70,14 +70,14 @@ async def test_idempotency_key(stub: IngestServiceStub, publisher: FakePublisher
 
 
 async def test_same_user_same_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """A user written in capitals is the same user."""
+    """A user_id in upper case gives the same key."""
     await stub.Produce(valid(user_id=documented().payload.user_id.upper()))
 
     assert publisher.records[0].key == documented().payload.user_id.encode()
 
 
 async def test_invalid(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """A bad event is INVALID_ARGUMENT with its fields, and nothing is written."""
+    """An invalid event is INVALID_ARGUMENT with its fields, and nothing is written."""
     status = await failure(stub.Produce(valid(movie_id="x", event="")))
     details = BadRequest()
 
@@ -89,7 +89,7 @@ async def test_invalid(stub: IngestServiceStub, publisher: FakePublisher) -> Non
 
 
 async def test_unavailable(stub: IngestServiceStub) -> None:
-    """An event that Kafka did not acknowledge is UNAVAILABLE with a delay."""
+    """An event that Kafka has not acknowledged is UNAVAILABLE with a delay."""
     status = await failure(stub.Produce(valid(event_data="fail")))
     retry = RetryInfo()
 
@@ -99,7 +99,7 @@ async def test_unavailable(stub: IngestServiceStub) -> None:
 
 
 async def test_batch(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """A batch of good events is accepted as a whole."""
+    """All events of a valid batch are accepted."""
     call = stub.BatchProduce(EventBatch(events=[documented()] * 3))
     answer = await call
 
@@ -108,23 +108,23 @@ async def test_batch(stub: IngestServiceStub, publisher: FakePublisher) -> None:
     assert len({EventRecord.FromString(record.value).event_id for record in publisher.records}) == 3
 
 
-async def test_batch_in_part(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """One bad event does not abort a batch: each verdict stands at its index, the rest is stored."""
+async def test_partly_accepted_batch(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """Invalid events do not abort a batch: each has its error by index, the others are stored."""
     events = [documented(), valid(movie_id="x"), valid(event_data="fail"), documented()]
     call = stub.BatchProduce(EventBatch(events=events))
     answer = await call
 
     assert await http_code(call) == "207"
     assert answer.accepted == 2
-    verdicts = {rejected.index: rejected.error for rejected in answer.rejected}
-    assert {index: error.code for index, error in verdicts.items()} == {1: 3, 2: 14}
-    assert verdicts[1].details[0].Is(BadRequest.DESCRIPTOR)
-    assert verdicts[2].details[0].Is(RetryInfo.DESCRIPTOR)
+    results = {rejected.index: rejected.error for rejected in answer.rejected}
+    assert {index: error.code for index, error in results.items()} == {1: 3, 2: 14}
+    assert results[1].details[0].Is(BadRequest.DESCRIPTOR)
+    assert results[2].details[0].Is(RetryInfo.DESCRIPTOR)
     assert len(publisher.records) == 3
 
 
-async def test_batch_of_which_none_is_valid(stub: IngestServiceStub, publisher: FakePublisher) -> None:
-    """Nothing accepted: the error itself, its fields named as seen from the batch."""
+async def test_invalid_batch(stub: IngestServiceStub, publisher: FakePublisher) -> None:
+    """If no event is accepted the response is the error, with the fields by their path in the batch."""
     status = await failure(stub.BatchProduce(EventBatch(events=[valid(movie_id="x"), Event()])))
     details = BadRequest()
 
@@ -134,15 +134,15 @@ async def test_batch_of_which_none_is_valid(stub: IngestServiceStub, publisher: 
     assert publisher.records == []
 
 
-async def test_batch_that_kafka_refuses(stub: IngestServiceStub) -> None:
-    """Nothing accepted and something to retry: UNAVAILABLE."""
+async def test_unavailable_batch(stub: IngestServiceStub) -> None:
+    """If no event is accepted and some can be retried the response is UNAVAILABLE."""
     events = [valid(event_data="fail"), valid(movie_id="x")]
 
     assert (await failure(stub.BatchProduce(EventBatch(events=events)))).code == grpc.StatusCode.UNAVAILABLE.value[0]
 
 
-async def test_large_refusal_fits_a_header(stub: IngestServiceStub) -> None:
-    """10,000 bad events are refused with a list that gRPC can carry."""
+async def test_error_fits_a_header(stub: IngestServiceStub) -> None:
+    """The error of 10,000 invalid events fits into gRPC's limit for headers."""
     events = [valid(movie_id="\u044b" * 50, event="!", event_timestamp=-1)] * 10_000
 
     status = await failure(stub.BatchProduce(EventBatch(events=events)))
@@ -150,8 +150,8 @@ async def test_large_refusal_fits_a_header(stub: IngestServiceStub) -> None:
     assert status.message.endswith("(and at least 10213 more)")
 
 
-async def test_how_many_violations(stub: IngestServiceStub) -> None:
-    """A mistake that is repeated is counted exactly; of different ones, those that are not all found are not."""
+async def test_number_of_violations(stub: IngestServiceStub) -> None:
+    """A repeated violation is counted exactly; of many different ones the count is a lower bound."""
     mistaken = {"movie_id": "x", "event_timestamp": -1}
     same = [valid(**mistaken)] * 50
     different = [valid(**mistaken, event_data=str(number)) for number in range(50)]
@@ -160,8 +160,8 @@ async def test_how_many_violations(stub: IngestServiceStub) -> None:
     assert (await failure(stub.BatchProduce(EventBatch(events=different)))).message.endswith("(and at least 59 more)")
 
 
-async def test_large_answer_fits_a_client(stub: IngestServiceStub) -> None:
-    """9,999 refusals, each of many fields, fit the 4 MiB that a client takes; the first of them have all details."""
+async def test_response_fits_a_client(stub: IngestServiceStub) -> None:
+    """The response of 9,999 rejected events fits into the 4 MiB that a client accepts; the first have all details."""
     bad = valid(movie_id="\U0001f600" * 50, user_id="x" * 50, event="!", event_timestamp=-1, language="x" * 50)
 
     answer = await stub.BatchProduce(EventBatch(events=[documented(), *[bad] * 9_999]))
@@ -172,23 +172,23 @@ async def test_large_answer_fits_a_client(stub: IngestServiceStub) -> None:
     assert answer.ByteSize() < 4 * 1024 * 1024
 
 
-async def test_millions_of_nothing() -> None:
-    """A request of 4,000,000 empty events is counted and refused, not made into as many objects."""
+async def test_millions_of_empty_events() -> None:
+    """A request of 4,000,000 empty events is rejected by their number without creating an object for each."""
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), FakePublisher(), RETRY_SECONDS)
     with pytest.raises(AbortedError, match="not 4000000"):
         await servicer.batch_produce(b"\x0a\x00" * 4_000_000, fake_context())
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "not 0"), (10_001, "not 10001")])
-async def test_batch_size(stub: IngestServiceStub, count: int, words: str) -> None:
+@pytest.mark.parametrize(("count", "expected"), [(0, "not 0"), (10_001, "not 10001")])
+async def test_batch_size(stub: IngestServiceStub, count: int, expected: str) -> None:
     """A batch has 1 to 10,000 events."""
     status = await failure(stub.BatchProduce(EventBatch(events=[Event()] * count)))
 
-    assert status.message == f"events: must have 1 to 10000 events, {words}"
+    assert status.message == f"events: must have 1 to 10000 events, {expected}"
 
 
 async def test_garbage(channel: grpc.aio.Channel) -> None:
-    """Bytes that are no message are INVALID_ARGUMENT, never an internal error."""
+    """Bytes that are not a valid message are INVALID_ARGUMENT, never an internal error."""
     for method in ("Produce", "BatchProduce"):
         raw: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/ugc.v1.IngestService/{method}")
         status = await failure(raw(b"\xff\xff\xff"))

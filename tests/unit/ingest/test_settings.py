@@ -1,4 +1,4 @@
-"""Settings of authentication: a bad one, or a rule that would guard nothing, stops the process by its name."""
+"""Settings of authentication: an invalid one, or a rule without effect, ends the process and names its variable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SECRET_GIVEN = {"UGC_INGEST_AUTH_SECRET": SECRET}
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> IngestSettings:
-    """Read the settings from these variables."""
+    """Load the settings from these variables."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return load(IngestSettings)
 
 
 def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key anybody may call, and the debug door is closed."""
+    """Without a key authentication is disabled, and so is the debug service."""
     settings = loaded(monkeypatch, {})
 
     assert settings.keys is None
@@ -29,7 +29,7 @@ def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret turns authentication on; the rules come with it; the secret is not shown."""
+    """A secret enables authentication with its rules, and is not shown."""
     rules = {"UGC_INGEST_AUTH_AUDIENCE": "ugc", "UGC_INGEST_AUTH_SUBJECT_IS_USER": "true"}
     settings = loaded(monkeypatch, SECRET_GIVEN | rules)
 
@@ -51,7 +51,7 @@ def test_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files(
     variable: str, text: str, algorithms: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of a public key, or of several, turns authentication on."""
+    """A file with one public key or several enables authentication."""
     (tmp_path / "key").write_text(text)
     keys = loaded(monkeypatch, {variable: str(tmp_path / "key")}).keys
 
@@ -60,7 +60,7 @@ def test_files(
 
 
 @pytest.mark.parametrize(
-    ("environment", "name", "words"),
+    ("environment", "name", "expected"),
     [
         ({"UGC_INGEST_AUTH_SECRET": "short and secret"}, "UGC_INGEST_AUTH_SECRET", "at least 32 bytes"),
         ({"UGC_INGEST_AUTH_SECRET": ""}, "UGC_INGEST_AUTH_SECRET", "is empty"),
@@ -81,21 +81,21 @@ def test_files(
 def test_bad(
     environment: dict[str, str],
     name: str,
-    words: str,
+    expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The process ends with status 2, the variable and the reason; a secret is not in the message."""
+    """The process exits with status 2 and prints the variable and the reason, but no secret."""
     monkeypatch.chdir(tmp_path)
     Path("private.pem").write_text(private_pem(rsa_key()))
     Path("public.pem").write_text(public_pem(rsa_key()))
     with pytest.raises(SystemExit) as ended:
         loaded(monkeypatch, environment)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
 
     assert ended.value.code == 2
-    assert f"bad setting {name}: " in said
-    assert words in said
-    assert len(said.splitlines()) == 1
-    assert (environment.get("UGC_INGEST_AUTH_SECRET") or SECRET) not in said
+    assert f"bad setting {name}: " in printed
+    assert expected in printed
+    assert len(printed.splitlines()) == 1
+    assert (environment.get("UGC_INGEST_AUTH_SECRET") or SECRET) not in printed

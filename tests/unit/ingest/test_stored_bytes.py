@@ -1,4 +1,4 @@
-"""Every consumer can decode what ingest accepts: bytes about which Protobuf parsers disagree are refused."""
+"""Every consumer can decode what ingest accepts: bytes on which Protobuf parsers disagree are rejected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.clients.calls import EVENT_BYTES_MAX, AbortedError, Accepting
 from tests.support.inputs.events import valid
 
 VARINT, FIXED64, BYTES, OPEN, CLOSE, FIXED32 = range(6)
-# Nested groups that an event may have: in its record it is the first of 100 levels.
+# Nested groups that an event may have: in its record the event is the first of 100 levels.
 DEPTH_MAX = 99
 IDENTITY, NOW = b"0123456789abcdef", 1_700_000_000_123
 EVENT = valid().SerializeToString()
@@ -33,12 +33,12 @@ def tag(field: int, kind: int) -> bytes:
 
 
 def sized(field: int, value: bytes) -> bytes:
-    """Encode a field behind its length."""
+    """Encode a length-delimited field."""
     return tag(field, BYTES) + varint(len(value)) + value
 
 
 def groups(depth: int, *fields: int) -> bytes:
-    """Open groups in one another and close them again; the field numbers take turns."""
+    """Encode nested groups whose field numbers alternate."""
     numbers = [fields[level % len(fields)] for level in range(depth)]
     return b"".join(tag(number, OPEN) for number in numbers) + b"".join(tag(n, CLOSE) for n in reversed(numbers))
 
@@ -99,7 +99,7 @@ BAD = {
 
 @pytest.mark.parametrize("addition", GOOD.values(), ids=GOOD.keys())
 async def test_accepted_and_decodable(addition: bytes) -> None:
-    """What is accepted, by either call, both parsers decode from the record, and to the same values."""
+    """Both parsers decode the record of an event that either method accepts, with equal values."""
     for records in (await produced(EVENT + addition), await batch_produced([EVENT + addition, EVENT])):
         value = records[0].value
         stored = EventRecord.FromString(value)
@@ -111,25 +111,25 @@ async def test_accepted_and_decodable(addition: bytes) -> None:
 
 
 @pytest.mark.parametrize("addition", BAD.values(), ids=BAD.keys())
-async def test_refused(addition: bytes) -> None:
-    """What one of the parsers cannot read inside the record is refused by either call, as `event`."""
+async def test_rejected(addition: bytes) -> None:
+    """An event that one of the parsers cannot decode inside its record is rejected by both methods, as `event`."""
     _, violations = VALIDATOR.check(EVENT + addition)
 
     assert [violation.field for violation in violations] == ["event"]
     assert not await produced(EVENT + addition)
-    # Unless it breaks the batch that is around it, its neighbours are taken.
+    # Unless it breaks the batch that is around it, the other events are accepted.
     assert [record.value.count(EVENT) for record in await batch_produced([EVENT, EVENT + addition, EVENT])] == [1, 1]
 
 
 @pytest.mark.parametrize("addition", BAD.values(), ids=BAD.keys())
-def test_no_record_that_one_parser_refuses(addition: bytes) -> None:
-    """Nothing is refused needlessly: upb cannot decode the record of any of these."""
+def test_only_undecodable_events_are_rejected(addition: bytes) -> None:
+    """Each rejected event is one whose record upb cannot decode."""
     with pytest.raises(DecodeError):
         EventRecord.FromString(record_bytes(EVENT + addition, IDENTITY, received_at_bytes(NOW)))
 
 
 def test_first_bytes_count_too() -> None:
-    """Where in the event the strange bytes stand makes no difference."""
+    """The position of the unusual bytes within the event makes no difference."""
     deep = groups(DEPTH_MAX + 1, 100)
 
     for event in (deep + EVENT, sized(1, deep + PAYLOAD), sized(1, PAYLOAD) + deep + sized(2, b"RU")):
@@ -155,7 +155,7 @@ async def batch_produced(events: list[bytes]) -> Any:
 
 
 def values(event: Event) -> dict[str, Any]:
-    """Return an event's fields as ptars does."""
+    """Return the fields of an event as ptars decodes them."""
     payload = {field.name: getattr(event.payload, field.name) for field in Payload.DESCRIPTOR.fields}
     others = {field.name: getattr(event, field.name) for field in Event.DESCRIPTOR.fields if field.name != "payload"}
     return {"payload": payload, **others}

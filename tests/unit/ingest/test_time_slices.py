@@ -1,4 +1,4 @@
-"""Large requests share the event loop with all others: counted in rounds of the loop, not in seconds."""
+"""Large requests share the event loop with other calls, measured in iterations of the loop instead of seconds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
 from services.ingest import batch_validation
-from services.ingest.events import validation
-from services.ingest.events import violation_messages as words
+from services.ingest.events import validation, violation_messages
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.servicer import IngestServicer
@@ -29,7 +28,7 @@ BATCHES = {
 
 
 class Loop:
-    """Counts the rounds of the event loop, and the steps of work done in each."""
+    """Counts the iterations of the event loop and the steps of work in each."""
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -45,7 +44,7 @@ class Loop:
 
 
 async def test_rotation() -> None:
-    """Those who have a turn advance one after the other, one slice in a round of the loop."""
+    """Computations advance in rotation, one slice in each iteration of the loop."""
     loop, time_slices, order = Loop(), TimeSlices(slice_seconds=0), list[str]()
 
     async def work(name: str) -> None:
@@ -64,7 +63,7 @@ async def test_rotation() -> None:
 
 
 async def test_within_a_slice() -> None:
-    """Nobody gives up a turn before the slice is used up."""
+    """A computation keeps its slice until it is used up."""
     time_slices, order = TimeSlices(slice_seconds=3_600), list[str]()
 
     async def work(name: str) -> None:
@@ -80,7 +79,7 @@ async def test_within_a_slice() -> None:
 
 @pytest.mark.parametrize("steps", range(6))
 async def test_cancelled(steps: int) -> None:
-    """A turn that is cancelled, wherever it is, is free for the next."""
+    """The slice of a cancelled computation, wherever it is, is free for the next."""
     time_slices = TimeSlices(slice_seconds=0)
 
     async def work() -> None:
@@ -100,7 +99,7 @@ async def test_cancelled(steps: int) -> None:
 
 @pytest.mark.parametrize("name", BATCHES)
 async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch, good or bad, gives the loop back between its parts, and several do at most one part in a round."""
+    """A batch yields to the loop between its parts, and several run at most one part in an iteration."""
     monkeypatch.setattr(TimeSlices.__init__, "__defaults__", (0.0,))
     monkeypatch.setattr(batch_validation, "PART_EVENTS_MAX", 100)
     loop, validator = Loop(), EventValidator(EVENT_BYTES_MAX)
@@ -127,13 +126,13 @@ async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     await asyncio.gather(*(send() for _ in range(4)))
     counting.cancel()
 
-    # A part that is not good as a whole is looked at in the same round as its first event.
+    # The check of an invalid part as a whole runs in the same iteration as the check of its first event.
     assert max(loop.steps_by_round.values()) <= 2
     assert len(loop.steps_by_round) >= 4 * EVENTS // 100
 
 
 class Counting:
-    """Counts the explanations that a request costs."""
+    """Counts the explanations of a request."""
 
     def __init__(self, explain: Callable[..., object]) -> None:
         self.explain = explain
@@ -155,8 +154,8 @@ class Counting:
 )
 @pytest.mark.parametrize("good", [0, 1])
 async def test_explanations_are_bounded(bad: Event, good: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much is wrong with a batch, a bounded number of violations is explained; each event has its verdict."""
-    counting = Counting(words.explain)
+    """However many violations a batch has, a bounded number is explained, and each invalid event has its error."""
+    counting = Counting(violation_messages.explain)
     monkeypatch.setattr(validation, "explain", counting)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), RETRY_SECONDS)
     request = EventBatch(events=[*[documented()] * good, *[bad] * 9_000]).SerializeToString()

@@ -1,4 +1,4 @@
-"""Tokens at the servicer: strangers get nothing stored, and with the rule on a bearer sends only its own events."""
+"""Authentication of calls: without a valid token nothing is stored; a bound token stores only its own user's events."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FORGED = (("authorization", f"Bearer {signed(OTHER_SECRET)}"),)
 
 
 @contextlib.asynccontextmanager
-async def guarded(publisher: FakePublisher, *, subject_is_user: bool = True) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve with authentication on."""
+async def authenticated(publisher: FakePublisher, *, subject_is_user: bool = True) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve with authentication enabled."""
     checks = Authenticator(read_secret(SECRET), TokenRules(subject_is_user=subject_is_user), cache_tokens_max=10)
     async with ingest_channel(publisher, checks) as channel:
         yield channel
@@ -39,10 +39,10 @@ def stub_of(channel: grpc.aio.Channel) -> IngestServiceStub:
     return IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
-async def test_strangers() -> None:
-    """Without a good token every call is UNAUTHENTICATED, even a senseless one, and nothing is stored."""
+async def test_unauthenticated() -> None:
+    """Without a valid token every call is UNAUTHENTICATED, even with an invalid event, and nothing is stored."""
     publisher = FakePublisher()
-    async with guarded(publisher) as channel:
+    async with authenticated(publisher) as channel:
         stub = stub_of(channel)
         for metadata in ((), FORGED):
             for event in (documented(), valid(movie_id="x")):
@@ -55,40 +55,40 @@ async def test_strangers() -> None:
 
 
 async def test_produce() -> None:
-    """The bearer's own event is taken, in any case; another user's is PERMISSION_DENIED."""
+    """An event of the token's user is accepted in any case; another user's is PERMISSION_DENIED."""
     publisher = FakePublisher()
-    async with guarded(publisher) as channel:
+    async with authenticated(publisher) as channel:
         await stub_of(channel).Produce(valid(user_id=USER), metadata=MINE)
-        refused = await failure(stub_of(channel).Produce(valid(user_id=OTHER_USER), metadata=MINE))
+        rejected = await failure(stub_of(channel).Produce(valid(user_id=OTHER_USER), metadata=MINE))
 
-    assert (refused.code, refused.message) == (PERMISSION_DENIED, "payload.user_id: must be the subject of the token")
+    assert (rejected.code, rejected.message) == (PERMISSION_DENIED, "payload.user_id: must be the subject of the token")
     assert len(publisher.records) == 1
 
 
-async def test_batch_in_part() -> None:
-    """In a batch each event has its verdict: what is the bearer's is stored."""
+async def test_partly_denied_batch() -> None:
+    """Each event of a batch has its own result: those of the token's user are stored."""
     publisher = FakePublisher()
     events = [valid(user_id=USER), valid(user_id=OTHER_USER), valid(movie_id="x"), valid(user_id=USER.upper())]
-    async with guarded(publisher) as channel:
+    async with authenticated(publisher) as channel:
         answer = await stub_of(channel).BatchProduce(EventBatch(events=events), metadata=MINE)
 
-    verdicts = [(rejected.index, rejected.error.code) for rejected in answer.rejected]
-    assert (answer.accepted, verdicts) == (2, [(1, PERMISSION_DENIED), (2, INVALID_ARGUMENT)])
+    results = [(rejected.index, rejected.error.code) for rejected in answer.rejected]
+    assert (answer.accepted, results) == (2, [(1, PERMISSION_DENIED), (2, INVALID_ARGUMENT)])
     assert {EventRecord.FromString(record.value).event.payload.user_id.lower() for record in publisher.records} == {
         USER
     }
 
 
-async def test_batch_of_others() -> None:
-    """Only another user's events: PERMISSION_DENIED itself; with invalid ones among them, both are listed as such."""
+async def test_denied_batch() -> None:
+    """A batch of another user's events is PERMISSION_DENIED; with invalid events both kinds are listed."""
     publisher, details = FakePublisher(), BadRequest()
     theirs = valid(user_id=OTHER_USER)
-    async with guarded(publisher) as channel:
+    async with authenticated(publisher) as channel:
         stub = stub_of(channel)
-        refused = await failure(stub.BatchProduce(EventBatch(events=[theirs, theirs]), metadata=MINE))
+        rejected = await failure(stub.BatchProduce(EventBatch(events=[theirs, theirs]), metadata=MINE))
         mixed = await failure(stub.BatchProduce(EventBatch(events=[theirs, valid(event="")]), metadata=MINE))
 
-    assert refused.code == PERMISSION_DENIED
+    assert rejected.code == PERMISSION_DENIED
     assert mixed.code == INVALID_ARGUMENT
     assert mixed.details[0].Unpack(details)
     assert [(each.field, each.description) for each in details.field_violations] == [
@@ -99,19 +99,19 @@ async def test_batch_of_others() -> None:
 
 
 async def test_without_the_rule() -> None:
-    """A service with a token may send the events of all users."""
+    """With the rule off a token may send the events of all users."""
     publisher = FakePublisher()
-    async with guarded(publisher, subject_is_user=False) as channel:
+    async with authenticated(publisher, subject_is_user=False) as channel:
         events = [valid(user_id=USER), valid(user_id=OTHER_USER)]
         answer = await stub_of(channel).BatchProduce(EventBatch(events=events), metadata=MINE)
 
     assert answer.accepted == 2
 
 
-async def test_random_events_are_the_bearers() -> None:
-    """The debug door obeys the rule: it makes events of the token's user."""
+async def test_random_events_of_the_subject() -> None:
+    """The debug service creates events of the token's user."""
     publisher = FakePublisher()
-    async with guarded(publisher) as channel:
+    async with authenticated(publisher) as channel:
         answer = BatchProduceResponse.FromString(await random_batch(channel, MINE))
 
     assert answer.accepted == 3
@@ -121,7 +121,7 @@ async def test_random_events_are_the_bearers() -> None:
 def random_batch(
     channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
 ) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
-    """Ask for three random events."""
+    """Request three random events."""
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
         "/ugc.v1.DebugService/RandomBatchProduce"
     )

@@ -1,4 +1,4 @@
-"""What is refused, and the words that name the field."""
+"""Validation: which events are rejected, and the texts that name the field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VALIDATOR = EventValidator(EVENT_BYTES_MAX)
 
 
 def problems(event: Message) -> dict[str, str]:
-    """Check an event: descriptions by field."""
+    """Validate an event; return the texts by field."""
     _, violations = VALIDATOR.check(event.SerializeToString())
     return {violation.field: violation.description for violation in violations}
 
@@ -34,12 +34,12 @@ def problems(event: Message) -> dict[str, str]:
     ],
 )
 def test_accepted(changes: dict[str, object]) -> None:
-    """Everything that the contract allows is accepted, up to its edges."""
+    """Every event that the contract allows is accepted, up to its limits."""
     assert problems(valid(**changes)) == {}
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "words"),
+    ("changes", "field", "expected"),
     [
         ({"movie_id": "x"}, "payload.movie_id", "must be a UUID"),
         ({"movie_id": ""}, "payload.movie_id", "is required"),
@@ -61,21 +61,21 @@ def test_accepted(changes: dict[str, object]) -> None:
         ({"event_id": "not-a-uuid"}, "event_id", "must be a UUID"),
     ],
 )
-def test_refused_with_the_field_named(changes: dict[str, object], field: str, words: str) -> None:
-    """A refusal names exactly the field that is wrong, and says what to send."""
+def test_rejected_with_the_field(changes: dict[str, object], field: str, expected: str) -> None:
+    """An invalid event is rejected with exactly the invalid field and what to send."""
     found = problems(valid(**changes))
 
     assert list(found) == [field]
-    assert words in found[field]
+    assert expected in found[field]
 
 
 def test_without_payload() -> None:
-    """An event without a payload is refused for that alone."""
+    """An event without a payload is rejected for that alone."""
     assert problems(Event(language="RU")) == {"payload": "is required"}
 
 
-def test_every_fault_is_named() -> None:
-    """A client mends its event in one go: all faults are listed."""
+def test_all_violations_are_listed() -> None:
+    """All violations of an event are listed, so that a client can correct it at once."""
     assert set(problems(valid(movie_id="x", event="", event_timestamp=0))) == {
         "payload.movie_id",
         "payload.event",
@@ -83,22 +83,22 @@ def test_every_fault_is_named() -> None:
     }
 
 
-def test_size_of_the_whole() -> None:
-    """An event above the limit is refused by its size; unknown fields count."""
+def test_event_size() -> None:
+    """An event above the size limit is rejected; unknown fields count."""
     large = valid(event_data="x" * 32_768, some_client_data="y" * 32_768)
 
     assert problems(large) == {"event": f"must be at most 65536 bytes, not {large.ByteSize()}"}
 
 
 def test_garbage() -> None:
-    """Bytes that are no event are refused, not raised."""
+    """Bytes that are not a valid event are rejected without an exception."""
     _, violations = VALIDATOR.check(b"\xff\xff\xff")
 
     assert [violation.field for violation in violations] == ["event"]
 
 
 def test_long_values_are_cut() -> None:
-    """What a client sent is echoed in ASCII and at a length that fits a header."""
+    """A client's value is quoted in ASCII, shortened to fit into a header."""
     description = problems(valid(movie_id="\u044b" * 30_000))["payload.movie_id"]
 
     assert description.isascii()
@@ -106,5 +106,5 @@ def test_long_values_are_cut() -> None:
 
 
 def test_limits_of_a_batch_come_from_the_proto() -> None:
-    """The size of a batch is what the contract says."""
+    """The limits of a batch are those of the proto."""
     assert (batch_limits().events_min, batch_limits().events_max) == (1, 10_000)

@@ -1,4 +1,4 @@
-"""The bytes that ingest cuts and joins by itself are those that the contract's messages read and write."""
+"""The hand-written encoding of batches and records equals that of the generated classes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ EVENTS = st.builds(lambda text, ip: Event(some_client_data=text, ip=ip), TEXT, T
 
 @given(event=EVENTS, identity=st.binary(min_size=16, max_size=16), now=st.integers(1, 2**62))
 def test_record_is_event_record(event: Event, identity: bytes, now: int) -> None:
-    """What is joined by hand is, byte for byte, what protobuf writes."""
+    """A record is byte for byte what protobuf serializes."""
     joined = record_bytes(event.SerializeToString(), identity, received_at_bytes(now))
 
     assert joined == EventRecord(event=event, event_id=identity, received_at=now).SerializeToString()
 
 
 @given(st.lists(EVENTS, max_size=20))
-def test_batch_is_cut_into_its_events(events: list[Event]) -> None:
-    """Every event of a batch comes out, in its place, as the bytes that went in."""
+def test_split(events: list[Event]) -> None:
+    """Splitting a batch returns the bytes of each event in order."""
     encoded = EventBatch(events=events).SerializeToString()
 
     assert split_batch(encoded) == [event.SerializeToString() for event in events]
 
 
-def test_no_batch() -> None:
-    """Bytes that are no message are refused."""
+def test_not_a_batch() -> None:
+    """Bytes that are not a valid message are rejected."""
     with pytest.raises(DecodeError):
         split_batch(b"\x0a\xff\x01")
