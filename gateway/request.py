@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from multidict import CIMultiDictProxy
 
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 TRUE_TEXTS = ("1", "true", "yes")
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 

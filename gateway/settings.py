@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -14,8 +14,8 @@ from common.commands import product_version
 from common.settings import Address, AddressSetting, Documented, LogSettings, Settings, host_and_port
 from common.watchdog import WatchdogSettings
 from gateway.http.origins import check_origins
+from gateway.request import Network
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Names by which gRPC finds a service.
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 # Of an address of IPv4 written as one of IPv6, which the gateway reads as what it is.

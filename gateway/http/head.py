@@ -12,8 +12,7 @@ from aiohttp.web import BaseRequest
 
 from gateway.admission import NO_CLIENT
 from gateway.errors import ExpectationError
-from gateway.request import Peer, Request
-from gateway.settings import Network
+from gateway.request import Network, Peer, Request
 
 CONTINUE = "100-continue"
 FORWARDED_FOR = "X-Forwarded-For"
