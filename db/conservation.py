@@ -1,6 +1,6 @@
-"""The conservation law, as a pure function: what both tables hold against what Kafka says was consumed.
+"""The conservation law, as a pure function of the rows in ClickHouse and the offsets in Kafka.
 
-Of every partition of a topic, each consumed offset is exactly one row, of `events` or of `rejected_events`.
+For each partition of a topic, every consumed offset is exactly one row, in `events` or in `rejected_events`.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-# The tables are counted in stretches of so many offsets; only a stretch that does not add up is looked into.
+# Rows are counted in buckets of this many offsets; only the offsets of a bucket with a wrong count are read.
 BUCKET_OFFSETS = 65_536
-# Of each kind of breach in a partition so many are shown; the counts are of all.
+# Examples of each kind of breach in a partition; the counts include all of them.
 EXAMPLES_MAX = 10
 
 
-class Kind(StrEnum):
-    """What can be wrong."""
+class BreachKind(StrEnum):
+    """The ways to break the law."""
 
     MISSING = "missing"
     TWICE = "stored twice"
     BEYOND = "beyond the committed offset"
     REPEATED = "repeated event_id"
     BEHIND = "not consumed in time"
-    STANDING = "not consumed, the first of them written long ago"
+    STALLED = "not consumed, the first of them written long ago"
 
 
-# What a count of each kind counts, its examples included.
+# The unit of the count of each kind.
 UNITS = {
-    Kind.MISSING: "offsets",
-    Kind.TWICE: "rows",
-    Kind.BEYOND: "offsets",
-    Kind.REPEATED: "events",
-    Kind.BEHIND: "messages",
-    Kind.STANDING: "messages",
+    BreachKind.MISSING: "offsets",
+    BreachKind.TWICE: "rows",
+    BreachKind.BEYOND: "offsets",
+    BreachKind.REPEATED: "events",
+    BreachKind.BEHIND: "messages",
+    BreachKind.STALLED: "messages",
 }
 
 
 class Example(NamedTuple):
-    """A case in words, and how many of its kind it stands for."""
+    """A case as text, and how many of the count it stands for."""
 
     text: str
     stands_for: int
@@ -49,14 +49,14 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Breach:
-    """Something that the law forbids: how often, and the first cases in words."""
+    """A violation of the law in a partition: how often, and the first cases as text."""
 
-    kind: Kind
+    kind: BreachKind
     topic_id: uuid.UUID
     partition: int
     count: int
     examples: tuple[str, ...]
-    # How many of `count` the examples stand for: one may name a whole stretch of offsets.
+    # How many of `count` the examples stand for; one example may be a range of offsets.
     shown: int
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What both tables hold of one stretch of offsets; `settled` are the distinct ones that must be there."""
+    """The rows of a range of offsets: in each table, distinct offsets, and distinct ones before the floor."""
 
     events: int
     rejected: int
@@ -77,8 +77,8 @@ class Bucket:
     last: int
 
 
-class Stored(NamedTuple):
-    """An offset and its rows in each table."""
+class StoredOffset(NamedTuple):
+    """An offset and the number of its rows in each table."""
 
     offset: int
     events: int
@@ -87,10 +87,10 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """What Kafka says of a partition.
+    """The offsets of a partition in Kafka, and what they require of the tables.
 
-    Every offset from `low` on and before `floor` must be stored, none after `ceiling` may be; between them stands what
-    is being inserted. On a system that runs, `floor` is read before the tables and `ceiling` after them.
+    Each offset from `low` until before `floor` must be stored, and none after `ceiling` may be; those between are being
+    inserted. While the etl runs, `floor` must be read before the tables and `ceiling` after them.
     """
 
     low: int
@@ -102,7 +102,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Events of one event_id and user at several offsets in `events`: within the window, farther apart, elsewhere."""
+    """Events stored at several offsets: within the duplicate window, farther apart, and in other partitions."""
 
     near: int = 0
     far: int = 0
@@ -112,7 +112,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Partition:
-    """What was found of one partition; without a claim the topic is an earlier one of the same name."""
+    """The result for a partition; without a claim its topic is an earlier one of the same name."""
 
     topic_id: uuid.UUID
     number: int
@@ -130,29 +130,35 @@ class Partition:
 
     @property
     def lag(self) -> int:
-        """Messages that the group has not committed."""
+        """Number of messages that the group has not committed."""
         return self.claim.high - max(self.claim.committed, self.claim.low) if self.claim else 0
 
 
-Look = Callable[[int, int], Sequence[Stored]]
+# Returns the stored offsets from the first to the last argument, both included.
+ReadOffsets = Callable[[int, int], Sequence[StoredOffset]]
 
 
-def judge(
-    topic_id: uuid.UUID, number: int, claim: Claim | None, buckets: Sequence[Bucket], repeats: Repeats, look: Look
+def check_partition(
+    topic_id: uuid.UUID,
+    number: int,
+    claim: Claim | None,
+    buckets: Sequence[Bucket],
+    repeats: Repeats,
+    read_offsets: ReadOffsets,
 ) -> Partition:
-    """Hold one partition to the law; `look` reads the stored offsets from one to another, both included."""
+    """Return the counts and the breaches of a partition; `buckets` are its rows, in order."""
     first = buckets[0].first if buckets else None
     last = buckets[-1].last if buckets else None
-    # An earlier topic is gone, and with it what Kafka knew: its rows can only be held against one another.
-    floor, ceiling = (claim.floor, claim.ceiling) if claim else after(last)
+    # An earlier topic was deleted with its offsets: its rows can only be compared with one another.
+    floor, ceiling = (claim.floor, claim.ceiling) if claim else limits_of_rows(last)
     start = min(each for each in (first, claim.low if claim else None, floor) if each is not None)
     settled, distinct = sum(each.settled for each in buckets), sum(each.distinct for each in buckets)
     rows = sum(each.events + each.rejected for each in buckets)
-    beyond_ranges = list(stored_ranges(buckets, ceiling + 1, look))
+    beyond_ranges = list(stored_ranges(buckets, ceiling + 1, read_offsets))
     beyond = sum(end - begin + 1 for begin, end in beyond_ranges)
     missing, twice = floor - start - settled, rows - distinct
 
-    def breach(kind: Kind, count: int, examples: Iterable[Example]) -> list[Breach]:
+    def breach(kind: BreachKind, count: int, examples: Iterable[Example]) -> list[Breach]:
         if not count:
             return []
         shown = tuple(itertools.islice(examples, EXAMPLES_MAX))
@@ -173,23 +179,27 @@ def judge(
         in_flight=ceiling + 1 - floor - (distinct - settled - beyond),
         repeats=repeats,
         breaches=(
-            *breach(Kind.MISSING, missing, map(spell, missing_ranges(buckets, start, floor, look))),
-            *breach(Kind.TWICE, twice, doubles(buckets, look)),
-            *breach(Kind.BEYOND, beyond, map(spell, beyond_ranges)),
-            *breach(Kind.REPEATED, repeats.near, repeats.examples),
+            *breach(
+                BreachKind.MISSING, missing, map(range_example, missing_ranges(buckets, start, floor, read_offsets))
+            ),
+            *breach(BreachKind.TWICE, twice, repeated_offsets(buckets, read_offsets)),
+            *breach(BreachKind.BEYOND, beyond, map(range_example, beyond_ranges)),
+            *breach(BreachKind.REPEATED, repeats.near, repeats.examples),
         ),
     )
 
 
-def after(last: int | None) -> tuple[int, int]:
-    """Return floor and ceiling for a partition of which nothing but its rows is known."""
+def limits_of_rows(last: int | None) -> tuple[int, int]:
+    """Return floor and ceiling for a partition that is in no topic of Kafka's, from its last row."""
     return (0, -1) if last is None else (last + 1, last)
 
 
-def missing_ranges(buckets: Sequence[Bucket], start: int, floor: int, look: Look) -> Iterator[tuple[int, int]]:
-    """Find the stretches before `floor` of which no row is stored."""
+def missing_ranges(
+    buckets: Sequence[Bucket], start: int, floor: int, read_offsets: ReadOffsets
+) -> Iterator[tuple[int, int]]:
+    """Yield the ranges before `floor` that have no rows."""
     expected = start
-    for begin, end in stored_ranges(buckets, start, look):
+    for begin, end in stored_ranges(buckets, start, read_offsets):
         if expected < min(begin, floor):
             yield expected, min(begin, floor) - 1
         expected = end + 1
@@ -199,33 +209,33 @@ def missing_ranges(buckets: Sequence[Bucket], start: int, floor: int, look: Look
         yield expected, floor - 1
 
 
-def stored_ranges(buckets: Sequence[Bucket], start: int, look: Look) -> Iterator[tuple[int, int]]:
-    """Find the stretches from `start` on that are stored without a gap."""
+def stored_ranges(buckets: Sequence[Bucket], start: int, read_offsets: ReadOffsets) -> Iterator[tuple[int, int]]:
+    """Yield the ranges from `start` on that are stored without a gap."""
     for bucket in buckets:
         if bucket.last < start:
             continue
         if bucket.distinct == bucket.last - bucket.first + 1:
             yield max(bucket.first, start), bucket.last
         else:
-            offsets = [each.offset for each in look(max(bucket.first, start), bucket.last)]
+            offsets = [each.offset for each in read_offsets(max(bucket.first, start), bucket.last)]
             islands = itertools.groupby(enumerate(offsets), lambda pair: pair[1] - pair[0])
             for _, island in islands:
                 members = [offset for _, offset in island]
                 yield members[0], members[-1]
 
 
-def doubles(buckets: Sequence[Bucket], look: Look) -> Iterator[Example]:
-    """Find the offsets that have more than one row."""
+def repeated_offsets(buckets: Sequence[Bucket], read_offsets: ReadOffsets) -> Iterator[Example]:
+    """Yield the offsets that have more than one row."""
     for bucket in buckets:
         if bucket.events + bucket.rejected > bucket.distinct:
-            for offset, events, rejected in look(bucket.first, bucket.last):
+            for offset, events, rejected in read_offsets(bucket.first, bucket.last):
                 if events + rejected > 1:
                     text = f"offset {offset} ({events} of events, {rejected} of rejected_events)"
                     yield Example(text, events + rejected - 1)
 
 
-def spell(stretch: tuple[int, int]) -> Example:
-    """Write a stretch of offsets."""
-    first, last = stretch
+def range_example(offsets: tuple[int, int]) -> Example:
+    """Return a range of offsets as an example."""
+    first, last = offsets
     text = f"offset {first}" if first == last else f"offsets {first} to {last}"
     return Example(text, last - first + 1)

@@ -1,8 +1,8 @@
-"""What can go wrong with the stores, in the caller's words; foreign errors are translated at the boundary.
+"""Errors of the administration of Kafka and ClickHouse; those of the client libraries are translated to them.
 
 StoreError
-  UnavailableError    the server does not answer; try again
-  ConflictError       what is there differs from what is wanted; a person must decide
+  UnavailableError    the server does not answer; retry
+  ConflictError       what exists differs from what is expected; a person must decide
 """
 
 from __future__ import annotations
@@ -17,4 +17,4 @@ class UnavailableError(StoreError):
 
 
 class ConflictError(StoreError):
-    """The topic or a migration is there, but not as wanted."""
+    """The topic or a migration exists, but not as expected."""

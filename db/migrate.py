@@ -1,6 +1,6 @@
-"""`ugc-migrate`: makes topic and tables; safe to repeat, to interrupt, and to run twice at once.
+"""`ugc-migrate`: creates topic and tables; safe to repeat, to interrupt, and to run concurrently.
 
-Exit status: 0 topic and tables are as wanted, 1 they are not, 2 a bad setting, 130 or 143 interrupted.
+Its command line and exit statuses are in commands.py.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 
 def main() -> None:
-    """Wait for the servers, then make what is missing; status 1 with a clear line when that cannot be."""
+    """Wait for the servers, then create what is missing; exit with status 1 when that is impossible."""
     with interruptible("ugc-migrate"):
         settings = load(MigrateSettings)
         configure_logs("migrate", settings.log_level)
         try:
-            make(settings)
+            create(settings)
         except StoreError as error:
             logger().error("cannot migrate", error=str(error))
             sys.exit(1)
 
 
-def make(settings: MigrateSettings) -> None:
-    """Make topic and tables; StoreError when that cannot be."""
+def create(settings: MigrateSettings) -> None:
+    """Create topic and tables; raise StoreError when that is impossible."""
     servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
     layout = TopicLayout(
         settings.kafka_partitions,
@@ -44,20 +44,20 @@ def make(settings: MigrateSettings) -> None:
         settings.kafka_min_insync_replicas,
         settings.kafka_retention_hours,
     )
-    found: list[Difference] = []
+    differences: list[Difference] = []
     deadline = time.monotonic() + settings.migrate_wait_seconds_max
     try:
-        created = patiently("Kafka", lambda: provision(servers, topic, layout, found.append), deadline)
+        created = retry_until(deadline, "Kafka", lambda: provision(servers, topic, layout, differences.append))
     finally:
-        show(found, servers, topic)
-    logger().info("topic created" if created else "topic was there", topic=topic)
-    applied = patiently("ClickHouse", lambda: migrate(settings.clickhouse_url, settings.clickhouse_cluster), deadline)
+        warn_of(differences, servers, topic)
+    logger().info("topic created" if created else "topic exists", topic=topic)
+    applied = retry_until(deadline, "ClickHouse", lambda: migrate(settings.clickhouse_url, settings.clickhouse_cluster))
     logger().info("tables are up to date", applied=applied)
 
 
-def show(found: Iterable[Difference], servers: str, topic: str) -> None:
-    """Log what differs and does not break the guarantee, each once, however often it was found."""
-    for each in dict.fromkeys(found):
+def warn_of(differences: Iterable[Difference], servers: str, topic: str) -> None:
+    """Log the differences that do not break the guarantee, each once although retries find them again."""
+    for each in dict.fromkeys(differences):
         logger().warning(
             "the topic differs from the settings, and is not changed",
             topic=topic,
@@ -65,13 +65,13 @@ def show(found: Iterable[Difference], servers: str, topic: str) -> None:
             found=each.found,
             wanted=each.wanted,
             reason=each.reason,
-            to_change_it=each.cure(servers, topic),
+            to_change_it=each.remedy(servers, topic),
         )
 
 
-def patiently(what: str, act: Callable[[], T], deadline: float) -> T:
-    """Try again while a server does not answer, until the deadline."""
-    outage = OutageLog(f"reaching {what}")
+def retry_until(deadline: float, server: str, act: Callable[[], T]) -> T:
+    """Return the result of `act`, which is repeated while a server does not answer, until the deadline."""
+    outage = OutageLog(f"reaching {server}")
     while True:
         try:
             result = act()

@@ -1,11 +1,12 @@
-"""`ugc-replay`: puts rejected events back on the topic, chosen by reason and time, each at most once.
+"""`ugc-replay`: sends rejected events to the topic again, selected by reason and time, each at most once.
 
-The guarantee, at most once: a run claims messages in `replayed_events`, durably, before it sends them, and sends only
-those that nobody else has claimed. Of two runs that claim the same message at the same time at least one reads its
-claims after both are written, sees the other's, and takes its own back; a claim that was taken back sends nothing, so
-it binds nobody. What a run had claimed when it died, or Kafka did not acknowledge, stays claimed and is not sent again.
+The guarantee, at most once: a run records its claims on messages durably in `replayed_events` before it sends them, and
+sends only messages that no other run has claimed. When two runs claim the same message at the same time, at least one
+of them reads the claims after both are written, finds the other claim and withdraws its own; a withdrawn claim does not
+count. Messages that a run had claimed when it died, or that Kafka did not acknowledge, stay claimed: they are not sent
+again.
 
-Exit status: 0 all sent, 1 some were not, 2 a bad setting or option, 3 a store does not answer, 130 or 143 interrupted.
+Its command line and exit statuses are in commands.py.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from db.kafka.topics import topic_identity
 from db.settings import ReplaySettings
 
 EXIT_NOT_ALL, EXIT_STORE = 1, 3
-# Claimed and sent together; what is lost to the topic when a run dies is at most so many.
+# Messages that are claimed and sent together, and at most not sent when a run dies.
 BATCH_EVENTS = 500
 ERRORS_SHOWN_MAX = 10
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run, in numbers of messages.
 
     Of the `chosen`, some were `replayed` before, some `contested` by another run at the same time, and some `failed`.
-    Those of the same reason `before` and `after` the chosen time are left out.
+    Messages of the same reason `before` and `after` the selected time are not among them.
     """
 
     chosen: int = 0
@@ -55,12 +56,14 @@ class Outcome:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Replay what the options choose and print how many that were."""
+    """Replay what the options select and print the counts."""
     selection = Selection(options.reason, milliseconds(options.since), milliseconds(options.until))
     with interruptible("ugc-replay") as interruption:
         settings = load(ReplaySettings)
         try:
-            outcome = replay(settings, selection, options.limit, dry_run=options.dry_run, uncut=interruption.held)
+            outcome = replay(
+                settings, selection, options.limit, dry_run=options.dry_run, uninterrupted=interruption.held
+            )
         except StoreError as error:
             sys.stderr.write(f"ugc-replay: {error}\n")
             sys.exit(EXIT_STORE)
@@ -68,21 +71,22 @@ def main(options: argparse.Namespace) -> None:
 
 
 def show(outcome: Outcome, options: argparse.Namespace) -> None:
-    """Print what was done and what was left out, and end with the status that says it."""
+    """Print the counts of a run and exit with its status."""
     for problem in outcome.errors[:ERRORS_SHOWN_MAX]:
         sys.stderr.write(f"ugc-replay: not sent: {problem}\n")
+    outside = f"{outcome.before + outcome.after} (earlier: {outcome.before}, later: {outcome.after})"
+    skipped = f"{outcome.replayed + outcome.contested} (replayed before: {outcome.replayed}, claimed by another run: "
     sys.stdout.write(
-        f"covers messages from {options.since.isoformat()} until before {options.until.isoformat()}; left out, because "
-        f"they are outside of that: {outcome.before + outcome.after} (earlier: {outcome.before}, later: "
-        f"{outcome.after})\nchosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "
-        f"skipped {outcome.replayed + outcome.contested} (replayed before: {outcome.replayed}, "
-        f"another run was at them: {outcome.contested}), failed {outcome.failed}\n"
+        f"covers messages from {options.since.isoformat()} until before {options.until.isoformat()}; "
+        f"outside of that: {outside}\n"
+        f"chosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "
+        f"skipped {skipped}{outcome.contested}), failed {outcome.failed}\n"
     )
     sys.exit(EXIT_NOT_ALL if outcome.failed or outcome.contested else 0)
 
 
 def milliseconds(when: datetime) -> int:
-    """Return the milliseconds since the Unix epoch."""
+    """Return a time in milliseconds since the Unix epoch."""
     return int(when.timestamp() * 1000)
 
 
@@ -92,15 +96,15 @@ def replay(
     limit: int = sys.maxsize,
     *,
     dry_run: bool = False,
-    uncut: Callable[[], AbstractContextManager[None]] = nullcontext,
+    uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Outcome:
-    """Send what a selection chooses and nobody has sent; StoreError when a store does not answer.
+    """Send the messages of a selection that no run has sent; raise StoreError when a store does not answer.
 
-    A batch that Kafka did not take whole is the last one: more claims would only be lost. For the same reason a batch
-    is sent inside of `uncut`, where nothing interrupts it.
+    The run ends after a batch that Kafka did not acknowledge completely, because further claims would probably be lost.
+    For the same reason a batch is sent inside of `uninterrupted`, which delays stop signals.
     """
     servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
-    # Before the first claim: a claim on what cannot be sent would be lost.
+    # Checked before the first claim, which would be lost if the message could not be sent.
     topic_identity(servers, topic)
     run_id = uuid.uuid4()
     with connected(settings.clickhouse_url) as connection, replaying(servers, topic) as replayer:
@@ -111,7 +115,7 @@ def replay(
             if dry_run:
                 outcome.sent += len(batch)
                 continue
-            with uncut():
+            with uninterrupted():
                 sent = send(ledger, replayer, run_id, batch, outcome)
             if not sent:
                 break
@@ -119,34 +123,34 @@ def replay(
 
 
 def batches(ledger: ReplayLedger, selection: Selection, limit: int) -> Iterator[list[Rejected]]:
-    """Read what nobody has claimed, a batch at a time."""
+    """Yield the messages that no run has claimed, in batches."""
     after = None
     while limit > 0 and (batch := ledger.page(selection, after, min(BATCH_EVENTS, limit))):
         yield batch
-        after = batch[-1].place
+        after = batch[-1].position
         limit -= len(batch)
 
 
 def send(ledger: ReplayLedger, replayer: Replayer, run_id: uuid.UUID, batch: list[Rejected], outcome: Outcome) -> bool:
-    """Claim a batch, send what no other run claims, and count; False when Kafka did not acknowledge all of it."""
-    places = [each.place for each in batch]
-    ledger.claim(run_id, places)
-    contested = ledger.contested(run_id, places)
+    """Claim a batch, send what no other run has claimed, and count; return whether Kafka acknowledged all of it."""
+    positions = [each.position for each in batch]
+    ledger.claim(run_id, positions)
+    contested = ledger.contested(run_id, positions)
     if contested:
         ledger.withdraw(run_id, contested)
-    uncontested = [each for each in batch if each.place not in contested]
+    uncontested = [each for each in batch if each.position not in contested]
     errors = replayer.send([(key_of(each), each.raw) for each in uncontested])
     outcome.contested += len(contested)
     outcome.failed += len(errors)
     outcome.sent += len(uncontested) - len(errors)
-    outcome.errors += [f"{uncontested[index].place}: {error}" for index, error in errors.items()]
+    outcome.errors += [f"{uncontested[index].position}: {error}" for index, error in errors.items()]
     return not errors
 
 
 def key_of(rejected: Rejected) -> bytes | None:
-    """Return the key that ingest gave the message, so that it meets its user's events; None when it cannot be read.
+    """Return the key that ingest gave the message, so that it goes to its user's partition; None if it is unknown.
 
-    What the etl has read is believed: its decoder takes messages that the parser here refuses.
+    A user that the etl has read is used as it is, because its decoder accepts messages that this parser rejects.
     """
     if rejected.user_id is not None:
         return str(rejected.user_id).encode()

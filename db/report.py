@@ -1,4 +1,4 @@
-"""What `ugc-audit` found: for machines as JSON, for people as a table whose lines are never cut."""
+"""The report of `ugc-audit`, as JSON and as a table whose lines are never truncated."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rich.table import Table
 
 from db.conservation import Breach, Partition
 
-# The table takes what it needs of it; a terminal that is narrower wraps its lines.
+# Wide enough for any table; a narrower terminal wraps the lines.
 COLUMNS_MAX = 100_000
 STORED_ELSEWHERE = (
     "events are stored in more than one partition, or topic: each was sent again after partitions were added, or after "
-    "the topic was made anew. This is not a breach: repeats are found within their partition"
+    "the topic was created again. This is not a breach: duplicates are detected within a partition"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What the audit found; `breaches` is empty when the law holds.
+    """The result of an audit; `breaches` is empty when the law holds.
 
-    `unsettled` gives the reasons why rows may be missing from what was counted: on a cluster, what a replica lacks.
+    `unsettled` has the reasons why rows may be missing from the counts: replicas of a cluster that have not caught up.
     """
 
     topic: str
@@ -37,28 +37,28 @@ class Report:
 
     @property
     def lag(self) -> int:
-        """Messages that the group has not committed."""
+        """Number of messages that the group has not committed."""
         return sum(each.lag for each in self.partitions)
 
     @property
     def in_flight(self) -> int:
-        """Messages that are planned and not stored."""
+        """Number of messages that are planned and not stored."""
         return sum(each.in_flight for each in self.partitions)
 
     @property
     def elsewhere(self) -> int:
-        """Events that are stored in more than one partition."""
+        """Number of events that are stored in more than one partition."""
         return sum(each.repeats.elsewhere for each in self.partitions)
 
 
 def as_json(report: Report) -> str:
-    """Write the report for machines."""
+    """Return the report as JSON."""
     whole = dataclasses.asdict(report) | {"lag": report.lag, "in_flight": report.in_flight}
     return json.dumps(whole, default=str, indent=2) + "\n"
 
 
 def show(report: Report) -> None:
-    """Print the report for people: a line for each partition, the breaches below."""
+    """Print the report: a line for each partition, the breaches below."""
     console = Console(width=COLUMNS_MAX, highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE, title=f"topic {report.topic} ({report.topic_id})")
     for name in ("topic id", "partition", *NUMBERS):
@@ -76,7 +76,7 @@ def show(report: Report) -> None:
         console.print(f"{report.elsewhere:,} {STORED_ELSEWHERE}")
     for reason in report.unsettled:
         console.print(f"[yellow]UNSETTLED[/] {escape(reason)}: rows may be missing from these counts")
-    holds = "nothing wrong in what was counted" if report.unsettled else "clean: every consumed message is one row"
+    holds = "no breach in what was counted" if report.unsettled else "clean: every consumed message is one row"
     verdict = f"{len(report.breaches)} breaches" if report.breaches else holds
     console.print(f"{verdict}; lag {report.lag:,}, in flight {report.in_flight:,}")
 
@@ -88,7 +88,7 @@ NUMBERS = (
 
 
 def numbers(each: Partition) -> Sequence[str]:
-    """Write the numbers of a partition, in the order of NUMBERS; a dash where there is none."""
+    """Return the numbers of a partition in the order of NUMBERS; a dash where there is none."""
     kafka = (each.claim.low, each.claim.committed, each.claim.high) if each.claim else (None, None, None)
     found = (
         *(each.first, each.last, each.events, each.rejected, each.missing, each.twice, each.beyond),
@@ -98,5 +98,5 @@ def numbers(each: Partition) -> Sequence[str]:
 
 
 def identity(each: Partition) -> str:
-    """Write which topic it is, short enough to read, long enough to distinguish it."""
+    """Return the first characters of the topic's id, and whether it is an earlier topic."""
     return f"{str(each.topic_id)[:8]}{'' if each.claim else ' (earlier)'}"

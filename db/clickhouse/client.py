@@ -1,4 +1,4 @@
-"""A connection to ClickHouse for administration: migrations, the status line, tests."""
+"""Connects to ClickHouse for administration: migrations, the audit, the status line of `ugc-up`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import clickhouse_driver
 from clickhouse_driver.errors import Error as DriverError
@@ -16,28 +16,29 @@ from db.errors import StoreError, UnavailableError
 
 CONNECT_SECONDS_MAX = 5
 ANSWER_SECONDS_MAX = 60
-# What the driver would log is raised to the caller, who says it in one line.
+# Every error that the driver would log is raised, and the caller reports it in one line.
 logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
 
 class RefusedError(StoreError):
     """ClickHouse answered with an error; `code` is ClickHouse's number for it."""
 
-    def __init__(self, error: ServerException) -> None:
-        super().__init__(f"ClickHouse: {error.message.partition('Stack trace')[0].strip()}")
+    def __init__(self, error: ServerException, server: str = "ClickHouse") -> None:
+        super().__init__(f"{server}: {error.message.partition('Stack trace')[0].strip()}")
         self.code: int = error.code
 
 
 class ClickHouse:
-    """One connection; for one thread at a time."""
+    """One connection, to be used by one thread at a time."""
 
     def __init__(self, url: str) -> None:
+        self._server = f"ClickHouse at {address_of(url)} (UGC_CLICKHOUSE_URL)"
         self._client = clickhouse_driver.Client.from_url(url)
         self._client.connection.connect_timeout = CONNECT_SECONDS_MAX
         self._client.connection.send_receive_timeout = ANSWER_SECONDS_MAX
 
     def rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a query and return its rows; RefusedError or UnavailableError."""
+        """Run a query and return its rows; raise RefusedError or UnavailableError."""
         with self._translated():
             return list(self._client.execute(query, parameters))
 
@@ -57,22 +58,29 @@ class ClickHouse:
         try:
             yield
         except ServerException as error:
-            raise RefusedError(error) from error
+            raise RefusedError(error, self._server) from error
         except (DriverError, OSError, EOFError, UnicodeDecodeError) as error:
-            # The connection's state is unknown; the next call makes a new one. The driver cannot read an error of the
-            # server that quotes bytes of a value.
+            # The connection's state is unknown; the next call opens a new one. UnicodeDecodeError: the driver cannot
+            # read an error of the server that quotes bytes of a value.
             self._client.disconnect()
-            raise UnavailableError(f"ClickHouse does not answer: {error}") from error
+            raise UnavailableError(f"{self._server} does not answer: {error}") from error
 
 
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[ClickHouse]:
-    """Open a connection to a clickhouse:// URL; it is made at the first query."""
+    """Yield a connection to a clickhouse:// URL; it is opened by the first query and closed at the end."""
     connection = ClickHouse(url)
     try:
         yield connection
     finally:
         connection._client.disconnect()  # noqa: SLF001 -- the same module
+
+
+def address_of(url: str) -> str:
+    """Return the servers that a URL names, without user and password."""
+    parts = urlsplit(url)
+    others = parse_qs(parts.query).get("alt_hosts", [])
+    return ",".join([parts.netloc.rpartition("@")[2], *others])
 
 
 def database_of(url: str) -> str:

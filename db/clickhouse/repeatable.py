@@ -1,4 +1,4 @@
-"""Which statements may run again: a migration that was cut short, or runs twice at once, repeats what it has done."""
+"""Decides which statements are safe to repeat: an interrupted migration is run again from its first statement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from db.errors import ConflictError
 
 COMMENT_OR_TEXT = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 PART = r"(COLUMN|INDEX|PROJECTION|CONSTRAINT|STATISTICS)"
-# A plain CREATE is allowed, because that the table is there already is not an error of the run.
+# A plain CREATE is allowed, because the run does not fail when the table already exists.
 STATEMENT = re.compile(r"CREATE |DROP (TABLE|VIEW|DICTIONARY) IF EXISTS ")
 ALTER = re.compile(r"ALTER TABLE (?:IF EXISTS )?\S+ (?:ON CLUSTER \S+ )?(.*)")
 ACTION = re.compile(
@@ -19,20 +19,20 @@ ACTION = re.compile(
 
 
 def refuse_unrepeatable(name: str, statement: str) -> None:
-    """Raise ConflictError, with the file's name, for a statement that would fail or act again when it is repeated."""
+    """Raise ConflictError, naming the file, for a statement that fails or changes more when it is repeated."""
     plain = " ".join(COMMENT_OR_TEXT.sub(lambda found: "''" if found[0][0] == "'" else " ", statement).split())
     altered = ALTER.fullmatch(plain)
     actions = list(actions_of(altered[1])) if altered else []
     bad = [action for action in actions if not ACTION.match(action)]
     if bad or not (actions or STATEMENT.match(plain)):
         raise ConflictError(
-            f"migration {name} cannot be repeated after a run that was cut short; it needs IF NOT EXISTS, IF EXISTS or "
+            f"migration {name} cannot be repeated after an interrupted run; it needs IF NOT EXISTS, IF EXISTS or "
             f"another form that does nothing the second time: {(bad or [plain])[0]}"
         )
 
 
 def actions_of(text: str) -> Iterator[str]:
-    """Cut the actions of an ALTER at the commas that stand outside of parentheses."""
+    """Yield the actions of an ALTER, which are separated by commas outside of parentheses."""
     depth, start = 0, 0
     for position, character in enumerate(text):
         depth += (character in "([") - (character in ")]")

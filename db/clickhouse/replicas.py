@@ -1,4 +1,4 @@
-"""Whether every replica of a cluster has what the others have: until then nobody can count what is stored."""
+"""Checks that every replica of a cluster has caught up; until then rows may be missing from a count."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from db.clickhouse.servers import ALL_CONNECTION_TRIES_FAILED
 
 SETTLE_SECONDS_MAX = 15.0
 SETTLE_POLL_SECONDS = 0.3
-# What a replica has not fetched, and since when; a block that waits for its quorum is among it. Both log columns are 0
-# for a table into which nobody has inserted.
+# The blocks that a replica has not fetched, and the time of the oldest; blocks that wait for their quorum are included.
+# Both log columns are 0 for a table without inserts.
 REPLICAS = """
 SELECT getMacro('replica'), table, is_readonly, inserts_in_queue, toUnixTimestamp(inserts_oldest_time),
     log_max_index > 0 AND log_max_index >= log_pointer
@@ -27,7 +27,7 @@ TABLES = 2
 
 @dataclass(frozen=True)
 class Replica:
-    """A table on a server: what it waits for."""
+    """The state of one table on one server."""
 
     server: str
     table: str
@@ -36,11 +36,11 @@ class Replica:
     oldest: int
     is_behind: bool
 
-    def complaint(self, since: int) -> str | None:
-        """Say why rows that were stored before a moment may be missing here; None when they are not."""
+    def problem(self, since: int) -> str | None:
+        """Return why rows that were stored before `since` may be missing here; None if none can be."""
         where = f"{self.table} on {self.server}"
         if self.is_readonly:
-            return f"{where} is read-only: it has lost Keeper"
+            return f"{where} is read-only: it has lost its connection to Keeper"
         if self.waiting and self.oldest <= since:
             return f"{where} has not fetched {self.waiting} blocks"
         if self.is_behind:
@@ -54,18 +54,18 @@ def unsettled(
     seconds_max: float = SETTLE_SECONDS_MAX,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Wait until every replica has all that was stored before this moment; return why that is not so, if it is not."""
+    """Wait until every replica has the rows stored before the call; return the reasons why one has not."""
     ((since,),) = connection.rows(NOW)
     deadline = time.monotonic() + seconds_max
-    while complaints := complain(connection, cluster, since):
+    while problems := current_problems(connection, cluster, since):
         if time.monotonic() >= deadline:
             break
         sleep(SETTLE_POLL_SECONDS)
-    return complaints
+    return problems
 
 
-def complain(connection: ClickHouse, cluster: str, since: int) -> list[str]:
-    """Ask once."""
+def current_problems(connection: ClickHouse, cluster: str, since: int) -> list[str]:
+    """Return the problems that one query finds."""
     try:
         replicas = [Replica(*row) for row in connection.rows(REPLICAS.format(cluster=cluster))]
     except RefusedError as error:
@@ -73,7 +73,6 @@ def complain(connection: ClickHouse, cluster: str, since: int) -> list[str]:
             raise
         return ["a server of the cluster does not answer"]
     ((expected,),) = connection.rows(EXPECTED, {"cluster": cluster})
-    lacking = [f"{TABLES * expected - len(replicas)} tables are missing on servers"] * (
-        len(replicas) < TABLES * expected
-    )
-    return lacking + [complaint for each in replicas if (complaint := each.complaint(since))]
+    problems = [problem for each in replicas if (problem := each.problem(since))]
+    missing = TABLES * expected - len(replicas)
+    return [f"{missing} tables are missing on servers", *problems] if missing > 0 else problems

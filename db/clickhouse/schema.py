@@ -1,4 +1,4 @@
-"""Applies the numbered SQL files of db/clickhouse/migrations, each once, recorded with its checksum."""
+"""Applies the numbered SQL files of db/clickhouse/migrations, each once, and records their checksums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from common.logs import logger
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
 from db.clickhouse.repeatable import refuse_unrepeatable
-from db.clickhouse.servers import level, run_on_cluster, survey
+from db.clickhouse.servers import create_missing_tables, run_on_cluster, survey
 from db.errors import ConflictError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -27,13 +27,13 @@ CREATE TABLE IF NOT EXISTS schema_migrations {cluster} (
 ) ENGINE = {engine} ORDER BY name COMMENT 'Migrations that were applied'
 """
 RECORDED = "SELECT name, toString(checksum) FROM schema_migrations"
-# Each replica is asked: the ledger of a server that was made a moment ago is still empty.
+# All replicas are queried, because the ledger of a server that was added a moment ago is still empty.
 RECORDED_ANYWHERE = """
 SELECT DISTINCT name, toString(checksum) FROM clusterAllReplicas('{cluster}', {database}.schema_migrations)
 SETTINGS skip_unavailable_shards = 1
 """
 TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
-MADE = re.compile(r"^(?:--.*\n)*CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)")
+CREATED = re.compile(r"^(?:--.*\n)*CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)")
 DROPPED = re.compile(r"^(?:--.*\n)*DROP (?:TABLE|VIEW) (?:IF EXISTS )?(\w+)")
 STATEMENT_END = re.compile(r";[ \t]*$", re.MULTILINE)
 
@@ -50,38 +50,38 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     def statements(self) -> list[str]:
-        """Cut the file at the semicolons that end lines."""
+        """Return the statements of the file; a statement ends with a semicolon at the end of a line."""
         return [text for text in (part.strip() for part in STATEMENT_END.split(self.sql)) if text]
 
 
 def migrations(folder: Path) -> list[Migration]:
-    """Read the files of a folder in the order of their numbers."""
+    """Return the migrations of a folder, ordered by number."""
     return [Migration(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[0-9]*.sql"))]
 
 
 def tables_of(files: Iterable[Migration]) -> list[str]:
-    """Return the tables and views that migrations make and keep, in the order in which they depend on one another."""
+    """Return the tables and views that exist after the migrations, in the order of their dependencies."""
     kept: dict[str, None] = {}
     for statement in (statement for each in files for statement in each.statements()):
-        if made := MADE.match(statement):
-            kept.setdefault(made[1])
+        if created := CREATED.match(statement):
+            kept.setdefault(created[1])
         elif dropped := DROPPED.match(statement):
             kept.pop(dropped[1], None)
     return list(kept)
 
 
 def dropped_by(files: Iterable[Migration]) -> set[str]:
-    """Return the tables and views that migrations drop: a run that was cut short may have done so already."""
+    """Return the tables and views that migrations drop; an interrupted run may already have dropped them."""
     found = (DROPPED.match(statement) for each in files for statement in each.statements())
     return {match[1] for match in found if match}
 
 
 def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str]:
-    """Bring a database up to date, making it when it is not there; return the names of the files applied now.
+    """Create the database if necessary and apply the migrations that are missing; return the names of those files.
 
-    On a cluster every server gets every table. ConflictError when a file that was applied has changed since, or what
-    it made is gone, or a new one cannot be repeated. Two runs at once are safe, and so is the run after one that was
-    cut short anywhere: every statement does nothing when it has been run before.
+    On a cluster every server gets every table. Raises ConflictError when a file has changed since it was applied, when
+    a table that it created is missing, or when a new file is not safe to repeat. Concurrent runs are safe, and so is a
+    run after an interrupted one, because every statement does nothing the second time.
     """
     files = migrations(folder or MIGRATIONS / ("cluster" if cluster else "single"))
     if cluster and is_up_to_date(url, cluster, files):
@@ -94,25 +94,25 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
         run_on_cluster(database, LEDGER.format(cluster=on_cluster, engine=engine))
         recorded = dict(database.rows(ledger_query(url, cluster)))
         refuse_changed(files, recorded)
-        fresh = [each for each in files if each.name not in recorded]
-        leaving = dropped_by(fresh)
-        made = [each for each in tables_of(each for each in files if each.name in recorded) if each not in leaving]
+        new = [each for each in files if each.name not in recorded]
+        dropped = dropped_by(new)
+        expected = [each for each in tables_of(each for each in files if each.name in recorded) if each not in dropped]
         if cluster:
-            if created := level(database, cluster, database_of(url), made):
-                logger().warning("servers lacked tables, which were made", created=created)
+            if created := create_missing_tables(database, cluster, database_of(url), expected):
+                logger().warning("tables were missing on servers and have been created", created=created)
         else:
-            refuse_missing(made, {name for (name,) in database.rows(TABLES)})
-        for migration in fresh:
+            refuse_missing(expected, {name for (name,) in database.rows(TABLES)})
+        for migration in new:
             apply(database, migration, cluster)
-        return [each.name for each in fresh]
+        return [each.name for each in new]
 
 
 def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
-    """Whether nothing is to be done on any server that answers; then nothing is asked of one that does not."""
+    """Return whether every server that answers is up to date; then a server that does not answer is no error."""
     tables = [LEDGER_NAME, *tables_of(files)]
     with connected(with_database(url, "default")) as server:
         found = survey(server, cluster, database_of(url), tables)
-        if not found.is_level(tables):
+        if not found.is_consistent(tables):
             return False
         recorded = dict(server.rows(ledger_query(url, cluster)))
     refuse_changed(files, recorded)
@@ -126,30 +126,30 @@ def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
 
 
 def ledger_query(url: str, cluster: str) -> str:
-    """Return the question which migrations were applied, each with its checksum."""
+    """Return the query for the applied migrations and their checksums."""
     return RECORDED_ANYWHERE.format(cluster=cluster, database=database_of(url)) if cluster else RECORDED
 
 
 def refuse_changed(files: Iterable[Migration], recorded: Mapping[str, str]) -> None:
-    """Raise ConflictError when a file is not what was applied."""
+    """Raise ConflictError when a file has changed since it was applied."""
     for migration in files:
         if recorded.get(migration.name, migration.checksum) != migration.checksum:
             raise ConflictError(
-                f"migration {migration.name} has changed since it was applied: put it back, and write a new file"
+                f"migration {migration.name} has changed since it was applied: restore it, and write a new file"
             )
 
 
-def refuse_missing(made: Iterable[str], present: Collection[str]) -> None:
-    """Raise ConflictError when a table that an applied migration made is not there."""
-    if missing := [each for each in made if each not in present]:
+def refuse_missing(expected: Iterable[str], present: Collection[str]) -> None:
+    """Raise ConflictError when a table that an applied migration created does not exist."""
+    if missing := [each for each in expected if each not in present]:
         raise ConflictError(
-            f"{', '.join(missing)} made by applied migrations, but not there: restore them from a backup, or drop the "
-            "database to begin anew"
+            f"missing although applied migrations created them: {', '.join(missing)}; restore them from a backup, or "
+            "drop the database to start with an empty one"
         )
 
 
 def apply(database: ClickHouse, migration: Migration, cluster: str) -> None:
-    """Run a file's statements, then record it; a run that was cut short is repeated from the first statement."""
+    """Run the statements of a file, then record it; an interrupted run is repeated from the first statement."""
     statements = migration.statements()
     for statement in statements:
         refuse_unrepeatable(migration.name, statement)
@@ -164,9 +164,9 @@ def apply(database: ClickHouse, migration: Migration, cluster: str) -> None:
 
 
 def run(database: ClickHouse, migration: Migration, statement: str) -> bool:
-    """Run a statement, again when it is refused: another run may be changing the same table.
+    """Run a statement; retry it when ClickHouse refuses it, because another run may be changing the same table.
 
-    False when that other run has recorded the file meanwhile; what it did next must not be undone.
+    Returns False when another run has recorded the file in the meantime: its later changes must not be undone.
     """
     for attempt in range(1, STATEMENT_ATTEMPTS + 1):
         if database.rows("SELECT 1 FROM schema_migrations WHERE name = %(name)s", {"name": migration.name}):

@@ -1,4 +1,4 @@
-"""Holds every server of a cluster to the tables that the migrations made: a new or rebuilt one gets what it lacks.
+"""Creates the tables of the migrations on every server of a cluster, also on one that was added or rebuilt.
 
 The ledger of migrations is replicated, so it proves nothing about a server that lost its disk.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from db.clickhouse.client import ClickHouse, RefusedError
 from db.errors import ConflictError, UnavailableError
 
-# No connection to a server, or no table on it.
+# ClickHouse could not connect to a server, or the table does not exist there.
 ALL_CONNECTION_TRIES_FAILED = 279
 REPLICA_ALREADY_EXISTS = 253
 # Each server evaluates its own macro; several servers may have one host name.
@@ -26,69 +26,71 @@ CREATE = re.compile(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) (\S+)")
 
 
 class ServersDifferError(UnavailableError):
-    """A table is not the same on all servers; while an ALTER is under way that passes."""
+    """A table is not the same on all servers; temporary while an ALTER is running."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the servers of a cluster have: `definitions` are CREATE statements by table and by server."""
+    """The tables on the servers of a cluster: `definitions` has the CREATE statements by table and by server."""
 
     servers: frozenset[str]
     definitions: Mapping[str, Mapping[str, str]]
     is_complete: bool
 
     def lacking(self, table: str) -> list[str]:
-        """Return the servers that answered and lack a table."""
+        """Return the servers that answered and do not have a table."""
         return sorted(self.servers - self.definitions.get(table, {}).keys())
 
-    def is_level(self, tables: Collection[str]) -> bool:
-        """Whether every server that answered has each of the tables, in one form."""
+    def is_consistent(self, tables: Collection[str]) -> bool:
+        """Return whether every server that answered has each of the tables, with the same definition."""
         return all(not self.lacking(each) and len(set(self.definitions[each].values())) == 1 for each in tables)
 
 
 def survey(server: ClickHouse, cluster: str, database: str, tables: Sequence[str]) -> Survey:
-    """Ask all servers which of the tables they have; those that do not answer are left out."""
+    """Return which of the tables the servers have; a server that does not answer is left out."""
     try:
-        return ask(server, cluster, database, tables, skips_absent=False)
+        return query_servers(server, cluster, database, tables, skips_unavailable=False)
     except RefusedError as error:
         if error.code != ALL_CONNECTION_TRIES_FAILED:
             raise
-    return ask(server, cluster, database, tables, skips_absent=True)
+    return query_servers(server, cluster, database, tables, skips_unavailable=True)
 
 
-def ask(server: ClickHouse, cluster: str, database: str, tables: Sequence[str], *, skips_absent: bool) -> Survey:
-    """Ask once."""
-    settings = f"skip_unavailable_shards = {int(skips_absent)}"
+def query_servers(
+    server: ClickHouse, cluster: str, database: str, tables: Sequence[str], *, skips_unavailable: bool
+) -> Survey:
+    """Query all servers once; RefusedError when one does not answer, unless it is skipped."""
+    settings = f"skip_unavailable_shards = {int(skips_unavailable)}"
     servers = frozenset(name for (name,) in server.rows(SERVERS.format(cluster=cluster, settings=settings)))
     definitions: dict[str, dict[str, str]] = {}
     query = DEFINITIONS.format(cluster=cluster, settings=settings)
-    for table, holder, statement in server.rows(query, {"database": database, "tables": tuple(tables)}):
-        definitions.setdefault(table, {})[holder] = statement
-    return Survey(servers, definitions, is_complete=not skips_absent)
+    for table, name, statement in server.rows(query, {"database": database, "tables": tuple(tables)}):
+        definitions.setdefault(table, {})[name] = statement
+    return Survey(servers, definitions, is_complete=not skips_unavailable)
 
 
-def level(server: ClickHouse, cluster: str, database: str, tables: Sequence[str]) -> list[str]:
-    """Make the tables, given in the order in which they depend on one another, where a server lacks them.
+def create_missing_tables(server: ClickHouse, cluster: str, database: str, tables: Sequence[str]) -> list[str]:
+    """Create the tables on the servers that do not have them; `tables` is in the order of their dependencies.
 
-    Return what was made, as "TABLE on SERVER". ConflictError when no server has one of them, or when Keeper still lists
-    the replica that the server was before; ServersDifferError when servers have it in different forms.
+    Returns what was created, as "TABLE on SERVER". Raises ConflictError when no server has one of them, or when Keeper
+    still lists the replica that a server was before; ServersDifferError when servers have different definitions.
     """
     found = survey(server, cluster, database, tables)
-    made = []
+    created = []
     for table in tables:
-        forms = found.definitions.get(table, {})
-        if not forms:
+        definitions = found.definitions.get(table, {})
+        if not definitions:
             raise ConflictError(f"table {table} was made by a migration, and no server of the cluster has it")
-        if len(set(forms.values())) > 1:
-            raise ServersDifferError(f"table {table} is not the same on all servers: {differences(forms)}")
+        if len(set(definitions.values())) > 1:
+            raise ServersDifferError(f"table {table} is not the same on all servers: {differences(definitions)}")
         if lacking := found.lacking(table):
-            run_on_cluster(server, on_cluster(next(iter(forms.values())), cluster))
-            made += [f"{table} on {each}" for each in lacking]
-    return made
+            run_on_cluster(server, on_cluster(next(iter(definitions.values())), cluster))
+            created += [f"{table} on {each}" for each in lacking]
+    return created
 
 
 def run_on_cluster(server: ClickHouse, statement: str) -> None:
-    """Run a CREATE on all servers; ConflictError when one of them was a replica before and lost its disk."""
+    """Run a CREATE on all servers; raise ConflictError when one of them was a replica before and lost its disk."""
     try:
         server.rows(statement)
     except RefusedError as error:
@@ -101,15 +103,15 @@ def run_on_cluster(server: ClickHouse, statement: str) -> None:
 
 
 def on_cluster(definition: str, cluster: str) -> str:
-    """Return a server's CREATE statement for all servers, those that have the table left as they are."""
+    """Return a CREATE statement of one server as a statement for all servers that leaves existing tables unchanged."""
     statement, count = CREATE.subn(rf"CREATE \1 IF NOT EXISTS \2 ON CLUSTER '{cluster}'", definition, count=1)
-    assert count == 1, definition  # noqa: S101 -- migrations make nothing else
+    assert count == 1, definition  # noqa: S101 -- migrations create nothing else
     return statement
 
 
-def differences(forms: Mapping[str, str]) -> str:
-    """Group the servers by what they have."""
-    holders: dict[str, list[str]] = {}
-    for holder, form in sorted(forms.items()):
-        holders.setdefault(form, []).append(holder)
-    return "; ".join(f"{', '.join(names)}: {form}" for form, names in holders.items())
+def differences(definitions: Mapping[str, str]) -> str:
+    """Describe which servers have which definition."""
+    servers: dict[str, list[str]] = {}
+    for server, definition in sorted(definitions.items()):
+        servers.setdefault(definition, []).append(server)
+    return "; ".join(f"{', '.join(names)}: {definition}" for definition, names in servers.items())

@@ -1,4 +1,4 @@
-"""How the topic is to be, and how an existing one differs: it is never changed, so every difference must be seen."""
+"""Compares an existing topic with the configured layout; a topic is never changed, so each difference is reported."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 REPEATS_STORED_TWICE = (
-    "when partitions are added, users move to other partitions, and an event that is sent again across the change is "
-    "stored twice: let senders stop repeating first, or make a new topic"
+    "when partitions are added, users move to other partitions, and an event that is sent before and after the change "
+    "is stored twice: let senders stop retrying first, or create a new topic"
 )
-# Kafka's own limit is a little more; ingest's client packs events into messages of up to so many bytes.
+# Kafka's own limit is slightly larger; ingest's Kafka client sends batches of up to this size.
 MESSAGE_BYTES = 1_000_000
 UNLIMITED = "-1"
 MILLISECONDS_PER_HOUR = 3_600_000
 
 
 class Difference(NamedTuple):
-    """One thing that is not as wanted; `breaks` says whether the delivery guarantee is lost with it."""
+    """A property of the topic that differs from the configuration; `breaks` if the delivery guarantee is lost by it."""
 
     name: str
     found: str
@@ -26,8 +26,8 @@ class Difference(NamedTuple):
     breaks: bool
     variable: str = ""
 
-    def cure(self, bootstrap_servers: str, topic: str) -> str:
-        """Say what to run, or which variable to change."""
+    def remedy(self, bootstrap_servers: str, topic: str) -> str:
+        """Return the command to run, or the variable to change."""
         if self.name == "partitions" and not self.breaks:
             return f"set {self.variable}={self.found}"
         tool = f"--bootstrap-server {bootstrap_servers} --alter"
@@ -42,11 +42,11 @@ class Difference(NamedTuple):
         return f"{command}; or set {self.variable}" if self.variable else command
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.found}, wanted is {self.wanted}: {self.reason}"
+        return f"{self.name} is {self.found}, should be {self.wanted}: {self.reason}"
 
 
-class Existing(NamedTuple):
-    """A topic as Kafka describes it: partitions, the smallest number of replicas of one, and all its settings."""
+class ExistingTopic(NamedTuple):
+    """A topic as Kafka describes it: its partitions, the fewest replicas of a partition, and its settings."""
 
     partitions: int
     replication_factor: int
@@ -55,7 +55,7 @@ class Existing(NamedTuple):
 
 @dataclass(frozen=True)
 class TopicLayout:
-    """How a topic is to be."""
+    """The configured layout of the topic."""
 
     partitions: int
     replication_factor: int
@@ -64,11 +64,11 @@ class TopicLayout:
 
     @property
     def retention_ms(self) -> str:
-        """How long Kafka keeps an event."""
+        """How long Kafka keeps an event, in milliseconds."""
         return str(self.retention_hours * MILLISECONDS_PER_HOUR)
 
     def configuration(self) -> dict[str, str]:
-        """Return the topic's own settings; compaction would break the order of offsets that delivery relies on."""
+        """Return the settings to create the topic with; compaction would delete acknowledged events."""
         return {
             "cleanup.policy": "delete",
             "min.insync.replicas": str(self.min_insync_replicas),
@@ -76,13 +76,13 @@ class TopicLayout:
         }
 
 
-def differences(found: Existing, wanted: TopicLayout) -> Iterator[Difference]:
-    """Compare a topic with what is wanted; settings that Kafka did not name are not compared."""
-    yield from layout_differences(found, wanted)
-    settings = found.settings
+def differences(existing: ExistingTopic, wanted: TopicLayout) -> Iterator[Difference]:
+    """Yield how a topic differs from the layout; settings that Kafka did not return are not compared."""
+    yield from layout_differences(existing, wanted)
+    settings = existing.settings
     policy = settings.get("cleanup.policy", "delete")
     if policy != "delete":
-        reason = "compaction removes acknowledged events" if "compact" in policy else "events are kept otherwise"
+        reason = "compaction deletes acknowledged events" if "compact" in policy else "events are deleted differently"
         yield Difference("cleanup.policy", policy, "delete", reason, breaks="compact" in policy)
     if settings.get("unclean.leader.election.enable", "false") == "true":
         reason = "a broker that lacks acknowledged events may become their leader"
@@ -90,54 +90,54 @@ def differences(found: Existing, wanted: TopicLayout) -> Iterator[Difference]:
     yield from limit_differences(settings, wanted)
 
 
-def layout_differences(found: Existing, wanted: TopicLayout) -> Iterator[Difference]:
-    """Compare partitions, replicas, and how many replicas an acknowledgement stands for."""
-    if found.partitions != wanted.partitions:
-        fewer = found.partitions < wanted.partitions
+def layout_differences(existing: ExistingTopic, wanted: TopicLayout) -> Iterator[Difference]:
+    """Compare partitions, replicas, and the replicas that an acknowledgement requires."""
+    if existing.partitions != wanted.partitions:
+        fewer = existing.partitions < wanted.partitions
         yield Difference(
             "partitions",
-            str(found.partitions),
+            str(existing.partitions),
             str(wanted.partitions),
-            f"{REPEATS_STORED_TWICE}; so it is not done here" if fewer else REPEATS_STORED_TWICE,
+            f"{REPEATS_STORED_TWICE}; therefore ugc-migrate does not add any" if fewer else REPEATS_STORED_TWICE,
             breaks=fewer,
             variable="UGC_KAFKA_PARTITIONS",
         )
-    if found.replication_factor != wanted.replication_factor:
+    if existing.replication_factor != wanted.replication_factor:
         yield Difference(
             "replication factor",
-            str(found.replication_factor),
+            str(existing.replication_factor),
             str(wanted.replication_factor),
-            "as many copies of an acknowledged event are kept",
-            breaks=found.replication_factor < wanted.replication_factor,
+            "the number of brokers that hold an acknowledged event",
+            breaks=existing.replication_factor < wanted.replication_factor,
             variable="UGC_KAFKA_REPLICATION_FACTOR",
         )
-    in_sync = int(found.settings.get("min.insync.replicas", wanted.min_insync_replicas))
-    if in_sync > found.replication_factor:
-        reason = f"there are {found.replication_factor} replicas, so no event can be acknowledged"
+    in_sync = int(existing.settings.get("min.insync.replicas", wanted.min_insync_replicas))
+    if in_sync > existing.replication_factor:
+        reason = f"there are {existing.replication_factor} replicas, so no event can be acknowledged"
         yield Difference("min.insync.replicas", str(in_sync), str(wanted.min_insync_replicas), reason, breaks=True)
     elif in_sync != wanted.min_insync_replicas:
         yield Difference(
             "min.insync.replicas",
             str(in_sync),
             str(wanted.min_insync_replicas),
-            "an acknowledged event is on at least so many brokers",
+            "the number of brokers that must have an event before it is acknowledged",
             breaks=in_sync < wanted.min_insync_replicas,
             variable="UGC_KAFKA_MIN_INSYNC_REPLICAS",
         )
 
 
 def limit_differences(settings: Mapping[str, str], wanted: TopicLayout) -> Iterator[Difference]:
-    """Compare how long Kafka keeps events, and how large a message may be."""
+    """Compare the retention and the largest message."""
     retention = settings.get("retention.ms", wanted.retention_ms)
     if retention != wanted.retention_ms:
-        reason = "the etl may stay behind for so long, then events are deleted before they are loaded"
+        reason = "an etl that lags further behind loses events, which are deleted before they are loaded"
         variable = "UGC_KAFKA_RETENTION_HOURS"
         yield Difference("retention.ms", retention, wanted.retention_ms, reason, breaks=False, variable=variable)
     volume = settings.get("retention.bytes", UNLIMITED)
     if volume != UNLIMITED:
-        reason = "a partition that grows larger loses events before their time, also those that are not loaded"
+        reason = "a larger partition loses events early, including those that are not loaded"
         yield Difference("retention.bytes", volume, UNLIMITED, reason, breaks=False)
     size = settings.get("max.message.bytes", str(MESSAGE_BYTES))
     if int(size) < MESSAGE_BYTES:
-        reason = "Kafka refuses larger batches of events, and ingest cannot deliver them"
+        reason = "Kafka rejects larger batches of events, and ingest cannot deliver them"
         yield Difference("max.message.bytes", size, str(MESSAGE_BYTES), reason, breaks=False)

@@ -1,4 +1,4 @@
-"""Puts messages on the topic and says which of them Kafka has acknowledged."""
+"""Sends messages to the topic and returns which of them Kafka has acknowledged."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 DELIVERY_SECONDS_MAX = 30
-# The client's own limit comes first; this one is for a client that forgets it.
+# The client's own timeout is the first limit; this one is for a client that does not keep it.
 FLUSH_SECONDS_MAX = 2 * DELIVERY_SECONDS_MAX
 
 
 class Replayer:
-    """A producer whose acknowledgement means that all in-sync replicas have the message."""
+    """A producer that counts a message as sent once all in-sync replicas have it."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._topic = topic
@@ -26,7 +26,7 @@ class Replayer:
                 "enable.idempotence": True,
                 "message.timeout.ms": DELIVERY_SECONDS_MAX * 1000,
                 "compression.type": "lz4",
-                # As ingest does: a user's events stay in one partition.
+                # The same as ingest's, so that the events of a user stay in one partition.
                 "partitioner": "murmur2_random",
                 "log_level": 0,
                 "error_cb": lambda _error: None,
@@ -34,10 +34,10 @@ class Replayer:
         )
 
     def send(self, messages: Sequence[tuple[bytes | None, bytes]]) -> dict[int, str]:
-        """Write messages, each a key and a value; return the errors of those that were not acknowledged, by index."""
-        errors = dict.fromkeys(range(len(messages)), "Kafka did not answer")
+        """Send messages, each a key and a value; return the errors of those that were not acknowledged, by index."""
+        errors = dict.fromkeys(range(len(messages)), f"Kafka did not acknowledge it within {FLUSH_SECONDS_MAX} s")
 
-        def answered(error: KafkaError | None, _message: object, index: int) -> None:
+        def on_delivery(error: KafkaError | None, _message: object, index: int) -> None:
             if error is None:
                 del errors[index]
             else:
@@ -45,21 +45,21 @@ class Replayer:
 
         for index, (key, value) in enumerate(messages):
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=partial(answered, index=index))
+                self._producer.produce(self._topic, value, key, on_delivery=partial(on_delivery, index=index))
             except (BufferError, KafkaException) as error:
                 errors[index] = str(error)
         self._producer.flush(FLUSH_SECONDS_MAX)
         return errors
 
     def close(self) -> None:
-        """Forget what is left."""
+        """Discard the messages that were not sent."""
         self._producer.purge()
         self._producer.flush(0)
 
 
 @contextlib.contextmanager
 def replaying(bootstrap_servers: str, topic: str) -> Iterator[Replayer]:
-    """Open a producer; it connects when first used."""
+    """Yield a producer; it connects with its first message."""
     replayer = Replayer(bootstrap_servers, topic)
     try:
         yield replayer

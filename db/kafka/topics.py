@@ -1,4 +1,4 @@
-"""The topic: made once, never silently changed; its identity; and its offsets for the status line and the audit."""
+"""Creates the topic, never changes it, and reads its identity and its offsets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from db.errors import ConflictError, UnavailableError
-from db.kafka.layout import Difference, Existing, TopicLayout, differences
+from db.kafka.layout import Difference, ExistingTopic, TopicLayout, differences
 
 REQUEST_SECONDS_MAX = 5.0
 PROBE_SECONDS_MAX = 1.0
@@ -35,7 +35,7 @@ NO_OFFSET = 0
 
 @dataclass(frozen=True)
 class PartitionOffsets:
-    """The first offset, the one after the last, and the group's committed one with what was committed beside it."""
+    """Offsets of a partition: the first, the one after the last, and the committed one with its metadata."""
 
     partition: int
     low: int
@@ -45,21 +45,21 @@ class PartitionOffsets:
 
     @property
     def end(self) -> int:
-        """The last offset that may be stored: of the plan in the metadata, or the last committed one."""
+        """The last offset that may be stored: the end of the plan in the metadata, or the last committed one."""
         try:
             return max(int(json.loads(self.metadata)["end"]), self.committed - 1)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            # Nothing is planned: the etl's own note without a plan, or none, or what somebody else wrote.
+            # Metadata without a plan: empty, or written by the etl between two plans, or by another program.
             return self.committed - 1
 
     @property
     def lag(self) -> int:
-        """Messages that the group has not committed."""
+        """Number of messages that the group has not committed."""
         return self.high - max(self.committed, self.low)
 
 
 def answers(bootstrap_servers: str) -> bool:
-    """Whether a broker answers a request for metadata; for readiness."""
+    """Return whether a broker answers a metadata request; for readiness."""
     try:
         return bool(admin(bootstrap_servers).list_topics(timeout=PROBE_SECONDS_MAX).brokers)
     except KafkaException:
@@ -69,58 +69,56 @@ def answers(bootstrap_servers: str) -> bool:
 def provision(
     bootstrap_servers: str, topic: str, layout: TopicLayout, warn: Callable[[Difference], None] = lambda _: None
 ) -> bool:
-    """Make the topic and wait until every partition has a leader; False when it was there already.
+    """Create the topic and wait until every partition has a leader; return False when it existed already.
 
-    A topic that is there is left as it is: ConflictError when that breaks the delivery guarantee, `warn` is called with
-    everything else that differs. UnavailableError when Kafka does not answer.
+    An existing topic is not changed. Raises ConflictError when its settings break the delivery guarantee, and calls
+    `warn` with every other difference. Raises UnavailableError when Kafka does not answer.
     """
     client = admin(bootstrap_servers)
     wanted = NewTopic(topic, layout.partitions, layout.replication_factor, config=layout.configuration())
     created = True
     try:
         asked = client.create_topics([wanted], request_timeout=REQUEST_SECONDS_MAX)[topic]
-        # The client's own limit comes first; this one is for a client that forgets it.
+        # The client's own timeout is the first limit; this one is for a client that does not keep it.
         asked.result(2 * REQUEST_SECONDS_MAX)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise UnavailableError(f"Kafka did not create topic {topic}: {error.args[0].str()}") from error
+            raise unavailable(bootstrap_servers, f"did not create topic {topic}", error) from error
         created = False
     except TimeoutError as error:
-        raise UnavailableError(f"Kafka did not create topic {topic} in time") from error
-    replicas = await_leaders(client, topic)
-    found = Existing(len(replicas), min(replicas), topic_settings(client, topic))
+        raise unavailable(bootstrap_servers, f"did not create topic {topic}", error) from error
+    replicas = await_leaders(client, bootstrap_servers, topic)
+    existing = ExistingTopic(len(replicas), min(replicas), topic_settings(client, bootstrap_servers, topic))
     breaking = []
-    for each in differences(found, layout):
+    for each in differences(existing, layout):
         if each.breaks:
-            breaking.append(f"{each} (to change it: {each.cure(bootstrap_servers, topic)})")
+            breaking.append(f"{each} (to change it: {each.remedy(bootstrap_servers, topic)})")
         else:
             warn(each)
     if breaking:
-        raise ConflictError(f"topic {topic} is not as the delivery guarantee needs it: {'; '.join(breaking)}")
+        raise ConflictError(f"topic {topic} breaks the delivery guarantee: {'; '.join(breaking)}")
     return created
 
 
-def topic_settings(client: AdminClient, topic: str) -> dict[str, str]:
-    """Return the settings of a topic, those that it has from its brokers included."""
+def topic_settings(client: AdminClient, bootstrap_servers: str, topic: str) -> dict[str, str]:
+    """Return the settings of a topic, including the brokers' defaults."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         asked = client.describe_configs([resource], request_timeout=REQUEST_SECONDS_MAX)[resource]
         entries: dict[str, ConfigEntry] = asked.result(2 * REQUEST_SECONDS_MAX)
-    except KafkaException as error:
-        raise UnavailableError(f"Kafka does not show the settings of {topic}: {error.args[0].str()}") from error
-    except TimeoutError as error:
-        raise UnavailableError(f"Kafka does not show the settings of {topic} in time") from error
+    except (KafkaException, TimeoutError) as error:
+        raise unavailable(bootstrap_servers, f"did not return the settings of topic {topic}", error) from error
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
 
-def await_leaders(client: AdminClient, topic: str) -> list[int]:
-    """Wait until the topic's partitions can be written to; return the number of replicas of each."""
+def await_leaders(client: AdminClient, bootstrap_servers: str, topic: str) -> list[int]:
+    """Wait until every partition of the topic has a leader; return the number of replicas of each."""
     deadline = time.monotonic() + REQUEST_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
             found = client.list_topics(topic, timeout=PROBE_SECONDS_MAX).topics[topic]
         except KafkaException as error:
-            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+            raise unavailable(bootstrap_servers, "does not answer", error) from error
         if not found.error and all(each.leader >= 0 for each in found.partitions.values()):
             return [len(each.replicas) for each in found.partitions.values()]
         time.sleep(POLL_SECONDS)
@@ -128,33 +126,45 @@ def await_leaders(client: AdminClient, topic: str) -> list[int]:
 
 
 def topic_identity(bootstrap_servers: str, topic: str) -> uuid.UUID:
-    """Return what tells a topic from an earlier one of that name.
+    """Return the id of a topic, by which it differs from an earlier topic of the same name.
 
-    ConflictError when there is no such topic, UnavailableError when Kafka does not answer.
+    Raises ConflictError when the topic does not exist, UnavailableError when Kafka does not answer.
     """
-    # Held until the answer is there: a client that is collected ends what it was asked.
+    # Keep a reference to the client: when it is garbage collected, its requests are cancelled.
     client = admin(bootstrap_servers)
     asked = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_SECONDS_MAX)
     try:
         found = asked[topic].result(2 * REQUEST_SECONDS_MAX)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise ConflictError(f"Kafka has no topic {topic}") from error
-        raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
-    # Kafka writes it in URL-safe base64 without padding.
+            raise ConflictError(
+                f"Kafka at {bootstrap_servers} has no topic {topic}: create it with ugc-migrate, or correct "
+                "UGC_KAFKA_TOPIC"
+            ) from error
+        raise unavailable(bootstrap_servers, "does not answer", error) from error
+    except TimeoutError as error:
+        raise unavailable(bootstrap_servers, "does not answer", error) from error
+    # Kafka encodes it in URL-safe base64 without padding.
     return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{found.topic_id}=="))
 
 
 def admin(bootstrap_servers: str) -> AdminClient:
-    """Make a client that keeps its complaints to itself: the callers report."""
+    """Return a client that logs nothing, because its callers report all errors."""
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
     return AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
 
 
+def unavailable(bootstrap_servers: str, what: str, error: KafkaException | TimeoutError) -> UnavailableError:
+    """Return the error for Kafka's failure to do something, with its address and the setting that names it."""
+    reason = error.args[0].str() if isinstance(error, KafkaException) else "timed out"
+    return UnavailableError(f"Kafka at {bootstrap_servers} (UGC_KAFKA_BOOTSTRAP_SERVERS) {what}: {reason}")
+
+
 class OffsetReader:
-    """Reads a topic's offsets again and again over one connection; it never joins the group."""
+    """Reads the offsets of a topic repeatedly over one connection; it never joins the group."""
 
     def __init__(self, bootstrap_servers: str, topic: str, group: str) -> None:
+        self._servers = bootstrap_servers
         self._topic = topic
         self._consumer = Consumer(
             {
@@ -167,25 +177,25 @@ class OffsetReader:
         )
 
     def read(self) -> list[PartitionOffsets]:
-        """Return the offsets of every partition; UnavailableError when Kafka does not answer."""
+        """Return the offsets of every partition; raise UnavailableError when Kafka does not answer."""
         try:
             found = self._consumer.list_topics(self._topic, timeout=STATUS_SECONDS_MAX).topics[self._topic]
             asked = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
             return [self._offsets(each) for each in self._committed(asked)]
         except KafkaException as error:
-            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+            raise unavailable(self._servers, "does not answer", error) from error
 
     def written_at(self, partition: int, offset: int) -> float | None:
-        """Return when the first message from an offset on was written, in seconds since the Unix epoch.
+        """Return the time of the first message at or after an offset, in seconds since the Unix epoch.
 
-        None when none comes: it may be a transaction's marker, or gone meanwhile.
+        Returns None when no message arrives: the offset may be a transaction marker, or deleted in the meantime.
         """
         try:
             self._consumer.assign([TopicPartition(self._topic, partition, offset)])
             found = self._consumer.consume(1, MESSAGE_SECONDS_MAX)
             self._consumer.unassign()
         except KafkaException as error:
-            raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}") from error
+            raise unavailable(self._servers, "does not answer", error) from error
         return next((each.timestamp()[1] / 1_000 for each in found if each.error() is None), None)
 
     def close(self) -> None:
@@ -193,7 +203,7 @@ class OffsetReader:
         self._consumer.close()
 
     def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask the group's coordinator, which is not ready at once when its broker has just started."""
+        """Return the committed offsets; retry while the group's coordinator starts with its broker."""
         deadline = time.monotonic() + COORDINATOR_SECONDS_MAX
         while True:
             try:
@@ -205,6 +215,6 @@ class OffsetReader:
 
     def _offsets(self, committed: TopicPartition) -> PartitionOffsets:
         low, high = self._consumer.get_watermark_offsets(committed, timeout=STATUS_SECONDS_MAX)
-        # Kafka says -1001 where nothing was committed.
+        # The client returns -1001 where nothing was committed.
         offset = max(committed.offset, NO_OFFSET)
         return PartitionOffsets(committed.partition, low, high, offset, committed.metadata or "")

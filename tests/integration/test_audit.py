@@ -1,4 +1,4 @@
-"""`ugc-audit` on real servers: clean where the law holds, and it finds each way to break it."""
+"""`ugc-audit` on real servers: no breach where the conservation law holds, and each kind of breach is found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
-from db.conservation import Kind, Repeats
+from db.conservation import BreachKind, Repeats
 from local.processes.program import free_port, running
 from tests.support.inputs.events import numbered, record
 from tests.support.processes.consumed import USER, Consumed
@@ -26,7 +26,7 @@ PLAN = '{"v":1,"topic":"x","end":%d,"rows":1,"hash":"","deadline":1}'
 
 @pytest.fixture
 def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consumed:
-    """Return a topic of which partition 0 is wholly consumed: events, and one rejected message in the middle."""
+    """Return a topic whose partition 0 is completely consumed: events, and one rejected message in the middle."""
     made = Consumed(kafka, topic, database, tables)
     made.produce(0, [b"x"] * COUNT)
     made.store(0, 0, 1_000)
@@ -36,15 +36,15 @@ def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consu
     return made
 
 
-def found(consumed: Consumed) -> list[tuple[Kind, int, tuple[str, ...]]]:
-    """Audit and return what is wrong with partition 0."""
+def found(consumed: Consumed) -> list[tuple[BreachKind, int, tuple[str, ...]]]:
+    """Audit and return the breaches of partition 0."""
     report = audit(consumed.settings)
     assert {breach.partition for breach in report.breaches} <= {0}
     return [(breach.kind, breach.count, breach.examples) for breach in report.breaches]
 
 
 def test_clean(consumed: Consumed) -> None:
-    """Where every consumed offset is one row nothing is reported, also of partitions without a message."""
+    """If every consumed offset is one row, no breach is reported, also not for partitions without a message."""
     report = audit(consumed.settings)
 
     assert report.breaches == ()
@@ -57,46 +57,46 @@ def test_clean(consumed: Consumed) -> None:
 
 
 def test_deleted_row(consumed: Consumed) -> None:
-    """A row that is gone is missing, by its offset."""
+    """A deleted row is reported as missing, with its offset."""
     consumed.delete(0, 500)
 
-    assert found(consumed) == [(Kind.MISSING, 1, ("offset 500",))]
+    assert found(consumed) == [(BreachKind.MISSING, 1, ("offset 500",))]
 
 
 @pytest.mark.parametrize("first", [0, COUNT - 3])
 def test_missing_ends(consumed: Consumed, first: int) -> None:
-    """Rows that are gone at the beginning or the end are missing too: Kafka knows that they were consumed."""
+    """Rows deleted at the beginning or the end are missing too, because Kafka has the range that was consumed."""
     for offset in range(first, first + 3):
         consumed.delete(0, offset)
 
-    assert found(consumed) == [(Kind.MISSING, 3, (f"offsets {first} to {first + 2}",))]
+    assert found(consumed) == [(BreachKind.MISSING, 3, (f"offsets {first} to {first + 2}",))]
 
 
 def test_skipped_offsets(consumed: Consumed) -> None:
-    """A stretch that was never stored, longer than a bucket, is one gap, however much is right after it."""
+    """A range that was never stored, longer than a bucket, is one gap, even if rows after it are stored."""
     consumed.produce(0, [b"x"] * 2 * COUNT)
     consumed.store(0, 3 * COUNT - 10, 10)
     consumed.commit(0, 3 * COUNT)
 
-    assert found(consumed) == [(Kind.MISSING, 2 * COUNT - 10, (f"offsets {COUNT} to {3 * COUNT - 11}",))]
+    assert found(consumed) == [(BreachKind.MISSING, 2 * COUNT - 10, (f"offsets {COUNT} to {3 * COUNT - 11}",))]
 
 
 def test_doubled_row(consumed: Consumed) -> None:
-    """A row that is stored twice in one table is found, and its event is not a repeat besides."""
+    """A row that is stored twice in one table is found, and its event is not reported as repeated as well."""
     consumed.store(0, 68_000, 1)
 
-    assert found(consumed) == [(Kind.TWICE, 1, ("offset 68000 (2 of events, 0 of rejected_events)",))]
+    assert found(consumed) == [(BreachKind.TWICE, 1, ("offset 68000 (2 of events, 0 of rejected_events)",))]
 
 
 def test_offset_in_both_tables(consumed: Consumed) -> None:
-    """A message that is an event and rejected as well is stored twice."""
+    """A message that is in both tables is stored twice."""
     consumed.reject(0, 7)
 
-    assert found(consumed) == [(Kind.TWICE, 1, ("offset 7 (1 of events, 1 of rejected_events)",))]
+    assert found(consumed) == [(BreachKind.TWICE, 1, ("offset 7 (1 of events, 1 of rejected_events)",))]
 
 
 def test_repeated_event(consumed: Consumed) -> None:
-    """An event twice within the window is a breach, farther apart or in another partition it is only counted."""
+    """An event stored twice within the window is a breach; farther apart, or in another partition, it is counted."""
     consumed.produce(0, [b"x"] * 2)
     consumed.store(0, COUNT, 1, identity=COUNT - 100)
     consumed.store(0, COUNT + 1, 1, identity=17)
@@ -107,14 +107,14 @@ def test_repeated_event(consumed: Consumed) -> None:
     ((kind, count, (example,)),) = found(consumed)
     first, second, _ = audit(consumed.settings).partitions
 
-    assert (kind, count) == (Kind.REPEATED, 1)
+    assert (kind, count) == (BreachKind.REPEATED, 1)
     assert f"of user {USER} at offsets {COUNT - 100}, {COUNT}" in example
     assert (first.repeats.near, first.repeats.far) == (1, 1)
     assert first.repeats.elsewhere + second.repeats.elsewhere == 1
 
 
 def test_another_users_event(consumed: Consumed) -> None:
-    """An event_id that several users have used is as many events, near, far and in other partitions."""
+    """An event_id that several users have used is a different event for each user, at any distance."""
     others = [uuid.UUID(int=number) for number in range(3)]
     consumed.produce(0, [b"x"] * 3)
     for number, user in enumerate(others):
@@ -130,10 +130,10 @@ def test_another_users_event(consumed: Consumed) -> None:
 
 
 def test_rows_beyond_the_committed_offset(consumed: Consumed) -> None:
-    """Rows after the committed offset are a breach unless a plan announced them."""
+    """Rows after the committed offset are a breach unless a plan covers them."""
     consumed.produce(0, [b"x"] * 20)
     consumed.store(0, COUNT, 5)
-    assert found(consumed) == [(Kind.BEYOND, 5, (f"offsets {COUNT} to {COUNT + 4}",))]
+    assert found(consumed) == [(BreachKind.BEYOND, 5, (f"offsets {COUNT} to {COUNT + 4}",))]
 
     consumed.commit(0, COUNT, PLAN % (COUNT + 9))
     report = audit(consumed.settings)
@@ -141,22 +141,22 @@ def test_rows_beyond_the_committed_offset(consumed: Consumed) -> None:
     assert (report.partitions[0].in_flight, report.lag) == (5, 20)
 
     consumed.store(0, COUNT + 15, 1)
-    assert found(consumed) == [(Kind.BEYOND, 1, (f"offset {COUNT + 15}",))]
+    assert found(consumed) == [(BreachKind.BEYOND, 1, (f"offset {COUNT + 15}",))]
 
 
 def test_many_breaches(consumed: Consumed) -> None:
-    """All are counted, the first ten are shown."""
+    """All missing offsets are counted, and the first ten are shown."""
     consumed.tables.rows(
         "DELETE FROM events WHERE kafka_offset % 2 = 0 AND kafka_offset < 200 SETTINGS lightweight_deletes_sync = 2"
     )
     ((kind, count, examples),) = found(consumed)
 
-    assert (kind, count) == (Kind.MISSING, 100)
+    assert (kind, count) == (BreachKind.MISSING, 100)
     assert examples == tuple(f"offset {2 * number}" for number in range(10))
 
 
 def test_earlier_topic(consumed: Consumed) -> None:
-    """Rows of an earlier topic with the same offsets are no doubles, and are held to the law by themselves."""
+    """Rows of an earlier topic with the same offsets are not counted as stored twice; they are checked separately."""
     consumed.tables.rows("INSERT INTO events SELECT * REPLACE (generateUUIDv4() AS kafka_topic_id) FROM events LIMIT 1")
     earlier = audit(consumed.settings).partitions[-1]
 
@@ -165,10 +165,10 @@ def test_earlier_topic(consumed: Consumed) -> None:
 
 
 def test_wait(consumed: Consumed) -> None:
-    """The audit waits for the group, and what is not consumed when the time is up is a breach."""
+    """The audit waits for the group, and a message that is not consumed when the time is up is a breach."""
     consumed.produce(0, [b"x"])
     report = audit(consumed.settings, wait_seconds_max=0.3)
-    assert [(breach.kind, breach.count) for breach in report.breaches] == [(Kind.BEHIND, 1)]
+    assert [(breach.kind, breach.count) for breach in report.breaches] == [(BreachKind.BEHIND, 1)]
 
     def consume() -> None:
         consumed.reject(0, COUNT)
@@ -182,7 +182,7 @@ def test_wait(consumed: Consumed) -> None:
 
 
 def ugc_audit(consumed: Consumed, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the program."""
+    """Run `ugc-audit`."""
     environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
     return subprocess.run(
         [sys.executable, "-m", "db.audit", *arguments],
@@ -195,7 +195,7 @@ def ugc_audit(consumed: Consumed, *arguments: str, **settings: str) -> subproces
 
 
 def test_program(consumed: Consumed) -> None:
-    """The exit status tells clean, breach, bad setting and a dead store apart; the breach is in words and in JSON."""
+    """The exit status shows a breach, a bad setting, and a store that does not answer, which the error names."""
     clean = ugc_audit(consumed)
     assert (clean.returncode, clean.stderr) == (0, "")
     assert "clean: every consumed message is one row" in clean.stdout
@@ -210,18 +210,25 @@ def test_program(consumed: Consumed) -> None:
     bad = ugc_audit(consumed, UGC_ETL_DUPLICATE_WINDOW="0")
     assert (bad.returncode, "UGC_ETL_DUPLICATE_WINDOW" in bad.stderr) == (2, True)
 
-    for setting, value in (
-        ("UGC_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}"),
-        ("UGC_CLICKHOUSE_URL", f"clickhouse://default@127.0.0.1:{free_port()}/ugc"),
-        ("UGC_KAFKA_TOPIC", "nowhere"),
+    away = f"127.0.0.1:{free_port()}"
+    for setting, value, message in (
+        ("UGC_KAFKA_BOOTSTRAP_SERVERS", away, f"Kafka at {away} (UGC_KAFKA_BOOTSTRAP_SERVERS) does not answer: "),
+        (
+            "UGC_CLICKHOUSE_URL",
+            f"clickhouse://a:secret@{away}/b",
+            f"ClickHouse at {away} (UGC_CLICKHOUSE_URL) does not ",
+        ),
+        ("UGC_KAFKA_TOPIC", "nowhere", f"Kafka at {consumed.kafka} has no topic nowhere: "),
     ):
-        dead = ugc_audit(consumed, **{setting: value})
-        assert (dead.returncode, "Traceback" in dead.stderr) == (3, False)
+        failed = ugc_audit(consumed, **{setting: value})
+        assert (failed.returncode, failed.stderr.count("\n")) == (3, 1)
+        assert failed.stderr.startswith(f"ugc-audit: {message}")
+        assert "secret" not in failed.stderr
 
 
 @pytest.mark.parametrize("rows", [100, 50_000])
 def test_real_etl(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse, rows: int) -> None:
-    """While the real etl loads and after it the audit is clean, with batches of any size and with garbage."""
+    """While the real etl loads, and afterwards, there is no breach, with any batch size and undecodable messages."""
     made = Consumed(kafka, topic, database, tables)
     settings = {"UGC_ETL_GROUP": made.group, "UGC_ETL_FLUSH_ROWS": str(rows)}
     with running(Deployment(tmp_path, kafka, topic, database, settings).etl()):

@@ -1,4 +1,4 @@
-"""What `ugc-audit` prints: whole lines at any width, counts in one unit; and what it does when partitions are added."""
+"""The output of `ugc-audit`: lines that are never truncated, counts in one unit; and partitions that are added."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from db.audit import audit, claims_of
 from db.clickhouse.client import ClickHouse
-from db.conservation import Kind
+from db.conservation import BreachKind
 from db.kafka.topics import OffsetReader, PartitionOffsets
 from tests.support.inputs.events import numbered
 from tests.support.processes.consumed import Consumed
@@ -28,7 +28,7 @@ RUN_SECONDS_MAX = 120
 
 @pytest.fixture
 def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consumed:
-    """Make a topic whose partition 0 was consumed."""
+    """Return a topic whose partition 0 was consumed."""
     made = Consumed(kafka, topic, database, tables)
     made.produce(0, [b"x"] * COUNT)
     made.store(0, 0, COUNT)
@@ -37,19 +37,19 @@ def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consu
 
 
 def add_partitions(kafka: str, topic: str, count: int) -> None:
-    """Bring a topic to so many partitions."""
+    """Increase the partitions of a topic."""
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_partitions([NewPartitions(topic, count)])[topic].result(RUN_SECONDS_MAX)
 
 
-def known(kafka: str, topic: str) -> int:
-    """Return how many partitions of a topic the broker shows."""
+def partitions_shown(kafka: str, topic: str) -> int:
+    """Return the number of a topic's partitions in the broker's metadata."""
     topics = AdminClient({"bootstrap.servers": kafka}).list_topics(topic, timeout=RUN_SECONDS_MAX).topics
     return len(topics[topic].partitions)
 
 
 def printed(consumed: Consumed, **settings: str) -> str:
-    """Run the program with its output in a pipe."""
+    """Return what `ugc-audit` prints into a pipe."""
     environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
     done = subprocess.run(
         [sys.executable, "-m", "db.audit"],
@@ -65,7 +65,7 @@ def printed(consumed: Consumed, **settings: str) -> str:
 
 @pytest.mark.parametrize("columns", ["20", "80", "400"])
 def test_nothing_is_cut(consumed: Consumed, columns: str) -> None:
-    """Each partition is one line with all its numbers whole, however long they are and however wide a terminal was."""
+    """Each partition is one line with all its numbers, whatever their length and the width of the terminal."""
     consumed.store(1, FAR, 1)
     text = printed(consumed, COLUMNS=columns)
     lines = [line.split() for line in text.splitlines() if line.split()[-1:] in (["clean"], ["BREACH"])]
@@ -86,7 +86,7 @@ def test_nothing_is_cut(consumed: Consumed, columns: str) -> None:
     ],
 )
 def test_more_missing(consumed: Consumed, offsets: str, words: str) -> None:
-    """What is not shown is counted in the unit of the whole, though an example may name a stretch."""
+    """What is not shown is counted in the unit of the total, although an example may be a range."""
     consumed.tables.rows(f"DELETE FROM events WHERE {offsets} SETTINGS lightweight_deletes_sync = 2")
     (breach,) = audit(consumed.settings).breaches
     text = printed(consumed)
@@ -98,48 +98,48 @@ def test_more_missing(consumed: Consumed, offsets: str, words: str) -> None:
 
 
 def test_more_rows_and_events(consumed: Consumed) -> None:
-    """Doubled rows are counted as rows, repeated events as events."""
+    """Rows stored twice are counted as rows."""
     for _ in range(3):
         consumed.store(0, 0, 20)
-    twice = next(each for each in audit(consumed.settings).breaches if each.kind == Kind.TWICE)
+    twice = next(each for each in audit(consumed.settings).breaches if each.kind == BreachKind.TWICE)
     assert (twice.count, twice.shown) == (60, 30)
     assert "; and 30 more rows" in str(twice)
 
 
 def test_more_repeats(consumed: Consumed) -> None:
-    """Of one event that came many times each repeat counts."""
+    """Each repetition of an event is counted."""
     consumed.produce(0, [b"x"] * 30)
     for offset in range(COUNT, COUNT + 30):
         consumed.store(0, offset, 1, identity=COUNT - 1 - (offset - COUNT) % 15)
     consumed.commit(0, COUNT + 30)
     (breach,) = audit(consumed.settings).breaches
 
-    assert (breach.kind, breach.count, breach.shown) == (Kind.REPEATED, 30, 20)
+    assert (breach.kind, breach.count, breach.shown) == (BreachKind.REPEATED, 30, 20)
     assert str(breach).endswith("; and 10 more events")
 
 
 def test_partitions_added_meanwhile(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Partitions that are added while the audit looks are part of it, and nothing of them is a breach."""
+    """Partitions that are added during the audit are in its report, without a breach."""
     read = OffsetReader.read
-    looks: list[int] = []
+    readings: list[int] = []
 
     def adding(reader: OffsetReader) -> list[PartitionOffsets]:
-        looks.append(1)
-        if len(looks) == 2:
+        readings.append(1)
+        if len(readings) == 2:
             add_partitions(consumed.kafka, consumed.topic, 5)
-            await_equal(lambda: known(consumed.kafka, consumed.topic), 5)
+            await_equal(lambda: partitions_shown(consumed.kafka, consumed.topic), 5)
         return read(reader)
 
     monkeypatch.setattr(OffsetReader, "read", adding)
     report = audit(consumed.settings)
 
-    assert len(looks) >= 2
+    assert len(readings) >= 2
     assert report.breaches == ()
     assert [(each.number, each.lag) for each in report.partitions] == [(number, 0) for number in range(5)]
 
 
-def test_claims_of_partitions_that_came_and_went() -> None:
-    """Of a partition that only the second look has nothing must be stored yet; else the first look counts."""
+def test_claims_of_added_and_removed_partitions() -> None:
+    """No row is required of a partition that only the second reading has; otherwise the first reading decides."""
     before = [PartitionOffsets(0, 0, 10, 10), PartitionOffsets(1, 0, 5, 5)]
     after = [PartitionOffsets(0, 0, 12, 11), PartitionOffsets(2, 3, 9, 6, '{"end": 7}')]
     limits = [(number, each.floor, each.ceiling) for number, each in claims_of(before, after).items()]
@@ -150,14 +150,14 @@ def test_claims_of_partitions_that_came_and_went() -> None:
 def test_repeats_after_partitions_were_added(
     tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse
 ) -> None:
-    """12 events, more partitions, the same 12 again: those that moved are stored twice, and the audit names them."""
+    """Events sent again after partitions were added are stored twice if they moved, and the audit counts them."""
     deployment = Deployment(tmp_path, kafka, topic, database)
     events = [numbered(number) for number in range(12)]
     with everything(deployment), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, events)
         await_rows(tables, 12)
         add_partitions(kafka, topic, 9)
-        # Its client learns of new partitions within minutes; a new one knows them at once.
+        # A new producer has the new partitions at once; a running one finds them within minutes.
     with everything(deployment), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, events)
         await_rows(tables, 24)
@@ -174,7 +174,7 @@ def test_repeats_after_partitions_were_added(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(consumed: Consumed, number: signal.Signals) -> None:
-    """A stop signal ends the audit, which waits for a group, with one line and the status that shells expect."""
+    """A stop signal ends an audit that waits for a group with one line and the status 128 plus its number."""
     consumed.produce(0, [b"x"])
     environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
     process = subprocess.Popen(
@@ -184,8 +184,7 @@ def test_interrupted(consumed: Consumed, number: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    # Its connection to ClickHouse is there: it was started, and waits.
-    await_equal(lambda: waits(process.pid), wanted=True)
+    await_equal(lambda: handles_signals(process.pid), wanted=True)
     process.send_signal(number)
     output, errors = process.communicate(timeout=RUN_SECONDS_MAX)
 
@@ -193,8 +192,8 @@ def test_interrupted(consumed: Consumed, number: signal.Signals) -> None:
     assert errors == f"ugc-audit: interrupted by {number.name}\n"
 
 
-def waits(pid: int) -> bool:
-    """Whether a process catches SIGINT as the commands do, and has a connection: it is past its imports."""
+def handles_signals(pid: int) -> bool:
+    """Return whether a process handles SIGTERM, which it does once its command has begun."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)

@@ -1,4 +1,4 @@
-"""`ugc-audit` does not call a partition clean that nobody consumes."""
+"""`ugc-audit` reports a partition that is not consumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
-from db.conservation import Kind
+from db.conservation import BreachKind
 from tests.integration.test_audit import ugc_audit
 from tests.support.processes.consumed import Consumed
 
@@ -15,7 +15,7 @@ LIMIT_SECONDS = 60.0  # of UGC_AUDIT_LAG_SECONDS_MAX
 
 @pytest.fixture
 def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consumed:
-    """Return a topic of which 10 messages of partition 0 were consumed."""
+    """Return a topic with 10 consumed messages in partition 0."""
     made = Consumed(kafka, topic, database, tables)
     made.produce(0, [b"x"] * 10, seconds_ago=10 * LIMIT_SECONDS)
     made.store(0, 0, 10)
@@ -23,35 +23,35 @@ def consumed(kafka: str, topic: str, database: str, tables: ClickHouse) -> Consu
     return made
 
 
-def standing(consumed: Consumed) -> list[tuple[int, int]]:
-    """Return the partitions that stand still, with the messages that wait."""
+def stalled(consumed: Consumed) -> list[tuple[int, int]]:
+    """Return the stalled partitions with the number of their waiting messages."""
     report = audit(consumed.settings)
-    assert {breach.kind for breach in report.breaches} <= {Kind.STANDING}
+    assert {breach.kind for breach in report.breaches} <= {BreachKind.STALLED}
     return [(breach.partition, breach.count) for breach in report.breaches]
 
 
 def test_old_and_new_messages(consumed: Consumed) -> None:
-    """A lag is a breach when its first message is older than the limit, whatever was written after it."""
-    assert standing(consumed) == []
+    """A lag is a breach when its first message is older than the limit, even if newer messages follow."""
+    assert stalled(consumed) == []
 
     consumed.produce(0, [b"x"] * 3)
-    assert standing(consumed) == []
+    assert stalled(consumed) == []
 
     consumed.produce(1, [b"x"], seconds_ago=2 * LIMIT_SECONDS)
     consumed.produce(1, [b"x"])
-    assert standing(consumed) == [(1, 2)]
+    assert stalled(consumed) == [(1, 2)]
 
 
 def test_a_partition_without_a_commit(consumed: Consumed) -> None:
-    """A partition of which nothing was ever consumed stands still too, and each is named."""
+    """A partition of which nothing was ever consumed is stalled too, and each stalled partition is reported."""
     consumed.produce(0, [b"x"] * 4, seconds_ago=2 * LIMIT_SECONDS)
     consumed.produce(2, [b"x"] * 5, seconds_ago=2 * LIMIT_SECONDS)
 
-    assert standing(consumed) == [(0, 4), (2, 5)]
+    assert stalled(consumed) == [(0, 4), (2, 5)]
 
 
 def test_program(consumed: Consumed) -> None:
-    """The exit status is that of a breach; the table and the line name partition, offset, age and setting."""
+    """The exit status is 1; the output names partition, offset, age and setting; a larger limit accepts the lag."""
     consumed.produce(0, [b"x"] * 4, seconds_ago=2 * LIMIT_SECONDS)
     done = ugc_audit(consumed)
 
@@ -60,5 +60,5 @@ def test_program(consumed: Consumed) -> None:
     assert "UGC_AUDIT_LAG_SECONDS_MAX" in done.stdout
     assert done.stdout.count("BREACH") == 2
 
-    patient = ugc_audit(consumed, UGC_AUDIT_LAG_SECONDS_MAX="3600")
-    assert (patient.returncode, "clean" in patient.stdout) == (0, True)
+    tolerant = ugc_audit(consumed, UGC_AUDIT_LAG_SECONDS_MAX="3600")
+    assert (tolerant.returncode, "clean" in tolerant.stdout) == (0, True)

@@ -1,4 +1,4 @@
-"""The view `conservation` on a real server: what it counts, and that a batch on its way is never missing."""
+"""The view `conservation` on a real server: its counts, and that a batch being inserted is never missing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ INSERT INTO rejected_events (reason, kafka_time, kafka_topic_id, kafka_partition
 SELECT 'duplicate', now64(3), %(topic)s, %(partition)s, arrayJoin(%(offsets)s)
 """
 BATCHES, BATCH_ROWS = 300, 40
-# The view's query, held up between the reading of the two tables.
+# The view's query, and what delays it between the reading of the two tables.
 VIEW = MIGRATIONS / "single" / "0009_conservation_in_flight.sql"
-HOLD = "WHERE 0 = (SELECT sleepEachRow(2))"
+DELAY = "WHERE 0 = (SELECT sleepEachRow(2))"
 
 
 def store(tables: ClickHouse, statement: str, offsets: list[int], partition: int = 0) -> None:
@@ -33,7 +33,7 @@ def store(tables: ClickHouse, statement: str, offsets: list[int], partition: int
 
 
 def store_batch(tables: ClickHouse, first: int, partition: int = 0) -> None:
-    """Store a batch as the ETL does: its rejected rows, then its events; every other message is a repeat."""
+    """Store a batch as the etl does: its rejected rows, then its events; every other message is a duplicate."""
     store(tables, REJECTED, list(range(first, first + BATCH_ROWS, 2)), partition)
     store(tables, EVENTS, list(range(first + 1, first + BATCH_ROWS, 2)), partition)
 
@@ -47,7 +47,7 @@ def store_batch(tables: ClickHouse, first: int, partition: int = 0) -> None:
         ([5, 9], [], (3, 0)),
         ([7, 8], [5], (1, 0)),
         ([0, 1, 1], [1], (0, 2)),
-        # What comes after the last event may be on its way.
+        # Offsets after the last event may be being inserted.
         ([0, 1], [3, 5], (0, 0)),
         ([0, 2], [4, 5], (1, 0)),
         ([], [3, 5], (0, 0)),
@@ -56,7 +56,7 @@ def store_batch(tables: ClickHouse, first: int, partition: int = 0) -> None:
     ],
 )
 def test_what_is_counted(tables: ClickHouse, events: list[int], rejected: list[int], expected: tuple[int, int]) -> None:
-    """Offsets without a row are missing up to the last event, rows beyond one an offset are repeated."""
+    """Offsets without a row are missing up to the last event; a second row of an offset is repeated."""
     for statement, offsets in ((EVENTS, events), (REJECTED, rejected)):
         if offsets:
             store(tables, statement, offsets)
@@ -64,8 +64,8 @@ def test_what_is_counted(tables: ClickHouse, events: list[int], rejected: list[i
     assert tables.rows(NUMBERS) == [(0, *expected)]
 
 
-def test_partitions_are_counted_apart(tables: ClickHouse) -> None:
-    """The last event of one partition says nothing of another."""
+def test_partitions_are_counted_separately(tables: ClickHouse) -> None:
+    """The last event of a partition does not affect the counts of another."""
     store(tables, EVENTS, [0, 1, 100], partition=0)
     store(tables, REJECTED, [0, 50], partition=1)
     store(tables, EVENTS, [3], partition=2)
@@ -75,7 +75,7 @@ def test_partitions_are_counted_apart(tables: ClickHouse) -> None:
 
 @pytest.fixture
 def writers(database: str) -> Iterator[list[threading.Thread]]:
-    """Store batches in two partitions meanwhile."""
+    """Store batches in two partitions during the test."""
 
     def write(partition: int) -> None:
         with connected(database) as tables:
@@ -91,7 +91,7 @@ def writers(database: str) -> Iterator[list[threading.Thread]]:
 
 
 def test_nothing_is_missing_under_load(tables: ClickHouse, writers: list[threading.Thread]) -> None:
-    """While batches full of repeats are stored, no look at the view finds anything missing."""
+    """While batches with many duplicates are stored, no query of the view finds a missing offset."""
     found: Counter[tuple[int, int]] = Counter()
     while any(thread.is_alive() for thread in writers):
         found.update((missing, repeated) for _, missing, repeated in tables.rows(NUMBERS))
@@ -101,20 +101,20 @@ def test_nothing_is_missing_under_load(tables: ClickHouse, writers: list[threadi
 
 
 @pytest.mark.parametrize("place", ["after events", "after the last event"])
-def test_a_batch_stored_during_the_look(database: str, tables: ClickHouse, place: str) -> None:
-    """A batch that is stored between the reading of the tables, wherever the query is held up, is not missing."""
+def test_a_batch_stored_during_the_query(database: str, tables: ClickHouse, place: str) -> None:
+    """A batch that is stored between the reading of the two tables is not missing, wherever the query is delayed."""
     text = VIEW.read_text(encoding="utf-8")
     query = text[text.index("AS WITH") + len("AS ") :].rstrip("\n;")
     first, second = re.finditer(r"FROM events\b", query)
-    held = {"after the last event": first, "after events": second}[place].end()
+    delayed_at = {"after the last event": first, "after events": second}[place].end()
     store_batch(tables, 0)
     found: list[tuple[object, ...]] = []
 
-    def look() -> None:
+    def read() -> None:
         with connected(database) as connection:
-            found.extend(connection.rows(f"{query[:held]} {HOLD} {query[held:]}"))
+            found.extend(connection.rows(f"{query[:delayed_at]} {DELAY} {query[delayed_at:]}"))
 
-    reader = threading.Thread(target=look)
+    reader = threading.Thread(target=read)
     reader.start()
     number = 0
     while reader.is_alive():

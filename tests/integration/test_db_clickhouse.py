@@ -1,4 +1,4 @@
-"""Migrations and the local ClickHouse server, for real."""
+"""Migrations and the local ClickHouse server, on real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = [migration.name for migration in migrations(MIGRATIONS / "single")]
 
 
 def test_migrations_apply_once(clickhouse: str) -> None:
-    """The first run applies every file in order, the second none."""
+    """The first run applies every file in order, the second run none."""
     url = f"{clickhouse}/once_{uuid.uuid4().hex}"
 
     assert migrate(url) == NAMES
@@ -30,7 +30,7 @@ def test_migrations_apply_once(clickhouse: str) -> None:
 
 
 def test_a_changed_migration_is_refused(clickhouse: str, tmp_path: Path) -> None:
-    """A file that was applied and then changed stops the run, by name."""
+    """A file that has changed since it was applied ends the run, and the error names the file."""
     url = f"{clickhouse}/changed_{uuid.uuid4().hex}"
     file = tmp_path / "0001_a.sql"
     file.write_text("CREATE TABLE a (x UInt8) ENGINE = MergeTree ORDER BY x;\n")
@@ -41,17 +41,17 @@ def test_a_changed_migration_is_refused(clickhouse: str, tmp_path: Path) -> None
         migrate(url, folder=tmp_path)
 
 
-def test_what_was_made_and_is_gone(database: str, tables: ClickHouse) -> None:
-    """A table that the ledger knows and the server has not is named, instead of being called up to date."""
+def test_a_missing_table(database: str, tables: ClickHouse) -> None:
+    """A table that applied migrations created and that no longer exists is an error that names it."""
     tables.rows("DROP TABLE replayed_events SYNC")
 
-    with pytest.raises(ConflictError, match="replayed_events made by applied migrations, but not there"):
+    with pytest.raises(ConflictError, match="missing although applied migrations created them: replayed_events;"):
         migrate(database)
 
 
-def test_migrations_at_once(clickhouse: str) -> None:
-    """Two runs at the same time both end well."""
-    url = f"{clickhouse}/both_{uuid.uuid4().hex}"
+def test_concurrent_migrations(clickhouse: str) -> None:
+    """Two concurrent runs both succeed."""
+    url = f"{clickhouse}/concurrent_{uuid.uuid4().hex}"
     errors: list[Exception] = []
 
     def run() -> None:
@@ -71,7 +71,7 @@ def test_migrations_at_once(clickhouse: str) -> None:
 
 
 def test_tables_are_documented(tables: ClickHouse) -> None:
-    """Every column carries a comment, and none a default that a repeated insert could differ by."""
+    """Every column has a comment, and none has a default, by which a repeated insert could differ."""
     columns = tables.rows(
         "SELECT table, name, comment, default_kind FROM system.columns"
         " WHERE database = currentDatabase() AND table IN ('events', 'rejected_events', 'replayed_events')"
@@ -82,7 +82,7 @@ def test_tables_are_documented(tables: ClickHouse) -> None:
 
 
 def test_clickhouse_keeps_its_data(tmp_path: Path) -> None:
-    """What was acknowledged is there after kill -9 and after a clean end; a clean end leaves no port open."""
+    """Acknowledged rows survive kill -9 and a clean stop; after a clean stop no port is open."""
     port, http_port = free_port(), free_port()
     program = clickhouse_program(tmp_path, port, http_port)
     url = f"clickhouse://default@127.0.0.1:{port}/kept"
@@ -100,7 +100,7 @@ def test_clickhouse_keeps_its_data(tmp_path: Path) -> None:
 
 
 def test_garbage_does_not_kill_clickhouse(clickhouse: str) -> None:
-    """Bytes of another protocol, unknown users and databases leave the server as it was."""
+    """Bytes of another protocol, unknown users and unknown databases do not end the server."""
     address = urlsplit(clickhouse)
     for garbage in (b"\x00" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\xfd"):
         with socket.create_connection((address.hostname or "", address.port or 0), timeout=5) as connection:
@@ -114,7 +114,7 @@ def test_garbage_does_not_kill_clickhouse(clickhouse: str) -> None:
 
 
 def test_play_page(tmp_path: Path) -> None:
-    """ClickHouse's own page answers on the HTTP port."""
+    """The HTTP port serves ClickHouse's own page."""
     http_port = free_port()
     with (
         running(clickhouse_program(tmp_path, free_port(), http_port)),

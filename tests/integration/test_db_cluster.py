@@ -1,4 +1,4 @@
-"""The cluster's migrations make a single server's tables, in SQL that ClickHouse reads; no cluster runs here."""
+"""The cluster's migrations create the tables of a single server, in SQL that ClickHouse parses; without a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from db.clickhouse.schema import MIGRATIONS, Migration, migrations
 
 CLUSTER = migrations(MIGRATIONS / "cluster")
 SINGLE = migrations(MIGRATIONS / "single")
-# What a cluster's statement has otherwise, and what a single server's has in its place.
+# How a statement for a cluster differs, and its replacement for a single server.
 DIFFERENCES = (
     (r" ON CLUSTER '\{cluster_name\}'", ""),
     (
@@ -21,13 +21,13 @@ DIFFERENCES = (
     (r"\breplicated_deduplication_window", "non_replicated_deduplication_window"),
     (r"\b(events|rejected_events)_all\b", r"\1"),
 )
-# What is about Distributed tables alone.
+# Files for Distributed tables only.
 CLUSTER_ONLY = {"0007_sharding_keys.sql"}
 DISTRIBUTED = r"ENGINE = Distributed|ALTER TABLE \w+_all "
 
 
 def as_single(migration: Migration) -> list[str]:
-    """Return the statements as a single server's migration has them; Distributed tables are only a cluster's."""
+    """Return the statements as for a single server, without those for Distributed tables."""
     statements = [each for each in migration.statements() if not re.search(DISTRIBUTED, each)]
     for pattern, replacement in DIFFERENCES:
         statements = [re.sub(pattern, replacement, each) for each in statements]
@@ -35,21 +35,21 @@ def as_single(migration: Migration) -> list[str]:
 
 
 def test_both_have_the_same_files() -> None:
-    """Every migration of a single server has its counterpart for the cluster."""
+    """Each migration for a single server has one for a cluster with the same name."""
     assert [each.name for each in CLUSTER if each.name not in CLUSTER_ONLY] == [each.name for each in SINGLE]
 
 
 @pytest.mark.parametrize("single", SINGLE, ids=lambda each: each.name)
-def test_both_make_the_same_tables(single: Migration) -> None:
-    """But for replication and distribution, the statements are the same to the letter."""
+def test_both_create_the_same_tables(single: Migration) -> None:
+    """Except for replication and distribution, the statements are identical."""
     (cluster,) = [each for each in CLUSTER if each.name == single.name]
 
     assert as_single(cluster) == single.statements()
 
 
 @pytest.mark.parametrize("cluster", CLUSTER, ids=lambda each: each.name)
-def test_clickhouse_reads_the_statements(cluster: Migration, tables: ClickHouse) -> None:
-    """ClickHouse parses every statement of the cluster, and all of it is replicated or spans the shards."""
+def test_clickhouse_parses_the_statements(cluster: Migration, tables: ClickHouse) -> None:
+    """ClickHouse parses each statement for a cluster, and each is replicated or spans the shards."""
     for statement in cluster.statements():
         text = statement.replace("{cluster_name}", "ugc")
 

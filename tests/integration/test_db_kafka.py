@@ -1,4 +1,4 @@
-"""The topic and the local broker, for real."""
+"""The topic and the local broker, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ def produce(bootstrap: str, topic: str, count: int) -> None:
     assert failures == []
 
 
-def test_topic_is_made_once(kafka: str) -> None:
-    """The first call makes the topic, the second finds it, fewer partitions than asked for is a clear error."""
+def test_topic_is_created_once(kafka: str) -> None:
+    """The first call creates the topic, the second finds it, and fewer partitions than configured are an error."""
     assert provision(kafka, "once", LAYOUT) is True
     assert provision(kafka, "once", LAYOUT) is False
-    with pytest.raises(ConflictError, match=r"partitions is 2, wanted is 5(?s:.*)UGC_KAFKA_PARTITIONS"):
+    with pytest.raises(ConflictError, match=r"partitions is 2, should be 5(?s:.*)UGC_KAFKA_PARTITIONS"):
         provision(kafka, "once", TopicLayout(5, 1, 1, 1))
 
 
 def test_no_kafka() -> None:
-    """Without a broker the error says so, in bounded time."""
-    with pytest.raises(UnavailableError):
-        provision(f"127.0.0.1:{free_port()}", "nowhere", LAYOUT)
+    """When no broker answers, the error names the address and its setting."""
+    away = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UnavailableError, match=rf"{away} \(UGC_KAFKA_BOOTSTRAP_SERVERS\) did not create topic"):
+        provision(away, "nowhere", LAYOUT)
 
 
 def test_offsets(kafka: str) -> None:
-    """The status line's numbers: what was written, what the group has committed, the difference."""
+    """The offsets of a partition: its end, the committed offset, and their difference as lag."""
     provision(kafka, "offsets", LAYOUT)
     produce(kafka, "offsets", 10)
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "readers"})
@@ -59,7 +60,7 @@ def test_offsets(kafka: str) -> None:
 
 
 def test_kafka_keeps_its_data(tmp_path: Path) -> None:
-    """What was acknowledged is there after kill -9 and after a clean end."""
+    """Acknowledged messages survive kill -9 and a clean stop."""
     port = free_port()
     bootstrap, program = f"127.0.0.1:{port}", kafka_program(tmp_path, port, free_port())
     with running(program) as child:

@@ -1,4 +1,4 @@
-"""`ugc-migrate` on what is there already: topics that differ, migrations that were cut short, interruptions."""
+"""`ugc-migrate` with an existing topic that differs, interrupted migrations, concurrent runs and signals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.conftest import PARTITIONS
 from tests.support.processes.system import await_equal
 
 RUN_SECONDS_MAX = 120
-WANTED = {"UGC_KAFKA_PARTITIONS": "2", "UGC_KAFKA_RETENTION_HOURS": "1"}
-AS_WANTED = {"cleanup.policy": "delete", "retention.ms": "3600000"}
+SETTINGS = {"UGC_KAFKA_PARTITIONS": "2", "UGC_KAFKA_RETENTION_HOURS": "1"}
+TOPIC_SETTINGS = {"cleanup.policy": "delete", "retention.ms": "3600000"}
 FILES = {
     "0001_a.sql": "CREATE TABLE a (x UInt8) ENGINE = MergeTree ORDER BY x;\nCREATE VIEW v AS SELECT x FROM a;\n",
     "0002_b.sql": "ALTER TABLE a ADD COLUMN IF NOT EXISTS y UInt8 COMMENT 'why';\n"
@@ -32,15 +32,15 @@ FILES = {
     "0003_c.sql": "ALTER TABLE a ADD COLUMN IF NOT EXISTS z UInt8, DROP INDEX IF EXISTS i;\nDROP VIEW IF EXISTS v;\n",
 }
 STATEMENTS = ("CREATE TABLE a", "CREATE VIEW", "CREATE OR", "ALTER", "DROP VIEW")
-# Statements of the files, and the line of each in the ledger.
-ACTS = 7 + 3
+# The statements of the files, and the row of each file in the ledger.
+STEPS = 7 + 3
 
 
 def ugc_migrate(**settings: str) -> subprocess.Popen[str]:
-    """Start the program."""
+    """Start `ugc-migrate`."""
     return subprocess.Popen(
         [sys.executable, "-m", "db.migrate"],
-        env={**os.environ, **WANTED, **settings},
+        env={**os.environ, **SETTINGS, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,9 +48,9 @@ def ugc_migrate(**settings: str) -> subprocess.Popen[str]:
 
 
 def make_topic(kafka: str, configuration: dict[str, str], partitions: int = 2) -> str:
-    """Make a topic as somebody else might have."""
-    name = f"there-{uuid.uuid4().hex}"
-    wanted = NewTopic(name, partitions, 1, config=AS_WANTED | configuration)
+    """Create a topic with other settings."""
+    name = f"existing-{uuid.uuid4().hex}"
+    wanted = NewTopic(name, partitions, 1, config=TOPIC_SETTINGS | configuration)
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([wanted])[name].result(RUN_SECONDS_MAX)
     return name
@@ -60,9 +60,9 @@ def make_topic(kafka: str, configuration: dict[str, str], partitions: int = 2) -
     ("configuration", "status", "shown"),
     [
         ({}, 0, ()),
-        ({"cleanup.policy": "compact"}, 1, ("cleanup.policy is compact, wanted is delete",)),
-        ({"cleanup.policy": "compact,delete"}, 1, ("cleanup.policy is compact,delete, wanted is delete",)),
-        ({"unclean.leader.election.enable": "true"}, 1, ("unclean.leader.election.enable is true, wanted is false",)),
+        ({"cleanup.policy": "compact"}, 1, ("cleanup.policy is compact, should be delete",)),
+        ({"cleanup.policy": "compact,delete"}, 1, ("cleanup.policy is compact,delete, should be delete",)),
+        ({"unclean.leader.election.enable": "true"}, 1, ("unclean.leader.election.enable is true, should be false",)),
         ({"retention.ms": "60000"}, 0, ('"name": "retention.ms", "found": "60000", "wanted": "3600000"',)),
         ({"retention.bytes": "1000"}, 0, ('"name": "retention.bytes", "found": "1000", "wanted": "-1"',)),
         ({"max.message.bytes": "20000"}, 0, ('"name": "max.message.bytes", "found": "20000"',)),
@@ -74,10 +74,10 @@ def make_topic(kafka: str, configuration: dict[str, str], partitions: int = 2) -
     ],
     ids=str,
 )
-def test_topic_that_is_there(
+def test_existing_topic(
     kafka: str, clickhouse: str, configuration: dict[str, str], status: int, shown: tuple[str, ...]
 ) -> None:
-    """A real topic that breaks the guarantee is refused, what only differs is a warning; both values are named."""
+    """A topic that breaks the guarantee is an error, other differences are warnings; both values are logged."""
     topic = make_topic(kafka, configuration)
     url = f"{clickhouse}/test_{uuid.uuid4().hex}"
     run = ugc_migrate(UGC_KAFKA_BOOTSTRAP_SERVERS=kafka, UGC_KAFKA_TOPIC=topic, UGC_CLICKHOUSE_URL=url)
@@ -92,21 +92,21 @@ def test_topic_that_is_there(
 
 @pytest.mark.parametrize(("partitions", "status"), [(1, 1), (3, 0)])
 def test_partitions(kafka: str, clickhouse: str, partitions: int, status: int) -> None:
-    """With fewer or more partitions than wanted the log says what adding partitions does to repeats."""
+    """With fewer or more partitions than configured, the log warns what adding partitions does to repeated events."""
     topic = make_topic(kafka, {}, partitions)
     url = f"{clickhouse}/test_{uuid.uuid4().hex}"
     run = ugc_migrate(UGC_KAFKA_BOOTSTRAP_SERVERS=kafka, UGC_KAFKA_TOPIC=topic, UGC_CLICKHOUSE_URL=url)
     log = run.communicate(timeout=RUN_SECONDS_MAX)[1]
 
     assert run.returncode == status
-    assert "an event that is sent again across the change is stored twice" in log
+    assert "an event that is sent before and after the change is stored twice" in log
     assert "UGC_KAFKA_PARTITIONS" in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("absent", ["UGC_KAFKA_BOOTSTRAP_SERVERS", "UGC_CLICKHOUSE_URL"])
 def test_interrupted(tmp_path: Path, kafka: str, topic: str, absent: str, number: signal.Signals) -> None:
-    """While it waits for either store, a stop signal ends it with one line and the status that shells expect."""
+    """While it waits for a store, a stop signal ends it with one line and the status 128 plus its number."""
     away = f"127.0.0.1:{free_port()}"
     addresses = {
         "UGC_KAFKA_BOOTSTRAP_SERVERS": away if "KAFKA" in absent else kafka,
@@ -127,66 +127,66 @@ def test_interrupted(tmp_path: Path, kafka: str, topic: str, absent: str, number
     assert "Traceback" not in log.read_text()
 
 
-class CutError(Exception):
-    """The run ends here, as by kill -9."""
+class KilledError(Exception):
+    """Ends the run, as kill -9 would."""
 
 
-@pytest.mark.parametrize("acts", range(ACTS))
-def test_cut_short(clickhouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acts: int) -> None:
-    """A run that was cut after any statement, or before any line of the ledger, is made good by the next."""
-    url = f"{clickhouse}/cut_{uuid.uuid4().hex}"
-    write(tmp_path)
+@pytest.mark.parametrize("steps", range(STEPS))
+def test_interrupted_anywhere(clickhouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """A run that is killed after any statement, or before any row of the ledger, is completed by the next run."""
+    url = f"{clickhouse}/interrupted_{uuid.uuid4().hex}"
+    write_files(tmp_path)
     done: list[str] = []
 
-    def counted(act: str) -> None:
-        original = getattr(ClickHouse, act)
+    def limit(method: str) -> None:
+        original = getattr(ClickHouse, method)
 
         def run(self: ClickHouse, query: str, *rest: object) -> object:
-            if act == "insert" or query.startswith(STATEMENTS):
-                if len(done) == acts:
-                    raise CutError
+            if method == "insert" or query.startswith(STATEMENTS):
+                if len(done) == steps:
+                    raise KilledError
                 done.append(query)
             return original(self, query, *rest)
 
-        monkeypatch.setattr(ClickHouse, act, run)
+        monkeypatch.setattr(ClickHouse, method, run)
 
     with monkeypatch.context():
-        counted("rows")
-        counted("insert")
-        with pytest.raises(CutError):
+        limit("rows")
+        limit("insert")
+        with pytest.raises(KilledError):
             migrate(url, folder=tmp_path)
     monkeypatch.undo()
-    assert len(done) == acts
+    assert len(done) == steps
 
     migrate(url, folder=tmp_path)
-    assert whole(url)
+    assert is_complete(url)
 
 
-def test_two_runs_at_once(clickhouse: str, tmp_path: Path) -> None:
-    """Several runs that change the same tables at the same time all end well."""
-    write(tmp_path)
+def test_concurrent_runs(clickhouse: str, tmp_path: Path) -> None:
+    """Concurrent runs that change the same tables all succeed."""
+    write_files(tmp_path)
     for _round in range(5):
-        url = f"{clickhouse}/both_{uuid.uuid4().hex}"
-        together = threading.Barrier(3)
+        url = f"{clickhouse}/concurrent_{uuid.uuid4().hex}"
+        barrier = threading.Barrier(3)
 
-        def run(url: str = url, together: threading.Barrier = together) -> None:
-            together.wait()
+        def run(url: str = url, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
             migrate(url, folder=tmp_path)
 
         with ThreadPoolExecutor(3) as pool:
             for result in [pool.submit(run) for _ in range(3)]:
                 result.result()
-        assert whole(url)
+        assert is_complete(url)
 
 
-def write(folder: Path) -> None:
+def write_files(folder: Path) -> None:
     """Write the migrations of these tests."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
 
 
-def whole(url: str) -> bool:
-    """Whether the table is as the files leave it, and each of them is in the ledger."""
+def is_complete(url: str) -> bool:
+    """Return whether the table is as the files define it, and each of them is in the ledger."""
     with connected(url) as database:
         columns = database.rows(
             "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'a'"

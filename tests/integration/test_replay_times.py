@@ -1,4 +1,4 @@
-"""`ugc-replay`: which times it covers, what it leaves out, and that an interruption loses no claim."""
+"""`ugc-replay`: the times that it selects, the counts of other messages, and that an interruption loses no claim."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from db.settings import ReplaySettings
 from tests.integration.test_replay import on_topic, reject, settings
 
 __all__ = ["settings"]
-# Hours from November 2023: 1969, when Kafka had no time for a message (-1 ms), then that time, then 2080.
+# Hours from November 2023: 1969 (-1 ms, the timestamp of a message without one), 2023, 2080.
 HOURS = (-472_223, 0, 492_000)
 
 
-def set_clock(tables: ClickHouse) -> None:
-    """Store one message of each time."""
+def reject_at_each_time(tables: ClickHouse) -> None:
+    """Store one rejected message at each time."""
     for hour in HOURS:
         reject(tables, [str(hour).encode()], hour=hour)
 
@@ -30,18 +30,18 @@ def set_clock(tables: ClickHouse) -> None:
 def test_without_dates(
     settings: ReplaySettings, tables: ClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All of the past is covered, also before 1970; what bears a later time than now is left out and counted."""
-    set_clock(tables)
+    """Without dates the whole past is selected, also before 1970; messages with a future timestamp are only counted."""
+    reject_at_each_time(tables)
     for name, value in settings:
         monkeypatch.setenv(f"UGC_{name.upper()}", str(value))
     with pytest.raises(SystemExit) as ended:
         main(REPLAY.parser().parse_args(["--reason", "refused"]))
     shown = capsys.readouterr()
     assert ended.value.code == 0, shown.err
-    covered, told = shown.out.splitlines()
+    covered, counts = shown.out.splitlines()
 
-    assert "left out, because they are outside of that: 1 (earlier: 0, later: 1)" in covered
-    assert told.startswith("chosen 2, sent 2,")
+    assert "outside of that: 1 (earlier: 0, later: 1)" in covered
+    assert counts.startswith("chosen 2, sent 2,")
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_without_dates(
         ("2024-01-01", "2025-01-01", (0, 2, 1)),
     ],
 )
-def test_left_out(
+def test_outside_of_the_times(
     settings: ReplaySettings, tables: ClickHouse, since: str, until: str, counts: tuple[int, int, int]
 ) -> None:
-    """With dates, what is before and after them is counted; messages of another reason are not."""
-    set_clock(tables)
+    """With dates, earlier and later messages of the same reason are counted."""
+    reject_at_each_time(tables)
     reject(tables, [b"x"], "undecodable")
     selection = Selection("refused", milliseconds(moment(since)), milliseconds(moment(until)))
     outcome = replay(settings, selection, dry_run=True)
@@ -66,7 +66,7 @@ def test_left_out(
 
 
 def test_interrupted(settings: ReplaySettings, tables: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal in the middle of a batch ends the run after it: everything that was claimed has been sent."""
+    """A signal during a batch ends the run after the batch: every claimed message has been sent."""
     reject(tables, [str(number).encode() for number in range(2 * BATCH_EVENTS)])
     send = Replayer.send
 
@@ -76,7 +76,7 @@ def test_interrupted(settings: ReplaySettings, tables: ClickHouse, monkeypatch: 
 
     monkeypatch.setattr(Replayer, "send", interrupted)
     with pytest.raises(SystemExit) as ended, interruptible("ugc-replay") as interruption:
-        replay(settings, Selection("refused", 0, 2**41), uncut=interruption.held)
+        replay(settings, Selection("refused", 0, 2**41), uninterrupted=interruption.held)
 
     assert ended.value.code == 128 + signal.SIGINT
     assert tables.rows("SELECT count() FROM replayed_events") == [(BATCH_EVENTS,)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from db.conservation import Kind
+from db.conservation import BreachKind
 from local.settings import ROOT
 from tests.support.documents.texts import operator_texts, string_constants
 
@@ -45,7 +45,7 @@ def test_every_message_is_described() -> None:
 
 def test_every_breach_is_described() -> None:
     """Each kind of breach that `ugc-audit` reports has an entry."""
-    assert [kind for kind in Kind if not any(kind.value in text for text in described())] == []
+    assert [kind for kind in BreachKind if not any(kind.value in text for text in described())] == []
 
 
 def test_every_entry_is_in_the_code() -> None:

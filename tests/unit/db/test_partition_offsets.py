@@ -1,4 +1,4 @@
-"""What the audit makes of the metadata beside a committed offset, whoever wrote it."""
+"""The metadata of a committed offset, whichever program wrote it, as the audit reads it."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ from db.kafka.topics import PartitionOffsets
     ],
 )
 def test_end(metadata: str, end: int) -> None:
-    """A plan's end is the last offset that may be stored; what is not a plan announces nothing, and is not an error."""
+    """The end of a plan is the last offset that may be stored; other metadata allows none and is not an error."""
     assert PartitionOffsets(0, 0, 100, 10, metadata).end == end

@@ -1,4 +1,4 @@
-"""Migrations can be repeated: every statement of every file, and what is refused."""
+"""Which statements of migrations are safe to repeat; those of every file are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILES = [migration for folder in ("single", "cluster") for migration in migratio
 
 @pytest.mark.parametrize("migration", FILES, ids=lambda migration: migration.name)
 def test_every_file(migration: Migration) -> None:
-    """No statement of a migration fails or acts again when it is repeated."""
+    """Every statement of every file is safe to repeat."""
     for statement in migration.statements():
         refuse_unrepeatable(migration.name, statement)
 
@@ -32,7 +32,7 @@ def test_every_file(migration: Migration) -> None:
     ],
 )
 def test_accepted(statement: str) -> None:
-    """What does nothing the second time is accepted, whatever stands in comments and texts."""
+    """A statement that does nothing the second time is accepted, whatever its comments and strings contain."""
     refuse_unrepeatable("0009_a.sql", statement)
 
 
@@ -44,7 +44,7 @@ def test_accepted(statement: str) -> None:
         ("ALTER TABLE a ON CLUSTER '{cluster_name}' DROP COLUMN y", "DROP COLUMN y"),
         ("ALTER TABLE a ADD INDEX i x TYPE minmax -- IF NOT EXISTS", "ADD INDEX i"),
         ("ALTER TABLE a UPDATE x = x + 1 WHERE 1", "UPDATE x"),
-        # After it, adding the first name again would be no repetition.
+        # An earlier ADD COLUMN of the old name would add it again when it is repeated.
         ("ALTER TABLE a RENAME COLUMN IF EXISTS x TO y", "RENAME COLUMN"),
         ("ALTER TABLE a DELETE WHERE 1", "DELETE"),
         ("INSERT INTO a SELECT 1", "INSERT INTO a"),
@@ -54,7 +54,7 @@ def test_accepted(statement: str) -> None:
     ],
 )
 def test_refused(statement: str, named: str) -> None:
-    """What fails or acts again the second time is refused by its file and its words."""
+    """A statement that fails or changes more the second time is an error with its file and the action."""
     with pytest.raises(ConflictError, match=r"0009_a\.sql cannot be repeated") as refused:
         refuse_unrepeatable("0009_a.sql", statement)
     assert named in str(refused.value)

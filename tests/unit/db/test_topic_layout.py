@@ -1,11 +1,11 @@
-"""A topic that is there: what breaks the guarantee, what only differs, and what is as wanted."""
+"""An existing topic: differences that break the delivery guarantee, and other differences."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
 
-from db.kafka.layout import Existing, TopicLayout, differences
+from db.kafka.layout import ExistingTopic, TopicLayout, differences
 from db.settings import MigrateSettings
 
 WANTED = TopicLayout(partitions=6, replication_factor=3, min_insync_replicas=2, retention_hours=168)
@@ -19,14 +19,14 @@ GOOD = {
 
 
 def found(changed: dict[str, str], partitions: int = 6, replicas: int = 3) -> dict[str, bool]:
-    """Return the names of what differs, and whether it breaks the guarantee."""
-    return {each.name: each.breaks for each in differences(Existing(partitions, replicas, GOOD | changed), WANTED)}
+    """Return the names of the differences, and whether each breaks the guarantee."""
+    return {each.name: each.breaks for each in differences(ExistingTopic(partitions, replicas, GOOD | changed), WANTED)}
 
 
-def test_as_wanted() -> None:
-    """A topic that is as wanted is accepted, and so is one of which Kafka names no setting."""
+def test_no_difference() -> None:
+    """A topic as configured has no difference, nor has one whose settings Kafka does not return."""
     assert found({}) == {}
-    assert list(differences(Existing(6, 3, {}), WANTED)) == []
+    assert list(differences(ExistingTopic(6, 3, {}), WANTED)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_as_wanted() -> None:
     ],
     ids=str,
 )
-def test_what_breaks_the_guarantee(changed: dict[str, str]) -> None:
-    """A topic that can lose acknowledged events, or acknowledge none, is refused by the name of the setting."""
+def test_breaking_settings(changed: dict[str, str]) -> None:
+    """Settings by which acknowledged events can be lost, or none can be acknowledged, break the guarantee."""
     assert found(changed) == dict.fromkeys(changed, True)
 
 
@@ -58,8 +58,8 @@ def test_what_breaks_the_guarantee(changed: dict[str, str]) -> None:
     ],
     ids=str,
 )
-def test_what_only_differs(changed: dict[str, str]) -> None:
-    """What keeps the guarantee within its limits is accepted and named."""
+def test_other_settings(changed: dict[str, str]) -> None:
+    """Other settings that differ are reported and do not break the guarantee."""
     assert found(changed) == dict.fromkeys(changed, False)
 
 
@@ -73,28 +73,28 @@ def test_what_only_differs(changed: dict[str, str]) -> None:
     ],
 )
 def test_layout(partitions: int, replicas: int, names: dict[str, bool]) -> None:
-    """Fewer partitions or replicas than wanted are refused, more are named."""
+    """Fewer partitions or replicas than configured break the guarantee, more are reported."""
     assert found({}, partitions, replicas) == names
 
 
-def test_all_are_named_with_a_cure() -> None:
-    """Every difference names both values and what to run; more partitions are only a variable to set."""
+def test_remedies() -> None:
+    """Each difference has both values and the command to run; for more partitions it is a variable to set."""
     changed = {"cleanup.policy": "compact", "retention.ms": "60000"}
-    policy, retention = differences(Existing(6, 3, GOOD | changed), WANTED)
-    (partitions,) = differences(Existing(9, 3, GOOD), WANTED)
+    policy, retention = differences(ExistingTopic(6, 3, GOOD | changed), WANTED)
+    (partitions,) = differences(ExistingTopic(9, 3, GOOD), WANTED)
 
-    assert "cleanup.policy is compact, wanted is delete" in str(policy)
-    assert policy.cure("kafka:9092", "ugc.events") == (
+    assert "cleanup.policy is compact, should be delete" in str(policy)
+    assert policy.remedy("kafka:9092", "ugc.events") == (
         "kafka-configs.sh --bootstrap-server kafka:9092 --alter --entity-type topics --entity-name ugc.events "
         "--add-config cleanup.policy=delete"
     )
-    assert retention.cure("kafka:9092", "t").endswith("retention.ms=604800000; or set UGC_KAFKA_RETENTION_HOURS")
-    assert partitions.cure("kafka:9092", "t") == "set UGC_KAFKA_PARTITIONS=9"
+    assert retention.remedy("kafka:9092", "t").endswith("retention.ms=604800000; or set UGC_KAFKA_RETENTION_HOURS")
+    assert partitions.remedy("kafka:9092", "t") == "set UGC_KAFKA_PARTITIONS=9"
     assert "stored twice" in str(partitions)
 
 
 def test_more_in_sync_than_replicas() -> None:
-    """Settings with which no event could ever be acknowledged are refused at start."""
+    """`ugc-migrate` refuses settings with which no event could be acknowledged."""
     with pytest.raises(ValidationError, match="UGC_KAFKA_REPLICATION_FACTOR is 1"):
         MigrateSettings(kafka_min_insync_replicas=2)
     MigrateSettings(kafka_replication_factor=2, kafka_min_insync_replicas=2)

@@ -1,4 +1,4 @@
-"""What the audit takes for a replica that is behind, so that it calls nothing clean that it could not count."""
+"""How the audit finds replicas that have not caught up, whose rows it cannot count."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Row = tuple[str, str, int, int, int, int]
 
 
 class Replicas:
-    """Answers with the rows of system.replicas, one list after the other, the last one again and again."""
+    """Returns rows of system.replicas, one list for each query; the last list is repeated."""
 
     def __init__(self, *answers: list[Row] | Exception, servers: int = 2) -> None:
         self.answers = list(answers)
         self.servers = servers
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
     def rows(self, query: str, _values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         if "now()" in query:
             return [(NOW,)]
         if "system.clusters" in query:
             return [(self.servers,)]
-        self.asked.append(query)
+        self.queries.append(query)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -40,7 +40,7 @@ def table(server: str, name: str, **what: int) -> Row:
 
 
 def both(**what: int) -> list[Row]:
-    """Return the tables of two servers, the last of which is as given."""
+    """Return the tables of two servers; the last table has the given state."""
     names = [
         (server, name) for server in ("clickhouse-1-1", "clickhouse-1-2") for name in ("events", "rejected_events")
     ]
@@ -48,14 +48,14 @@ def both(**what: int) -> list[Row]:
     return [table(server, name) for server, name in names[:-1]] + [table(last_server, last_name, **what)]
 
 
-def judged(replicas: Replicas, seconds_max: float = 0.0) -> list[str]:
+def problems(replicas: Replicas, seconds_max: float = 0.0) -> list[str]:
     return unsettled(cast("ClickHouse", replicas), "ugc", seconds_max, sleep=lambda _seconds: None)
 
 
 def test_settled() -> None:
-    """Replicas that have everything, or lack only what was stored since, are no reason for doubt."""
-    assert judged(Replicas(both())) == []
-    assert judged(Replicas(both(waiting=3, oldest=NOW + 1))) == []
+    """Replicas that have all rows, or lack only rows stored later, have no problem."""
+    assert problems(Replicas(both())) == []
+    assert problems(Replicas(both(waiting=3, oldest=NOW + 1))) == []
 
 
 @pytest.mark.parametrize(
@@ -68,38 +68,38 @@ def test_settled() -> None:
     ],
 )
 def test_behind(what: dict[str, int], reason: str) -> None:
-    """A replica that lacks blocks, has lost Keeper or has not read its log is named."""
-    (complaint,) = judged(Replicas(both(**what)))
+    """A replica that lacks blocks, has lost Keeper or has not read its log is reported."""
+    (problem,) = problems(Replicas(both(**what)))
 
-    assert reason in complaint
+    assert reason in problem
 
 
 def test_absent() -> None:
-    """A server that does not answer, and one without the tables, may hold rows that are not counted."""
+    """A server that does not answer, or does not have the tables, is reported."""
     refused = RefusedError(ServerException("All connection tries failed", 279))
 
-    assert judged(Replicas(refused)) == ["a server of the cluster does not answer"]
-    assert judged(Replicas(both()[:3])) == ["1 tables are missing on servers"]
+    assert problems(Replicas(refused)) == ["a server of the cluster does not answer"]
+    assert problems(Replicas(both()[:3])) == ["1 tables are missing on servers"]
 
 
 def test_other_errors_are_errors() -> None:
-    """What is not an absent server is not taken for one."""
+    """Any other error of ClickHouse is raised."""
     with pytest.raises(RefusedError):
-        judged(Replicas(RefusedError(ServerException("Not enough privileges", 497))))
+        problems(Replicas(RefusedError(ServerException("Not enough privileges", 497))))
 
 
-def test_it_waits() -> None:
-    """Under load a replica lacks blocks for moments: it is asked again."""
+def test_retries() -> None:
+    """Under load a replica lacks blocks for moments: the query is repeated."""
     replicas = Replicas(both(waiting=1, oldest=NOW), both(behind=1), both())
 
-    assert judged(replicas, seconds_max=60) == []
-    assert len(replicas.asked) == 3
+    assert problems(replicas, seconds_max=60) == []
+    assert len(replicas.queries) == 3
 
 
-def test_every_server_is_asked() -> None:
-    """No server is passed over."""
+def test_no_server_is_skipped() -> None:
+    """The query fails rather than skip a server."""
     replicas = Replicas(both())
-    judged(replicas)
+    problems(replicas)
 
-    assert "clusterAllReplicas('ugc', system.replicas)" in replicas.asked[0]
-    assert "skip_unavailable_shards = 0" in replicas.asked[0]
+    assert "clusterAllReplicas('ugc', system.replicas)" in replicas.queries[0]
+    assert "skip_unavailable_shards = 0" in replicas.queries[0]
