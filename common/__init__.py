@@ -1,1 +1,1 @@
-"""What the processes share: settings, logs, lifecycle, supervision. It imports nothing of ours."""
+"""What the processes share: settings, command lines, logs, lifecycle, failpoints. It imports no other package."""

@@ -1,1 +1,1 @@
-"""The stores: Kafka topics, ClickHouse tables, and local servers of both."""
+"""Administration of Kafka and ClickHouse: the topic, the tables, and the commands that migrate, audit and replay."""

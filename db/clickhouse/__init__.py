@@ -1,1 +1,1 @@
-"""ClickHouse: migrations, configuration, a local server."""
+"""ClickHouse: its client, the migrations, and the queries of the audit and of replays."""

@@ -1,1 +1,1 @@
-"""Kafka: topics, configuration, a local broker."""
+"""Kafka: the topic, its layout and offsets, and the producer of replays."""
