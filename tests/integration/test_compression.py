@@ -1,4 +1,4 @@
-"""Compressed requests: gRPC expands them before ingest can judge them, so they are for trusted callers alone."""
+"""Compressed requests: gRPC decompresses them before any limit applies, so they are for trusted callers only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED_CALLS = 50
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
 @pytest.mark.parametrize("method", METHODS)
 async def test_compressed_requests(method: str, algorithm: grpc.Compression) -> None:
-    """They are UNIMPLEMENTED unless the operator has allowed them; uncompressed ones are accepted by both servers."""
+    """A compressed request is UNIMPLEMENTED unless the operator has allowed it; others are always accepted."""
     for is_allowed in (False, True):
         async with (
             ingest_server(AcceptingPublisher(), ingest_compression=is_allowed) as address,
@@ -42,8 +42,8 @@ async def test_compressed_requests(method: str, algorithm: grpc.Compression) -> 
             assert await call(MESSAGES[method], timeout=SECONDS_MAX)
 
 
-async def test_refusals_write_nothing(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
-    """A client that goes on sending compressed requests fills no log."""
+async def test_rejections_write_nothing(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
+    """A client that keeps sending compressed requests does not fill the log."""
     deployment = Deployment(tmp_path, kafka, topic, database)
     with running(deployment.ingest()):
         before = len(deployment.log("ingest"))

@@ -1,4 +1,4 @@
-"""The debug door on the real system: closed by default, open by one setting, served by the gateway's descriptors."""
+"""The debug service on the real system: disabled by default, enabled by a setting, served by the gateway."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SERVICE = "ugc.v1.DebugService"
 
 
 def services(deployment: Deployment) -> set[str]:
-    """Return the services that reflection shows."""
+    """Return the services that reflection lists."""
     with grpc.insecure_channel(deployment.ingest_address) as channel:
         return set(ProtoReflectionDescriptorDatabase(channel).get_services())
 
 
-def test_closed(tmp_path: Path, kafka: str, topic: str) -> None:
-    """Off by default: 404 with the setting that opens it, and reflection does not show it."""
+def test_disabled(tmp_path: Path, kafka: str, topic: str) -> None:
+    """By default it answers 404 with the setting that enables it, and reflection does not list it."""
     deployment = Deployment(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
     with running(deployment.ingest()), running(deployment.gateway()):
         status, answer = post(f"{deployment.gateway_url}{PATH}?batch_count=5", b"")
@@ -32,8 +32,8 @@ def test_closed(tmp_path: Path, kafka: str, topic: str) -> None:
         assert SERVICE not in services(deployment)
 
 
-def test_open(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
-    """Random events become rows; their number is bounded."""
+def test_enabled(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
+    """Random events become rows; their number is limited."""
     deployment = Deployment(tmp_path, kafka, topic, database, {"UGC_INGEST_DEBUG": "true"})
     with everything(deployment):
         assert post(f"{deployment.gateway_url}{PATH}?batch_count=500", b"") == (201, {"accepted": 500, "rejected": []})

@@ -1,4 +1,4 @@
-"""What people who debug with public tools see: reflection, health, and clear errors when a store is down."""
+"""What developers see with public tools: reflection, health, and clear errors while a store is down."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from tests.support.processes.system import (
 )
 
 BUF = Path(sys.executable).parent / "buf"
-# .ci/run builds it there; elsewhere a developer's own may be on the path.
+# .ci/run builds it there; a developer may have it on the path.
 GRPCURL = shutil.which("grpcurl", path=f"{ROOT / '.local' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
 DEADLINE_SECONDS = 15
 
 
 def test_reflection(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
-    """The service and its messages can be listed by reflection, as grpcurl and buf curl do."""
+    """Reflection lists the service and its messages, as grpcurl and buf curl use them."""
     deployment = Deployment(tmp_path, kafka, topic, database)
     with running(deployment.ingest()), grpc.insecure_channel(deployment.ingest_address) as channel:
         found = ProtoReflectionDescriptorDatabase(channel)
@@ -74,14 +74,14 @@ def test_command_line_tools(tool: str, tmp_path: Path, kafka: str, topic: str, d
 
     assert done.returncode == 0, done.stderr
     # Reflection by Python hands out descriptors that carry no default JSON names: buf makes `eventId` of `event_id`,
-    # grpcurl keeps the name as it is. The key is the tool's affair, the value is ours.
+    # grpcurl keeps the name as it is. Only the value is checked, as the key depends on the tool.
     ((key, identity),) = json.loads(done.stdout).items()
     assert key in {"eventId", "event_id"}
     assert str(uuid.UUID(identity)) == identity
 
 
 def test_kafka_down(tmp_path: Path, clickhouse: str) -> None:
-    """Without Kafka nothing is acknowledged: UNAVAILABLE and 503 in time, health says so, and both recover."""
+    """Without Kafka events are UNAVAILABLE and 503 in time, health is NOT_SERVING, and both recover."""
     port, database = free_port(), f"{clickhouse}/kafka_down"
     migrate(database)
     broker = kafka_program(tmp_path / "kafka", port, free_port())
@@ -116,7 +116,7 @@ def test_kafka_down(tmp_path: Path, clickhouse: str) -> None:
 
 
 def test_clickhouse_down(tmp_path: Path, kafka: str, topic: str) -> None:
-    """Without ClickHouse the etl waits, says so once, and stores everything when it is back."""
+    """Without ClickHouse the etl waits, logs that once, and stores everything when it is back."""
     port = free_port()
     database = f"clickhouse://default@127.0.0.1:{port}/down"
     server = clickhouse_program(tmp_path / "clickhouse", port, free_port())
@@ -126,7 +126,7 @@ def test_clickhouse_down(tmp_path: Path, kafka: str, topic: str) -> None:
     with running(deployment.etl()), running(deployment.ingest()), ingest_stub(deployment.ingest_address) as stub:
         send_until_accepted(stub, [numbered(number) for number in range(100)])
         await_equal(lambda: "storing events failed" in deployment.log("etl"), wanted=True)
-        time.sleep(2)  # long enough for many retries, each of which could have logged
+        time.sleep(2)  # long enough for many retries, each of which could have been logged
         with running(server), connected(database) as tables:
             await_equal(lambda: uniq(tables), 100)
 
@@ -135,7 +135,7 @@ def test_clickhouse_down(tmp_path: Path, kafka: str, topic: str) -> None:
 
 
 def uniq(tables: ClickHouse) -> int:
-    """Return the number of different events."""
+    """Return the number of distinct events."""
     ((found,),) = tables.rows("SELECT uniqExact(event_id) FROM events")
     return int(found)
 
@@ -156,7 +156,7 @@ def uniq(tables: ClickHouse) -> int:
     ],
 )
 def test_bad_setting(module: str, variable: str, value: str) -> None:
-    """A process refuses to start on a bad setting, and names it."""
+    """A process with an invalid setting refuses to start and names the variable."""
     done = subprocess.run(
         [sys.executable, "-m", module], env={variable: value}, capture_output=True, text=True, timeout=20, check=False
     )

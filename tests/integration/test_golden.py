@@ -1,4 +1,4 @@
-"""The golden file through both doors: gRPC to ingest, and REST to the gateway in front of it, on a real Kafka."""
+"""The golden file against both endpoints, gRPC of ingest and REST of the gateway, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support.processes.system import CALL_SECONDS_MAX, Deployment, post
 
 PATHS = {"Produce": "/api/v1/produce", "BatchProduce": "/api/v1/batch_produce"}
 ANSWERS: dict[str, Any] = {"Produce": ProduceResponse, "BatchProduce": BatchProduceResponse}
-# json_format finds the details of an error among the messages that are imported.
+# json_format resolves the details of an error among the imported messages.
 DETAILS = error_details_pb2.DESCRIPTOR
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Deployment]:
     """Run ingest and the gateway, without an etl."""
     topic = f"test-{uuid.uuid4().hex}"
     assert provision(kafka, topic, LAYOUT)
@@ -56,12 +56,12 @@ def stored(deployment: Deployment) -> int:
 
 
 def accepted(asked: list[Case]) -> int:
-    """Return how many events the answers say are stored."""
+    """Return how many events are stored according to the answers."""
     return sum(case.answer.get("accepted", 1) for case in asked if case.code == "OK")
 
 
 def request_bytes(case: Case) -> bytes:
-    """Return what gRPC sends; unknown fields are dropped, as any generated client does."""
+    """Return the bytes that gRPC sends, without unknown fields, as any generated client does."""
     if case.bytes is not None:
         return bytes.fromhex(case.bytes)
     message, body = (Event(), case.request) if case.call == "Produce" else (EventBatch(), {"events": case.request})
@@ -69,18 +69,18 @@ def request_bytes(case: Case) -> bytes:
 
 
 def as_json(message: Message) -> dict[str, Any]:
-    """Return a message as the file has it: what is empty is left out."""
+    """Return a message in the form of the file, without empty fields."""
     return json_format.MessageToDict(message)
 
 
 def canonical(case: Case, answer: Any) -> Any:
-    """Return an answer of REST as the file has it; the gateway writes what is empty too. Unknown names fail."""
+    """Return a REST answer in the form of the file, as the gateway writes empty fields too. Unknown names fail."""
     kind = ANSWERS[case.call] if case.code == "OK" else Status
     return as_json(json_format.ParseDict(answer, kind()))
 
 
 def by_grpc(channel: grpc.Channel, case: Case) -> tuple[str, Any]:
-    """Send a case to ingest: the code's name, and the answer or the error as JSON."""
+    """Send a case to ingest; return the name of the code, and the answer or the error as JSON."""
     call: Any = channel.unary_unary(f"/ugc.v1.IngestService/{case.call}")
     try:
         answer = ANSWERS[case.call].FromString(call(request_bytes(case), timeout=CALL_SECONDS_MAX))
@@ -92,7 +92,7 @@ def by_grpc(channel: grpc.Channel, case: Case) -> tuple[str, Any]:
 
 
 def test_the_file_has_every_kind_of_case() -> None:
-    """Both calls, acceptance in whole and in part, and refusal are in the file; names are told apart."""
+    """The file has both methods, full and partial acceptance and rejection; the names of its cases differ."""
     found = cases()
 
     assert len(found) == len({str(case) for case in found})
@@ -105,10 +105,10 @@ def test_the_file_has_every_kind_of_case() -> None:
     }
 
 
-def test_by_grpc(doors: Deployment) -> None:
-    """Every request of the file gets its answer by gRPC; what is acknowledged is in Kafka, and nothing else."""
-    asked, before = cases(), stored(doors)
-    with grpc.insecure_channel(doors.ingest_address) as channel:
+def test_by_grpc(deployment: Deployment) -> None:
+    """Every request of the file has its answer by gRPC, and exactly the acknowledged events are in Kafka."""
+    asked, before = cases(), stored(deployment)
+    with grpc.insecure_channel(deployment.ingest_address) as channel:
         answers = {case: by_grpc(channel, case) for case in asked}
 
     assert {
@@ -116,14 +116,14 @@ def test_by_grpc(doors: Deployment) -> None:
         for case, (code, answer) in answers.items()
         if (code, abstracted(answer, case.answer)) != (case.code, case.answer)
     } == {}
-    assert stored(doors) - before == accepted(asked)
+    assert stored(deployment) - before == accepted(asked)
 
 
-def test_by_rest(doors: Deployment) -> None:
-    """Every request that JSON can say gets the same answer by REST; what is acknowledged is in Kafka."""
-    asked, before = [case for case in cases() if case.http], stored(doors)
+def test_by_rest(deployment: Deployment) -> None:
+    """Every request that has a JSON form has the same answer by REST, and the acknowledged events are in Kafka."""
+    asked, before = [case for case in cases() if case.http], stored(deployment)
     bodies = [json.dumps(expanded(case.request)).encode() for case in asked]
-    pairs = [post(doors.gateway_url + PATHS[case.call], body) for case, body in zip(asked, bodies, strict=True)]
+    pairs = [post(deployment.gateway_url + PATHS[case.call], body) for case, body in zip(asked, bodies, strict=True)]
     answers = [(status, canonical(case, answer)) for case, (status, answer) in zip(asked, pairs, strict=True)]
 
     assert {
@@ -131,4 +131,4 @@ def test_by_rest(doors: Deployment) -> None:
         for case, (status, answer) in zip(asked, answers, strict=True)
         if (status, abstracted(answer, case.answer)) != (case.http, case.answer)
     } == {}
-    assert stored(doors) - before == accepted(asked)
+    assert stored(deployment) - before == accepted(asked)

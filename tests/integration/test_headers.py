@@ -1,4 +1,4 @@
-"""What a client sends beside an event, seen by a consumer of the real topic."""
+"""Kafka headers: the metadata of a request as a consumer of the real topic reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACED = (("x-request-id", "request-1"), ("traceparent", PARENT), ("tracestate",
 
 
 def consumed(deployment: Deployment, count: int) -> dict[str, object]:
-    """Read the topic from its beginning: the headers of each event, by its client data."""
+    """Read the topic from its beginning; return the headers of each event by its client data."""
     consumer = Consumer(
         {"bootstrap.servers": deployment.kafka, "group.id": deployment.topic, "auto.offset.reset": "earliest"}
     )
@@ -35,7 +35,7 @@ def consumed(deployment: Deployment, count: int) -> dict[str, object]:
 
 
 def test_headers_reach_a_consumer(tmp_path: Path, kafka: str, topic: str) -> None:
-    """The request id and the trace context are on every message of a request that had them, and on no other."""
+    """Each message of a request with a request id and a trace context has both, and no other message has them."""
     deployment = Deployment(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
     by_rest = json_format.MessageToJson(numbered(4)).encode()
     headers = {"X-Request-Id": "request-2", "traceparent": PARENT, "tracestate": "vendor=1", "X-Other": "x"}

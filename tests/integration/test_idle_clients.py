@@ -1,4 +1,4 @@
-"""The whole system under clients that idle in every way at once: a client that behaves well does not notice."""
+"""The whole system under clients that are idle in every way at once: other clients are not affected."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ HALF_A_REQUEST = b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\nContent-Length: 1
 BATCH_EVENTS = 20
 
 
-async def test_nobody_is_locked_out(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
-    """With 1,100 silent streams, 300 bodies that never come and 2,000 idle connections, all calls succeed."""
+async def test_other_clients_are_served(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
+    """With 1,100 silent streams, 300 bodies that never arrive and 2,000 idle connections all calls succeed."""
     deployment = Deployment(tmp_path, kafka, topic, database)
     with running(deployment.ingest()), running(deployment.gateway()):
         async with contextlib.AsyncExitStack() as idlers:
@@ -44,7 +44,7 @@ async def test_nobody_is_locked_out(tmp_path: Path, kafka: str, topic: str, data
 
 
 async def assert_grpc_served(deployment: Deployment) -> None:
-    """Call both methods again and again: each call is answered, and health stays SERVING."""
+    """Call both methods repeatedly: each call succeeds, and health stays SERVING."""
     event, batch = (
         documented().SerializeToString(),
         EventBatch(events=[documented()] * BATCH_EVENTS).SerializeToString(),
@@ -58,7 +58,7 @@ async def assert_grpc_served(deployment: Deployment) -> None:
 
 
 async def assert_rest_served(deployment: Deployment) -> None:
-    """Do the same through the gateway, and probe it."""
+    """Do the same through the gateway, and probe its readiness."""
     timeout = aiohttp.ClientTimeout(SECONDS_MAX)
     async with aiohttp.ClientSession(deployment.gateway_url, timeout=timeout) as session:
         for _ in range(CALLS):
@@ -72,7 +72,7 @@ async def assert_rest_served(deployment: Deployment) -> None:
 
 @contextlib.asynccontextmanager
 async def idlers_of(address: str, sent: bytes, count: int) -> AsyncIterator[None]:
-    """Keep connections open on which only so much is sent: each that the server ends is opened again."""
+    """Keep idle connections open on which only this was sent, and reopen each that the server closes."""
     idlers = [asyncio.create_task(always_idle(address, sent)) for _ in range(count)]
     yield
     assert not [idler for idler in idlers if idler.done()]
@@ -82,7 +82,7 @@ async def idlers_of(address: str, sent: bytes, count: int) -> AsyncIterator[None
 
 
 async def always_idle(address: str, sent: bytes) -> None:
-    """Send so much, wait until the server ends the connection, and begin again."""
+    """Send the bytes, wait until the server closes the connection, and begin again."""
     host, port = parse_address(address)
     while True:
         reader, writer = await asyncio.open_connection(host, port)

@@ -1,4 +1,4 @@
-"""Kafka by an IPv6 address: the bootstrap server is reached at `[::1]`, as the setting has it."""
+"""Kafka by an IPv6 address: the bootstrap server `[::1]` of the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK_BYTES = 65_536
 
 @contextlib.asynccontextmanager
 async def forwarded(target: str) -> AsyncIterator[int]:
-    """Listen at ::1 alone and pass connections on; the value is the port."""
+    """Listen on ::1 only and forward connections; yield the port."""
     host, _, port = target.rpartition(":")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -44,7 +44,7 @@ async def forwarded(target: str) -> AsyncIterator[int]:
 
 @needs_ipv6
 async def test_bootstrap_server(kafka: str, topic: str) -> None:
-    """Kafka's client finds the cluster by an IPv6 address, and events are acknowledged."""
+    """The Kafka client finds the cluster by an IPv6 address, and events are acknowledged."""
     async with forwarded(kafka) as port:
         servers = f"127.0.0.1:1,[::1]:{port}"
         settings = IngestSettings(kafka_bootstrap_servers=check_servers(servers), kafka_topic=topic)

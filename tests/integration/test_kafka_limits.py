@@ -1,4 +1,4 @@
-"""What a real broker never takes, and a broker that is away: the verdict tells clients what to do, at once."""
+"""Records that a real broker rejects, and a broker that is unreachable: clients get the right error without delay."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CODES = {name: code.value[0] for name, code in grpc.StatusCode.__members__.items
 
 
 def incompressible(characters: int) -> str:
-    """Return a text of which compression leaves most."""
+    """Return a text that is hardly compressible."""
     return os.urandom(characters).hex()[:characters]
 
 
 @pytest.fixture
 async def small_topic(kafka: str) -> str:
-    """Make a topic that takes batches of up to 20,000 bytes."""
+    """Create a topic whose batches have at most 20,000 bytes."""
     name = f"small-{uuid.uuid4().hex}"
     topic = NewTopic(name, 1, 1, config={"max.message.bytes": str(TOPIC_BYTES_MAX)})
     client = AdminClient({"bootstrap.servers": kafka})
@@ -50,8 +50,8 @@ async def ingest(kafka: str, topic: str, **changes: Any) -> AsyncIterator[tuple[
         yield IngestServiceStub(channel), publisher  # type: ignore[no-untyped-call]  # generated
 
 
-async def test_event_that_the_topic_never_takes(kafka: str, small_topic: str) -> None:
-    """A larger event than the topic takes is INVALID_ARGUMENT and names the limit, alone or in a batch."""
+async def test_event_larger_than_the_topic_takes(kafka: str, small_topic: str) -> None:
+    """A larger event than the topic takes is INVALID_ARGUMENT and names the limit, alone and in a batch."""
     async with ingest(kafka, small_topic) as (stub, publisher):
         await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
         large = valid(event_data=incompressible(30_000))
@@ -71,7 +71,7 @@ async def test_event_that_the_topic_never_takes(kafka: str, small_topic: str) ->
 
 @pytest.mark.parametrize("size", [100, 1_000, 9_000, 18_000])
 async def test_events_that_fit_singly(kafka: str, small_topic: str, size: int) -> None:
-    """Events of which each fits are stored, however many come at once: batches follow the topic's limit."""
+    """Events of which each fits are stored, however many arrive at once: batches follow the topic's limit."""
     async with ingest(kafka, small_topic) as (stub, publisher):
         await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
         events = [valid(event_data=incompressible(size)) for _ in range(100)]
@@ -79,8 +79,8 @@ async def test_events_that_fit_singly(kafka: str, small_topic: str, size: int) -
         assert (await stub.BatchProduce(EventBatch(events=events))).accepted == 100
 
 
-async def test_limit_that_was_not_known(kafka: str, small_topic: str) -> None:
-    """Packed into too large a batch before the limit is known, events are UNAVAILABLE; sent again they are stored."""
+async def test_unknown_limit(kafka: str, small_topic: str) -> None:
+    """Events in a batch that is too large before the limit is known are UNAVAILABLE; a retry stores them."""
     async with ingest(kafka, small_topic, ingest_linger_seconds=0.2) as (stub, publisher):
         batch = EventBatch(events=[valid(event_data=incompressible(1_000)) for _ in range(100)])
         assert (await failure(stub.BatchProduce(batch))).code == CODES["UNAVAILABLE"]
@@ -89,8 +89,8 @@ async def test_limit_that_was_not_known(kafka: str, small_topic: str) -> None:
         assert (await stub.BatchProduce(batch)).accepted == 100
 
 
-async def test_away() -> None:
-    """Once Kafka has not answered twice, events are UNAVAILABLE at once, not after the delivery timeout."""
+async def test_unreachable() -> None:
+    """After two failed checks events are UNAVAILABLE at once, not after the delivery timeout."""
     async with ingest(f"127.0.0.1:{free_port()}", "any", ingest_delivery_seconds_max=200.0) as (stub, publisher):
         for _ in range(2):
             with pytest.raises(UnreachableError):

@@ -1,4 +1,4 @@
-"""Ingest's memory while many of the largest requests arrive at once: it does not grow with their number."""
+"""Ingest's memory while many of the largest requests arrive at once does not grow with their number."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.load.meter import peak_bytes
 from tests.support.processes.ingest_server import connection
 from tests.support.processes.system import Deployment
 
-# What architecture/README.md states: three times the budget, and 512 MiB.
+# As documented in architecture/README.md: three times the limit of bytes in flight, and 512 MiB.
 PEAK_BYTES_MAX = 3 * 134_217_728 + 536_870_912
 LARGE = EventBatch(events=[valid(event_data="x" * 32_768, some_client_data="y" * 31_000)] * 131).SerializeToString()
 
 
 @pytest.mark.parametrize(("calls", "connections"), [(80, 1), (80, 20), (300, 20)])
 async def test_many_large_requests(tmp_path: Path, kafka: str, topic: str, calls: int, connections: int) -> None:
-    """Each is taken or refused with a delay, and the peak is below the figure that is documented."""
+    """Each is accepted or rejected with a delay, and the peak of memory is below the documented figure."""
     limit = IngestSettings().ingest_request_bytes_max
     assert limit * 0.99 < len(LARGE) <= limit
     deployment = Deployment(tmp_path, kafka, topic, database="")

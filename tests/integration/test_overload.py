@@ -1,4 +1,4 @@
-"""More calls, bytes or time than ingest has room for: whoever is refused gets a delay, and nobody is cut off."""
+"""More calls, bytes or time than ingest allows: a rejected call has a retry delay, and no call is cut off."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PRODUCE = "/ugc.v1.IngestService/Produce"
 BATCH_PRODUCE = "/ugc.v1.IngestService/BatchProduce"
 SECONDS_MAX = 60.0
 CALLS = 3_000
-IN_WORK_MIN = 500
+IN_FLIGHT_MIN = 500
 EVENT = documented().SerializeToString()
 LARGE = EventBatch(events=[valid(event_data="x" * 30_000)] * 10).SerializeToString()
 RETRYABLE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
-class HeldPublisher:
-    """Acknowledges when the test lets it."""
+class BlockingPublisher:
+    """Acknowledges once the test allows it."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
@@ -42,7 +42,7 @@ class HeldPublisher:
         return {}
 
     async def began(self, count: int) -> None:
-        """Wait until so many more requests are in flight."""
+        """Wait until as many more requests are in flight."""
         async with asyncio.timeout(SECONDS_MAX):
             for _ in range(count):
                 await self._began.get()
@@ -55,7 +55,7 @@ def begin(channel: grpc.aio.Channel, method: str, request: bytes) -> grpc.aio.Un
 
 
 async def assert_retryable(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> None:
-    """Check that a call was refused with a code and a delay that say when to send it again."""
+    """Assert that a call was rejected with a retryable code and a delay."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() in RETRYABLE
@@ -67,7 +67,7 @@ async def assert_retryable(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> None:
 
 
 async def outcome(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
-    """Return OK or the refusal's code, once its delay is checked."""
+    """Return OK or the code of the rejection, whose delay is checked."""
     code = await call.code()
     if code != grpc.StatusCode.OK:
         await assert_retryable(call)
@@ -76,22 +76,22 @@ async def outcome(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
 
 @pytest.mark.parametrize("channels", [1, 3, 8])
 async def test_burst(channels: int) -> None:
-    """3,000 calls at once: each succeeds or is refused with a delay, none is CANCELLED."""
-    publisher = HeldPublisher()
+    """3,000 calls at once: each succeeds or is rejected with a delay, none is CANCELLED."""
+    publisher = BlockingPublisher()
     async with ingest_server(publisher) as address, contextlib.AsyncExitStack() as opened:
         connections = [await opened.enter_async_context(connection(address)) for _ in range(channels)]
         calls = [begin(connections[number % channels], PRODUCE, EVENT) for number in range(CALLS)]
-        await publisher.began(IN_WORK_MIN)
+        await publisher.began(IN_FLIGHT_MIN)
         publisher.free.set()
         outcomes = Counter([await outcome(call) for call in calls])
 
     assert set(outcomes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
-    assert outcomes["OK"] >= IN_WORK_MIN
+    assert outcomes["OK"] >= IN_FLIGHT_MIN
 
 
 async def test_requests_max() -> None:
-    """One request too many is refused with the delay of the settings; there is room again after the others."""
-    publisher = HeldPublisher()
+    """A request above the limit is rejected with the delay of the settings; later requests are admitted again."""
+    publisher = BlockingPublisher()
     async with ingest_server(publisher, ingest_requests_max=10) as address, contextlib.AsyncExitStack() as opened:
         connections = [await opened.enter_async_context(connection(address)) for _ in range(10)]
         calls = [begin(each, PRODUCE, EVENT) for each in connections]
@@ -106,8 +106,8 @@ async def test_requests_max() -> None:
 
 
 async def test_bytes_in_flight_max() -> None:
-    """Requests are refused by the sum of their bytes, before they are parsed; smaller ones still find room."""
-    publisher = HeldPublisher()
+    """Requests are rejected for the sum of their bytes before they are parsed; smaller ones are still admitted."""
+    publisher = BlockingPublisher()
     budget = 3 * len(LARGE) + len(LARGE) // 2
     limits = {"ingest_bytes_in_flight_max": budget, "ingest_request_bytes_max": len(LARGE) * 2}
     async with ingest_server(publisher, **limits) as address, contextlib.AsyncExitStack() as opened:
@@ -115,7 +115,7 @@ async def test_bytes_in_flight_max() -> None:
         calls = [begin(each, BATCH_PRODUCE, LARGE) for each in connections[:3]]
         await publisher.began(len(calls))
         await assert_retryable(begin(connections[3], BATCH_PRODUCE, LARGE))
-        # Not parsed: garbage of that size is refused alike.
+        # Not parsed: garbage of that size is rejected in the same way.
         await assert_retryable(begin(connections[3], BATCH_PRODUCE, b"\xff" * len(LARGE)))
         small = begin(connections[3], PRODUCE, EVENT)
         publisher.free.set()
@@ -126,14 +126,14 @@ async def test_bytes_in_flight_max() -> None:
 
 
 async def test_one_connection_leaves_room_for_others() -> None:
-    """A connection that begins as many calls as it can leaves room for another, in number and in bytes."""
-    publisher = HeldPublisher()
+    """A connection that begins as many calls as it can leaves room for another, in requests and in bytes."""
+    publisher = BlockingPublisher()
     async with (
         ingest_server(publisher, ingest_requests_max=100) as address,
         connection(address) as greedy,
         connection(address) as modest,
     ):
-        # 72 find room, the others are refused.
+        # 72 are admitted, the others rejected.
         calls = [begin(greedy, PRODUCE, EVENT) for _ in range(200)]
         await publisher.began(72)
         other = begin(modest, PRODUCE, EVENT)
@@ -144,9 +144,9 @@ async def test_one_connection_leaves_room_for_others() -> None:
         assert {await outcome(call) for call in calls} == {"OK", "RESOURCE_EXHAUSTED"}
 
 
-async def test_refused_before_the_message() -> None:
-    """A call that there is no room for is refused before its message is read into memory."""
-    publisher = HeldPublisher()
+async def test_rejected_before_the_message() -> None:
+    """A call that cannot be admitted is rejected before its message is read into memory."""
+    publisher = BlockingPublisher()
     async with ingest_server(publisher, ingest_requests_max=1) as address, connection(address) as channel:
         held = begin(channel, PRODUCE, EVENT)
         await publisher.began(1)
@@ -159,7 +159,7 @@ async def test_refused_before_the_message() -> None:
 
 
 async def test_age_of_connections() -> None:
-    """Connections end after their age, and a client that goes on calling does not notice."""
+    """Connections are closed at their maximum age, and a client that keeps calling is not affected."""
     changes = 0
     async with (
         ingest_server(AcceptingPublisher(), ingest_connection_age_seconds_max=0.3) as address,
@@ -181,7 +181,7 @@ async def test_age_of_connections() -> None:
 
 
 async def test_idle_connection_is_closed() -> None:
-    """A connection without a call is closed after a time; its client connects anew for the next call."""
+    """A connection without a call is closed after a time; its client reconnects for the next call."""
     async with (
         ingest_server(AcceptingPublisher(), ingest_connection_idle_seconds_max=0.3) as address,
         connection(address) as channel,
@@ -192,9 +192,9 @@ async def test_idle_connection_is_closed() -> None:
 
 
 async def test_connections_max() -> None:
-    """One connection too many is closed, those that are open go on."""
+    """A connection above the limit is closed, the open ones are not."""
     async with ingest_server(AcceptingPublisher(), ingest_connections_max=1) as address, connection(address) as one:
-        # The connection that asked for the health may not be gone yet.
+        # The connection of the health check may not be closed yet.
         await asyncio.wait_for(one.channel_ready(), SECONDS_MAX)
         assert await begin(one, PRODUCE, EVENT)
         async with connection(address) as two:

@@ -1,4 +1,4 @@
-"""Clients that open and send nothing: nobody else notices, and what they opened ends."""
+"""Clients that open calls or connections and send nothing: others are not affected, and what they opened ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def silent_streams(address: str, method: str, connections: int, streams: i
 
 @contextlib.asynccontextmanager
 async def idle_connections(address: str, count: int) -> AsyncIterator[None]:
-    """Open connections: each second one begins to speak HTTP/2, none goes on."""
+    """Open connections, of which every second one begins the HTTP/2 handshake and none completes it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     host, port = parse_address(address)
@@ -72,7 +72,7 @@ async def idle_connections(address: str, count: int) -> AsyncIterator[None]:
 
 
 async def assert_served(address: str) -> None:
-    """Make the calls of a client that behaves well: each is answered, and the health service answers SERVING."""
+    """Make normal calls: each succeeds, and the health service reports SERVING."""
     async with connection(address) as channel:
         produce: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PRODUCE)
         for _ in range(GOOD_CALLS):
@@ -92,7 +92,7 @@ async def test_silent_streams(method: str, connections: int) -> None:
 
 
 async def test_all_at_once() -> None:
-    """Silent streams of each kind, on many connections, and 2,000 connections without a call beside them."""
+    """Silent streams of each kind on many connections, beside 2,000 connections without a call."""
     async with contextlib.AsyncExitStack() as opened:
         address = await opened.enter_async_context(ingest_server(AcceptingPublisher()))
         for method in METHODS:
@@ -102,8 +102,8 @@ async def test_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_message_that_does_not_come(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose message does not arrive ends with a status that says so."""
+async def test_missing_message(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call whose message does not arrive ends with a status that names the reason."""
     monkeypatch.setattr(standard_services, "MESSAGE_SECONDS_MAX", 0.5)
     async with (
         ingest_server(AcceptingPublisher(), ingest_message_seconds_max=0.5) as address,
@@ -117,7 +117,7 @@ async def test_message_that_does_not_come(method: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("method", METHODS[:-1])
 async def test_no_message(method: str) -> None:
-    """A call that its client ends without a message is refused at once; a stream of reflection may be empty."""
+    """A call that its client closes without a message is rejected at once; a reflection stream may be empty."""
     async with ingest_server(AcceptingPublisher()) as address, connection(address) as channel:
         call = silent(channel, method)
         await call.done_writing()
@@ -128,13 +128,13 @@ async def test_no_message(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_garbage(method: str) -> None:
-    """Bytes that are not a message of the method are refused by that name, and no handler fails."""
+    """Bytes that are not a valid message are rejected with its name, and no handler fails."""
     async with ingest_server(AcceptingPublisher()) as address, connection(address) as channel:
         call = silent(channel, method)
         await call.write(b"\xff\xff\xff")
         code = await asyncio.wait_for(call.code(), SECONDS_MAX)
 
-        # The debug endpoint is closed.
+        # The debug service is disabled.
         assert code == (
             grpc.StatusCode.NOT_FOUND if method == RANDOM_BATCH_PRODUCE else grpc.StatusCode.INVALID_ARGUMENT
         )
@@ -142,7 +142,7 @@ async def test_garbage(method: str) -> None:
 
 @pytest.mark.parametrize("method", [WATCH, REFLECT])
 async def test_long_streams_are_limited(method: str) -> None:
-    """Of streams that may stay open a connection has ten; another connection has its own."""
+    """A connection has at most ten streams of a kind that may stay open; another connection has its own ten."""
     async with ingest_server(AcceptingPublisher()) as address, connection(address) as one, connection(address) as other:
         question = b"\x3a\x00" if method == REFLECT else b""
 
@@ -164,8 +164,8 @@ async def test_long_streams_are_limited(method: str) -> None:
         await assert_served(address)
 
 
-async def test_connection_that_does_not_speak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that does not begin to speak HTTP/2 is closed."""
+async def test_connection_without_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that does not complete the HTTP/2 handshake is closed."""
     monkeypatch.setattr(server, "HANDSHAKE_MILLISECONDS_MAX", 500)
     async with ingest_server(AcceptingPublisher()) as address:
         host, port = parse_address(address)

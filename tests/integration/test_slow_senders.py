@@ -1,4 +1,4 @@
-"""Clients whose message is long on its way: many may be, as long as the process has memory for what they send."""
+"""Clients whose messages arrive slowly: many are served while the process has memory for their messages."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SENDERS = 60
 PIECES = 10
 SECONDS_MAX = 60.0
 OK = b"0"
-# HTTP/2: a kind of frame, a setting, and what both sides begin with.
+# HTTP/2: a frame type, a setting, and the initial window of both sides.
 WINDOW_UPDATE, INITIAL_WINDOW_SIZE, WINDOW_BYTES = 8, 4, 65_535
-# One event after another of a batch.
+# The tag and length of each event of a batch.
 EVENT = numbered(1).SerializeToString()
 BATCH = (b"\x0a" + bytes((len(EVENT) & 0x7F | 0x80, len(EVENT) >> 7)) + EVENT) * 100
 MEBIBYTE = 1_048_576
 
 
 async def send_slowly(address: str) -> bytes | None:
-    """Send a batch a piece at a time; return the status of the answer."""
+    """Send a batch in pieces; return the status of the answer."""
     message = b"\0" + struct.pack(">I", len(BATCH)) + BATCH
     size = len(message) // PIECES + 1
     async with raw_connection(parse_address(address)) as connection:
@@ -47,15 +47,15 @@ async def send_slowly(address: str) -> bytes | None:
         return answer.last(b"grpc-status")
 
 
-async def test_many_on_a_long_way() -> None:
-    """A batch that takes a second to arrive is taken, also while many others take as long."""
+async def test_many_slow_messages() -> None:
+    """A batch that takes a second to arrive is accepted, also while many others take as long."""
     async with asyncio.timeout(SECONDS_MAX), ingest_server(AcceptingPublisher()) as address:
         found = await asyncio.gather(*(send_slowly(address) for _ in range(SENDERS)))
     assert Counter(found) == {OK: SENDERS}
 
 
 async def fill(connection: RawConnection, stream: int, size: int) -> None:
-    """Send the beginning of a message as fast as the server takes it; return when the call has ended."""
+    """Send the beginning of a message as fast as the server reads it; return when the call has ended."""
     connection.frame(DATA, 0, stream, b"\0" + struct.pack(">I", size + 1))
     windows = {0: WINDOW_BYTES - 5, stream: WINDOW_BYTES - 5}
     initial = WINDOW_BYTES
@@ -83,9 +83,9 @@ async def send_all_but_the_end(address: str, size: int) -> None:
         await fill(connection, connection.open(BATCH_PRODUCE), size)
 
 
-async def test_memory_that_is_full(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
-    """Messages that fill the memory and do not end are ended for their number, long before their time is over."""
-    # A process of its own: the memory of this one holds what other tests have left.
+async def test_full_memory(tmp_path: Path, kafka: str, topic: str, database: str) -> None:
+    """Incomplete messages that fill the memory are ended for their number, long before their timeout."""
+    # A process of its own, as this process has memory in use from other tests.
     request, budget = 4 * MEBIBYTE, 16 * MEBIBYTE
     limits = {
         "UGC_INGEST_REQUEST_BYTES_MAX": str(request),

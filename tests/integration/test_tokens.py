@@ -1,4 +1,4 @@
-"""Tokens through both doors: the real ingest with authentication on, and the real gateway in front of it."""
+"""Tokens at both endpoints: the real ingest with authentication enabled, and the real gateway in front of it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ HOUR_SECONDS = 3_600
 
 
 @dataclass
-class Guarded:
-    """A system with authentication on, and the key that its tokens are signed with."""
+class Authenticated:
+    """A system with authentication enabled, and the key that signs its tokens."""
 
     deployment: Deployment
     key: Any
@@ -54,7 +54,7 @@ class Guarded:
         return signed(self.wrong_key, self.algorithm, self.kid, aud=AUDIENCE)
 
     def by_grpc(self, authorization: str | None) -> str:
-        """Send the documented event to ingest: the code's name."""
+        """Send the documented event to ingest; return the name of the code."""
         metadata = (("authorization", authorization),) if authorization is not None else ()
         with ingest_stub(self.deployment.ingest_address) as stub:
             try:
@@ -64,24 +64,32 @@ class Guarded:
         return "OK"
 
     def by_rest(self, authorization: str | None) -> tuple[int, int]:
-        """Send the same to the gateway: the HTTP status, and the code in the body."""
+        """Send it to the gateway; return the HTTP status, and the code in the body."""
         headers = {"Authorization": authorization} if authorization is not None else {}
         status, answer = post(f"{self.deployment.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode(), headers)
         return status, answer.get("code", 0)
 
 
 @pytest.fixture(scope="module", params=["secret", "key file", "jwks"])
-def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Guarded]:
-    """Run ingest and gateway with each kind of key."""
+def authenticated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kafka: str
+) -> Iterator[Authenticated]:
+    """Run ingest and the gateway with each kind of key."""
     topic, folder = f"test-{uuid.uuid4().hex}", tmp_path_factory.mktemp("tokens")
     assert provision(kafka, topic, LAYOUT)
     deployment = Deployment(folder, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
     (folder / "key.pem").write_text(public_pem(rsa_key()))
     (folder / "jwks.json").write_text(jwks(("r", rsa_key()), ("e", ec_key())))
     setting, system = {
-        "secret": (("SECRET", SECRET), Guarded(deployment, SECRET, OTHER_SECRET, "HS256")),
-        "key file": (("KEY_FILE", str(folder / "key.pem")), Guarded(deployment, rsa_key(), rsa_key("x"), "RS256")),
-        "jwks": (("JWKS_FILE", str(folder / "jwks.json")), Guarded(deployment, ec_key(), ec_key("x"), "ES256", "e")),
+        "secret": (("SECRET", SECRET), Authenticated(deployment, SECRET, OTHER_SECRET, "HS256")),
+        "key file": (
+            ("KEY_FILE", str(folder / "key.pem")),
+            Authenticated(deployment, rsa_key(), rsa_key("x"), "RS256"),
+        ),
+        "jwks": (
+            ("JWKS_FILE", str(folder / "jwks.json")),
+            Authenticated(deployment, ec_key(), ec_key("x"), "ES256", "e"),
+        ),
     }[request.param]
     deployment.settings |= {
         f"UGC_INGEST_AUTH_{setting[0]}": setting[1],
@@ -92,48 +100,48 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield system
 
 
-def test_good(guarded: Guarded) -> None:
-    """A good token opens both doors, again and again."""
+def test_valid(authenticated: Authenticated) -> None:
+    """A valid token is accepted by both endpoints, repeatedly."""
     for _ in range(2):
-        assert guarded.by_grpc(f"Bearer {guarded.token()}") == "OK"
-        assert guarded.by_rest(f"bearer {guarded.token()}") == (201, 0)
+        assert authenticated.by_grpc(f"Bearer {authenticated.token()}") == "OK"
+        assert authenticated.by_rest(f"bearer {authenticated.token()}") == (201, 0)
 
 
-def test_unauthenticated(guarded: Guarded) -> None:
-    """Every token that is not to be trusted is UNAUTHENTICATED and 401, through both doors."""
+def test_unauthenticated(authenticated: Authenticated) -> None:
+    """Every invalid token is UNAUTHENTICATED and 401 at both endpoints."""
     now = int(time.time())
     bad = {
         "missing": None,
         "another scheme": "Basic dXNlcjpwYXNz",
         "malformed": "Bearer not.a.token",
-        "expired": f"Bearer {guarded.token(exp=now - HOUR_SECONDS)}",
-        "not valid yet": f"Bearer {guarded.token(nbf=now + HOUR_SECONDS)}",
-        "without an end": f"Bearer {guarded.token(exp=None)}",
-        "wrong key": f"Bearer {guarded.forged()}",
-        "wrong audience": f"Bearer {guarded.token(aud='other')}",
-        "without an audience": f"Bearer {guarded.token(aud=None)}",
+        "expired": f"Bearer {authenticated.token(exp=now - HOUR_SECONDS)}",
+        "not valid yet": f"Bearer {authenticated.token(nbf=now + HOUR_SECONDS)}",
+        "without an end": f"Bearer {authenticated.token(exp=None)}",
+        "wrong key": f"Bearer {authenticated.forged()}",
+        "wrong audience": f"Bearer {authenticated.token(aud='other')}",
+        "without an audience": f"Bearer {authenticated.token(aud=None)}",
         "alg none": f"Bearer {unsigned(aud=AUDIENCE)}",
         "signed with the public key as a secret": f"Bearer {confused(public_pem(rsa_key()), aud=AUDIENCE)}",
         "signed with the public key of the curve": f"Bearer {confused(public_pem(ec_key()), aud=AUDIENCE)}",
     }
 
-    assert {name: guarded.by_grpc(value) for name, value in bad.items()} == dict.fromkeys(bad, "UNAUTHENTICATED")
-    assert {name: guarded.by_rest(value) for name, value in bad.items()} == dict.fromkeys(bad, (401, 16))
+    assert {name: authenticated.by_grpc(value) for name, value in bad.items()} == dict.fromkeys(bad, "UNAUTHENTICATED")
+    assert {name: authenticated.by_rest(value) for name, value in bad.items()} == dict.fromkeys(bad, (401, 16))
 
 
-def test_permission_denied(guarded: Guarded) -> None:
-    """A good token of another user is PERMISSION_DENIED and 403, through both doors."""
-    theirs = f"Bearer {guarded.token(sub=OTHER_USER)}"
+def test_permission_denied(authenticated: Authenticated) -> None:
+    """A valid token of another user is PERMISSION_DENIED and 403 at both endpoints."""
+    theirs = f"Bearer {authenticated.token(sub=OTHER_USER)}"
 
-    assert guarded.by_grpc(theirs) == "PERMISSION_DENIED"
-    assert guarded.by_rest(theirs) == (403, 7)
+    assert authenticated.by_grpc(theirs) == "PERMISSION_DENIED"
+    assert authenticated.by_rest(theirs) == (403, 7)
 
 
-def test_batch_in_part(guarded: Guarded) -> None:
-    """In a batch each event has its verdict, through the gateway too: 207, or 403 when all are another user's."""
+def test_partly_denied_batch(authenticated: Authenticated) -> None:
+    """Each event of a batch has its own result, through the gateway too: 207, or 403 if all are another user's."""
     mine = json_format.MessageToDict(json_format.Parse(DOCUMENTED_EVENT, Event()))
     theirs = mine | {"payload": mine["payload"] | {"user_id": OTHER_USER}}
-    headers, url = {"Authorization": f"Bearer {guarded.token(sub=USER)}"}, guarded.deployment.gateway_url
+    headers, url = {"Authorization": f"Bearer {authenticated.token(sub=USER)}"}, authenticated.deployment.gateway_url
     status, answer = post(f"{url}/api/v1/batch_produce", json_body([mine, theirs, mine]), headers)
 
     assert (status, answer["accepted"]) == (207, 2)
@@ -143,15 +151,15 @@ def test_batch_in_part(guarded: Guarded) -> None:
 
 
 def json_body(events: list[dict[str, Any]]) -> bytes:
-    """Return a batch as REST takes it."""
+    """Return a batch in its REST form."""
     return json.dumps(events).encode()
 
 
-def test_health_and_reflection_are_open(guarded: Guarded) -> None:
+def test_health_and_reflection_are_open(authenticated: Authenticated) -> None:
     """Probes need no token; and neither token nor secret is in a log."""
-    assert serving(guarded.deployment.ingest_address)
-    assert get(f"{guarded.deployment.gateway_url}/readyz")[0] == 200
-    logs = guarded.deployment.log("ingest") + guarded.deployment.log("gateway")
+    assert serving(authenticated.deployment.ingest_address)
+    assert get(f"{authenticated.deployment.gateway_url}/readyz")[0] == 200
+    logs = authenticated.deployment.log("ingest") + authenticated.deployment.log("gateway")
     assert "authentication" in logs
     assert SECRET not in logs
-    assert guarded.token().partition(".")[0] not in logs
+    assert authenticated.token().partition(".")[0] not in logs

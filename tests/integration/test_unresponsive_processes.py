@@ -1,4 +1,4 @@
-"""Gateway and ingest whose event loop stands still end by themselves, frozen ones are killed; each starts again."""
+"""A gateway or ingest with a blocked event loop exits by itself, a suspended one is killed; each is restarted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from local.up.alive import gateway_answers, ingest_answers
 from tests.support.inputs.events import documented
 from tests.support.processes.system import Deployment, await_equal, ingest_stub, post
 
-# As the modules' own main, but that a call never gives the event loop back.
+# As the modules' own main, except that a call blocks the event loop.
 GATEWAY = """
 import threading
 from gateway.app import Gateway
@@ -47,13 +47,13 @@ main()
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
-    """Return where the processes meet; without stores, which neither needs to answer."""
+    """Return the addresses of the processes; the stores do not run, as neither process needs them to answer."""
     away = f"127.0.0.1:{free_port()}"
     return Deployment(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", {"UGC_LOOP_SECONDS_MAX": "5"})
 
 
 def programs(deployment: Deployment, *, stand_still: bool) -> dict[str, Program]:
-    """Return both programs, with the probes that `make up` has."""
+    """Return both programs, with the probes of `make up`."""
     gateway, ingest = parse_address(f"127.0.0.1:{deployment.gateway_port}"), parse_address(deployment.ingest_address)
     asks = {"gateway": lambda: gateway_answers(gateway), "ingest": lambda: ingest_answers(ingest)}
     modules = {"gateway": ("gateway", GATEWAY), "ingest": ("services.ingest", INGEST)}
@@ -66,7 +66,7 @@ def programs(deployment: Deployment, *, stand_still: bool) -> dict[str, Program]
 
 
 def call(deployment: Deployment, name: str) -> None:
-    """Make the call in which the loop stands still; it is never answered."""
+    """Make the call that blocks the loop; it is never answered."""
     if name == "gateway":
         assert post(f"{deployment.gateway_url}/api/v1/produce", b"{}") == (0, None)
         return
@@ -76,7 +76,7 @@ def call(deployment: Deployment, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gateway", "ingest"])
 def test_blocked_loop(deployment: Deployment, name: str) -> None:
-    """A call that never gives the loop back ends the process after the limit; the log shows where it stood."""
+    """A call that blocks the loop ends the process after the limit; the log shows the blocking line."""
     said: list[str] = []
     program = programs(deployment, stand_still=True)[name]
     assert program.alive is not None
@@ -94,8 +94,8 @@ def test_blocked_loop(deployment: Deployment, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "ingest"])
-def test_frozen(deployment: Deployment, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that does nothing at all, not even end, is killed by its supervisor and started again."""
+def test_suspended(deployment: Deployment, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended process, which cannot even exit, is killed by its supervisor and restarted."""
     monkeypatch.setattr(liveness, "PROBE_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(alive, "ANSWER_SECONDS_MAX", 1.0)
     said: list[str] = []

@@ -1,4 +1,4 @@
-"""Mutated gRPC bodies through the servicer: each is accepted or refused as documented, and nothing else happens.
+"""Mutated gRPC bodies through the servicer: each is accepted or rejected as documented, and nothing else happens.
 
 UGC_TEST_MUTATIONS is how many bodies; the full count, 500,000, takes less than a minute.
 """
@@ -26,7 +26,7 @@ from tests.support.inputs.protobuf_mutations import PROTOBUF_MUTATIONS
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124
-# Far above what one body needs on the slowest machine: it ends a hang, it measures nothing.
+# Far above the time of one body on the slowest machine: it ends a hang and is not a measurement.
 HANG_SECONDS = 120
 
 EVENTS = [numbered(1), valid(event_data="\u044b\U0001f600" * 20), valid(event_id=""), Event()]
@@ -52,13 +52,13 @@ def quiet_and_bounded() -> Iterator[None]:
 
 
 def drop(*_: object) -> dict[str, object]:
-    """Throw a log line away."""
+    """Drop a log line."""
     raise DropEvent
 
 
 @pytest.mark.parametrize("method", ["Produce", "BatchProduce"])
 async def test_mutated_bodies(method: str) -> None:
-    """Half of the bodies by each call: OK or INVALID_ARGUMENT, and what is accepted is a valid record (seeded)."""
+    """Half of the bodies by each method: OK or INVALID_ARGUMENT, and accepted events have a valid record (seeded)."""
     publisher, rules = AcceptingPublisher(), EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(rules, batch_limits(), publisher, retry_seconds=1.0)
     call = servicer.produce if method == "Produce" else servicer.batch_produce

@@ -1,4 +1,4 @@
-"""Structured Protobuf through ingest's acceptance, both parsers and the recovery: what ingest accepts is always a row.
+"""Structured Protobuf messages through ingest, both parsers and the recovery: each accepted event becomes a row.
 
 UGC_TEST_MESSAGES is how many messages; a million takes a few minutes.
 """
@@ -37,16 +37,16 @@ Row = tuple[object, ...]
 
 @pytest.fixture(autouse=True)
 def short_panics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Rust from printing its stack for each panic of the decoder."""
+    """Prevent Rust from printing a stack for each panic of the decoder."""
     monkeypatch.setenv("RUST_BACKTRACE", "0")
 
 
 def test_structured_messages() -> None:
-    """No message raises; each is one row; what ingest or upb accepts, the etl decodes to the same, and knows again."""
+    """No message raises, each is one row; the etl decodes what ingest or upb accepts to equal values, and finds it."""
     counts = run(MESSAGES, SEED)
 
     assert counts["events"] + counts["rejected"] == counts["messages"] >= MESSAGES
-    # None is rare, so all ways were tried; and the parsers disagree now and then.
+    # None is rare, so all cases were covered; and the parsers disagree sometimes.
     assert min(counts["accepted"], counts["rejected"], counts["events"] - counts["accepted"]) > MESSAGES / 20, counts
     assert min(counts["accepted by ptars alone"], counts["repeats"]) > MESSAGES / 1_000, counts
 
@@ -56,7 +56,7 @@ NOW = 1_700_000_000_000
 
 
 def run(messages: int, seed: int) -> Counter[str]:
-    """Make messages and hold them to all that is said above; return what became of them."""
+    """Make messages and check all of the above; return the number of each outcome."""
     maker, rules, counts = MessageMaker(seed), EventValidator(EVENT_BYTES_MAX), Counter[str]()
     for _ in range(0, messages, BATCH):
         events = list(maker.events(BATCH))
@@ -73,7 +73,7 @@ def run(messages: int, seed: int) -> Counter[str]:
 
 
 def batch_agrees(rules: EventValidator, events: Sequence[bytes], accepted: Sequence[int]) -> None:
-    """Hold a batch of events to what was found of each by itself: it is good exactly when all are."""
+    """Check that a batch of events is valid exactly if each of its events is."""
     good = [events[index] for index in accepted]
     request = b"".join(length_delimited(1, event) for event in good)
     if good:
@@ -108,18 +108,18 @@ def loaded(values: Sequence[bytes], accepted: set[int]) -> Counter[str]:
             assert repeats.get(offset, expected[-1]) == expected[-1]
             assert offset not in undecodable or "failed to decode" not in undecodable[offset].error
     insertable(rows)
-    repeats_are_known(messages, rows, window, undecodable)
+    repeats_are_found(messages, rows, window, undecodable)
     return counts
 
 
 def by_offset(rows: Rows) -> dict[int, Row]:
-    """Return the events' values in the order of the table's columns, and their identities."""
+    """Return the values of the events in the order of the table's columns, and their identities."""
     columns = [column.to_pylist() if isinstance(column, pa.Array) else column for column in rows.columns]
     return dict(zip(rows.offsets, zip(*columns[:-1], rows.identities, strict=True), strict=True))
 
 
 def reference(record: EventRecord) -> Row:
-    """Return the same of a message as upb reads it; no identity where it has none."""
+    """Return the same for a message as upb decodes it; without an identity where it has none."""
     event, payload = record.event, record.event.payload
     try:
         identity = record.event_id + uuid.UUID(payload.user_id).bytes
@@ -141,10 +141,10 @@ def insertable(rows: Rows) -> None:
             assert encode(column, kind)
 
 
-def repeats_are_known(
+def repeats_are_found(
     messages: Sequence[Message], rows: Rows, window: DuplicateWindow, undecodable: dict[int, Rejected]
 ) -> None:
-    """Load the messages again twice: by their owner, then by one that has read the window back from the tables."""
+    """Load the messages again twice: by their owner, and by one that has read the window back from the tables."""
     again = [FakeMessage(message.value(), at=message.offset() + BATCH) for message in messages]
     repeated = without_duplicates(decode(again), again, window)
     assert repeated.events == 0
@@ -163,7 +163,7 @@ def repeats_are_known(
 
 
 def event_id_and_user(row: Row) -> bytes:
-    """Return what ClickHouse makes of the two columns."""
+    """Return the two columns as ClickHouse stores them."""
     event_id, user = row[0], row[3]
     assert isinstance(event_id, bytes)
     return event_id + uuid.UUID(str(user)).bytes

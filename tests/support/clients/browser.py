@@ -11,7 +11,7 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-# Without these it asks hosts of its own for updates; root has no sandbox.
+# Without these it requests updates from its vendor; root cannot use the sandbox.
 ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 # Generous: a slow machine is not a failure.
 WAIT_MS_MAX = 60_000

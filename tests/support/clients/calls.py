@@ -1,6 +1,6 @@
-"""Ingest's servicers for tests and benchmarks: on a real gRPC channel, or called with a context that is no call's.
+"""Ingest's servicers for tests and benchmarks: on a real gRPC channel, or called with a fake context.
 
-The publishers store nothing in Kafka.
+The publishers do not use Kafka.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RETRY_SECONDS = 1.5
 
 
 class FakePublisher:
-    """Keeps what it is given; refuses the events whose data says so."""
+    """Keeps its records; fails the events whose event_data is `fail`."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -48,7 +48,7 @@ class FakePublisher:
 
 
 class AcceptingPublisher:
-    """Acknowledges everything at once; keeps the last request's records."""
+    """Acknowledges everything at once; keeps the records of the last request."""
 
     def __init__(self) -> None:
         self.records: Sequence[Record] = ()
@@ -62,7 +62,7 @@ class AcceptingPublisher:
 async def ingest_channel(
     publisher: Publisher, authenticator: Authenticator | None = None, *, debug: bool = True
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve both services on a free port; the value is a channel to them."""
+    """Serve both services on a free port; yield a channel to them."""
     server, validator = grpc.aio.server(), EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator)
     debug_servicer = DebugServicer(servicer, validator) if debug else DisabledDebugServicer()
@@ -80,7 +80,7 @@ async def failure(call: Awaitable[object]) -> Status:
     """Await a call that must fail; return its google.rpc.Status."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it has all that is read of a Call
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it has the attributes of a Call that are used
     assert status is not None
     return status
 
@@ -94,7 +94,7 @@ class AbortedError(Exception):
 
 
 class FakeContext:
-    """What the servicer uses of grpc.aio's context."""
+    """The part of grpc.aio's context that the servicer uses."""
 
     def __init__(self, metadata: Sequence[tuple[str, str]] = ()) -> None:
         self.metadata = metadata

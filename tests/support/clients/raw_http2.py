@@ -1,4 +1,4 @@
-"""HTTP/2 frames by hand, for what no gRPC client sends: illegal header values, pings at will, endless streams."""
+"""Hand-written HTTP/2 frames, for what gRPC clients do not send: illegal headers, frequent pings, endless streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTINUATION = 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 PADDED, PRIORITY = 8, 0x20
 FRAME_BYTES_MAX = 16_384
-# Names and values that HPACK (RFC 7541, appendix A) knows by number; `-` stands for an empty value.
+# The static table of HPACK (RFC 7541, appendix A); `-` stands for an empty value.
 STATIC_TEXT = """:authority - :method GET :method POST :path / :path /index.html :scheme http :scheme https :status 200
 :status 204 :status 206 :status 304 :status 400 :status 404 :status 500 accept-charset - accept-encoding gzip,deflate
 accept-language - accept-ranges - accept - access-control-allow-origin - age - allow - authorization - cache-control -
@@ -42,7 +42,7 @@ class Frame(NamedTuple):
 
 @dataclass
 class Answer:
-    """What came back on a stream; a stream that was reset has its error code."""
+    """The frames received on a stream, with the error code if it was reset."""
 
     headers: list[Header] = field(default_factory=list)
     data: bytes = b""
@@ -54,7 +54,7 @@ class Answer:
 
 
 class RawConnection:
-    """A connection on which anything can be sent."""
+    """A connection on which arbitrary frames can be sent."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -88,7 +88,7 @@ class RawConnection:
         return await self.answer(stream)
 
     async def answer(self, stream: int) -> Answer:
-        """Read until a stream has ended; ConnectionError when the connection ends before."""
+        """Read until a stream has ended; raise ConnectionError if the connection ends before."""
         answer = Answer()
         while True:
             frame = await self.next_frame()
@@ -105,7 +105,7 @@ class RawConnection:
                 return answer
 
     async def next_frame(self) -> Frame:
-        """Read a frame; settings and pings are acknowledged. ConnectionError when the server has gone."""
+        """Read a frame, and acknowledge settings and pings; raise ConnectionError if the connection has ended."""
         try:
             head = await self.reader.readexactly(9)
             payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
@@ -117,7 +117,7 @@ class RawConnection:
         return frame
 
     def _decode(self, frame: Frame) -> list[Header]:
-        """Decode a block of headers; a value in Huffman's code is left as it is."""
+        """Decode a header block; values with Huffman coding are not decoded."""
         assert frame.flags & END_HEADERS
         block = memoryview(frame.payload)[5 if frame.flags & PRIORITY else 0 :]
         found: list[Header] = []
@@ -143,12 +143,12 @@ class RawConnection:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """Encode a header that is not to be remembered, whatever its bytes."""
+    """Encode a header that is not indexed, whatever its bytes."""
     return b"\0" + length(name) + name + length(value) + value
 
 
 def length(value: bytes) -> bytes:
-    """Encode a length of seven bits, and more where it needs them."""
+    """Encode a length with a prefix of seven bits."""
     if len(value) < 0x7F:
         return bytes((len(value),))
     rest, encoded = len(value) - 0x7F, bytearray((0x7F,))
@@ -159,7 +159,7 @@ def length(value: bytes) -> bytes:
 
 
 def integer(block: memoryview, bits: int) -> tuple[int, memoryview]:
-    """Decode a number that begins in the low bits of a byte."""
+    """Decode an integer whose prefix is in the low bits of a byte."""
     full = (1 << bits) - 1
     number, at, shift = block[0] & full, 1, 0
     while number >= full and (at == 1 or block[at - 1] & 0x80):
@@ -176,7 +176,7 @@ def text(block: memoryview) -> tuple[bytes, memoryview]:
 
 @contextlib.asynccontextmanager
 async def raw_connection(address: Address) -> AsyncIterator[RawConnection]:
-    """Connect, and send what every HTTP/2 connection begins with."""
+    """Connect, and send the connection preface."""
     reader, writer = await asyncio.open_connection(*address)
     connection = RawConnection(reader, writer)
     writer.write(PREFACE)

@@ -1,4 +1,4 @@
-"""A producer of Kafka that does as it is told, for the verdicts of ingest."""
+"""A fake of the Kafka producer whose delivery reports the test chooses."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def documented() -> Event:
 
 
 def valid(**changes: Any) -> Event:
-    """Return the documented event with other values; names of Payload's fields reach into it."""
+    """Return the documented event with changes; names of Payload's fields change the payload."""
     event = documented()
     for name, value in changes.items():
         setattr(event.payload if name in Event().payload.DESCRIPTOR.fields_by_name else event, name, value)
@@ -25,7 +25,7 @@ def valid(**changes: Any) -> Event:
 
 
 def numbered(number: int, user: uuid.UUID | None = None) -> Event:
-    """Return an event that is told from others by its number, with an identity of its own."""
+    """Return an event with a number and an identity of its own."""
     return valid(
         event_id=str(uuid.uuid4()),
         movie_id=str(uuid.UUID(int=number)),

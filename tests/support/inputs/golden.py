@@ -1,8 +1,8 @@
-"""The golden file: requests and what both doors answer, one JSON object a line (tests/golden/requests.jsonl).
+"""The golden file: requests and the answers of both endpoints, one JSON object a line (tests/golden/requests.jsonl).
 
-    name     what the case shows
+    name     the purpose of the case
     call     Produce or BatchProduce
-    request  the JSON as REST takes it; or `bytes`, in hex, what only gRPC can send
+    request  the JSON body of REST; or `bytes`, in hex, for what only gRPC can send
     code     the gRPC code
     http     the HTTP status
     answer   the response, or the google.rpc.Status, as JSON without its empty fields
@@ -44,7 +44,7 @@ def cases() -> list[Case]:
 
 
 def expanded(value: Any) -> Any:
-    """Write out what the file abbreviates."""
+    """Replace the abbreviations of the file by what they stand for."""
     if isinstance(value, list):
         return [expanded(each) for each in value]
     if not isinstance(value, dict):
@@ -56,7 +56,7 @@ def expanded(value: Any) -> Any:
 
 
 def abstracted(answer: Any, like: Any) -> Any:
-    """Return an answer with `<uuid7>` in place of the identity that the file leaves open."""
+    """Return an answer with `<uuid7>` in place of an identity that the server generates."""
     if isinstance(answer, dict) and isinstance(like, dict) and like.get("eventId") == ANY_UUID7:
         made = uuid.UUID(answer["eventId"])
         assert str(made) == answer["eventId"]

@@ -1,4 +1,4 @@
-"""Hostile input: what a client can send that is small on the way and large in memory or in work."""
+"""Hostile input: requests that are small on the network and large in memory or in processing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL_WRONG = {
 
 @dataclass(frozen=True)
 class Input:
-    """One request: over HTTP to the gateway, or over gRPC to ingest; `sent` is what goes on the wire, without heads."""
+    """One request: over HTTP to the gateway, or over gRPC to ingest; `sent` are its bytes, without headers."""
 
     name: str
     target: str
@@ -39,19 +39,19 @@ class Input:
     method: str = "POST"
     is_chunked: bool = False
     is_grpc: bool = False
-    # Of gRPC: the message is compressed by the library.
+    # For gRPC: the library compresses the message.
     is_gzip: bool = False
 
     @property
     def sent(self) -> int:
-        """The bytes of the body as they are sent."""
+        """Return the bytes of the body as they are sent."""
         if self.is_chunked:
             return len(self.body) * len("1\r\nx\r\n")
         return len(gzip.compress(self.body)) if self.is_gzip else len(self.body)
 
 
 def http(name: str, target: str, body: bytes, *, packed: bool = True, **headers: str) -> Input:
-    """Return a posted body, by default as gzip."""
+    """Return a POST body, compressed with gzip by default."""
     named = tuple((key.replace("_", "-"), value) for key, value in headers.items())
     return Input(name, target, gzip.compress(body) if packed else body, named)
 
@@ -68,12 +68,12 @@ def message(event: dict[str, Any], count: int = EVENTS_MAX) -> bytes:
 
 
 def reference() -> Input:
-    """Return what nobody can call hostile: one documented event."""
+    """Return a normal request for comparison: one documented event."""
     return http("one documented event", PRODUCE, DOCUMENTED_EVENT.encode(), packed=False)
 
 
 def over_http() -> list[Input]:
-    """Return the inputs of the gateway."""
+    """Return the inputs for the gateway."""
     return [
         http("5.6 million {}, gzip", BATCH, b"[" + b"{}," * MANY + b"{}]"),
         http("5.6 million numbers, gzip", BATCH, b"[" + b"1," * MANY + b"1]"),
@@ -116,7 +116,7 @@ def over_http() -> list[Input]:
 
 
 def over_grpc() -> list[Input]:
-    """Return the inputs of ingest."""
+    """Return the inputs for ingest."""
     group = b"\xa3\x06" * 90 + b"\xa4\x06" * 90
     one = Event.FromString(message(FIVE_WRONG, 1)[2:])
     inputs = [

@@ -25,13 +25,13 @@ def overwrite(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> byt
 
 
 def put_token(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Put a token in, or in the place of what follows."""
+    """Insert a token, or replace the following text by it."""
     at = place(body, chance)
     return body[:at] + chance.choice(TOKENS) + body[at + chance.choice((0, 0, 1, 4, 38)) :]
 
 
 def replace_value(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Give a name another value."""
+    """Replace the value of a name."""
     names = [at for at in range(len(body)) if body.startswith(b'": ', at)]
     if not names:
         return body
@@ -41,14 +41,14 @@ def replace_value(body: bytes, chance: random.Random, _good: Sequence[bytes]) ->
 
 
 def nest(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Open many containers in one another, and seldom close them."""
+    """Nest many containers, and seldom close them."""
     at, opener, depth = place(body, chance), chance.choice(OPENERS), chance.randint(1, NESTING_MAX)
     closer = {b"[": b"]", b'{"a":': b"}"}.get(opener, b"") if chance.random() < 0.5 else b""
     return body[:at] + opener * depth + b"1" + closer * depth + body[at:]
 
 
 def long_number(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Put a number of very many digits in."""
+    """Insert a number of very many digits."""
     at = place(body, chance)
     return body[:at] + b"9" * chance.randint(1, DIGITS_MAX) + chance.choice((b"", b".5", b"e9", b"e-9")) + body[at:]
 

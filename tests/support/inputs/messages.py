@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FakeMessage:
-    """A message that was never in Kafka."""
+    """A message that was not read from Kafka."""
 
     payload: bytes | None
     at: int = 0

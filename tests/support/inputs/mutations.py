@@ -1,4 +1,4 @@
-"""Bodies with something wrong: seeded mutations of good ones of any format, as a broken or hostile client sends."""
+"""Invalid bodies: seeded mutations of valid ones of any format, as a broken or hostile client sends."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
-# Mostly one: most bodies with several are only garbage.
+# Mostly one, as most bodies with several are garbage for every parser.
 MUTATIONS_EACH = (1, 1, 1, 2, 4)
-# Alone, cut short, overlong, a surrogate, past the last code point.
+# A continuation byte, a truncated and an overlong sequence, a surrogate, a code point above the last.
 BAD_UTF8 = (b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xff")
 
 
 def mutated(good: Sequence[bytes], mutations: Sequence[Mutation], count: int, seed: int) -> Iterator[bytes]:
-    """Yield `count` bodies, each a good one with 1 to 4 mutations; the same seed gives the same."""
+    """Yield `count` bodies, each a valid one with 1 to 4 mutations; the same seed gives the same bodies."""
     chance = random.Random(seed)
     for _ in range(count):
         body = chance.choice(good)
@@ -23,13 +23,13 @@ def mutated(good: Sequence[bytes], mutations: Sequence[Mutation], count: int, se
 
 
 def truncate(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Cut the end off, or the beginning."""
+    """Remove the end or the beginning."""
     at = place(body, chance)
     return body[:at] if chance.random() < 0.8 else body[at:]
 
 
 def splice(body: bytes, chance: random.Random, good: Sequence[bytes]) -> bytes:
-    """Put a piece of another body in."""
+    """Insert a piece of another body."""
     other, at = chance.choice(good), place(body, chance)
     begin = place(other, chance)
     return body[:at] + other[begin : begin + chance.randrange(64)] + body[at + chance.randrange(8) :]
@@ -42,7 +42,7 @@ def repeat(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
 
 
 def break_text(body: bytes, chance: random.Random, _good: Sequence[bytes]) -> bytes:
-    """Overwrite bytes by such as are never in UTF-8."""
+    """Overwrite bytes with invalid UTF-8."""
     at, bad = place(body, chance), chance.choice(BAD_UTF8)
     return body[:at] + bad + body[at + len(bad) :]
 

@@ -1,4 +1,4 @@
-"""Structured Protobuf messages as no generator of code writes them: seeded, and quick enough to make a million."""
+"""Unusual Protobuf messages that generated code never writes: seeded, and fast enough to make a million."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ TEXTS = (
     *("watch-progress", "A" * 64, "A" * 65, "{}", "null"),
 )
 BAD_TEXTS = (b"\x80", b"a\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xff\xfe", b"\xe2\x82")
-# How many odd fields a message has, and how often it is mutated as mere bytes besides.
+# How many unusual fields a message has, and how often its bytes are mutated in addition.
 ODDITIES_EACH = (0, 0, 0, 0, 0, 0, 1, 1, 2, 5)
 MUTATED_SHARE = 0.05
 REPEATED_SHARE = 0.05
 
 
 class MessageMaker:
-    """Makes Events, and EventRecords as any producer might write them; the same seed makes the same ones."""
+    """Makes Events, and EventRecords as any producer might write them; the same seed gives the same messages."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self._users = [uuid.UUID(int=self._chance.getrandbits(128)) for _ in range(50)]
 
     def events(self, count: int) -> Iterator[bytes]:
-        """Make so many events, most of which are valid but for what a parser must pass over."""
+        """Make events, most of which are valid except for parts that a parser must skip."""
         event = b""
         for _ in range(count):
             if self._chance.random() >= REPEATED_SHARE:
@@ -59,7 +59,7 @@ class MessageMaker:
             yield event
 
     def record(self, event: bytes) -> bytes:
-        """Wrap an event as a producer might that is not ingest."""
+        """Wrap an event as a producer other than ingest might."""
         chance = self._chance
         parts = [self._embedded(1, event), length_delimited(2, chance.randbytes(16)), number(3, 1_700_000_000_123)]
         if chance.random() < 0.1:
@@ -83,7 +83,7 @@ class MessageMaker:
         return self._joined(parts, range(1, 8))
 
     def _payload(self) -> bytes:
-        """Return the field of the payload: whole, or in two pieces that a parser must merge."""
+        """Return the payload field: whole, or in two parts that a parser must merge."""
         chance = self._chance
         parts = [
             length_delimited(1, self._uuid().encode()),
@@ -101,12 +101,12 @@ class MessageMaker:
             at = chance.randint(0, len(parts))
             return length_delimited(field, b"".join(parts[:at])) + length_delimited(field, b"".join(parts[at:]))
         if chance.random() < 0.05:
-            # Merged with nothing, before or after.
+            # Merged with an empty payload, before or after.
             return length_delimited(field, b"") + length_delimited(field, whole) + length_delimited(field, b"")
         return length_delimited(field, whole)
 
     def _joined(self, parts: list[bytes], known: Sequence[int]) -> bytes:
-        """Join fields, in any order and with odd ones among them."""
+        """Join fields in any order, with unusual ones among them."""
         chance = self._chance
         if chance.random() < 0.2:
             chance.shuffle(parts)
@@ -141,24 +141,24 @@ def tag(field: int, wire_type: int) -> bytes:
 
 
 def length_delimited(field: int, value: bytes) -> bytes:
-    """Return a field of bytes, text or a message."""
+    """Return a field of bytes, a string or a message."""
     return tag(field, LENGTH_DELIMITED) + varint(len(value)) + value
 
 
 def number(field: int, value: int) -> bytes:
-    """Return a field of a number."""
+    """Return a varint field."""
     return tag(field, VARINT) + varint(value)
 
 
 def overlong(value: int, chance: random.Random) -> bytes:
-    """Encode a number in more bytes than it needs, up to one more than is allowed."""
+    """Encode a varint in more bytes than necessary, up to one more than allowed."""
     encoded = varint(value)
     more = chance.randint(1, 11 - min(len(encoded), 10))
     return encoded[:-1] + bytes((encoded[-1] | 0x80,)) + b"\x80" * (more - 1) + b"\x00"
 
 
 def of_type(field: int, wire_type: int, chance: random.Random) -> bytes:
-    """Return a field of a wire type, whatever its own is."""
+    """Return a field of a wire type, whatever its declared type is."""
     values = {
         VARINT: lambda: varint(chance.choice(NUMBERS)),
         FIXED64: lambda: chance.randbytes(8),
@@ -170,49 +170,49 @@ def of_type(field: int, wire_type: int, chance: random.Random) -> bytes:
 
 
 def any_field(chance: random.Random, known: Sequence[int]) -> int:
-    """Choose a field that the contract has or has not."""
+    """Choose a field number, known or unknown."""
     return chance.choice((*UNKNOWN_FIELDS, *known))
 
 
 def unknown_field(chance: random.Random, _known: Sequence[int]) -> bytes:
-    """Write a field that the contract does not have."""
+    """Return a field that the contract does not have."""
     return of_type(chance.choice(UNKNOWN_FIELDS), chance.choice((0, 1, 2, 3, 5)), chance)
 
 
 def bad_field(chance: random.Random, _known: Sequence[int]) -> bytes:
-    """Write a field of a number that does not exist."""
+    """Return a field with an invalid number."""
     return of_type(chance.choice(BAD_FIELDS), chance.choice(WIRE_TYPES), chance)
 
 
 def other_type(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Write a known field in any wire type; most are not its own."""
+    """Return a known field in any wire type, mostly not its own."""
     return of_type(chance.choice(known), chance.choice(WIRE_TYPES), chance)
 
 
 def group(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Nest groups of one unknown or known number, with something in the middle."""
+    """Nest groups of one known or unknown number, with content in the innermost."""
     field, depth = any_field(chance, known), chance.choice(DEPTHS)
     middle = unknown_field(chance, known) if chance.random() < 0.3 else b""
     return b"".join((tag(field, START_GROUP) * depth, middle, tag(field, END_GROUP) * depth))
 
 
 def broken_group(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Nest groups that are not closed, closed too often, or by another number."""
+    """Nest groups that are not closed, closed too often, or closed with another number."""
     field, depth = any_field(chance, known), chance.choice(DEPTHS)
     other = field + chance.randrange(2)
     return b"".join((tag(field, START_GROUP) * depth, tag(other, END_GROUP) * (depth + chance.randint(-1, 1))))
 
 
 def nested_messages(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Put a message into a message, which no schema has."""
+    """Nest messages in messages, which no schema has."""
     value, field = unknown_field(chance, known), chance.choice((*UNKNOWN_FIELDS, 1))
     for _ in range(chance.choice(DEPTHS)):
         value = length_delimited(field, value)
     return value
 
 
-def long_way(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Write tags, lengths and numbers in more bytes than they need."""
+def overlong_varints(chance: random.Random, known: Sequence[int]) -> bytes:
+    """Encode tags, lengths and numbers in more bytes than necessary."""
     field = any_field(chance, known)
     match chance.randrange(3):
         case 0:
@@ -224,18 +224,28 @@ def long_way(chance: random.Random, known: Sequence[int]) -> bytes:
 
 
 def bad_text(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Write bytes that are not UTF-8, where the contract has a text or nothing."""
+    """Return bytes that are not UTF-8, in a string field or an unknown one."""
     return length_delimited(any_field(chance, known), chance.choice(BAD_TEXTS))
 
 
-def empty_promise(chance: random.Random, known: Sequence[int]) -> bytes:
-    """Write a length whose bytes need not be there."""
+def length_beyond_the_end(chance: random.Random, known: Sequence[int]) -> bytes:
+    """Return a length that exceeds the message."""
     return tag(any_field(chance, known), LENGTH_DELIMITED) + varint(chance.choice(LENGTHS))
 
 
 Oddity = Callable[[random.Random, Sequence[int]], bytes]
-# What a parser must pass over stands here more often than what it must refuse.
+# Cases that a parser must skip are more frequent here than cases that it must reject.
 ODDITIES: tuple[Oddity, ...] = (
-    *(unknown_field, unknown_field, group, group, other_type, other_type, long_way, long_way, nested_messages),
-    *(bad_field, broken_group, bad_text, empty_promise),
+    *(
+        unknown_field,
+        unknown_field,
+        group,
+        group,
+        other_type,
+        other_type,
+        overlong_varints,
+        overlong_varints,
+        nested_messages,
+    ),
+    *(bad_field, broken_group, bad_text, length_beyond_the_end),
 )

@@ -1,4 +1,4 @@
-"""Failpoints: nothing without the variable, the signal at the right time with it, refusal of what makes no sense."""
+"""Failpoints: no effect without the variable, the signal at the right time with it, and rejected values."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def passes(failpoint: str) -> subprocess.Popen[str]:
 
 
 def test_every_name_has_a_meaning() -> None:
-    """The table says of every name what state the process is in."""
+    """Each failpoint has a description of the state of the process."""
     assert set(MEANINGS) == set(get_args(Name))
     assert all(MEANINGS.values())
 
 
 def test_parse() -> None:
-    """Several points are read in their order."""
+    """Several failpoints are parsed in their order."""
     assert parse_failpoints("after-plan:kill@1,in-recovery:stop@12") == (
         Failpoint("after-plan", signal.SIGKILL, 1),
         Failpoint("in-recovery", signal.SIGSTOP, 12),
@@ -53,8 +53,8 @@ def test_parse() -> None:
 @pytest.mark.parametrize(
     "text", ["after-plan", "after-plan:kill", "after-plan:kill@0", "after-plan:kill@x", "after-plan:halt@1", "x:kill@1"]
 )
-def test_refused(text: str) -> None:
-    """A value that means nothing ends the process by the setting's name."""
+def test_invalid(text: str) -> None:
+    """An invalid value ends the process and names the variable."""
     with passes(text) as process:
         _, said = process.communicate(timeout=60)
 
@@ -63,8 +63,8 @@ def test_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("failpoint", "times"), [("", 3), ("after-data:kill@1", 3), ("after-plan:kill@4", 3)])
-def test_nothing_happens(failpoint: str, times: int) -> None:
-    """Without the variable, at other points and before its time, passing does nothing."""
+def test_no_effect(failpoint: str, times: int) -> None:
+    """Without the variable, at other failpoints and before its count, passing has no effect."""
     with passes(failpoint) as process:
         said, _ = process.communicate(timeout=60)
 
@@ -73,7 +73,7 @@ def test_nothing_happens(failpoint: str, times: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_kill(count: int) -> None:
-    """The process is killed at the count, having done what came before."""
+    """The process is killed at the count, after what it did before."""
     with passes(f"after-plan:kill@{count}") as process:
         said, _ = process.communicate(timeout=60)
 
@@ -83,7 +83,7 @@ def test_kill(count: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a stopped process is seen through /proc")
 def test_stop() -> None:
-    """The process freezes at the count and goes on where it was when it is continued."""
+    """The process stops at the count and continues after SIGCONT."""
     with passes("after-plan:stop@2") as process:
         assert os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT) is not None
         process.send_signal(signal.SIGCONT)

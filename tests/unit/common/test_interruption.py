@@ -1,4 +1,4 @@
-"""A stop signal ends a command, also when Python drops the exception in which it arrives."""
+"""A stop signal ends a command, also if Python drops the exception that it raises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_MAX = 60.0
 
 
 class Destroyed:
-    """What is raised in a destructor is dropped."""
+    """Python drops an exception that is raised in a destructor."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -33,7 +33,7 @@ def work_on() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_dropped_exception(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command is interrupted again, ends with one line, and leaves no timer."""
+    """The command is interrupted again, exits with one line, and leaves no timer."""
     monkeypatch.setattr(lifecycle, "AGAIN_SECONDS", 0.2)
     with pytest.raises(SystemExit) as ended, interruptible("ugc-test"):
         work_on()

@@ -1,4 +1,4 @@
-"""The lines of a process: a bug is told with its stack, without what stood in local variables."""
+"""Log lines: an unexpected error has its stack, without the values of local variables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "a-clients-token"  # noqa: S105 -- of a test
 
 
 class Terminal(io.StringIO):
-    """Standard error that somebody looks at."""
+    """Standard error that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def own_logs() -> Iterator[None]:
-    """Leave structlog and the root logger as they were."""
+    """Restore structlog and the root logger after each test."""
     root, configuration = logging.getLogger(), structlog.get_config()
     handlers, level = list(root.handlers), root.level
     yield
@@ -37,17 +37,17 @@ def own_logs() -> Iterator[None]:
 
 
 def fail(authorization: str) -> None:
-    """Fail in a frame that has a client's token among its variables."""
+    """Raise in a frame that has a client's token among its variables."""
     raise ValueError(f"{len(authorization)} characters")
 
 
 def quote(text: str) -> NoReturn:
-    """Fail with a text that a client sent."""
+    """Raise with a text that a client sent."""
     raise ValueError(text)
 
 
-def lines_of_a_bug(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Log the same bug by structlog and by the standard library; return what was written."""
+def lines_of_an_error(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Log the same error by structlog and by the standard library; return the output."""
     monkeypatch.setattr("sys.stderr", stream)
     configure_logs("test", "info")
     try:
@@ -60,8 +60,8 @@ def lines_of_a_bug(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["for machines", "for people"])
 def test_stacks_without_variables(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of logging name the functions and the error, in either form of the lines, and never a value."""
-    written = lines_of_a_bug(stream, monkeypatch)
+    """Both logging libraries write the functions and the error in either format, but no variable's value."""
+    written = lines_of_an_error(stream, monkeypatch)
 
     assert written.count("ValueError") >= 2
     assert "15 characters" in written
@@ -70,8 +70,10 @@ def test_stacks_without_variables(stream: io.StringIO, monkeypatch: pytest.Monke
 
 
 def test_lines_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line is one JSON object with the process's name and its level."""
-    lines: list[dict[str, Any]] = [json.loads(line) for line in lines_of_a_bug(io.StringIO(), monkeypatch).splitlines()]
+    """Each line is one JSON object with the name of the process and the level."""
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in lines_of_an_error(io.StringIO(), monkeypatch).splitlines()
+    ]
 
     assert [(line["process"], line["level"], line["event"]) for line in lines] == [
         ("test", "error", "a request failed")
@@ -79,7 +81,7 @@ def test_lines_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -90,7 +92,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the limits of log lines go by a clock of the test."""
+    """Use the test's clock for the limits of log lines."""
     clock = Clock()
     monkeypatch.setattr(logs, "CLIENT_LINES", Repeats(now=clock))
     return clock
@@ -98,7 +100,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Return what is written for machines."""
+    """Return the lines in JSON."""
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     configure_logs("test", "info")
@@ -109,8 +111,8 @@ def objects(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_what_a_client_repeats_is_one_line(clock: Clock, written: io.StringIO) -> None:
-    """However often and with whatever values: one line of a kind in ten seconds, the next counts those left out."""
+def test_repeats_of_a_client(clock: Clock, written: io.StringIO) -> None:
+    """One line of a kind in ten seconds, whatever its values; the next line counts those left out."""
     for number in range(1_000):
         log_limited(logging.INFO, "refused a request", reason=f"reason {number}")
         log_limited(logging.INFO, "a client left", address=f"10.0.0.{number % 250}")
@@ -138,16 +140,16 @@ def test_what_a_client_repeats_is_one_line(clock: Clock, written: io.StringIO) -
     ids=["text", "bytes", "NULs", "list", "nested", "line feeds", "control characters"],
 )
 @pytest.mark.usefixtures("clock")
-def test_what_a_client_sends_is_a_short_line(value: object, written: io.StringIO) -> None:
-    """No value makes a line long, and none makes it two."""
+def test_values_of_a_client(value: object, written: io.StringIO) -> None:
+    """No value makes a line long, and none makes two lines of it."""
     log_limited(logging.WARNING, "refused a request", reason=value)
 
     assert len(objects(written)) == 1
     assert len(written.getvalue()) < 2_000
 
 
-def test_any_line_is_bounded(written: io.StringIO) -> None:
-    """Also lines that are not limited, of structlog and of the standard library, with a stack or without."""
+def test_length_of_lines(written: io.StringIO) -> None:
+    """Lines without a rate limit are bounded too, of both libraries, with and without a stack."""
     text = "x" * 1_000_000
     logger().error("a request failed", path=text)
     logging.getLogger("a.library").warning("bad value %s", text)
@@ -161,8 +163,8 @@ def test_any_line_is_bounded(written: io.StringIO) -> None:
     assert max(map(len, written.getvalue().splitlines())) < 20_000
 
 
-def test_any_line_for_people_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a terminal too."""
+def test_length_of_readable_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines for a terminal are bounded too."""
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     configure_logs("test", "info")
@@ -175,8 +177,8 @@ def test_any_line_for_people_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(stream.getvalue()) < 20_000
 
 
-def test_what_a_library_repeats_is_one_line(written: io.StringIO) -> None:
-    """A place in a library's source writes one line a class of exception in ten seconds, whatever the texts are."""
+def test_repeats_of_a_library(written: io.StringIO) -> None:
+    """One place in a library's source writes one line for each class of exception in ten seconds."""
     for error in [ValueError, KeyError] * 500:
         try:
             raise error(f"value {id(error)}")
@@ -187,7 +189,7 @@ def test_what_a_library_repeats_is_one_line(written: io.StringIO) -> None:
 
 
 def test_kinds_are_bounded() -> None:
-    """Kinds beyond the limit are limited together, so that no mistake in a caller grows memory or the log."""
+    """Kinds beyond a limit share one rate limit, so that a mistake of a caller grows neither memory nor log."""
     repeats = Repeats(now=Clock())
     passed = [repeats.take(number) for number in range(KINDS_MAX + 100)]
 
@@ -195,7 +197,7 @@ def test_kinds_are_bounded() -> None:
 
 
 class Full(io.StringIO):
-    """A file on a disk without room, or a pipe that nobody reads any more."""
+    """A file on a full disk, or a pipe without a reader."""
 
     def write(self, _text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -204,8 +206,8 @@ class Full(io.StringIO):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_a_line_that_cannot_be_written_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work goes on when its log cannot be written: an answer is not turned into an error by a full disk."""
+def test_lines_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work continues when its log cannot be written: a full disk does not fail a request."""
     monkeypatch.setattr("sys.stderr", Full())
     configure_logs("test", "info")
 

@@ -1,4 +1,4 @@
-"""The memory of this process, and whether there is room in it."""
+"""The memory of the process, and its headroom."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ SIZE = 67_108_864
 
 
 def test_resident_bytes() -> None:
-    """What is filled is counted."""
+    """Memory that is filled is counted."""
     before = resident_bytes()
     filled = bytearray(b"x") * SIZE
     assert len(filled) == SIZE
     assert resident_bytes() - before > SIZE // 2
 
 
-def test_room() -> None:
-    """There is room until so much more is held than at first, and again afterwards."""
-    held = 1_000
-    room = MemoryHeadroom(100, lambda: held, lambda: None)
-    assert room()
-    held = 1_099
-    assert room()
-    held = 1_100
-    assert not room()
-    held = 900
-    assert room()
+def test_headroom() -> None:
+    """There is headroom until the process has grown by the limit, and again when it has shrunk."""
+    resident = 1_000
+    has_headroom = MemoryHeadroom(100, lambda: resident, lambda: None)
+    assert has_headroom()
+    resident = 1_099
+    assert has_headroom()
+    resident = 1_100
+    assert not has_headroom()
+    resident = 900
+    assert has_headroom()
 
 
-def test_room_of_what_is_free() -> None:
-    """Memory that is held and free is given back, not more often than each second."""
-    held, now = [1_000], [0.0]
-    room = MemoryHeadroom(100, lambda: held[0], lambda: held.__setitem__(0, 1_000), lambda: now[0])
-    held[0] = 2_000
-    assert room()
-    held[0] = 2_000
-    assert not room()
+def test_free_memory() -> None:
+    """Free memory is released before there is no headroom, at most once a second."""
+    resident, now = [1_000], [0.0]
+    has_headroom = MemoryHeadroom(100, lambda: resident[0], lambda: resident.__setitem__(0, 1_000), lambda: now[0])
+    resident[0] = 2_000
+    assert has_headroom()
+    resident[0] = 2_000
+    assert not has_headroom()
     now[0] = TRIM_SECONDS_MIN
-    assert room()
+    assert has_headroom()

@@ -1,4 +1,4 @@
-"""A bad setting stops the process: by its name, with what it is, but never with a password."""
+"""An invalid setting ends the process and prints the variable and its value, but never a password."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ LABEL = "x" * 63
 def test_passwords_are_not_shown(
     given: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The address is told without the password that stands in it."""
+    """A URL is printed without its password."""
     monkeypatch.setenv("UGC_CLICKHOUSE_URL", given)
     with pytest.raises(SystemExit) as ended:
         load(ClickHouseSettings)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
 
     assert ended.value.code == EXIT_BAD_SETTING
-    assert "bad setting UGC_CLICKHOUSE_URL" in told
-    assert f"(it is {shown!r})" in told
-    assert "s3cret" not in told
+    assert "bad setting UGC_CLICKHOUSE_URL" in printed
+    assert f"(it is {shown!r})" in printed
+    assert "s3cret" not in printed
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_passwords_are_not_shown(
     ],
 )
 def test_addresses(text: str, address: Address) -> None:
-    """An address is a name, an IPv4 address or an IPv6 one in brackets, with a port; it is written as it is read."""
+    """An address is a host name, an IPv4 address or an IPv6 address in brackets, with a port; `str` gives it back."""
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
 
@@ -96,7 +96,7 @@ BAD_ADDRESSES = [
 
 @pytest.mark.parametrize(("text", "words"), BAD_ADDRESSES)
 def test_bad_addresses(text: str, words: str) -> None:
-    """What is wrong with an address is said, for one that is listened on and for each in Kafka's list."""
+    """An invalid address is rejected with the reason, to listen on and in Kafka's list."""
     with pytest.raises(ValueError, match=words):
         parse_address(text)
     for servers in (text, f"localhost:9092,{text}", f"{text},localhost:9092"):
@@ -106,7 +106,7 @@ def test_bad_addresses(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("text", ["a:1", "[::1]:9092", "a:1,[2001:db8::1]:9092,10.0.0.1:65535", "a:9092,b:9092,c:9092"])
 def test_kafka_servers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka's list goes to its client as it is written."""
+    """Kafka's list is passed to its client unchanged."""
     monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", text)
 
     assert load(KafkaSettings).kafka_bootstrap_servers == load(UpSettings).kafka_bootstrap_servers == text
@@ -119,7 +119,7 @@ def test_kafka_servers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_kafka_servers(
     kind: type[KafkaSettings], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A list that Kafka's client could not use stops every process by the variable's name."""
+    """A list that the Kafka client could not use ends every process and names the variable."""
     monkeypatch.setenv("UGC_KAFKA_BOOTSTRAP_SERVERS", text)
     with pytest.raises(SystemExit) as ended:
         load(kind)

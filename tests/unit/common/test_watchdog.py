@@ -1,4 +1,4 @@
-"""A process whose event loop stands still ends; one that is only slow does not. A program that hangs is restarted."""
+"""A process with a blocked event loop exits; one that is only slow does not. A program that hangs is restarted."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def main():
 
 asyncio.run(main())
 """
-# Long enough to be found; a watchdog that did nothing would let the process end by itself.
-STANDS_STILL = {
+# Longer than the watchdog's limit; without a watchdog the process would exit with status 0.
+BLOCKING = {
     "waiting": "time.sleep(60)",
     "a lock": "threading.Lock().acquire() and threading.Event().wait(60)",
-    # The expression takes ever longer and holds the interpreter's lock.
+    # The expression runs for a very long time and holds the interpreter lock.
     "C code": "re.match('(a+)+$', 'a' * 64 + 'b')",
     "a busy loop": "end = time.monotonic() + 60\n        while time.monotonic() < end: pass",
 }
@@ -44,9 +44,9 @@ def run(body: str, seconds: float) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("body", STANDS_STILL.values(), ids=STANDS_STILL.keys())
-def test_stands_still(body: str) -> None:
-    """The process ends with status 1 and the log has the line at which it stood, whatever holds the loop."""
+@pytest.mark.parametrize("body", BLOCKING.values(), ids=BLOCKING.keys())
+def test_blocked(body: str) -> None:
+    """The process exits with status 1 and the log has the blocking line, whatever blocks the loop."""
     done = run(body, 1.0)
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -55,21 +55,21 @@ def test_stands_still(body: str) -> None:
 
 
 def test_slow() -> None:
-    """A loop that is held for less than the limit again and again, or waits for long, goes on."""
+    """A loop that is repeatedly blocked for less than the limit, or waits for long, continues."""
     done = run("[time.sleep(1) or await asyncio.sleep(0.01) for _ in range(8)] and await asyncio.sleep(8)", 6.0)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended by itself\n", "")
 
 
-def test_left() -> None:
-    """Nothing watches once the block is left: what a process does while it ends may take its time."""
+def test_disarmed() -> None:
+    """The watchdog is disarmed at the end of its block, so a shutdown may take longer."""
     done = run("pass\n    time.sleep(3)", 1.0)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended by itself\n", "")
 
 
 def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that runs and fails its probe so often in a row is killed and started again; one failure is nothing."""
+    """A program that fails its probe several times in a row is killed and restarted; a single failure has no effect."""
     monkeypatch.setattr(liveness, "PROBE_PAUSE_SECONDS", 0.02)
     asked: list[bool] = []
     said: list[str] = []
@@ -77,7 +77,7 @@ def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     answers.set()
 
     def alive() -> bool:
-        # Every other question fails even while the program is well.
+        # Every other probe fails even while the program works.
         asked.append(answers.is_set() and len(asked) % 2 == 0)
         return asked[-1]
 
