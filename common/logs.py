@@ -1,4 +1,4 @@
-"""Logs of a process: one JSON object a line on standard error, or readable lines when that is a terminal."""
+"""Logging to standard error: one JSON object a line, or readable lines if it is a terminal."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-# The longest value of a line, and of a line that a client can cause.
+# Longest value in a line, and in a line that clients can cause.
 VALUE_CHARACTERS_MAX = 4_000
 CLIENT_VALUE_CHARACTERS_MAX = 200
 STACK_CHARACTERS_MAX = 16_000
-# One line of a kind in so long, where a client or a library can cause any number.
+# Lines that clients or libraries can cause in any number are limited to one of each kind in this time.
 REPEAT_SECONDS = 10.0
 KINDS_MAX = 1_000
 # An outage is logged again after so long, with at most so many different causes in that time.
@@ -33,7 +33,7 @@ NUMBER = re.compile(r"[0-9a-fA-F]*\d[\w.:\-]*")
 
 
 def configure_logs(process: str, level: str) -> None:
-    """Set up structlog and the standard library's logging alike; every line carries the name of the process."""
+    """Configure structlog and the standard library's logging; every line has the name of the process."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -56,55 +56,55 @@ def configure_logs(process: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
-    handler.addFilter(RepeatFilter())
+    handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 class LossyStream(io.TextIOBase):
-    """A stream for lines that may be lost: a full disk or a closed pipe must not fail the work that logs."""
+    """A stream that drops what it cannot write, because a full disk or a closed pipe must not fail a request."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, or lose the text."""
+        """Write the text, or drop it."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or lose what is buffered."""
+        """Flush the buffer, or drop it."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 
 
 def readable_lines() -> list[Processor]:
-    """Return what writes lines for people; a stack trace without local variables, which may be a client's token."""
+    """Return the processors for lines in a terminal; stacks have no local variables, which may be secret."""
     return [structlog.dev.ConsoleRenderer(exception_formatter=short_traceback)]
 
 
 def json_lines() -> list[Processor]:
-    """Return what writes lines for machines; a stack trace likewise."""
+    """Return the processors for lines in JSON; stacks have no local variables."""
     stack = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    # Once more: the text of an exception may hold what a client sent.
+    # Shortened after rendering too, because the text of an exception may contain a client's value.
     return [structlog.processors.ExceptionRenderer(stack), shorten_values, renderer]
 
 
 @cache
 def logger() -> FilteringBoundLogger:
     """Return the process's logger: `logger().info("event", key=value)`."""
-    # Bound once: to bind costs ten times what a line costs that is not written.
+    # Bound once, because binding costs ten times as much as a line below the log level.
     bound: FilteringBoundLogger = structlog.get_logger().bind()
     return bound
 
 
 def log_limited(level: int, event: str, **values: object) -> None:
-    """Log what a client can cause as often as it likes: one short line, then at most one of its kind each 10 s.
+    """Log an event that clients can cause in any number: a short line, and at most one of its kind in 10 s.
 
-    The kind is `event`, a constant text. `left_out` of the next line counts those that were not written.
+    The kind is `event`, a constant text. `left_out` in the next line is the number of lines that were not written.
     """
-    left_out = CLIENT_LINES.take(event)
+    left_out = CLIENT_LINES.acquire(event)
     if left_out is None:
         return
     short: dict[str, Any] = {name: shorten(value, CLIENT_VALUE_CHARACTERS_MAX) for name, value in values.items()}
@@ -113,19 +113,19 @@ def log_limited(level: int, event: str, **values: object) -> None:
     logger().log(level, event, **short)
 
 
-class Repeats:
-    """Limits what recurs: the first of a kind passes, then one each `seconds`."""
+class RateLimiter:
+    """Limits events to one of each kind in `seconds`."""
 
     def __init__(self, seconds: float = REPEAT_SECONDS, now: Callable[[], float] = time.monotonic) -> None:
-        """At most KINDS_MAX kinds are kept apart; beyond, all others together are one."""
+        """Distinguish KINDS_MAX kinds; all further ones share one limit."""
         self._seconds = seconds
         self._now = now
         self._passed: dict[Hashable, float] = {}
         self._left_out: dict[Hashable, int] = {}
-        self._lock = threading.Lock()  # libraries log from threads of their own
+        self._lock = threading.Lock()  # libraries log from their own threads
 
-    def take(self, kind: Hashable) -> int | None:
-        """Return how many of a kind were left out since the last that passed; None when this one is left out too."""
+    def acquire(self, kind: Hashable) -> int | None:
+        """Return how many events of a kind were left out since the last one that passed, None to leave this one out."""
         with self._lock:
             now = self._now()
             if kind not in self._passed and len(self._passed) >= KINDS_MAX:
@@ -138,33 +138,33 @@ class Repeats:
             return self._left_out.pop(kind, 0)
 
 
-CLIENT_LINES = Repeats()
+CLIENT_LINES = RateLimiter()
 
 
-class RepeatFilter(logging.Filter):
-    """Limits the lines of libraries, by the place in their source and the class of the exception."""
+class RateLimitFilter(logging.Filter):
+    """Limits the lines of libraries, by their position in the source and the class of the exception."""
 
-    def __init__(self, repeats: Repeats | None = None) -> None:
+    def __init__(self, limiter: RateLimiter | None = None) -> None:
         super().__init__()
-        self._repeats = repeats or Repeats()
+        self._limiter = limiter or RateLimiter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is written; it then counts those of its kind that were not."""
-        # Not the text: a client's values may stand in it, and make each one different.
+        """Return whether a line is written; its text then counts the lines of its kind that were left out."""
+        # The text is not part of the kind, because a client's values can make each text different.
         kind = record.exc_info[0] if record.exc_info else None
-        left_out = self._repeats.take((record.name, record.pathname, record.lineno, kind))
+        left_out = self._limiter.acquire((record.name, record.pathname, record.lineno, kind))
         if left_out:
             record.msg, record.args = f"{record.getMessage()} ({left_out} more of these were left out)", None
         return left_out is not None
 
 
 def shorten_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Cut every text of a line to VALUE_CHARACTERS_MAX; a processor of structlog."""
+    """Shorten every text of a line to VALUE_CHARACTERS_MAX; a processor of structlog."""
     return {name: value if name == "exc_info" else shorten(value) for name, value in event.items()}
 
 
 def shorten(value: object, characters_max: int = VALUE_CHARACTERS_MAX) -> object:
-    """Return a value with every text in it cut."""
+    """Return a value with every text in it shortened."""
     match value:
         case str() if len(value) > characters_max:
             return f"{value[:characters_max]}... ({len(value)} characters)"
@@ -178,7 +178,7 @@ def shorten(value: object, characters_max: int = VALUE_CHARACTERS_MAX) -> object
 
 
 def short_traceback(target: TextIO, error: ExcInfo) -> None:
-    """Write a stack trace whose end, where the exception's text stands, is bounded."""
+    """Write a stack trace with a bounded length, as the exception's text can be long."""
     text = io.StringIO()
     structlog.dev.plain_traceback(text, error)
     target.write(str(shorten(text.getvalue(), STACK_CHARACTERS_MAX)))

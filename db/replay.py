@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
         settings = load(ReplaySettings)
         try:
             outcome = replay(
-                settings, selection, options.limit, dry_run=options.dry_run, uninterrupted=interruption.held
+                settings, selection, options.limit, dry_run=options.dry_run, uninterrupted=interruption.deferred
             )
         except StoreError as error:
             sys.stderr.write(f"ugc-replay: {error}\n")

@@ -76,7 +76,7 @@ def test_interrupted(settings: ReplaySettings, tables: ClickHouse, monkeypatch: 
 
     monkeypatch.setattr(Replayer, "send", interrupted)
     with pytest.raises(SystemExit) as ended, interruptible("ugc-replay") as interruption:
-        replay(settings, Selection("refused", 0, 2**41), uninterrupted=interruption.held)
+        replay(settings, Selection("refused", 0, 2**41), uninterrupted=interruption.deferred)
 
     assert ended.value.code == 128 + signal.SIGINT
     assert tables.rows("SELECT count() FROM replayed_events") == [(BATCH_EVENTS,)]

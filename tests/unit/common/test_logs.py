@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from common import logs
-from common.logs import KINDS_MAX, REPEAT_SECONDS, Repeats, configure_logs, log_limited, logger
+from common.logs import KINDS_MAX, REPEAT_SECONDS, RateLimiter, configure_logs, log_limited, logger
 
 TOKEN = "a-clients-token"  # noqa: S105 -- of a test
 
@@ -94,7 +94,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Use the test's clock for the limits of log lines."""
     clock = Clock()
-    monkeypatch.setattr(logs, "CLIENT_LINES", Repeats(now=clock))
+    monkeypatch.setattr(logs, "CLIENT_LINES", RateLimiter(now=clock))
     return clock
 
 
@@ -190,8 +190,8 @@ def test_repeats_of_a_library(written: io.StringIO) -> None:
 
 def test_kinds_are_bounded() -> None:
     """Kinds beyond a limit share one rate limit, so that a mistake of a caller grows neither memory nor log."""
-    repeats = Repeats(now=Clock())
-    passed = [repeats.take(number) for number in range(KINDS_MAX + 100)]
+    limiter = RateLimiter(now=Clock())
+    passed = [limiter.acquire(number) for number in range(KINDS_MAX + 100)]
 
     assert passed.count(None) == 99
 

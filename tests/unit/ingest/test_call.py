@@ -34,7 +34,7 @@ async def stub(publisher: FakePublisher) -> AsyncIterator[IngestServiceStub]:
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
     """Capture log lines with the context variables of their task."""
-    monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.RateLimiter())
     with capture_logs([merge_contextvars]) as entries:
         yield entries
 

@@ -75,7 +75,7 @@ async def connection(publisher: FakePublisher) -> AsyncIterator[RawConnection]:
 @pytest.fixture(autouse=True)
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
     """Capture the log lines."""
-    monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.RateLimiter())
     with capture_logs() as entries:
         yield entries
 

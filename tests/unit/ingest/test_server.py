@@ -178,7 +178,7 @@ async def statuses(checks: health.aio.HealthServicer) -> list[int]:
 )
 async def test_health_survives_every_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Whatever the check raises, the status is NOT_SERVING; after the next success it is SERVING."""
-    monkeypatch.setattr(logs, "CLIENT_LINES", logs.Repeats())
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.RateLimiter())
     rounds = 0
 
     def failing(_seconds: float) -> None:
