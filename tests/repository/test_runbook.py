@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from db.conservation import BreachKind
+from etl.clickhouse.codes import QUORUM_ERRORS, SIZE_ERRORS, STATE_ERRORS
 from local.settings import ROOT
 from tests.support.documents.texts import operator_texts, string_constants
 
@@ -15,8 +16,9 @@ ENTRY = re.compile(
 NO_ACTION = re.compile(r"^\| (?P<message>`.*`) \| (?P<reason>.+) \|$", re.MULTILINE)
 QUOTED = re.compile(r"`` (.+?) ``|`([^`]+)`")
 PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Over when.**")
-# Written by Python's faulthandler, which common/watchdog.py has end the process.
-NOT_IN_CODE = {"Timeout ("}
+# Written by Python's faulthandler, which common/watchdog.py has end the process; and errors of the operating system and
+# of Kafka's client.
+NOT_IN_CODE = {"Timeout (", "Connection refused", "Connection reset", "timed out", "_TIMED_OUT"}
 
 
 def quoted(text: str) -> list[str]:
@@ -53,6 +55,19 @@ def test_every_entry_is_in_the_code() -> None:
     code = string_constants() + "\n".join(each.text for each in operator_texts())
 
     assert [key for key in sorted(described() - NOT_IN_CODE) if key not in code] == []
+
+
+def test_every_cause_is_in_the_code() -> None:
+    """Each cause that the entry of a failed batch lists is a text of the etl, or a code that it distinguishes."""
+    page = RUNBOOK.read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| `error` contains \|.*\n\|.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    causes = {cause for row in table.splitlines() for cause in quoted(row.split(" | ")[0])}
+    codes = {int(cause.removeprefix("code: ")) for cause in causes if cause.startswith("code: ")}
+    texts = {cause for cause in causes if not cause.startswith("code: ")} - NOT_IN_CODE
+
+    assert codes <= STATE_ERRORS.keys() | SIZE_ERRORS.keys() | QUORUM_ERRORS.keys()
+    code = string_constants()
+    assert [text for text in sorted(texts) if text not in code] == []
 
 
 def test_every_entry_is_complete() -> None:

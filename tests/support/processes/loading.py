@@ -58,7 +58,7 @@ def write(
 
 def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
     """Commit an offset of partition 0 as Kafka's own tools do, once no etl is a member any more."""
-    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": f"etl-{deployment.topic}"})
+    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": deployment.group})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
@@ -74,7 +74,7 @@ def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
 
 def committed(deployment: Deployment) -> tuple[int, str]:
     """Return what the group has committed for partition 0."""
-    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": f"etl-{deployment.topic}"})
+    consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": deployment.group})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:

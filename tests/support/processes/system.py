@@ -47,7 +47,7 @@ class Deployment:
 
     @property
     def group(self) -> str:
-        return f"etl-{self.topic}"
+        return self.settings.get("UGC_ETL_GROUP", f"etl-{self.topic}")
 
     def program(self, name: str, module: str, ready: Callable[[], bool] = always_ready) -> Program:
         return Program(
