@@ -128,7 +128,7 @@ def make_clone(system: Operated) -> None:
 
 def make_tools(folder: Path) -> None:
     """Write the scripts of Kafka's distribution."""
-    assert any(LIBRARIES.glob("kafka-tools-*.jar")), "Kafka's tools are not there: run `python3 local/setup.py test`"
+    assert any(LIBRARIES.glob("kafka-tools-*.jar")), "Kafka's tools are not there: run `python3 -m local.setup test`"
     folder.mkdir()
     for name, tool in TOOL_CLASSES.items():
         script = folder / name
