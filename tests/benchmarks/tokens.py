@@ -1,4 +1,4 @@
-"""What authentication costs a request: `python -m tests.benchmarks.tokens` prints microseconds by kind of key."""
+"""Costs of authentication per request: `python -m tests.benchmarks.tokens` prints microseconds by type of key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def round_microseconds(keys: KeySet, shown: list[str]) -> tuple[float, float]:
-    """Show every token twice to a new authenticator: microseconds each of the first time, and of the second."""
+    """Authenticate every token twice with a new authenticator; return the microseconds of the first and second time."""
     checks = Authenticator(keys, TokenRules(subject_is_user=True), cache_tokens_max=TOKENS)
     costs = []
     for _ in range(2):

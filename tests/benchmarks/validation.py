@@ -1,4 +1,4 @@
-"""What ingest costs an event, up to Kafka: `python -m tests.benchmarks.validation` prints microseconds and ratios."""
+"""Costs of ingest per event, up to Kafka: `python -m tests.benchmarks.validation` prints microseconds and ratios."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.clients.calls import AcceptingPublisher, fake_context
 from tests.support.inputs.events import numbered
 
 EVENT_BYTES_MAX = 65_536
-# Every measure does this many events a round, and the best round counts: others share the machine.
+# Each measure processes this many events in a round; the best round counts, as the machine may be shared.
 EVENTS = 1_000
 ROUNDS = 15
 BATCHES = (1, 100, 1_000)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) -> list[Measure]:
-    """Return what is measured for batches of one size; of one event, by Produce."""
+    """Return the measures of batches of one size; of size 1 by Produce."""
     validator, rules = EventValidator(EVENT_BYTES_MAX), protovalidate.Validator()
     servicer = IngestServicer(validator, batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
     context = fake_context()
@@ -98,7 +98,7 @@ def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) ->
 
 
 def best_microseconds(run: Callable[[], object]) -> float:
-    """Return the microseconds an event of the best round."""
+    """Return the microseconds per event of the best round."""
     best = float("inf")
     gc.collect()
     for _ in range(ROUNDS):

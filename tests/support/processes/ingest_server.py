@@ -1,4 +1,4 @@
-"""Ingest's server in the test's own process, with settings of the test's choice and a publisher that is not Kafka."""
+"""Ingest's server in the test's own process, with the test's settings and a publisher without Kafka."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS
 ATTEMPTS = 600
 SECONDS_MAX = 60.0
 CHECK = "/grpc.health.v1.Health/Check"
-# Else channels to one address share a connection.
+# Otherwise channels to one address share a connection.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 @contextlib.asynccontextmanager
 async def ingest_server(publisher: Publisher, **changes: Any) -> AsyncIterator[str]:
-    """Serve on a free port; the value is the address, once the health service answers SERVING."""
+    """Serve on a free port; yield the address once the health service reports SERVING."""
     chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
     settings = IngestSettings(**chosen)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS)
@@ -43,7 +43,7 @@ def connection(address: str) -> grpc.aio.Channel:
 
 
 async def await_serving(channel: grpc.aio.Channel) -> None:
-    """Wait until the health service answers SERVING."""
+    """Wait until the health service reports SERVING."""
     for _ in range(ATTEMPTS):
         if await health(channel) == SERVING:
             return
@@ -52,6 +52,6 @@ async def await_serving(channel: grpc.aio.Channel) -> None:
 
 
 async def health(channel: grpc.aio.Channel) -> int:
-    """Return what Check answers."""
+    """Return the status that the health service reports."""
     check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
     return health_pb2.HealthCheckResponse.FromString(await check(b"", timeout=SECONDS_MAX)).status
