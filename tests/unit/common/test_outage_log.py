@@ -1,4 +1,4 @@
-"""An outage's log: its beginning, each new cause, a reminder a minute, its end; and no more lines than that."""
+"""OutageLog logs the start of an outage, each new cause, a reminder per minute, and its end; nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def own_logs() -> Any:
-    """Let the logger of this test be made while lines are captured."""
+    """Create the logger of this test while lines are captured."""
     logs.logger.cache_clear()
     yield
     logs.logger.cache_clear()
@@ -33,7 +33,7 @@ def own_logs() -> Any:
 
 
 def outage_of(errors: list[tuple[float, BaseException]]) -> list[dict[str, Any]]:
-    """Fail at these moments with these errors; return the lines."""
+    """Report failures at these times, and return the log lines."""
     clock = Clock()
     with capture_logs() as lines:
         outage = OutageLog("storing events", clock)
@@ -57,7 +57,7 @@ def code(number: int, text: str) -> SinkError:
     ],
 )
 def test_a_new_cause_is_a_new_line(first: BaseException, second: BaseException) -> None:
-    """When the class, the code or the words of the error change, a line says so, with how long it has lasted."""
+    """A change of the error's class, code or text is logged, with the length of the outage."""
     lines = outage_of([(0.0, first), (1.0, first), (5.0, second), (6.0, second)])
 
     assert [line["error"] for line in lines] == [str(first), str(second)]
@@ -73,13 +73,13 @@ def test_a_new_cause_is_a_new_line(first: BaseException, second: BaseException) 
         (SinkError("partition 3 lacks offset 100"), SinkError("partition 4 lacks offset 90001")),
     ],
 )
-def test_other_numbers_are_no_new_cause(first: BaseException, second: BaseException) -> None:
-    """Times, addresses, identities and offsets differ from try to try: that is the same cause."""
+def test_other_numbers_are_the_same_cause(first: BaseException, second: BaseException) -> None:
+    """Errors that differ only in times, addresses, ids or offsets have the same cause."""
     assert len(outage_of([(0.0, first), (1.0, second), (2.0, first)])) == 1
 
 
-def test_a_reminder_each_minute() -> None:
-    """An outage that lasts is a line a minute, with its length and the number of failures."""
+def test_a_reminder_per_minute() -> None:
+    """An outage that lasts is logged once a minute, with its length and the number of failures."""
     first, *reminders = outage_of([(second, SinkError("gone")) for second in range(601)])
 
     assert "seconds" not in first
@@ -87,8 +87,8 @@ def test_a_reminder_each_minute() -> None:
     assert reminders[-1]["failures"] == 601
 
 
-def test_a_wait_without_failures_is_reminded_of() -> None:
-    """A loop that only waits says each minute that it still does, and nothing when all is well."""
+def test_reminders_without_failures() -> None:
+    """`remind` logs once a minute during an outage, and nothing otherwise."""
     clock = Clock()
     with capture_logs() as lines:
         outage = OutageLog("storing events", clock)
@@ -107,8 +107,8 @@ def test_a_wait_without_failures_is_reminded_of() -> None:
     assert lines[-1]["seconds"] == 199.0
 
 
-def test_causes_that_take_turns() -> None:
-    """Two causes in turn, five times a second, are two lines a minute; any number of causes, as many as the limit."""
+def test_alternating_causes() -> None:
+    """Two alternating causes are logged twice a minute; many causes are logged up to the limit."""
     causes = [SinkError("refused"), SinkError("timed out")]
     turns = outage_of([(number / 5, causes[number % 2]) for number in range(5 * 120)])
     many = outage_of([(number / 1000, SinkError("x" * number)) for number in range(1_000)])
@@ -118,7 +118,7 @@ def test_causes_that_take_turns() -> None:
 
 
 def test_an_end_forgets_the_causes() -> None:
-    """The next outage is logged from its beginning, also for the same cause a moment later."""
+    """The next outage is logged from its start, also if it has the same cause a moment later."""
     clock = Clock()
     with capture_logs() as lines:
         outage = OutageLog("storing events", clock)

@@ -1,4 +1,4 @@
-"""A broker that does not answer keeps the partition waiting that is opened, and no other."""
+"""A broker that does not answer delays only the partition that is being restored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAIT_SECONDS_MAX = 60.0
 
 
 class Silent(World):
-    """Kafka answers nothing about partition 0 until it is released; the others are opened from it too."""
+    """A Kafka that does not answer about partition 0 until it is released."""
 
     def __init__(self, partitions: int, silent: str) -> None:
         super().__init__(partitions)
@@ -37,14 +37,14 @@ class Silent(World):
         return AT.topic
 
     def position(self, at: Coordinates) -> Position:
-        self.keep_waiting("position", at.partition)
+        self.wait_if_silent("position", at.partition)
         return Position(0, None, is_from_etl=True)
 
     def limits(self, partition: int) -> tuple[int, int]:
-        self.keep_waiting("limits", partition)
+        self.wait_if_silent("limits", partition)
         return 0, len(self.waiting[partition])
 
-    def keep_waiting(self, question: str, partition: int) -> None:
+    def wait_if_silent(self, question: str, partition: int) -> None:
         if (question, partition) == (self._silent, 0):
             self.asked.append(partition)
             assert self.released.wait(WAIT_SECONDS_MAX)
@@ -62,8 +62,8 @@ def until(loader: Loader, is_done: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("silent", ["position", "limits"])
-def test_others_are_loaded_meanwhile(silent: str) -> None:
-    """While Kafka does not say where one partition stands, the others are opened and loaded; then it is too."""
+def test_others_load_meanwhile(silent: str) -> None:
+    """While Kafka does not answer about one partition, the others are restored and loaded; later this one too."""
     world = Silent(3, silent)
     for partition in range(3):
         world.send(partition, b"a", b"b")
@@ -84,8 +84,8 @@ def test_others_are_loaded_meanwhile(silent: str) -> None:
     until(loader, lambda: world.of(0) == 2)
 
 
-def test_errors_reach_who_asked() -> None:
-    """An answer that is an error is raised where the question was asked."""
+def test_errors_are_raised() -> None:
+    """An exception of the call is raised where its result is read."""
 
     def fail() -> None:
         raise SourceError("no answer")
@@ -94,8 +94,8 @@ def test_errors_reach_who_asked() -> None:
         deque(threads()(fail), maxlen=0)
 
 
-def test_what_is_given_up_is_not_asked() -> None:
-    """A question that waits for a thread is not asked any more when its partition is gone."""
+def test_an_abandoned_call_is_not_made() -> None:
+    """A call that waits for a thread is not made after its generator was closed."""
     released, asked = threading.Event(), list[int]()
     background = threads()
     for _ in range(THREADS_MAX):

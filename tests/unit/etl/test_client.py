@@ -1,4 +1,4 @@
-"""Errors of ClickHouse as the driver's client reads them."""
+"""How the client reads ClickHouse's exceptions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from services.ingest.events.wire import varint
 
 
 class Buffered(io.BytesIO):
-    """The driver's buffer."""
+    """A fake of the driver's buffer."""
 
     def read_one(self) -> int:
         return self.read(1)[0]
 
 
 def packet(message: bytes, name: bytes = b"DB::Exception", nested: bytes = b"") -> bytes:
-    """Write an exception as ClickHouse does."""
+    """Encode an exception as ClickHouse does."""
     texts = b"".join(varint(len(text)) + text for text in (name, message, b"0. main"))
     return struct.pack("<i", 469) + texts + bytes((bool(nested),)) + nested
 
@@ -31,16 +31,16 @@ def packet(message: bytes, name: bytes = b"DB::Exception", nested: bytes = b"") 
     [packet(b"no poison"), packet("ы".encode(), b"std::bad_alloc"), packet(b"outer", nested=packet(b"inner"))],
 )
 def test_as_the_driver(encoded: bytes) -> None:
-    """An error in UTF-8 is read as the driver reads it."""
-    ours, drivers = read_exception(Buffered(encoded)), read_by_driver(Buffered(encoded))
+    """An exception in UTF-8 is read as the driver reads it."""
+    found, expected = read_exception(Buffered(encoded)), read_by_driver(Buffered(encoded))
 
-    assert (ours.code, ours.message, str(ours)) == (drivers.code, drivers.message, str(drivers))
-    assert str(ours.nested) == str(drivers.nested)
+    assert (found.code, found.message, str(found)) == (expected.code, expected.message, str(expected))
+    assert str(found.nested) == str(expected.nested)
 
 
 @pytest.mark.parametrize("bad", [b"\xd1", b"\xff\xfe", b"\xed\xa0\x80", b"\xf0\x9f"])
 def test_other_bytes(bad: bytes) -> None:
-    """Bytes that are not UTF-8 are replaced, in whichever part of the error."""
+    """Bytes that are not UTF-8 are replaced, in any part of the exception."""
     for encoded in (packet(b"cannot parse " + bad), packet(b"x", name=bad), packet(b"x", nested=packet(bad))):
         error = read_exception(Buffered(encoded))
 
@@ -50,8 +50,8 @@ def test_other_bytes(bad: bytes) -> None:
             read_by_driver(Buffered(encoded))
 
 
-def test_the_client_reads_so() -> None:
-    """Each connection of the client reads errors this way."""
+def test_every_connection() -> None:
+    """Each connection of the client reads exceptions this way."""
     client = InsertClient.from_url("clickhouse://default@localhost:9000/ugc?alt_hosts=localhost:9001&round_robin=true")
     for _ in range(3):
         connection = client.get_connection()

@@ -1,4 +1,4 @@
-"""The steps of the protocol in their order: plan, insert, close; and what happens when one of them fails."""
+"""The order of the protocol's steps (plan, insert, commit), and what happens when one of them fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.fakes.delivering import AT, NOW, POISON, Stores, deliver, mad
 
 
 def test_order() -> None:
-    """The plan is committed before anything is inserted, names the batch, and its offset is the batch's first."""
+    """The plan is committed before any insert; it describes the batch, and its offset is the batch's first."""
     stores, partition, batch = Stores(), restored(), messages([b"a", None, b"b"])
     deliver(made(stores), partition, batch)
     position = read_position(AT.topic.identity, *stores.committed)
@@ -25,8 +25,8 @@ def test_order() -> None:
     assert stores.rows == {100: EVENTS, 101: UNDECODABLE, 102: EVENTS}
 
 
-def test_one_commit_a_batch() -> None:
-    """The plan of a batch closes the one before it; only an idle moment needs a commit of its own."""
+def test_one_commit_per_batch() -> None:
+    """The plan of a batch commits the batch before it; a separate commit is needed only when no batch follows."""
     stores, partition = Stores(), restored()
     delivery = made(stores)
     deliver(delivery, partition, messages([b"a", b"b"]))
@@ -42,8 +42,8 @@ def test_one_commit_a_batch() -> None:
     assert stores.committed == (103, completed_metadata(AT.topic.identity))
 
 
-def test_nothing_moves_before_the_answer() -> None:
-    """An insert without a clean answer leaves the plan in Kafka, and nothing to close."""
+def test_no_commit_without_an_acknowledgement() -> None:
+    """After an insert that was not acknowledged the plan stays in Kafka, and no offset is committed."""
     stores, partition = Stores(insert_error=SinkError("no answer")), restored()
     delivery = made(stores)
 
@@ -57,7 +57,7 @@ def test_nothing_moves_before_the_answer() -> None:
 
 
 def test_no_plan_no_insert() -> None:
-    """A plan that Kafka does not confirm is not inserted, whatever became of it."""
+    """If Kafka does not acknowledge the plan, nothing is inserted."""
     stores = Stores(commit_error=SourceError("UNKNOWN_MEMBER_ID"))
 
     with pytest.raises(SourceError):
@@ -66,8 +66,8 @@ def test_no_plan_no_insert() -> None:
     assert stores.blocks == []
 
 
-def test_close_fails() -> None:
-    """A closing commit that fails is not taken for done."""
+def test_a_commit_that_fails() -> None:
+    """A commit that fails leaves the acknowledged offset uncommitted."""
     stores, partition = Stores(), restored()
     delivery = made(stores)
     deliver(delivery, partition, messages([b"a"]))
@@ -79,8 +79,8 @@ def test_close_fails() -> None:
     assert partition.acknowledged_through == 101
 
 
-def test_repeats() -> None:
-    """A repeat is a rejected row with its reason; the first copy is the event."""
+def test_duplicates() -> None:
+    """A duplicate is a rejected row with its reason; the first copy is the event."""
     stores, partition = Stores(), restored()
     delivery = made(stores)
     deliver(delivery, partition, messages([b"a", b"a"]))
@@ -90,8 +90,8 @@ def test_repeats() -> None:
 
 
 @pytest.mark.parametrize("bad", [{0}, {6}, {3, 4}, {0, 2, 4, 6}, set(range(7))])
-def test_poison_stands_alone(bad: set[int]) -> None:
-    """Rows that ClickHouse refuses are set aside one by one with its code; every other row is stored."""
+def test_only_refused_rows_are_rejected(bad: set[int]) -> None:
+    """Each row that ClickHouse refuses is rejected with its code; every other row is stored."""
     stores = Stores()
     batch = messages((POISON if index in bad else b"") + bytes([index]) for index in range(7))
     deliver(made(stores), restored(), batch)
@@ -102,7 +102,7 @@ def test_poison_stands_alone(bad: set[int]) -> None:
 
 
 def test_names() -> None:
-    """No two inserts have the same name, however often the data is refused or the plan is made again."""
+    """Every insert has a different name, also after refusals and renewed plans."""
     stores = Stores(insert_seconds=1.0)
     deliver(made(stores), restored(), messages([POISON, *(bytes([index]) for index in range(9)), None]))
     names = [block.name for block in stores.blocks]
@@ -112,8 +112,8 @@ def test_names() -> None:
     assert all(name.startswith(AT.name) for name in names)
 
 
-def test_refused_is_no_original() -> None:
-    """An event that was refused is stored nowhere, so its next copy is tried again."""
+def test_a_refused_event_is_not_an_original() -> None:
+    """A refused event is not stored, so its next copy is inserted again."""
     stores, partition = Stores(), restored()
     delivery = made(stores)
     deliver(delivery, partition, messages([POISON]))
@@ -123,8 +123,8 @@ def test_refused_is_no_original() -> None:
 
 
 @pytest.mark.parametrize("copies", [2, 3, 10])
-def test_refused_is_no_original_in_its_batch(copies: int) -> None:
-    """Copies of a refused event in the same batch are refused for themselves, and are no repeats of it."""
+def test_a_refused_event_is_not_an_original_in_its_batch(copies: int) -> None:
+    """Copies of a refused event in the same batch are refused too; they are not duplicates of it."""
     stores, partition = Stores(), restored()
     deliver(made(stores, in_a_row_max=2), partition, messages([b"a", *[POISON] * copies, b"a"]))
 
@@ -132,8 +132,8 @@ def test_refused_is_no_original_in_its_batch(copies: int) -> None:
     assert [step for step in stores.asked if step.startswith("insert")] == [f"insert {REJECTED}", f"insert {EVENTS}"]
 
 
-def test_a_batch_without_repeats_is_not_tried() -> None:
-    """Neither new events nor repeats of earlier batches cost a probe; repeats within a batch cost one."""
+def test_a_batch_without_duplicates_is_not_probed() -> None:
+    """New events and duplicates of earlier batches need no probe; duplicates within a batch need one."""
     stores, partition = Stores(), restored()
     delivery = made(stores)
     deliver(delivery, partition, messages([b"a", b"b"]))
@@ -145,7 +145,7 @@ def test_a_batch_without_repeats_is_not_tried() -> None:
 
 
 def test_too_many_refusals() -> None:
-    """A table that takes nothing stops the process instead of filling with refusals."""
+    """A table that accepts no rows stops the process, instead of filling `rejected_events`."""
     stores, partition = Stores(), restored()
     delivery = made(stores, in_a_row_max=2)
 
@@ -160,7 +160,7 @@ def test_too_many_refusals() -> None:
 
 
 def test_renewals() -> None:
-    """A plan whose time is half used up is committed again before the next insert, which has the new deadline."""
+    """A plan whose time is half used up is committed again before the next insert, with a new deadline."""
     stores = Stores(insert_seconds=3.0)
     deliver(made(stores), restored(), messages([POISON, b"a", b"b", b"c"]))
 

@@ -1,4 +1,4 @@
-"""An offset is a repeat exactly when its event_id is among the previous H offsets, however the log is cut."""
+"""An event is a duplicate if and only if its identity is among the previous H offsets, whatever the batches are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from etl.events.duplicates import DuplicateWindow
 
-# Few identities, so that they repeat; gaps between offsets, where undecodable messages stand.
+# Few identities, so that they repeat, and gaps between offsets, as undecodable messages leave them.
 LOGS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=120)
 HORIZONS = st.integers(1, 30)
 
 
-def laid_out(log: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:
-    """Turn identities and distances into identities and offsets."""
+def to_columns(log: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:
+    """Return identities and offsets for identities and distances."""
     offsets, at = [], 1_000
     for _, distance in log:
         at += distance
@@ -22,7 +22,7 @@ def laid_out(log: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:
 
 
 def naive(identities: list[bytes], offsets: list[int], horizon: int) -> dict[int, int]:
-    """Say which offsets are repeats, and of which, as the sentence above does."""
+    """Return the duplicates and their previous copies, by the definition above."""
     found = {}
     for index, offset in enumerate(offsets):
         earlier = [at for at, other in zip(offsets[:index], identities, strict=False) if other == identities[index]]
@@ -32,27 +32,27 @@ def naive(identities: list[bytes], offsets: list[int], horizon: int) -> dict[int
 
 
 def windowed(window: DuplicateWindow, identities: list[bytes], offsets: list[int], step: int) -> dict[int, int]:
-    """Say the same in batches of `step`."""
+    """Return the same, found in batches of `step`."""
     found: dict[int, int] = {}
     for start in range(0, len(offsets), step):
         batch = offsets[start : start + step]
-        repeats = window.observe(identities[start : start + step], batch)
-        found |= {batch[index]: first for index, first in repeats.items()}
+        duplicates = window.observe(identities[start : start + step], batch)
+        found |= {batch[index]: first for index, first in duplicates.items()}
     return found
 
 
 @given(log=LOGS, horizon=HORIZONS, step=st.integers(1, 50))
-def test_verdicts(log: list[tuple[int, int]], horizon: int, step: int) -> None:
-    """The verdicts are those of the definition, wherever the log is cut into batches."""
-    identities, offsets = laid_out(log)
+def test_any_batches(log: list[tuple[int, int]], horizon: int, step: int) -> None:
+    """The duplicates are those of the definition, whatever the batches are."""
+    identities, offsets = to_columns(log)
 
     assert windowed(DuplicateWindow(horizon), identities, offsets, step) == naive(identities, offsets, horizon)
 
 
 @given(log=LOGS, horizon=HORIZONS, step=st.integers(1, 50), cut=st.floats(0, 1))
 def test_takeover(log: list[tuple[int, int]], horizon: int, step: int, cut: float) -> None:
-    """A new owner that has read back the last H offsets comes to the verdicts of the one before."""
-    identities, offsets = laid_out(log)
+    """A new owner that has read the last H offsets finds the same duplicates as the former one."""
+    identities, offsets = to_columns(log)
     at = int(cut * len(offsets))
     window = DuplicateWindow(horizon)
     if at < len(offsets):
@@ -67,8 +67,8 @@ def test_takeover(log: list[tuple[int, int]], horizon: int, step: int, cut: floa
 
 @given(log=LOGS, horizon=HORIZONS)
 def test_memory(log: list[tuple[int, int]], horizon: int) -> None:
-    """One by one or in batches, no more than two horizons are remembered beyond the batch itself."""
-    identities, offsets = laid_out(log)
+    """The window holds at most two horizons in addition to the batch."""
+    identities, offsets = to_columns(log)
     unique = [identity + index.to_bytes(4, "big") for index, identity in enumerate(identities)]
     window = DuplicateWindow(horizon)
     windowed(window, unique, offsets, 1)
@@ -77,7 +77,7 @@ def test_memory(log: list[tuple[int, int]], horizon: int) -> None:
 
 
 def test_forgotten() -> None:
-    """An event that was refused is stored nowhere, so its next copy is no repeat."""
+    """A refused event is not stored, so its next copy is not a duplicate."""
     window = DuplicateWindow(10)
     window.observe([b"a", b"b"], [1, 2])
     window.forget(b"a", (1,))
@@ -87,7 +87,7 @@ def test_forgotten() -> None:
 
 
 def test_forgotten_later() -> None:
-    """So it is when the window has moved on meanwhile."""
+    """A refused event is also removed from the older generation."""
     window = DuplicateWindow(5)
     window.observe([b"a", b"b", b"c"], [1, 5, 6])
     assert window._older.keys() == {b"a", b"b", b"c"}
@@ -105,8 +105,8 @@ def test_nothing() -> None:
     assert window.observe([b"a"], [11]) == {0: 1}
 
 
-def test_bound_at_every_moment() -> None:
-    """In a log without gaps or repeats too, two horizons are never exceeded."""
+def test_memory_without_duplicates() -> None:
+    """The window never holds more than two horizons, also in a log without gaps or duplicates."""
     window = DuplicateWindow(10)
     for offset in range(1_000):
         window.observe([offset.to_bytes(4, "big")], [offset])
@@ -115,7 +115,7 @@ def test_bound_at_every_moment() -> None:
 
 
 def test_refused_originals() -> None:
-    """A refused event is no original: the next copy is one, and what comes after repeats that."""
+    """A refused event is not an original: the next copy is one, and later copies are duplicates of that."""
     window = DuplicateWindow(10)
     identities, offsets = [b"a", b"a", b"b", b"a"], [1, 2, 3, 4]
     assert window.find(identities, offsets).last_copies == {1: 4}
@@ -126,8 +126,8 @@ def test_refused_originals() -> None:
     assert window.find([b"a"], [5]).earlier == {0: 4}
 
 
-def test_refused_are_not_taken() -> None:
-    """What was refused is not taken in: its next copy repeats nothing."""
+def test_refused_events_are_not_added() -> None:
+    """A refused event is not added, so its next copy is not a duplicate."""
     window = DuplicateWindow(10)
     window.add([b"a", b"b"], [1, 2], refused={1})
 
@@ -135,14 +135,14 @@ def test_refused_are_not_taken() -> None:
 
 
 def test_stored_originals() -> None:
-    """What is stored needs no verdict: it is an original, and no chain of the batch rests on it."""
-    verdicts = DuplicateWindow(10).find([b"a", b"a", b"a"], [1, 2, 3], stored={1})
+    """A stored event is an original, and is not listed among the originals that must be probed."""
+    found = DuplicateWindow(10).find([b"a", b"a", b"a"], [1, 2, 3], stored={1})
 
-    assert (verdicts.earlier, verdicts.last_copies) == ({1: 1, 2: 2}, {})
+    assert (found.earlier, found.last_copies) == ({1: 1, 2: 2}, {})
 
 
-def test_forgotten_unless_it_came_again() -> None:
-    """An event that was refused is forgotten by its offset: another copy that was stored since stays."""
+def test_a_later_copy_is_not_forgotten() -> None:
+    """A refused event is removed by its offset, so a later copy that was stored stays in the window."""
     window = DuplicateWindow(2)
     window.add([b"a", b"a"], [1, 9])
     window.forget(b"a", (1, 1))

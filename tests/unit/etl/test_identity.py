@@ -1,4 +1,4 @@
-"""An event is told from others by its event_id and its user, whatever the case of the user's text."""
+"""The identity of an event is its event_id and its user, whatever the case of the user's text."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CASES = (str, lambda user: str(user).upper(), lambda user: str(user).title())
 
 @given(st.lists(st.tuples(st.uuids(), st.uuids(), st.sampled_from(CASES)), max_size=20), st.integers(0, 3))
 def test_bytes(events: list[tuple[uuid.UUID, uuid.UUID, object]], begin: int) -> None:
-    """An identity is the 16 bytes of the event_id, then those of the user, also where the columns are slices."""
-    texts = [spell(user) for _, user, spell in events]  # type: ignore[operator]  # functions of CASES
+    """An identity is the 16 bytes of the event_id, then those of the user, also if the columns are slices."""
+    texts = [style(user) for _, user, style in events]  # type: ignore[operator]  # functions of CASES
     keys = pa.array([key.bytes for key, _, _ in events], pa.binary())[begin:]
     users = pa.array(texts, pa.string())[begin:]
     expected = [key.bytes + user.bytes for key, user, _ in events[begin:]]
@@ -35,21 +35,21 @@ def test_bytes(events: list[tuple[uuid.UUID, uuid.UUID, object]], begin: int) ->
 @pytest.mark.parametrize("text", ["", "x" * 36, f"{{{ANNA}", str(ANNA)[:-1], f"{ANNA}\n", ANNA.hex, None])
 @pytest.mark.parametrize("key", [b"", b"short", b"x" * 17, None])
 def test_readable(key: bytes | None, text: str | None) -> None:
-    """Of columns with anything in them only what is a UUID is read."""
+    """Of columns with arbitrary values only valid UUIDs are read."""
     keys, users = pa.array([KEY.bytes, key], pa.binary()), pa.array([text, str(ANNA)], pa.string())
 
     assert readable(keys, users) == [(KEY.bytes, b""), (b"", ANNA.bytes)]
 
 
 def test_nothing() -> None:
-    """No events have no identities."""
+    """Empty columns give no identities."""
     assert identities(pa.array([], pa.binary()), pa.array([], pa.string())) == []
     assert len(uuid_bytes(pa.array([], pa.string()))) == 0
 
 
 @pytest.mark.parametrize("step", [1, 2, 6])
-def test_verdicts(step: int) -> None:
-    """The same event_id by another user is another event; by the same user in other letters it is a repeat."""
+def test_duplicates_of_users(step: int) -> None:
+    """An event_id of another user is another event; one of the same user in another case is a duplicate."""
     sent = [(KEY, ANNA, 0), (KEY, BORIS, 0), (OTHER_KEY, ANNA, 0), (KEY, ANNA, 1), (KEY, BORIS, 2), (KEY, BORIS, 0)]
     messages = [
         FakeMessage(record(valid(user_id=CASES[case](user)), key.bytes), at=at)

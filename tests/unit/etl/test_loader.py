@@ -1,4 +1,4 @@
-"""How the loader stops, and goes on through an outage."""
+"""The loader at a stop, in an outage, and while it restores partitions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTITIONS = 5
 
 
 class SilentSink(ProbingFake):
-    """Answers no insert."""
+    """A sink that does not answer inserts."""
 
     def __init__(self) -> None:
         self.inserts = 0
@@ -55,7 +55,7 @@ class SilentSink(ProbingFake):
 
 
 class OneMessageSource:
-    """Has one message for each partition."""
+    """A source with one message for each partition."""
 
     def poll(self, _count: int, _seconds: float) -> list[Message]:
         return [FakeMessage(record(numbered(number)), of_partition=number) for number in range(PARTITIONS)]
@@ -71,14 +71,14 @@ class OneMessageSource:
 
 
 class ReadyRestorer:
-    """Finds nothing stored and nothing planned."""
+    """A restorer that is not called."""
 
     def forget_topic(self) -> None:
         pass
 
 
 def loading(sink: SilentSink, flush_seconds: float) -> Loader:
-    """Return a loader that has taken a message of each of its partitions."""
+    """Return a loader that has buffered a message of each of its partitions."""
     source = OneMessageSource()
     delivery = Delivery(source, sink, ServerClock(5.0, lambda: 0.0), Refusals(0.01, 1_000))
     limits = LoaderLimits(FlushLimits(flush_seconds, 1_000, 1_000_000), 1_000, 60.0, 60.0)
@@ -90,8 +90,8 @@ def loading(sink: SilentSink, flush_seconds: float) -> Loader:
     return loader
 
 
-def test_a_stop_waits_once_for_a_clickhouse_that_is_silent() -> None:
-    """Told to stop, the loader asks a ClickHouse that does not answer once, not for each partition in turn."""
+def test_a_stop_waits_for_one_timeout() -> None:
+    """At a stop, a ClickHouse that does not answer costs one timeout, not one per partition."""
     sink, stop = SilentSink(), threading.Event()
     loader = loading(sink, flush_seconds=60.0)
     stop.set()
@@ -100,8 +100,8 @@ def test_a_stop_waits_once_for_a_clickhouse_that_is_silent() -> None:
     assert sink.inserts == 1
 
 
-def test_a_stop_in_an_outage_asks_no_more() -> None:
-    """When inserts have failed already, the loader stops without another: what it took is in Kafka."""
+def test_a_stop_in_an_outage() -> None:
+    """If inserts have failed already, the loader stops without another: Kafka still has the messages."""
     sink, stop = SilentSink(), threading.Event()
     loader = loading(sink, flush_seconds=0.0)
     failed = sink.inserts
@@ -113,7 +113,7 @@ def test_a_stop_in_an_outage_asks_no_more() -> None:
 
 
 def test_an_outage_of_hours() -> None:
-    """However often a partition has failed, it waits no longer than it may, and is tried again."""
+    """The wait of a partition is bounded, however often it has failed."""
     loader = loading(SilentSink(), flush_seconds=60.0)
     (partition, *_) = loader._partitions.values()
     for _ in range(2_000):
@@ -124,11 +124,11 @@ def test_an_outage_of_hours() -> None:
 
 
 class SlowRestorer:
-    """Opens each partition in three steps of so many seconds."""
+    """A restorer that restores each partition in three steps of a given length."""
 
     def __init__(self, step_seconds: float) -> None:
         self.now = 0.0
-        self.opened: list[int] = []
+        self.restored: list[int] = []
         self.fails_at = 0
         self._step_seconds = step_seconds
         self._steps = 0
@@ -143,11 +143,11 @@ class SlowRestorer:
             if self._steps == self.fails_at:
                 raise SinkError("no answer")
             yield
-        self.opened.append(partition.number)
+        self.restored.append(partition.number)
 
 
 class Polled(OneMessageSource):
-    """Notes what it is asked, and has nothing."""
+    """A source that records its calls, and has no messages."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -162,8 +162,8 @@ class Polled(OneMessageSource):
         self.started.append(partition)
 
 
-def opening(restorer: SlowRestorer, source: Polled) -> Loader:
-    """Return a loader that was assigned partitions and has opened none."""
+def restoring(restorer: SlowRestorer, source: Polled) -> Loader:
+    """Return a loader with assigned partitions, none of which is restored."""
     delivery = Delivery(source, SilentSink(), ServerClock(5.0, lambda: restorer.now), Refusals(0.01, 1_000))
     limits = LoaderLimits(FlushLimits(1.0, 1_000, 1_000_000), 1_000, 1.0, 60.0)
     loader = Loader(source, cast("PartitionRestorer", restorer), delivery, limits, lambda: restorer.now)
@@ -171,23 +171,23 @@ def opening(restorer: SlowRestorer, source: Polled) -> Loader:
     return loader
 
 
-def test_openings_take_turns() -> None:
-    """Between two steps of opening Kafka is polled without waiting, so that open partitions are loaded meanwhile."""
+def test_restorations_take_turns() -> None:
+    """Kafka is polled without waiting between restoring steps, so that restored partitions load meanwhile."""
     restorer, source = SlowRestorer(0.0), Polled()
-    loader = opening(restorer, source)
+    loader = restoring(restorer, source)
     for _ in range(5):
         loader.step(0.1)
 
     assert source.waits == [0.1, 0.0, 0.0, 0.0, 0.1]
-    assert restorer.opened == source.started == list(range(PARTITIONS))
+    assert restorer.restored == source.started == list(range(PARTITIONS))
 
 
 @pytest.mark.parametrize("step_seconds", [0.2, 5.0])
-def test_slow_openings_keep_nobody_waiting(step_seconds: float) -> None:
-    """In one turn no more steps are begun than fit; all partitions are open in the end."""
+def test_slow_restorations_are_bounded_per_turn(step_seconds: float) -> None:
+    """No step begins after RESTORE_SECONDS_PER_TURN of a turn; all partitions are restored in the end."""
     restorer, source = SlowRestorer(step_seconds), Polled()
-    loader, turns = opening(restorer, source), []
-    while len(restorer.opened) < PARTITIONS:
+    loader, turns = restoring(restorer, source), []
+    while len(restorer.restored) < PARTITIONS:
         began = restorer.now
         loader.step(0.1)
         turns.append(restorer.now - began)
@@ -196,15 +196,15 @@ def test_slow_openings_keep_nobody_waiting(step_seconds: float) -> None:
     assert sorted(source.started) == list(range(PARTITIONS))
 
 
-def test_an_opening_that_fails_begins_again() -> None:
-    """What was read before a failure is read again: the partition is not opened with half of it."""
+def test_a_restoration_that_fails_starts_again() -> None:
+    """After a failure everything is read again, so a partition is never restored in part."""
     restorer, source = SlowRestorer(0.0), Polled()
     restorer.fails_at = PARTITIONS + 2
-    loader = opening(restorer, source)
+    loader = restoring(restorer, source)
     for _ in range(4):
         loader.step(0.1)
 
-    assert restorer.opened == [0, 2, 3, 4]
+    assert restorer.restored == [0, 2, 3, 4]
 
     restorer.now = 1.0
     for _ in range(3):
@@ -217,10 +217,10 @@ def test_an_opening_that_fails_begins_again() -> None:
     assert source.started == [0, 2, 3, 4, 1]
 
 
-def test_a_partition_that_leaves_is_not_opened() -> None:
-    """An opening ends with the assignment, and a stop begins no step."""
+def test_a_partition_that_is_gone_is_not_restored() -> None:
+    """A restoration ends with the assignment, and no step begins after a stop."""
     restorer, source, stop = SlowRestorer(0.0), Polled(), threading.Event()
-    loader = opening(restorer, source)
+    loader = restoring(restorer, source)
     loader.step(0.1)
     loader.on_revoked([0, 1])
     loader.on_lost([2])

@@ -1,4 +1,4 @@
-"""What the loader does when partitions come, go and fail: what is another's is left alone, and nothing is believed."""
+"""The loader when partitions are assigned, revoked, lost, or fail: it commits only what it owns, and restores state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = 100
 
 
 class Everything:
-    """Source, restorer and delivery in one, which note what they are asked."""
+    """A fake of source, restorer and delivery that records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -72,7 +72,7 @@ class Everything:
             raise self.error
 
     def of(self, what: str) -> list[Any]:
-        """Return what was asked of one kind."""
+        """Return the arguments of the calls of one kind."""
         return [values for name, values in self.calls if name == what]
 
 
@@ -90,13 +90,13 @@ def loader(world: Everything) -> Loader:
 
 
 def feed(world: Everything, loader: Loader, *offsets: int, partition: int = 0) -> None:
-    """Have messages come."""
+    """Deliver messages to the loader."""
     world.messages = [FakeMessage(record(numbered(at)), at=at, of_partition=partition) for at in offsets]
     loader.step(0.0)
 
 
 def test_assigned(world: Everything, loader: Loader) -> None:
-    """Assigned partitions are opened, each once, with the topic as it is now; then their messages are stored."""
+    """Assigned partitions are restored, each once, after the topic is read again; then their messages are stored."""
     loader.on_assigned([0, 1])
     loader.step(0.0)
     loader.step(0.0)
@@ -111,7 +111,7 @@ def test_assigned(world: Everything, loader: Loader) -> None:
 
 @pytest.mark.parametrize("how", ["on_revoked", "on_lost"])
 def test_given_up(world: Everything, loader: Loader, how: str) -> None:
-    """Of a partition that is gone nothing is stored or committed any more; a lost one is not even told so."""
+    """Nothing of a partition is stored or committed after it is gone; a lost one is not committed at all."""
     loader.on_assigned([0, 1])
     loader.step(0.0)
     feed(world, loader, 100)
@@ -128,7 +128,7 @@ def test_given_up(world: Everything, loader: Loader, how: str) -> None:
 
 @pytest.mark.parametrize("error", [SinkError("no answer"), SourceError("no answer")])
 def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
-    """After a failure a partition holds nothing of what it knew: it is read anew after the wait, and not before."""
+    """After a failure the state of a partition is discarded, and is restored after the wait, not before."""
     loader.on_assigned([0])
     loader.step(0.0)
     world.error = error
@@ -144,7 +144,7 @@ def test_failed(world: Everything, loader: Loader, error: Exception) -> None:
 
 
 def test_a_gap(world: Everything, loader: Loader) -> None:
-    """Where the log seems to lack messages the partition starts over, and nothing behind the gap is stored."""
+    """If messages seem to be missing, the partition starts over, and nothing after the gap is stored."""
     loader.on_assigned([0])
     loader.step(0.0)
     feed(world, loader, 100, 102)
@@ -154,7 +154,7 @@ def test_a_gap(world: Everything, loader: Loader) -> None:
 
 
 def test_inherited(world: Everything, loader: Loader) -> None:
-    """What a former owner planned is recovered, exactly that, and only once no insert of it can begin or still run."""
+    """A former owner's plan is recovered, exactly its messages, when no insert of it is in flight any more."""
     world.inherited, world.in_flight = Plan(TOPIC.identity, 100, 101, 2, "", 0), True
     loader.on_assigned([0])
     loader.step(0.0)
@@ -169,7 +169,7 @@ def test_inherited(world: Everything, loader: Loader) -> None:
 
 
 def test_stop(world: Everything, loader: Loader) -> None:
-    """A stop stores what was taken, and tells Kafka."""
+    """A stop stores what is buffered, and commits it."""
     stop = threading.Event()
     loader.on_assigned([0])
     loader.step(0.0)
@@ -183,7 +183,7 @@ def test_stop(world: Everything, loader: Loader) -> None:
 
 
 def test_an_outage_goes_with_its_partitions(world: Everything, loader: Loader) -> None:
-    """When the partitions that fail are another member's, nothing fails here: no reminder is logged any more."""
+    """When failing partitions move to another member, the outage ends here, and no reminder is logged."""
     loader.on_assigned([0, 1, 2])
     loader.step(0.0)
     world.error = SinkError("no answer")

@@ -1,4 +1,4 @@
-"""Native bytes of columns: what the driver itself would write."""
+"""The Native encoding of columns: the bytes that the driver itself would write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Collected:
 
 
 def driver_bytes(values: list[Any], kind: str) -> bytes:
-    """Return what the driver writes."""
+    """Return the driver's encoding."""
     context = Context()
     context.client_settings = {"strings_as_bytes": True, "strings_encoding": "utf-8", "use_numpy": False}
     socket = Collected()
@@ -39,7 +39,7 @@ def driver_bytes(values: list[Any], kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["String", "Int64", "UInt64", "FixedString(16)", "FixedString(36)"])
 @given(data=st.data())
 def test_as_the_driver(kind: str, data: st.DataObject) -> None:
-    """Lists, Arrow arrays and slices of arrays become the bytes that the driver writes for the same values."""
+    """Lists, Arrow arrays and slices of arrays are encoded as the driver encodes the same values."""
     strategies: dict[str, st.SearchStrategy[Any]] = {
         "String": st.binary(max_size=300),
         "Int64": st.integers(-(2**63), 2**63 - 1),
@@ -56,18 +56,18 @@ def test_as_the_driver(kind: str, data: st.DataObject) -> None:
 
 
 def test_long_strings() -> None:
-    """A string longer than the table of lengths has its length all the same."""
+    """A string longer than the table of lengths is encoded correctly."""
     long = b"x" * (TABLED_BYTES_MAX + 1)
 
     assert encode([b"", long], "String") == b"\x00\x81\x80\x04" + long
 
 
 def test_texts() -> None:
-    """Texts are written in UTF-8."""
+    """Texts are encoded in UTF-8."""
     assert encode(["ж"], "String") == encode(pa.array(["ж"]), "String") == b"\x02" + "ж".encode()
 
 
-def test_a_wrong_length_is_refused() -> None:
-    """A value that does not fit a fixed length is an error, never cut."""
+def test_a_wrong_length() -> None:
+    """A value that does not fit a fixed length is an error, and is not truncated."""
     with pytest.raises(pa.ArrowInvalid):
         encode(pa.array([b"short"], pa.binary()), "FixedString(16)")

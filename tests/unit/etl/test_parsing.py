@@ -1,4 +1,4 @@
-"""Bytes that are not an EventRecord are found, one by one, and none of them can end the process."""
+"""Values that are not an EventRecord are found one by one, and none of them can crash the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etl.events.parsing import RECURSIVE_BYTES_MAX, parse
 from services.ingest.events.wire import varint
 from tests.support.inputs.events import numbered, record, valid
 
-# Decodes records that end with groups in one another: as many tags as are given, closed or not.
+# Decodes records that end with nested groups: as many tags as the arguments give, with and without end tags.
 PROGRAM = """
 import sys
 from etl.events.parsing import parse
@@ -27,8 +27,8 @@ for count in map(int, sys.argv[1:]):
 """
 
 
-def test_nested_groups_end_nothing() -> None:
-    """However deep groups stand in one another, up to 1,000,000, a message is a row or a fault; 1 MiB of stack do."""
+def test_nested_groups_do_not_crash() -> None:
+    """A message with up to 1,000,000 nested groups is a row or a fault, with a stack of 1 MiB."""
     command = f'ulimit -s 1024 && exec {shlex.quote(sys.executable)} -c "$0" "$@"'
     counts = ["1", "100", "101", "8000", "16000", "50000", "120000", "1000000"]
     done = subprocess.run(["bash", "-c", command, PROGRAM, *counts], capture_output=True, text=True, check=False)
@@ -38,7 +38,7 @@ def test_nested_groups_end_nothing() -> None:
 
 @pytest.mark.parametrize("place", [0, 2, 4])
 def test_large_messages(place: int) -> None:
-    """A large message is a row like any other; a large one that is bad is found beside bad ones that are small."""
+    """A large message is a row like any other; a large one that is not valid is found beside small ones."""
     large = record(valid(event_data="x" * RECURSIVE_BYTES_MAX))
     values: list[bytes | None] = [record(numbered(1)), large, record(numbered(2)), large]
 
@@ -56,7 +56,7 @@ def test_large_messages(place: int) -> None:
 
 @pytest.mark.parametrize("field", [b"\x0a", b"\x12", b"\x1a", b"\x0a\x0a", b"\xa2\x06", b"\xa3\x06\xa2\x06"])
 def test_immense_lengths(field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A length that added to a position exceeds the largest number is a fault: some make the decoder panic."""
+    """A length that overflows the decoder's position is a fault: some of them make the decoder panic."""
     monkeypatch.setenv("RUST_BACKTRACE", "0")
     good = record(numbered(1))
     for length in (*range(2**64 - 40, 2**64), 2**63 - 1, 2**63, 2**32 - 1, 2**31):
@@ -67,7 +67,7 @@ def test_immense_lengths(field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_negative_numbers_of_unknown_fields() -> None:
-    """What looks like such a length and is not one is a row."""
+    """A number with the same bytes as such a length is a row."""
     values = [
         record(numbered(1)) + b"\xa0\x06" + b"\xff" * 9 + b"\x01",
         record(numbered(2)) + b"\x12" + b"\xff" * 9 + b"\x01",
@@ -77,8 +77,8 @@ def test_negative_numbers_of_unknown_fields() -> None:
     assert sorted(parse(values)[1]) == [1]
 
 
-def test_other_errors_are_not_refusals() -> None:
-    """What is not the decoder's verdict on a value passes through: nothing is swallowed."""
+def test_other_errors_are_raised() -> None:
+    """An exception that is not the decoder's is raised."""
 
     class Stopping(bytes):
         def __len__(self) -> int:
@@ -89,7 +89,7 @@ def test_other_errors_are_not_refusals() -> None:
 
 
 def test_nothing() -> None:
-    """No messages are no rows."""
+    """No messages give no rows."""
     table, faults = parse([])
 
     assert (table.num_rows, faults) == (0, {})

@@ -1,4 +1,4 @@
-"""What is taken, when a batch is due, and which one: from the log's order, the limits, and an inherited plan."""
+"""Which messages a partition buffers, when a batch is due, and what is in it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def messages(offsets: Iterable[int]) -> list[Message]:
     return [FakeMessage(VALUE, at=offset) for offset in offsets]
 
 
-def opened(offset: int = 100, inherited_end: int | None = None) -> Partition:
-    """Return a partition that goes on from an offset, perhaps with a plan of a former owner."""
+def restored(offset: int = 100, inherited_end: int | None = None) -> Partition:
+    """Return a restored partition at an offset, perhaps with a plan of a former owner."""
     partition = Partition(0, is_restored=True)
     partition.seek(offset)
     if inherited_end is not None:
@@ -35,8 +35,8 @@ def pending(partition: Partition) -> list[int]:
 
 
 def test_in_order() -> None:
-    """Messages that follow on are taken, and counted in messages and bytes."""
-    partition = opened()
+    """Consecutive messages are buffered, and their bytes are counted."""
+    partition = restored()
 
     assert partition.buffer(messages(range(100, 103)), now=5.0)
     assert partition.buffer(messages(range(103, 105)), now=6.0)
@@ -45,8 +45,8 @@ def test_in_order() -> None:
 
 
 def test_fetched_before() -> None:
-    """What was taken already is passed over, alone or before what is new."""
-    partition = opened()
+    """Messages that are buffered already are skipped, alone or before new ones."""
+    partition = restored()
     partition.buffer(messages(range(100, 103)), now=0.0)
 
     assert partition.buffer(messages([100, 101]), now=0.0)
@@ -55,8 +55,8 @@ def test_fetched_before() -> None:
 
 
 def test_a_gap() -> None:
-    """A gap is not believed at first sight, and nothing behind it is taken; the second time it is the log's own."""
-    partition = opened()
+    """The first time a gap is seen, nothing is buffered; the second time it is accepted as a gap of the log."""
+    partition = restored()
 
     assert not partition.buffer(messages([100, 102]), now=0.0)
     assert pending(partition) == []
@@ -65,17 +65,17 @@ def test_a_gap() -> None:
 
 
 def test_another_gap() -> None:
-    """Having believed one gap is no reason to believe the next."""
-    partition = opened()
+    """Accepting one gap does not accept the next."""
+    partition = restored()
     partition.buffer(messages([101]), now=0.0)
 
     assert not partition.buffer(messages([101, 103]), now=0.0)
     assert partition.buffer(messages([101, 103]), now=0.0)
 
 
-def test_gaps_that_are_passed_are_forgotten() -> None:
-    """What is known of gaps before the committed offset is dropped, what is behind it is kept: memory has a bound."""
-    partition = opened()
+def test_old_gaps_are_removed() -> None:
+    """Gaps before the committed offset are removed and later ones are kept, so memory is bounded."""
+    partition = restored()
     for first in range(100, 1_000, 10):
         partition.buffer(messages([first, first + 5]), now=0.0)
         partition.buffer(messages([first, first + 5]), now=0.0)
@@ -87,8 +87,8 @@ def test_gaps_that_are_passed_are_forgotten() -> None:
 
 @given(present=st.sets(st.integers(100, 140), min_size=1), data=st.data())
 def test_gaps_end(present: set[int], data: st.DataObject) -> None:
-    """However many gaps a log has and however it is delivered, each costs one start over and no more."""
-    partition, offsets = opened(), sorted(present)
+    """Each gap makes the partition start over at most once, however the log is delivered."""
+    partition, offsets = restored(), sorted(present)
     starts_over = 0
     while pending(partition) != offsets:
         waiting = [offset for offset in offsets if offset >= partition.next_offset]
@@ -102,8 +102,8 @@ def test_gaps_end(present: set[int], data: st.DataObject) -> None:
 
 
 def test_due() -> None:
-    """A batch is due by its age, its rows or its bytes; a closed or waiting partition has none."""
-    partition = opened()
+    """A batch is due by its age, its rows or its bytes, if the partition is restored and does not wait."""
+    partition = restored()
 
     assert not partition.is_due(LIMITS, now=9.0)
 
@@ -124,8 +124,8 @@ def test_due() -> None:
 
 
 def test_inherited_is_due_when_complete() -> None:
-    """A planned batch is neither sooner nor smaller nor larger than its plan, whatever the limits say."""
-    partition = opened(inherited_end=120)
+    """The batch of an inherited plan is due when it is complete, and is exactly the planned one."""
+    partition = restored(inherited_end=120)
     partition.buffer(messages(range(100, 120)), now=0.0)
 
     assert not partition.is_due(LIMITS, now=1_000.0)
@@ -137,8 +137,8 @@ def test_inherited_is_due_when_complete() -> None:
 
 
 def test_batch() -> None:
-    """Without a plan a batch is what waits, up to the limit; what is stored is dropped with its bytes."""
-    partition = opened()
+    """Without a plan a batch is the pending messages up to the limit; stored ones are dropped with their bytes."""
+    partition = restored()
     partition.buffer(messages(range(100, 115)), now=0.0)
     batch = partition.batch(LIMITS)
     partition.drop(len(batch), now=7.0)
@@ -152,8 +152,8 @@ def test_batch() -> None:
     ("bytes_max", "counts"), [(1, [1] * 7), (10, [1] * 7), (29, [2, 2, 2, 1]), (30, [3, 3, 1]), (69, [6, 1]), (70, [7])]
 )
 def test_batches_of_large_messages(bytes_max: int, counts: list[int]) -> None:
-    """A batch has no more bytes than its limit, but one message at least; what does not fit is in the next."""
-    partition, found = opened(), []
+    """A batch has at least one message, and no more bytes than its limit otherwise; the rest is in the next."""
+    partition, found = restored(), []
     partition.buffer(messages(range(100, 107)), now=0.0)
     while batch := partition.batch(FlushLimits(seconds=1.0, rows=10, bytes=bytes_max)):
         found.append(len(batch))
@@ -163,16 +163,16 @@ def test_batches_of_large_messages(bytes_max: int, counts: list[int]) -> None:
 
 
 def test_a_planned_batch_of_any_size() -> None:
-    """A planned batch is what its plan names, however many bytes that are."""
-    partition = opened(inherited_end=104)
+    """The batch of an inherited plan is the planned one, however many bytes it has."""
+    partition = restored(inherited_end=104)
     partition.buffer(messages(range(100, 107)), now=0.0)
 
     assert len(partition.batch(FlushLimits(seconds=1.0, rows=1, bytes=1))) == 5
 
 
-def test_fresh() -> None:
-    """Only what ClickHouse cannot have is stored without a look: no plan is open, and it is past what is held."""
-    partition = opened()
+def test_has_new_batch() -> None:
+    """A batch is new if no plan is inherited and its first offset is beyond what ClickHouse may hold."""
+    partition = restored()
 
     assert not partition.has_new_batch()
 
@@ -190,8 +190,8 @@ def test_fresh() -> None:
 
 
 def test_idle() -> None:
-    """What is stored is told to Kafka when nothing more has come for a while."""
-    partition = opened()
+    """A partition is idle if an offset is acknowledged and no message has arrived for a while."""
+    partition = restored()
 
     assert not partition.is_idle(LIMITS, now=100.0)
 
@@ -205,9 +205,9 @@ def test_idle() -> None:
     assert not partition.is_idle(LIMITS, now=101.0)
 
 
-def test_closed_forgets() -> None:
-    """A partition that starts over keeps nothing that Kafka or ClickHouse must be asked for again."""
-    partition = opened(inherited_end=120)
+def test_reset() -> None:
+    """A reset discards everything that is read from Kafka or ClickHouse when the partition is restored."""
+    partition = restored(inherited_end=120)
     partition.buffer(messages([100]), now=0.0)
     partition.acknowledged_through, partition.stored_through = 100, 130
     partition.restoring, window = iter(()), partition.window

@@ -1,4 +1,4 @@
-"""What is committed beside an offset: written, read again, and understood or refused."""
+"""The metadata of commits, written and read; and the deadlines of plans."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_NUMBERS: tuple[object, ...] = ("199", 199.0, -1, True, [], {}, 2**63, 10**40
 
 @given(data=st.data(), first=OFFSETS, digest=st.integers(0, 2**32 - 1), deadline=OFFSETS)
 def test_round_trip(data: st.DataObject, first: int, digest: int, deadline: int) -> None:
-    """A plan is read as it was written, and fits into Kafka's metadata whatever its numbers are."""
+    """A plan is read as it was written, and fits into Kafka's metadata whatever its values are."""
     end = data.draw(st.integers(first, 2**63 - 1))
     rows = data.draw(st.integers(1, 2**63 - 1))
     plan = Plan(TOPIC, first, end, rows, f"{digest:08x}", deadline)
@@ -33,31 +33,31 @@ def test_round_trip(data: st.DataObject, first: int, digest: int, deadline: int)
 
 
 def test_the_contract() -> None:
-    """The metadata is the JSON that other versions and people read; it does not change unnoticed."""
+    """The metadata has the documented form, which other versions read."""
     assert PLAN.metadata() == (
         f'{{"v":1,"topic":"{TOPIC}","end":199,"rows":100,"hash":"00c0ffee","deadline":1790000005000}}'
     )
     assert completed_metadata(TOPIC) == f'{{"v":1,"topic":"{TOPIC}"}}'
 
 
-def test_a_closing_commit() -> None:
-    """A closing commit is an offset of ours without a plan."""
+def test_a_commit_without_a_plan() -> None:
+    """A completed commit is an offset of the etl without a plan."""
     assert read_position(TOPIC, 200, completed_metadata(TOPIC)) == Position(200, None, is_from_etl=True)
 
 
 @pytest.mark.parametrize("metadata", [PLAN.metadata(), completed_metadata(TOPIC)])
 def test_another_topic(metadata: str) -> None:
-    """A recreated topic counts anew: what was committed for the one before it is nothing."""
+    """A commit for an earlier topic of the same name counts as none."""
     assert read_position("another", 100, metadata) == Position()
 
 
 def test_nothing_committed() -> None:
-    """Where nothing was committed there is no offset, whatever else Kafka says."""
+    """Without a commit there is no offset."""
     assert read_position(TOPIC, None, "") == Position()
 
 
 def test_other_tools() -> None:
-    """An offset that another tool has committed is believed, and is not ours."""
+    """An offset that another tool committed is used, and is not marked as the etl's."""
     assert read_position(TOPIC, 42, "") == Position(42, None, is_from_etl=False)
 
 
@@ -87,7 +87,7 @@ def test_other_tools() -> None:
     ],
 )
 def test_unreadable(metadata: str) -> None:
-    """What this version does not write it does not guess: the process stops and shows it."""
+    """Metadata that this version does not write is an error, which quotes it."""
     with pytest.raises(LogChangedError, match="offset 100") as caught:
         read_position(TOPIC, 100, metadata)
 
@@ -95,7 +95,7 @@ def test_unreadable(metadata: str) -> None:
 
 
 def test_until() -> None:
-    """A plan that is made again differs in its deadline alone."""
+    """A renewed plan differs only in its deadline."""
     again = PLAN.until(7)
 
     assert again.deadline == 7

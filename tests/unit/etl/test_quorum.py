@@ -1,4 +1,4 @@
-"""Rows that a replica stored and no quorum has confirmed: never inserted again, never committed, waited for."""
+"""Rows on one replica that no quorum has confirmed: they are not inserted again, and not committed yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fakes.sinks import offsets_of
 
 
 def test_pending_rows_are_not_inserted_again() -> None:
-    """A recovery inserts only what no replica holds, and does not move on before the rest is confirmed."""
+    """A recovery inserts only rows that no replica holds, and fails until the others are confirmed."""
     stores, partition = Stores(rows={100: EVENTS, 101: UNDECODABLE}, pending={100, 101}), restored()
 
     with pytest.raises(QuorumError, match=r"2 rows of the batch .* not on enough replicas"):
@@ -25,7 +25,7 @@ def test_pending_rows_are_not_inserted_again() -> None:
 
 
 def test_pending_rows_are_confirmed_later() -> None:
-    """Once the replicas have fetched the rows, the next recovery moves on, without an insert."""
+    """After the replicas have fetched the rows, the next recovery succeeds without an insert."""
     stores, partition = Stores(rows={100: EVENTS, 101: EVENTS}, pending={101}), restored()
     delivery = made(stores)
 
@@ -41,7 +41,7 @@ def test_pending_rows_are_confirmed_later() -> None:
 
 
 def test_pending_rows_vanish() -> None:
-    """A replica that stored a block alone gives it up when the others have voted it down: then it is inserted."""
+    """Rows that the only replica with them has dropped are inserted again."""
     stores, partition = Stores(rows={100: EVENTS}, pending={100}), restored()
     delivery = made(stores)
 
@@ -56,7 +56,7 @@ def test_pending_rows_vanish() -> None:
 
 
 class Stalling(Stores):
-    """Stores a block of more than `rows_max` rows on one replica, or on none, and answers that the time ran out."""
+    """Stores a block of more than `rows_max` rows on one replica, or on none, and raises a timeout."""
 
     rows_max = 0
     stores_it = False
@@ -77,8 +77,8 @@ class Stalling(Stores):
 IDENTITIES = [number.to_bytes(4) for number in range(4 * HALVED_ROWS_MIN)]
 
 
-def test_a_quorum_that_times_out_is_not_a_block_too_large() -> None:
-    """A block that waits for its quorum on one replica is not cut into halves, which would be stored beside it."""
+def test_a_quorum_timeout_does_not_halve_the_block() -> None:
+    """A block on one replica that waits for its quorum is not inserted in halves, which would duplicate its rows."""
     stores, partition = Stalling(), restored()
     stores.stores_it = True
 
@@ -89,8 +89,8 @@ def test_a_quorum_that_times_out_is_not_a_block_too_large() -> None:
     assert partition.acknowledged_through is None
 
 
-def test_a_block_too_large_for_its_time_is_halved_on_a_cluster_too() -> None:
-    """The same answer while no replica holds a row of the block: it never was stored, and parts of it may fit."""
+def test_a_block_that_times_out_on_a_cluster_is_halved() -> None:
+    """If no replica holds a row of the block, it is inserted in halves."""
     stores = Stalling()
     stores.rows_max = HALVED_ROWS_MIN
     deliver(made(stores), restored(), messages(IDENTITIES))
@@ -100,7 +100,7 @@ def test_a_block_too_large_for_its_time_is_halved_on_a_cluster_too() -> None:
 
 
 def test_few_rows_that_time_out_are_an_outage() -> None:
-    """Where even few rows run out of time, size is not the matter: the partition starts over."""
+    """A small block that times out is not halved: the partition starts over."""
     stores = Stalling()
 
     with pytest.raises(QuorumTimeoutError):
@@ -111,7 +111,7 @@ def test_few_rows_that_time_out_are_an_outage() -> None:
 
 @pytest.mark.parametrize("error", [QuorumTimeoutError("159"), TooLargeError("241")])
 def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
-    """Whatever ClickHouse answered, a block whose insert is still listed may yet be stored."""
+    """A block whose insert still runs may be stored later, whatever error ClickHouse returned."""
     stores = Stores(insert_error=error, running=True)
 
     with pytest.raises(SinkError, match="still runs"):
@@ -122,7 +122,7 @@ def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
 
 @pytest.mark.parametrize("code", ["285", "286", "289", "319"])
 def test_other_quorum_errors_start_over(code: str) -> None:
-    """An insert that replicas did not confirm, or refused for an earlier one, is neither halved nor repeated."""
+    """An insert that replicas did not confirm, or refused because of an earlier one, is neither halved nor repeated."""
     stores, partition = Stores(insert_error=QuorumError(code)), restored()
 
     with pytest.raises(QuorumError):
@@ -132,8 +132,8 @@ def test_other_quorum_errors_start_over(code: str) -> None:
     assert partition.acknowledged_through is None
 
 
-def test_rejected_rows_wait_alike() -> None:
-    """What holds for events holds for the rejected messages of a batch."""
+def test_rejected_rows() -> None:
+    """The rejected messages of a batch are treated like its events."""
     stores, partition = Stores(insert_error=QuorumError("286")), restored()
 
     with pytest.raises(QuorumError):

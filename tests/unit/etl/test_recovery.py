@@ -1,4 +1,4 @@
-"""A batch that may be stored in part: wait for quiet, plan again, look, insert what is missing, look again."""
+"""The recovery of a batch that may be stored in part: plan again, read, insert the missing rows, read again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.fakes.delivering import AT, NOW, Stores, deliver, made, messa
 
 
 def test_recovery_inserts_what_is_missing() -> None:
-    """A recovery plans again, looks, inserts only what is not there, and looks once more."""
+    """A recovery plans again, reads the stored offsets, inserts only the others, and reads the confirmed ones."""
     stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), restored()
     recover(made(stores), partition, messages([b"a", b"b", None, b"a", b"c"]))
 
@@ -22,7 +22,7 @@ def test_recovery_inserts_what_is_missing() -> None:
 
 
 def test_recovery_of_what_is_stored() -> None:
-    """When everything is there nothing is inserted."""
+    """If everything is stored, nothing is inserted."""
     stores = Stores(rows={100: EVENTS, 101: EVENTS})
     recover(made(stores), restored(), messages([b"a", b"b"]))
 
@@ -30,7 +30,7 @@ def test_recovery_of_what_is_stored() -> None:
 
 
 def test_recovery_is_checked() -> None:
-    """A server that acknowledges and does not store is not believed: the offset stays."""
+    """If a server acknowledges rows that it does not store, the offset is not committed."""
 
     class Forgetful(Stores):
         def insert(self, block: Block) -> None:
@@ -46,7 +46,7 @@ def test_recovery_is_checked() -> None:
 
 @pytest.mark.parametrize("identities", [[b"a"], [b"a", b"b", b"c"], [b"a", b"x"]])
 def test_another_log(identities: list[bytes]) -> None:
-    """Messages that do not fit the plan stop the process before anything is planned or inserted."""
+    """Messages that do not match the plan stop the process before anything is planned or inserted."""
     stores, partition = Stores(), restored()
     deliver(made(stores), partition, messages([b"a", b"b"]))
     partition = restored()
@@ -59,8 +59,8 @@ def test_another_log(identities: list[bytes]) -> None:
     assert stores.asked == []
 
 
-def test_quiet() -> None:
-    """It is quiet when the deadline has passed on every server's clock and no insert runs."""
+def test_no_insert_in_flight() -> None:
+    """No insert is in flight when the deadline has passed on every server's clock and no insert runs."""
     stores, partition = Stores(), restored()
     partition.in_flight_until = NOW + 1_000
     delivery = made(stores, skew_seconds=0.5)
@@ -77,8 +77,8 @@ def test_quiet() -> None:
     assert not delivery.no_insert_in_flight(partition)
 
 
-def test_what_was_refused_stays_refused() -> None:
-    """A recovery takes the refusals of the first attempt as they stand, and judges the copies by them."""
+def test_refused_events_stay_refused() -> None:
+    """A recovery keeps the refusals of the first attempt, and finds the duplicates accordingly."""
     stores, partition = Stores(rows={100: REFUSED}), restored()
     delivery = made(stores)
     recover(delivery, partition, messages([b"a", b"b", b"a", b"a"]))

@@ -1,4 +1,4 @@
-"""Single bad events are set aside; a table that takes nothing stops the process with what is wrong."""
+"""When refused rows halt their partition, and when they stop the process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def refuse(refusals: Refusals, rows: int) -> None:
 
 
 def test_few() -> None:
-    """So few refusals prove nothing about a ratio."""
+    """With fewer than REFUSED_MIN refused rows the ratio does not count."""
     refuse(Refusals(ratio_max=0.01, in_a_row_max=1_000), REFUSED_MIN - 1)
 
 
 def test_in_a_row() -> None:
-    """One more in a row than allowed stops, and says how many, under which setting, and ClickHouse's words."""
+    """One more refused row in a row than allowed is an error, with the number, the setting, and ClickHouse's text."""
     refusals = Refusals(ratio_max=1.0, in_a_row_max=1_000)
     refuse(refusals, 1_000)
 
@@ -37,7 +37,7 @@ def test_in_a_row() -> None:
 
 
 def test_stored_between() -> None:
-    """A stored row ends the run of refused ones."""
+    """A stored row ends a series of refused ones."""
     refusals = Refusals(ratio_max=1.0, in_a_row_max=3)
     for _ in range(5):
         refuse(refusals, 3)
@@ -45,7 +45,7 @@ def test_stored_between() -> None:
 
 
 def test_ratio() -> None:
-    """More than the ratio stops, however they are spread; as many as the ratio do not."""
+    """A higher ratio than allowed is an error, however the refused rows are distributed; the allowed one is not."""
     refusals = Refusals(ratio_max=0.01, in_a_row_max=1_000)
     for _ in range(500):
         refusals.stored(99)
@@ -56,7 +56,7 @@ def test_ratio() -> None:
 
 
 def test_old_rows_fade() -> None:
-    """Years of good rows do not excuse a table that has begun to refuse: a sample's ratio is enough."""
+    """Old good rows fade: the ratio is that of the last SAMPLE_ROWS."""
     refusals = Refusals(ratio_max=0.01, in_a_row_max=SAMPLE_ROWS)
     refusals.stored(1_000_000_000)
 
@@ -65,7 +65,7 @@ def test_old_rows_fade() -> None:
 
 
 def test_old_refusals_fade() -> None:
-    """What was refused long ago is forgiven."""
+    """Old refused rows fade."""
     refusals = Refusals(ratio_max=0.01, in_a_row_max=1_000)
     refusals.stored(SAMPLE_ROWS)
     refuse(refusals, 900)

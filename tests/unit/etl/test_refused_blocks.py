@@ -1,4 +1,4 @@
-"""Delivery against a sink in memory: what it does when ClickHouse refuses rows."""
+"""What Delivery does when ClickHouse refuses rows, with a sink in memory."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Act = Callable[[Delivery, Partition, Sequence[Message]], None]
 
 
 class MemorySink(ProbingFake):
-    """Takes every event but those of kind `poison`, so many at a time, and holds what it took."""
+    """A sink that refuses events of kind `poison`, has a limit of rows, and keeps what it stores."""
 
     def __init__(self, rows_max: int = ROWS, code: int = 0) -> None:
         self.stored: dict[str, list[int]] = {}
         self.rows_max = rows_max
-        # Of the limit that few rows exceed, and any with an event of kind `large`.
+        # The code of the limit; a block with an event of kind `large` exceeds it too.
         self.code = code
 
     def insert(self, block: Block) -> None:
@@ -93,8 +93,8 @@ def delivery(sink: MemorySink) -> Delivery:
     return Delivery(MemoryCommits(), sink, ServerClock(5.0, lambda: 0.0), refusals)
 
 
-def test_bad_rows_that_an_attempt_left_do_not_stop_the_next() -> None:
-    """A recovery that finds only the bad rows of a batch missing counts the others too: the ratio is the batch's."""
+def test_the_ratio_of_a_recovery() -> None:
+    """A recovery in which only bad rows are missing counts the stored ones too: the ratio is the batch's."""
     sink, batch = MemorySink(), messages(BAD, ROWS)
     good = [message.offset() for message in batch[BAD:]]
     sink.stored[EVENTS] = list(good)
@@ -105,8 +105,8 @@ def test_bad_rows_that_an_attempt_left_do_not_stop_the_next() -> None:
 
 
 @pytest.mark.parametrize("act", [deliver, recover])
-def test_bad_rows_with_copies_are_a_part_of_the_whole_batch(act: Act) -> None:
-    """Rows that have copies are tried before the others: the ratio of those refused is the batch's all the same."""
+def test_the_ratio_of_rows_with_copies(act: Act) -> None:
+    """Rows with copies are probed before the others, but the ratio of refused rows is that of the batch."""
     sink, batch = MemorySink(), messages(BAD, ROWS)
     copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[:BAD])]
     partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
@@ -116,8 +116,8 @@ def test_bad_rows_with_copies_are_a_part_of_the_whole_batch(act: Act) -> None:
     assert sink.stored["rejected_events"] == [*range(BAD), *range(ROWS, ROWS + BAD)]
 
 
-def test_too_many_bad_rows_with_copies_stop_their_partition() -> None:
-    """The same ratio counts for them; copies of one event are one."""
+def test_too_many_bad_rows_with_copies() -> None:
+    """The same limit applies to rows with copies; the copies of an event count once."""
     batch = messages(2 * BAD, ROWS)
     copies = [FakeMessage(message.value(), at=ROWS + at) for at, message in enumerate(batch[: 2 * BAD])]
     partition = Partition(0, COORDINATES, window=DuplicateWindow(2 * ROWS))
@@ -125,14 +125,14 @@ def test_too_many_bad_rows_with_copies_stop_their_partition() -> None:
         deliver(delivery(MemorySink()), partition, [*batch, *copies])
 
 
-def test_a_recovery_of_a_table_that_takes_nothing_stops() -> None:
-    """Where nothing of the batch is stored, refusing every row still stops the loader."""
+def test_a_recovery_with_a_table_that_accepts_nothing() -> None:
+    """If nothing of the batch is stored and every row is refused, the recovery raises RefusalsError."""
     with pytest.raises(RefusalsError):
         recover(delivery(MemorySink()), Partition(0, COORDINATES), messages(BAD, BAD))
 
 
-def test_a_batch_too_large_for_clickhouse_is_stored_in_parts() -> None:
-    """What does not fit into ClickHouse's memory as one block fits as several: a planned batch has no other way on."""
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    """A batch that exceeds ClickHouse's memory as one block is inserted as several."""
     sink = MemorySink(rows_max=HALVED_ROWS_MIN)
     deliver(delivery(sink), Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
 
@@ -140,15 +140,15 @@ def test_a_batch_too_large_for_clickhouse_is_stored_in_parts() -> None:
 
 
 def test_a_server_without_memory_is_an_outage() -> None:
-    """Where even few rows do not fit, the partition starts over later, instead of asking for each row."""
+    """If a small block does not fit either, the partition starts over, and single rows are not probed."""
     with pytest.raises(TooLargeError):
         deliver(delivery(MemorySink(rows_max=0)), Partition(0, COORDINATES), messages(0, 5 * HALVED_ROWS_MIN))
 
 
 @pytest.mark.parametrize("code", [158, 159, 241, 307])
 @pytest.mark.parametrize("rows", [1, 40, 5 * HALVED_ROWS_MIN])
-def test_an_event_too_large_alone_is_refused(rows: int, code: int) -> None:
-    """A row that exceeds the limit of a query is set aside with the code; every other row is stored."""
+def test_an_event_that_is_too_large_alone_is_refused(rows: int, code: int) -> None:
+    """A row that exceeds the limit of a query is rejected with the code; every other row is stored."""
     sink, batch = MemorySink(code=code), messages(0, rows)
     at = rows // 2
     batch[at] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=at)
@@ -158,8 +158,8 @@ def test_an_event_too_large_alone_is_refused(rows: int, code: int) -> None:
     assert sink.stored.get(EVENTS, []) == [offset for offset in range(rows) if offset != at]
 
 
-def test_few_rows_too_large_together_are_stored_in_parts() -> None:
-    """Where fewer rows than are halved otherwise do not fit together, their parts are inserted all the same."""
+def test_a_small_block_that_is_too_large_is_halved() -> None:
+    """A small block whose rows fit only in parts is inserted in parts."""
     sink = MemorySink(rows_max=30, code=241)
     deliver(delivery(sink), Partition(0, COORDINATES), messages(0, 500))
 
@@ -167,8 +167,8 @@ def test_few_rows_too_large_together_are_stored_in_parts() -> None:
     assert "rejected_events" not in sink.stored
 
 
-def test_a_limit_that_others_have_used_up_is_an_outage() -> None:
-    """Without memory for anybody, or with a limit of the server or the user, no event is at fault."""
+def test_a_limit_of_the_server_is_an_outage() -> None:
+    """No event is refused because of a limit of the server or the user."""
     sink, batch = MemorySink(), messages(0, 40)
     batch[7] = FakeMessage(record(valid(event="large"), uuid.uuid4().bytes), at=7)
     with pytest.raises(TooLargeError):
@@ -177,8 +177,8 @@ def test_a_limit_that_others_have_used_up_is_an_outage() -> None:
     assert sink.stored == {}
 
 
-class Unprobed(MemorySink):
-    """Its user may not make what probes need."""
+class WithoutGrants(MemorySink):
+    """A sink whose user lacks the grants for probes."""
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         del block, thorough
@@ -186,15 +186,15 @@ class Unprobed(MemorySink):
 
 
 def test_only_a_refused_insert_needs_probes() -> None:
-    """Where rows cannot be tried, events with copies are stored; a refused one is not set aside."""
+    """Without probes, events with copies are stored, and a refused event is not rejected."""
     batch = messages(0, 10)
     copies = [FakeMessage(message.value(), at=10 + at) for at, message in enumerate(batch[:4])]
-    sink = Unprobed()
+    sink = WithoutGrants()
     deliver(delivery(sink), Partition(0, COORDINATES, window=DuplicateWindow(20)), [*batch, *copies])
 
     assert sink.stored == {"rejected_events": [10, 11, 12, 13], EVENTS: list(range(10))}
 
-    sink = Unprobed()
+    sink = WithoutGrants()
     with pytest.raises(ProbeUnavailableError):
         deliver(delivery(sink), Partition(0, COORDINATES), messages(1, 10))
 

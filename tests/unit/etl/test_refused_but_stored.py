@@ -1,4 +1,4 @@
-"""Delivery against a ClickHouse that answers with an error and stores the rows all the same, now or later."""
+"""What Delivery does when ClickHouse returns an error although it stores the rows, now or later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERRORS = [
 
 
 class FailingView(MemorySink):
-    """Stores the events, and then answers with an error."""
+    """A sink that stores the events, and then raises an error."""
 
     def __init__(self, error: SinkError) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class FailingView(MemorySink):
 
 
 class StillRunning(MemorySink):
-    """Answers with an error while the insert still runs: its rows may come later."""
+    """A sink that raises an error while the insert still runs."""
 
     def __init__(self, error: SinkError) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class StillRunning(MemorySink):
 
 @pytest.mark.parametrize("sink", [FailingView, StillRunning])
 @pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
-def test_nothing_is_stored_again(sink: type[FailingView | StillRunning], error: SinkError) -> None:
-    """The partition starts over and recovers; no row of the block is tried in another insert or set aside meanwhile."""
+def test_nothing_is_inserted_again(sink: type[FailingView | StillRunning], error: SinkError) -> None:
+    """The delivery fails, and no row of the block is inserted again or rejected before a recovery."""
     answering, partition = sink(error), Partition(0, COORDINATES)
     with pytest.raises(SinkError, match="although ClickHouse"):
         deliver(delivery(answering), partition, messages(0, 3_000))

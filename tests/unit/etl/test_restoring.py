@@ -1,4 +1,4 @@
-"""What a partition is told before it is worked on: where it stands, and what may be stored already."""
+"""The state that is restored before a partition loads: its position, its plan, and what may be stored already."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PLAN = Plan(TOPIC.identity, 100, 119, 20, "00c0ffee", NOW + 3_000)
 
 @dataclass
 class Stores:
-    """What Kafka and ClickHouse say."""
+    """A fake of Kafka and ClickHouse."""
 
     committed: Position = NOTHING_COMMITTED
     low: int = 0
     high: int = 500
     events: dict[int, bytes] = field(default_factory=dict)
-    topics_asked: int = 0
+    topics_read: int = 0
     pages: list[tuple[int, int]] = field(default_factory=list)
     steps: int = 0
 
     def topic(self) -> Topic:
-        self.topics_asked += 1
+        self.topics_read += 1
         return TOPIC
 
     def position(self, at: Coordinates) -> Position:
@@ -64,8 +64,8 @@ def restored(stores: Stores) -> Partition:
     return partition
 
 
-def test_closed() -> None:
-    """After a closing commit of ours everything from there on is fresh."""
+def test_completed() -> None:
+    """After a commit of the etl without a plan, everything from its offset on is new."""
     partition = restored(Stores(Position(100, None, is_from_etl=True), events={99: b"a"}))
 
     assert (partition.committed, partition.next_offset, partition.inherited) == (100, 100, None)
@@ -73,7 +73,7 @@ def test_closed() -> None:
 
 
 def test_planned() -> None:
-    """A plan that is found is to be recovered, and not before its deadline."""
+    """A plan in the commit is inherited, and its deadline is awaited."""
     partition = restored(Stores(Position(100, PLAN, is_from_etl=True), events={105: b"a"}))
 
     assert (partition.next_offset, partition.inherited, partition.in_flight_until) == (100, PLAN, NOW + 3_000)
@@ -81,7 +81,7 @@ def test_planned() -> None:
 
 
 def test_first_start() -> None:
-    """Where nothing was ever committed or stored the log is loaded from its beginning, without a look."""
+    """If nothing was ever committed or stored, the log is loaded as new from its beginning."""
     partition = restored(Stores(low=7))
 
     assert (partition.next_offset, partition.stored_through) == (7, NOTHING_STORED)
@@ -90,8 +90,8 @@ def test_first_start() -> None:
 @pytest.mark.parametrize(
     "stores", [Stores(Position(100)), Stores(Position(100), events={90: b"a"}), Stores(events={90: b"a"})]
 )
-def test_plans_that_nobody_knows(stores: Stores) -> None:
-    """Who resets or deletes offsets takes a plan away: whatever the log holds may be stored, or just being stored."""
+def test_unknown_plans(stores: Stores) -> None:
+    """A reset or deleted offset may have replaced a plan: everything in the log may be stored, or in flight."""
     partition = restored(stores)
 
     assert partition.stored_through == 499
@@ -100,31 +100,31 @@ def test_plans_that_nobody_knows(stores: Stores) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(101, 500), (0, 99)])
 def test_lost_offsets(low: int, high: int) -> None:
-    """An offset that the log does not hold is for a person to judge."""
+    """An offset that the log does not hold stops the process."""
     with pytest.raises(LogChangedError, match="partition 3 was stored up to offset 100"):
         restored(Stores(Position(100, None, is_from_etl=True), low=low, high=high))
 
 
 @pytest.mark.parametrize("high", [100, 119])
 def test_lost_messages(high: int) -> None:
-    """A plan that ends beyond the log is for a person to judge: its messages were read, and are gone."""
+    """A plan that ends beyond the log stops the process: its messages were read, and are gone."""
     with pytest.raises(LogChangedError, match="ends beyond the log"):
         restored(Stores(Position(100, PLAN, is_from_etl=True), high=high))
 
 
 def test_plan_at_the_end_of_the_log() -> None:
-    """A plan of the log's last messages is recovered."""
+    """A plan of the log's last messages is inherited."""
     assert restored(Stores(Position(100, PLAN, is_from_etl=True), high=120)).inherited == PLAN
 
 
 def test_ends_of_the_log() -> None:
-    """The log's first offset and the one after its last are offsets to go on from."""
+    """The log's first offset and the one after its last are valid positions."""
     for low, high in ((100, 500), (0, 100)):
         assert restored(Stores(Position(100, None, is_from_etl=True), low=low, high=high)).next_offset == 100
 
 
 def test_window() -> None:
-    """What was stored within the horizon is known again, what is older and what is to come is not."""
+    """The window has the events within the horizon, and neither older nor later ones."""
     events = {49: b"older", 50: b"oldest", 60: b"between", 99: b"newest", 100: b"to come"}
     window = restored(Stores(Position(100, None, is_from_etl=True), events=events)).window
     identities = [b"older", b"oldest", b"between", b"newest", b"to come"]
@@ -134,7 +134,7 @@ def test_window() -> None:
 
 @pytest.mark.parametrize(("start", "pages"), [(0, []), (1, [(0, 0)]), (20, [(0, 19)]), (21, [(0, 19), (20, 20)])])
 def test_pages(start: int, pages: list[tuple[int, int]]) -> None:
-    """The window is read in pages, a step each, none before the log's beginning or beyond the offset."""
+    """The window is read in pages, one per step, within the log and before the offset."""
     stores = Stores(Position(start, None, is_from_etl=True))
     restored(stores)
 
@@ -142,7 +142,7 @@ def test_pages(start: int, pages: list[tuple[int, int]]) -> None:
 
 
 def test_pages_of_a_whole_window() -> None:
-    """No more than the window is read."""
+    """Only the window is read."""
     stores = Stores(Position(100, None, is_from_etl=True))
     restored(stores)
 
@@ -150,8 +150,8 @@ def test_pages_of_a_whole_window() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "logged"), [(1.0, []), (2.0, [(3, 6.0), (3, 6.0)]), (9.0, [(1, 9.0), (3, 27.0)])])
-def test_slow_openings_are_logged(seconds: float, logged: list[tuple[int, float]]) -> None:
-    """An opening that takes more than five seconds is logged then, and when it ends, with what was read."""
+def test_slow_restorations_are_logged(seconds: float, logged: list[tuple[int, float]]) -> None:
+    """A restoration that takes more than five seconds is logged then, and when it ends, with the rows read."""
     stores = Stores(Position(100, None, is_from_etl=True), events={60: b"a", 80: b"b", 95: b"c"})
     clock = ServerClock(5.0, lambda: 0.0)
     restorer = PartitionRestorer(
@@ -164,16 +164,16 @@ def test_slow_openings_are_logged(seconds: float, logged: list[tuple[int, float]
     assert {(line["partition"], line["of"], line["log_level"]) for line in lines} <= {(3, 50, "warning")}
 
 
-def test_topic_is_asked_again() -> None:
-    """A topic is asked for once, and again when partitions have been assigned."""
+def test_topic_is_read_again() -> None:
+    """The topic is read once, and again after partitions were assigned."""
     stores = Stores()
     restorer = PartitionRestorer(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50)
     list(restorer.restore(Partition(3)))
     list(restorer.restore(Partition(3)))
 
-    assert stores.topics_asked == 1
+    assert stores.topics_read == 1
 
     restorer.forget_topic()
     list(restorer.restore(Partition(3)))
 
-    assert stores.topics_asked == 2
+    assert stores.topics_read == 2

@@ -1,4 +1,4 @@
-"""The search for refused rows: which it finds, what it takes for the table's fault, and how many probes it needs."""
+"""The search for refused rows: which it finds, when it blames the table, and how many probes it needs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from etl.search import TOO_LARGE_CONFIRMATIONS, UNPROVEN_MAX, Search
 from tests.support.fakes.delivering import AT
 from tests.support.fakes.sinks import ProbingFake, offsets_of
 
-CONSTRAINT, JSON, UNHEARD_OF = 469, 117, 4_711
+CONSTRAINT, JSON, UNKNOWN_CODE = 469, 117, 4_711
 
 
 class Table(ProbingFake):
-    """Refuses the rows of some offsets with a code, some of them only where a thorough probe looks."""
+    """A table that refuses the rows of some offsets with a code, some of them only in a thorough probe."""
 
-    def __init__(self, bad: Iterable[int], code: int = UNHEARD_OF, hidden: Iterable[int] = ()) -> None:
+    def __init__(self, bad: Iterable[int], code: int = UNKNOWN_CODE, hidden: Iterable[int] = ()) -> None:
         self.bad, self.hidden, self.code = set(bad), set(hidden), code
-        self.takes_good = False
+        self.good_rows_accepted = False
         self.rows_max = math.inf
         self.probed: list[int] = []
         self.ended = 0
-        self.says_row = False
-        self.says = "a value"
+        self.names_row = False
+        self.text = "a value"
         self.passes_after = math.inf
 
     def end_probes(self) -> None:
@@ -46,11 +46,11 @@ class Table(ProbingFake):
             raise TooLargeError("no memory")
         bad = [at for at, offset in enumerate(offsets) if offset in self.bad or (thorough and offset in self.hidden)]
         if bad and len(self.probed) < self.passes_after:
-            raise DataRefusedError(self.code, f"violated at row {bad[0] + 1}" if self.says_row else self.says)
+            raise DataRefusedError(self.code, f"violated at row {bad[0] + 1}" if self.names_row else self.text)
 
     def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
-        return self.takes_good
+        return self.good_rows_accepted
 
 
 def block(rows: Rows) -> Block:
@@ -63,7 +63,7 @@ def rows(count: int) -> Rows:
 
 
 def search(table: Table, count: int, refusals: Refusals | None = None) -> Search:
-    """Search to the end."""
+    """Run a search to its end."""
     made = Search(table, AT, refusals or Refusals(1.0, 1_000_000), block)
     deque(made.run(rows(count), DataRefusedError(table.code, "a value")), maxlen=0)
     return made
@@ -72,54 +72,54 @@ def search(table: Table, count: int, refusals: Refusals | None = None) -> Search
 @given(
     bad=st.sets(st.integers(0, 999), min_size=1, max_size=40),
     hidden=st.booleans(),
-    says_row=st.booleans(),
+    names_row=st.booleans(),
     rows_max=st.sampled_from([math.inf, 300]),
 )
-def test_every_bad_row_and_no_other(bad: set[int], hidden: bool, says_row: bool, rows_max: float) -> None:
-    """Whichever rows are bad, exactly they are found, with their error, whatever its code."""
+def test_every_bad_row_and_no_other(bad: set[int], hidden: bool, names_row: bool, rows_max: float) -> None:
+    """Exactly the bad rows are found, with their errors, whatever their code is."""
     table = Table(() if hidden else bad, hidden=bad if hidden else ())
-    table.says_row, table.rows_max = says_row, rows_max
+    table.names_row, table.rows_max = names_row, rows_max
 
     found = search(table, 1_000).found
 
     assert set(found) == bad
-    assert {error.code for error in found.values()} == {UNHEARD_OF}
+    assert {error.code for error in found.values()} == {UNKNOWN_CODE}
     assert table.ended == 1
 
 
-@pytest.mark.parametrize(("code", "says_row", "probes"), [(CONSTRAINT, True, 2_000), (JSON, False, 6_500)])
-def test_few_probes(code: int, says_row: bool, probes: int) -> None:
+@pytest.mark.parametrize(("code", "names_row", "probes"), [(CONSTRAINT, True, 2_000), (JSON, False, 6_500)])
+def test_few_probes(code: int, names_row: bool, probes: int) -> None:
     """447 bad rows of 50,000 take some thousand probes, most of them of few rows."""
     table = Table(range(17, 50_000, 111), code)
-    table.says_row = says_row
+    table.names_row = names_row
 
     assert len(search(table, 50_000).found) == len(table.bad) == 451
     assert len(table.probed) < probes
     assert sum(table.probed) < 50_000 * 20
 
 
-def test_a_value_that_is_quoted_leads_nowhere() -> None:
-    """A client's value may say that the first row violates a constraint; only ClickHouse's own error is believed."""
+def test_a_quoted_value_does_not_mislead() -> None:
+    """The row is read only from an error of a constraint; any other may quote a client's value with such a text."""
     table = Table(range(0, 50_000, 500), JSON)
-    table.says = "Cannot parse JSON object here: violated at row 1"
+    table.text = "Cannot parse JSON object here: violated at row 1"
 
     assert len(search(table, 50_000).found) == 100
     assert len(table.probed) < 2_500
 
 
 def test_one_row_alone() -> None:
-    """Without neighbours, rows that are known to be good decide; a code of bad values needs none."""
+    """A single row is refused if known good rows are accepted, or if its code means a bad value."""
     table = Table([0])
     with pytest.raises(SinkError, match="accepts no row, not even a good one"):
         search(table, 1)
 
-    table.takes_good = True
+    table.good_rows_accepted = True
     assert set(search(table, 1).found) == {0}
     assert set(search(Table([0], CONSTRAINT), 1).found) == {0}
 
 
-def test_a_table_that_takes_nothing_is_noticed_soon() -> None:
-    """Where all rows fail and good ones too, it is the table: no row is set aside, and few are tried."""
+def test_a_table_that_accepts_nothing_is_detected_soon() -> None:
+    """If all rows fail, and known good ones too, no row is refused, and few are probed."""
     table = Table(range(50_000))
 
     with pytest.raises(SinkError, match="accepts no row"):
@@ -128,16 +128,16 @@ def test_a_table_that_takes_nothing_is_noticed_soon() -> None:
     assert len(table.probed) < 2 + 2 * UNPROVEN_MAX + 20
 
 
-def test_all_bad_in_a_table_that_takes_others() -> None:
-    """A batch of bad rows alone is set aside when the table takes good ones."""
+def test_all_rows_bad() -> None:
+    """All rows of a batch are refused if the table accepts known good ones."""
     table = Table(range(50))
-    table.takes_good = True
+    table.good_rows_accepted = True
 
     assert len(search(table, 50).found) == 50
 
 
-def test_an_error_that_does_not_come_again() -> None:
-    """When a probe of all rows passes, thorough or not, the insert failed for another reason."""
+def test_an_error_that_does_not_recur() -> None:
+    """If both kinds of probe accept all rows, the insert failed for another reason."""
     table = Table([])
 
     with pytest.raises(SinkError, match="no value is at fault"):
@@ -146,8 +146,8 @@ def test_an_error_that_does_not_come_again() -> None:
     assert table.probed == [100, 100]
 
 
-def test_an_error_that_passes_by() -> None:
-    """Rows that failed only while the server was in trouble are not set aside."""
+def test_a_temporary_error() -> None:
+    """Rows that failed only because of a temporary error of the server are not refused."""
     table = Table([5])
     table.passes_after = 10
 
@@ -157,7 +157,7 @@ def test_an_error_that_passes_by() -> None:
 
 @pytest.mark.parametrize("limits", [Refusals(1.0, 20), Refusals(0.01, 1_000_000)])
 def test_too_many(limits: Refusals) -> None:
-    """The search ends when more rows are refused than the limits allow."""
+    """The search ends if more rows are refused than the limits allow."""
     table = Table(range(50_000), CONSTRAINT)
 
     with pytest.raises(RefusalsError):
@@ -167,12 +167,12 @@ def test_too_many(limits: Refusals) -> None:
 
 
 def test_bad_rows_in_front() -> None:
-    """The ratio is that of all rows of the insert, wherever the bad ones stand."""
+    """The ratio is that of all rows of the insert, wherever the bad ones are."""
     assert len(search(Table(range(400), CONSTRAINT), 50_000, Refusals(0.01, 1_000)).found) == 400
 
 
-def test_others_have_their_turn() -> None:
-    """The search can be left after each probe."""
+def test_yields_after_each_probe() -> None:
+    """The search yields after each probe."""
     table = Table([3, 70])
     run = Search(table, AT, Refusals(1.0, 1_000), block).run(rows(100), DataRefusedError(JSON, ""))
     steps = [len(table.probed) for _ in run]
@@ -181,12 +181,12 @@ def test_others_have_their_turn() -> None:
 
 
 class Limited(Table):
-    """Has a limit for each query: of what its rows weigh together, and from some probe on another."""
+    """A table with a limit per query on the weight of its rows, which may change at some probe."""
 
     def __init__(self, weights: dict[int, int], most: Callable[[int], int], code: int = 241) -> None:
         super().__init__([], code)
         self.weights, self.most = weights, most
-        self.takes_good = True
+        self.good_rows_accepted = True
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         super().probe(block, thorough=thorough)
@@ -197,7 +197,7 @@ class Limited(Table):
 @pytest.mark.parametrize("code", [158, 159, 241, 307])
 @pytest.mark.parametrize("large", [{0}, {17}, {39}, {3, 4, 31}, set(range(40))], ids=str)
 def test_a_row_too_large_alone(large: set[int], code: int) -> None:
-    """Rows that exceed a limit alone are found, while others are taken: their neighbours, or good ones."""
+    """Rows that exceed a limit alone are found if other rows of the batch, or known good ones, are accepted."""
     table = Limited(dict.fromkeys(large, 1_000), lambda _: 100, code)
     found = search(table, 40).found
 
@@ -206,14 +206,14 @@ def test_a_row_too_large_alone(large: set[int], code: int) -> None:
 
 
 def test_rows_too_large_together() -> None:
-    """Where parts fit, no row is at fault."""
+    """If parts of the rows fit, no row is refused."""
     assert search(Limited({}, lambda _: 15), 40).found == {}
 
 
-def test_a_server_without_memory_for_anybody() -> None:
-    """Where neither neighbours nor good rows fit, nothing is refused, and few rows are tried."""
+def test_a_server_without_memory() -> None:
+    """If neither other rows nor known good ones fit, no row is refused, and few are probed."""
     table = Limited({}, lambda _: 0)
-    table.takes_good = False
+    table.good_rows_accepted = False
     with pytest.raises(TooLargeError):
         search(table, 900)
 
@@ -222,18 +222,18 @@ def test_a_server_without_memory_for_anybody() -> None:
 
 @pytest.mark.parametrize("last", range(1, 40))
 def test_memory_that_runs_out(last: int) -> None:
-    """A server that has enough for a while and then for nobody never makes an event a refused one."""
+    """No row is refused by a server that runs out of memory during the search."""
     table = Limited({17: 50}, lambda probe: 40 if probe <= last else 0)
-    table.takes_good = False
+    table.good_rows_accepted = False
     with contextlib.suppress(SinkError):
         assert not set(search(table, 40).found) - {17}
 
 
 @given(chance=st.randoms(use_true_random=False), weights=st.dictionaries(st.integers(0, 39), st.integers(1, 30)))
 def test_memory_that_comes_and_goes(chance: random.Random, weights: dict[int, int]) -> None:
-    """Rows that fit while there is enough for their neighbours together are not refused for a moment's shortage."""
+    """Rows that fit are not refused because of a temporary lack of memory."""
     turns = [chance.random() < 0.5 for _ in range(TOO_LARGE_CONFIRMATIONS * 100)]
     table = Limited(weights, lambda probe: 10_000 if turns[probe % len(turns)] or probe % 3 == 0 else 0)
-    table.takes_good = False
+    table.good_rows_accepted = False
     with contextlib.suppress(SinkError):
         assert search(table, 40).found == {}

@@ -1,4 +1,4 @@
-"""How the sink inserts: one block, stored when it is answered, refused after its deadline, known by its name."""
+"""The sink's inserts: one block each, with the settings, the name and the deadline that the protocol needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCKS = [
     events_block(AT, PLAN, 2, decode(MESSAGES)),
     rejected_block(AT, PLAN, 1, [reject(FakeMessage(b"garbage", at=5), UNDECODABLE, "garbage")]),
 ]
-# Each of them is part of the proof: what is answered is stored, a block is stored whole or not, and an insert ends.
+# The proof needs each of them: an acknowledged block is stored, as a whole or not at all, and an insert ends.
 SETTINGS = {
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 class Recording:
-    """A client that notes its inserts."""
+    """A client that records its inserts."""
 
     def __init__(self) -> None:
         self.inserts: list[tuple[str, dict[str, Any]]] = []
@@ -61,11 +61,11 @@ def inserted(block: Block, cluster: str = "") -> tuple[str, dict[str, Any]]:
 @pytest.mark.parametrize("cluster", ["", "ugc"])
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
 def test_settings(block: Block, cluster: str) -> None:
-    """Every insert has the settings on which the proof rests, whatever the server's defaults are."""
+    """Every insert has the settings that the proof needs, whatever the server's defaults are."""
     _, options = inserted(block, cluster)
 
     assert options["settings"] | SETTINGS == options["settings"]
-    # Larger than the largest batch, or the block would be cut.
+    # Larger than the largest batch, or the block would be split.
     assert options["settings"]["max_block_size"] >= 1_000_000
     assert options["settings"]["max_insert_block_size"] >= 1_000_000
     assert options["settings"].get("insert_quorum_parallel") == (0 if cluster else None)
@@ -73,7 +73,7 @@ def test_settings(block: Block, cluster: str) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
 def test_name(block: Block) -> None:
-    """A block's name is its token and its query's: the token lets it be stored once, the query can be looked for."""
+    """A block's name is its deduplication token and its query's id."""
     _, options = inserted(block)
 
     assert options["settings"]["insert_deduplication_token"] == options["query_id"] == block.name
@@ -82,14 +82,14 @@ def test_name(block: Block) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
 def test_deadline(block: Block) -> None:
-    """The server refuses the insert by its own clock once the plan's deadline has passed."""
+    """The statement fails if the plan's deadline has passed by the server's clock."""
     query, _ = inserted(block)
 
     assert f"WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({PLAN.deadline}), 'FENCED') = 0 FORMAT Native" in query
 
 
 def test_names_differ() -> None:
-    """Blocks of one plan, and blocks of other offsets or partitions, have other names."""
+    """Blocks of one plan, of other plans, and of other partitions have different names."""
     rows, other = decode(MESSAGES), Coordinates(AT.topic, 4)
     names = {events_block(at, plan, part, rows).name for at in (AT, other) for part in (1, 2) for plan in PLANS}
 
@@ -100,10 +100,10 @@ PLANS = [PLAN, Plan(PLAN.topic, 4, 7, 4, "", 0), Plan(PLAN.topic, 5, 8, 4, "", 0
 
 
 def test_connection() -> None:
-    """The server checks the settings' names, and no wait on the connection is without an end."""
+    """The server checks the settings' names, and every wait on the connection has a timeout."""
     settings = EtlSettings(etl_connect_seconds_max=3, etl_answer_seconds_max=40)
-    with connected(settings) as opened:
-        connection = opened._client.connection
+    with connected(settings) as connected_sink:
+        connection = connected_sink._client.connection
 
     assert connection.settings_is_important is True
     assert (connection.connect_timeout, connection.send_receive_timeout) == (3, 40)
@@ -111,6 +111,6 @@ def test_connection() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
 def test_columns_fit_the_statement(block: Block) -> None:
-    """As many columns are sent as the statement names, all as long as the block."""
+    """The block has the columns that the statement names, all of the same length."""
     assert len(block.columns) == len(sink.WIRE[block.table])
     assert {len(column) for column in block.columns} == {len(block.columns[0])}

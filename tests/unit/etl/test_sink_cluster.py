@@ -1,4 +1,4 @@
-"""What the sink asks of a cluster: which tables, with which settings; and what it makes of ClickHouse's errors."""
+"""The sink's queries on a cluster: their tables and settings; and how it translates ClickHouse's errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL = "clickhouse://default@clickhouse-1-1/ugc?insert_quorum=2&insert_quorum_par
 
 @dataclass
 class Answers:
-    """A client that notes what it is asked, and answers with rows or an error."""
+    """A client that records its queries, and returns rows or raises an error."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     error: Exception | None = None
@@ -52,19 +52,19 @@ def sink(client: Answers, cluster: str = "ugc") -> ClickHouseSink:
     return ClickHouseSink(cast("InsertClient", client), 20, cluster)
 
 
-# What decides whether a row may be inserted, and what is read of the rows before.
-OF_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
-    "held": lambda sink: sink.stored_offsets(AT, 0, 9),
+# The queries that decide whether a row is inserted, and those that restore the duplicate window.
+ON_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
+    "stored_offsets": lambda sink: sink.stored_offsets(AT, 0, 9),
     "last_stored": lambda sink: sink.last_stored(AT, 0),
-    "recent": lambda sink: sink.recent_identities(AT, 0, 9),
+    "recent_identities": lambda sink: sink.recent_identities(AT, 0, 9),
 }
 
 
-@pytest.mark.parametrize("question", OF_EVERY_REPLICA)
-def test_every_replica_is_asked(question: str) -> None:
-    """Each replica of each shard is read as it stands, pending blocks included; one that is absent is an error."""
+@pytest.mark.parametrize("question", ON_EVERY_REPLICA)
+def test_every_replica_is_read(question: str) -> None:
+    """Every replica of every shard is read, with its pending blocks; an absent one is an error."""
     client = Answers()
-    OF_EVERY_REPLICA[question](sink(client))
+    ON_EVERY_REPLICA[question](sink(client))
 
     assert client.asked
     for query, settings in client.asked:
@@ -75,8 +75,8 @@ def test_every_replica_is_asked(question: str) -> None:
         assert settings["skip_unavailable_shards"] == 0
 
 
-def test_both_tables_are_asked() -> None:
-    """A row of either table counts."""
+def test_both_tables_are_read() -> None:
+    """The rows of both tables are read."""
     client = Answers()
     for ask in (sink(client).stored_offsets, sink(client).confirmed_offsets):
         ask(AT, 0, 9)
@@ -88,7 +88,7 @@ def test_both_tables_are_asked() -> None:
 
 
 def test_confirmed_rows_are_those_of_a_quorum() -> None:
-    """What may be committed is read with sequential consistency, whatever the URL has."""
+    """Confirmed rows are read with sequential consistency, whatever the URL sets."""
     client = Answers(rows=[(5,), (6,), (6,)])
 
     assert sink(client).confirmed_offsets(AT, 0, 9) == {5, 6}
@@ -101,7 +101,7 @@ def test_confirmed_rows_are_those_of_a_quorum() -> None:
 
 @pytest.mark.parametrize(("quorum", "table"), [(b"2", "events_all"), (b"auto", "events_all"), (b"3", "events_all")])
 def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
-    """However many replicas make a quorum, it is what confirms a row."""
+    """A quorum of any size confirms a row."""
     client = Answers(quorum=quorum)
     sink(client).confirmed_offsets(AT, 0, 9)
 
@@ -109,8 +109,8 @@ def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
 
 
 @pytest.mark.parametrize("quorum", [b"0", b"1"])
-def test_without_a_quorum_a_row_that_is_held_is_confirmed(quorum: bytes) -> None:
-    """A read with sequential consistency leaves out what was inserted without a quorum after the last one with it."""
+def test_without_a_quorum_a_stored_row_is_confirmed(quorum: bytes) -> None:
+    """Without a quorum the read is not sequentially consistent, because it would omit rows."""
     client = Answers(rows=[(5,)], quorum=quorum)
 
     assert sink(client).confirmed_offsets(AT, 0, 9) == {5}
@@ -121,12 +121,12 @@ def test_without_a_quorum_a_row_that_is_held_is_confirmed(quorum: bytes) -> None
 
 
 def test_copies_of_a_row_are_one() -> None:
-    """A row that two replicas hold is one offset."""
+    """A row on two replicas is one offset."""
     assert sink(Answers(rows=[(5,), (5,), (6,)])).stored_offsets(AT, 0, 9) == {5, 6}
 
 
 def test_copies_of_an_identity_are_one() -> None:
-    """ClickHouse makes one of the copies of the window's rows, which are many."""
+    """ClickHouse removes the copies of the window's rows, which are many."""
     client = Answers()
     sink(client).recent_identities(AT, 0, 9)
 
@@ -134,7 +134,7 @@ def test_copies_of_an_identity_are_one() -> None:
 
 
 def test_processes_of_every_server() -> None:
-    """A server that does not answer may be running an insert: it is not passed over."""
+    """Every server is asked for running inserts; one that does not answer is an error."""
     client = Answers(rows=[(0,)])
 
     assert not sink(client).is_inserting(AT)
@@ -144,23 +144,23 @@ def test_processes_of_every_server() -> None:
     assert settings["skip_unavailable_shards"] == 0
 
 
-def test_one_pending_block_a_table() -> None:
-    """A confirmed read recognises pending blocks only where inserts follow one another."""
+def test_one_pending_block_per_table() -> None:
+    """Inserts with a quorum are not parallel, because a consistent read recognizes only one pending block."""
     client = Answers()
     sink(client).insert(BLOCK)
 
     assert client.asked[0][1]["insert_quorum_parallel"] == 0
 
 
-QUESTIONS = OF_EVERY_REPLICA | {
+QUESTIONS = ON_EVERY_REPLICA | {
     "confirmed": lambda sink: sink.confirmed_offsets(AT, 0, 9),
     "is_inserting": lambda sink: sink.is_inserting(AT),
 }
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_single_server_is_asked_for_its_own(question: str) -> None:
-    """Without a cluster nothing of it is asked for."""
+def test_a_single_server(question: str) -> None:
+    """Without a cluster the queries read the server's own tables."""
     client = Answers(rows=[(0,)] if question == "is_inserting" else [])
     QUESTIONS[question](sink(client, ""))
 
@@ -170,7 +170,7 @@ def test_a_single_server_is_asked_for_its_own(question: str) -> None:
         assert settings == {"strings_as_bytes": True}
 
 
-# ClickHouse's code, and what it means on a cluster and on a single server.
+# ClickHouse's code, and its error on a cluster and on a single server.
 ERRORS = {
     159: (QuorumTimeoutError, TooLargeError),
     285: (QuorumError, QuorumError),
@@ -189,7 +189,7 @@ ERRORS = {
 @pytest.mark.parametrize("code", ERRORS)
 @pytest.mark.parametrize("cluster", ["ugc", ""])
 def test_errors(code: int, cluster: str) -> None:
-    """A quorum's trouble is a class of its own; on a cluster a timeout is never taken for a block too large."""
+    """Errors of a quorum have a class of their own; on a cluster a timeout is not an error of size."""
     expected = ERRORS[code][0 if cluster else 1]
     client = Answers(error=ServerException("DB::Exception: it failed", code))
 
@@ -199,8 +199,8 @@ def test_errors(code: int, cluster: str) -> None:
     assert type(raised.value) is expected
 
 
-def test_a_quorum_is_never_a_size() -> None:
-    """No class of the one is a class of the other, so that nothing that catches one catches both."""
+def test_errors_of_quorum_and_size_are_unrelated() -> None:
+    """Neither class is a subclass of the other, so that a handler of one does not catch both."""
     assert not issubclass(QuorumError, TooLargeError)
     assert not issubclass(TooLargeError, QuorumError)
 
@@ -216,8 +216,8 @@ def test_a_quorum_is_never_a_size() -> None:
         ("Memory limit (for user) exceeded: would use 1.00 GiB", 0),
     ],
 )
-def test_only_the_limit_of_a_query_is_evidence(words: str, code: int) -> None:
-    """Memory that other queries have used up says nothing about a row."""
+def test_only_the_limit_of_a_query_has_a_code(words: str, code: int) -> None:
+    """A memory limit of the user or the server has no code, because other queries may have used up the memory."""
     error = error_of(241, f"ServerException: Code: 241.\nDB::Exception: {words}", is_cluster=False)
 
     assert isinstance(error, TooLargeError)

@@ -1,4 +1,4 @@
-"""What the source makes of the answers of Kafka's client."""
+"""How the source handles what Kafka's client returns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FailingMessage:
 
 
 class FailingConsumer:
-    """A consumer that has one error to tell."""
+    """A consumer that returns one error."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -44,41 +44,41 @@ class FailingConsumer:
 
 
 def source(code: int, admin: AdminClient | None = None) -> KafkaSource:
-    """Return a source whose client tells an error."""
+    """Return a source whose client returns an error."""
     consumer = cast("Consumer", FailingConsumer(code))
-    # A client without anything to tell is false.
+    # A client without queued events is falsy.
     admin = AdminClient({}) if admin is None else admin
     return KafkaSource(consumer, admin, "events", 1.0, OutageLog("reaching Kafka"))
 
 
 def test_a_client_that_gave_up_ends_the_process() -> None:
-    """After a fatal error the client delivers nothing ever again, so waiting for it would be for ever."""
+    """After a fatal error the client delivers nothing any more, so the process ends."""
     with pytest.raises(ConsumerLostError, match="gave up"):
         source(KafkaError._FATAL).poll(10, 0.0)
 
 
 def test_another_error_is_an_outage() -> None:
-    """Other errors pass by themselves."""
+    """Other errors do not end the process."""
     assert source(KafkaError._ALL_BROKERS_DOWN).poll(10, 0.0) == []
 
 
-def test_errors_of_the_other_client_do_not_pile_up() -> None:
-    """What the client for questions has to say of a broker that is away is taken with each poll, and not kept."""
-    heard: list[KafkaError] = []
+def test_errors_of_the_admin_client_are_polled() -> None:
+    """Each poll also takes the queued errors of the admin client, so that they do not accumulate."""
+    errors: list[KafkaError] = []
     address = f"127.0.0.1:{free_port()}"
-    settings: dict[str, Any] = {"bootstrap.servers": address, "log_level": 2, "error_cb": heard.append}
+    settings: dict[str, Any] = {"bootstrap.servers": address, "log_level": 2, "error_cb": errors.append}
     admin = AdminClient(settings)
     polled = source(KafkaError._ALL_BROKERS_DOWN, admin)
     deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not heard and time.monotonic() < deadline:
+    while not errors and time.monotonic() < deadline:
         polled.poll(10, 0.0)
         time.sleep(0.1)
 
-    assert heard
+    assert errors
 
 
 class LargeMessage:
-    """A message of so many bytes."""
+    """A message of a size."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -91,7 +91,7 @@ class LargeMessage:
 
 
 class EndlessConsumer:
-    """A consumer that always has as many messages as it is asked for, up to a number."""
+    """A consumer that has a number of messages, and returns as many as requested."""
 
     def __init__(self, size: int, left: int = 1_000_000) -> None:
         self.size = size
@@ -108,7 +108,7 @@ class EndlessConsumer:
 
 @pytest.mark.parametrize("size", [0, 200, 65_536, 1_000_000])
 def test_polls_are_bounded_in_bytes(size: int) -> None:
-    """A poll takes as many messages as it is asked for, unless they are large: then to a limit of bytes."""
+    """A poll returns as many messages as requested, or fewer if their bytes reach a limit."""
     consumer = EndlessConsumer(size)
     source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
     taken = source.poll(50_000, 0.1)
@@ -119,7 +119,7 @@ def test_polls_are_bounded_in_bytes(size: int) -> None:
 
 
 def test_a_poll_takes_what_there_is() -> None:
-    """A poll returns when there is nothing more, and never takes more than it is asked for."""
+    """A poll returns when no more messages are available, and never returns more than requested."""
     consumer = EndlessConsumer(10, left=1_234)
     source = KafkaSource(cast("Consumer", consumer), AdminClient({}), "events", 1.0, OutageLog("reaching Kafka"))
 

@@ -1,4 +1,4 @@
-"""A commit that Kafka does not answer has a limit, and none is sent after it before it has ended."""
+"""A commit that Kafka does not answer times out, and no other is sent until it has ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWER_SECONDS_MAX = 0.2
 
 
 class SilentConsumer:
-    """Does not answer commits until it is released."""
+    """A consumer that does not answer commits until it is released."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -43,37 +43,37 @@ class SilentConsumer:
         self.callbacks = callbacks
 
     def close(self) -> None:
-        """Give partition 0 up, as the client does."""
+        """Revoke partition 0, as the client does."""
         self.callbacks["on_revoke"](self, [TopicPartition("events", 0)])
 
 
 class CommittingListener:
-    """Commits what is stored when partitions are revoked, as the loader does; notes what it hears."""
+    """Commits when partitions are revoked, as the loader does, and records the callbacks."""
 
     def __init__(self, source: KafkaSource, consumer: SilentConsumer) -> None:
         self.source = source
         self.consumer = consumer
-        self.heard: list[str] = []
+        self.callbacks: list[str] = []
 
     def on_assigned(self, partitions: Iterable[int]) -> None:
-        self.heard.append(f"assigned {list(partitions)}")
+        self.callbacks.append(f"assigned {list(partitions)}")
 
     def on_revoked(self, partitions: Iterable[int]) -> None:
         try:
             self.source.commit(0, 2, "")
         except SourceError as error:
-            self.heard.append(str(error))
-        self.heard.append(f"revoked {list(partitions)}")
+            self.callbacks.append(str(error))
+        self.callbacks.append(f"revoked {list(partitions)}")
 
     def on_lost(self, partitions: Iterable[int]) -> None:
-        self.heard.append(f"lost {list(partitions)}")
+        self.callbacks.append(f"lost {list(partitions)}")
 
     def on_offset_out_of_range(self, number: int) -> None:
-        self.heard.append(f"reset {number}")
+        self.callbacks.append(f"reset {number}")
 
 
 def joined() -> tuple[KafkaSource, SilentConsumer, CommittingListener]:
-    """Make a source that has joined its group."""
+    """Return a source that has joined its group."""
     consumer = SilentConsumer()
     source = KafkaSource(
         cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, OutageLog("reaching Kafka")
@@ -84,13 +84,13 @@ def joined() -> tuple[KafkaSource, SilentConsumer, CommittingListener]:
 
 
 def call_back(consumer: SilentConsumer, name: str) -> Future[Any]:
-    """Call back as a poll does, from another thread."""
+    """Run a callback in another thread."""
     return in_thread(lambda: consumer.callbacks[name](consumer, [TopicPartition("events", 0)]))
 
 
 @pytest.mark.parametrize("name", ["on_revoke", "on_lost"])
-def test_a_commit_that_was_given_up_is_waited_for(name: str) -> None:
-    """Kafka's client would repeat it, and Kafka take it in the place of the next owner's plan."""
+def test_a_commit_that_timed_out_is_awaited(name: str) -> None:
+    """The client retries the commit, and Kafka would apply it over the next owner's plan."""
     source, consumer, listener = joined()
     with pytest.raises(SourceError, match="did not answer a commit"):
         source.commit(0, 1, "")
@@ -98,29 +98,29 @@ def test_a_commit_that_was_given_up_is_waited_for(name: str) -> None:
 
     called = call_back(consumer, name)
     assert not wait([called], 3 * ANSWER_SECONDS_MAX).done
-    assert listener.heard == []
+    assert listener.callbacks == []
 
     consumer.released.set()
     called.result(WAIT_SECONDS_MAX)
-    assert listener.heard == [f"{name[3:].replace('revoke', 'revoked')} [0]"]
+    assert listener.callbacks == [f"{name[3:].replace('revoke', 'revoked')} [0]"]
     assert consumer.commits == (2 if name == "on_revoke" else 1)
 
 
 @pytest.mark.parametrize("name", ["on_revoke", "on_lost"])
-def test_but_not_without_a_limit(name: str) -> None:
-    """A broker that does not answer keeps nobody in a callback, where no message of any partition is taken."""
+def test_the_wait_has_a_timeout(name: str) -> None:
+    """A broker that does not answer does not block the callback, in which no partition is polled."""
     source, consumer, listener = joined()
     with pytest.raises(SourceError, match="did not answer a commit"):
         source.commit(0, 1, "")
 
     call_back(consumer, name).result(WAIT_SECONDS_MAX)
-    assert listener.heard[-1] == f"{name[3:].replace('revoke', 'revoked')} [0]"
+    assert listener.callbacks[-1] == f"{name[3:].replace('revoke', 'revoked')} [0]"
     assert consumer.commits == 1
     consumer.released.set()
 
 
-def test_the_last_commit_is_sent_by_the_thread_of_the_callback() -> None:
-    """Kafka's client answers that of another thread after the callback, when the partition is another member's."""
+def test_a_commit_in_a_callback_is_sent_by_its_thread() -> None:
+    """The client applies a commit of another thread after the callback, when another member may own the partition."""
     source, consumer, _ = joined()
     consumer.released.set()
 
@@ -132,7 +132,7 @@ def test_the_last_commit_is_sent_by_the_thread_of_the_callback() -> None:
 
 
 def test_a_commit_without_an_answer() -> None:
-    """The caller has its error after the limit; until the commit has ended no other is sent, and polls go on."""
+    """The commit times out; until it has ended no other is sent, and polls continue."""
     consumer = SilentConsumer()
     source = KafkaSource(
         cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, OutageLog("reaching Kafka")

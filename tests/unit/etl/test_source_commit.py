@@ -1,4 +1,4 @@
-"""A commit of the source: done is what Kafka has answered to be done, and nothing else."""
+"""A commit of the source succeeds only if Kafka acknowledges it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Answered:
 
 
 class CommittingConsumer:
-    """A consumer that answers a commit with what it is given, or raises it."""
+    """A consumer that returns or raises a given answer to a commit."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -46,7 +46,7 @@ def committed(answer: Any) -> CommittingConsumer:
 
 @pytest.mark.parametrize("answer", [[Answered()], [], None])
 def test_done(answer: Any) -> None:
-    """One partition a commit, with its offset and the plan, and its answer is awaited."""
+    """A commit has one partition, with its offset and the plan, and is synchronous."""
     ((offsets, asynchronous),) = committed(answer).commits
 
     assert [(each.topic, each.partition, each.offset, each.metadata) for each in offsets] == [
@@ -57,6 +57,6 @@ def test_done(answer: Any) -> None:
 
 @pytest.mark.parametrize("answer", [KafkaException(REFUSED), [Answered(REFUSED)], [Answered(), Answered(REFUSED)]])
 def test_refused(answer: Any) -> None:
-    """What Kafka refuses, as a whole or for the partition, is a failure: nothing may be inserted under such a plan."""
+    """A commit that Kafka rejects, as a whole or for the partition, is an error."""
     with pytest.raises(SourceError, match="UNKNOWN_MEMBER_ID"):
         committed(answer)

@@ -1,4 +1,4 @@
-"""One partition's trouble does not stop the others: searches, refusals, and failures."""
+"""Searches, refusals and failures of one partition do not delay the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BAD = b"bad"
 
 
 class World(ProbingFake):
-    """Two partitions or more, a table that refuses some events, and a clock that every call moves."""
+    """Partitions, a table that refuses some events, and a clock that advances with every call."""
 
     def __init__(self, partitions: int = 2) -> None:
         self.seconds = 0.0
@@ -34,7 +34,7 @@ class World(ProbingFake):
         self.waiting: dict[int, list[Message]] = {number: [] for number in range(partitions)}
         self.stored: list[tuple[int, str, int]] = []
         self.silent: set[int] = set()
-        self.takes_good = True
+        self.good_rows_accepted = True
 
     def monotonic(self) -> float:
         return self.seconds
@@ -85,7 +85,7 @@ class World(ProbingFake):
 
     def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
-        return self.takes_good
+        return self.good_rows_accepted
 
     def now(self) -> int:
         return round(self.seconds * 1_000)
@@ -129,8 +129,8 @@ def run(world: World, loader: Loader, seconds: float) -> None:
         loader.step(0.1)
 
 
-def test_others_are_loaded_while_bad_rows_are_sought() -> None:
-    """A search of a minute in one partition does not keep another's events waiting."""
+def test_others_load_during_a_search() -> None:
+    """A search of a minute in one partition does not delay the events of another."""
     world = World()
     world.send(0, *(BAD + bytes([number]) if number % 3 else bytes([number]) for number in range(200)))
     loader = loading(world)
@@ -147,8 +147,8 @@ def test_others_are_loaded_while_bad_rows_are_sought() -> None:
     assert world.of(0) == 200
 
 
-def test_a_search_is_dropped_with_its_partition() -> None:
-    """A partition that goes to another member in the middle of a search is worked on no more."""
+def test_a_search_ends_with_its_partition() -> None:
+    """A partition that is revoked during a search is not worked on any more."""
     world = World()
     world.send(0, *([BAD] + [bytes([number]) for number in range(1, 200)]))
     loader = loading(world)
@@ -159,8 +159,8 @@ def test_a_search_is_dropped_with_its_partition() -> None:
     assert world.of(0) == 0
 
 
-def test_others_are_loaded_while_one_stands_still() -> None:
-    """Too many refused events stop their partition, which is tried again later; the others go on."""
+def test_others_load_while_one_is_halted() -> None:
+    """Too many refused events halt their partition, which is tried again later; the others continue."""
     world = World()
     loader = loading(world, Refusals(1.0, 5))
     world.send(0, *(BAD + bytes([number]) for number in range(20)))
@@ -174,9 +174,9 @@ def test_others_are_loaded_while_one_stands_still() -> None:
 
 
 def test_the_process_stops_when_nothing_is_stored() -> None:
-    """Where no partition stores anything and good rows are not taken either, it is the table: a person must decide."""
+    """If no partition stores anything and good rows are not accepted either, a person must decide."""
     world = World()
-    world.takes_good = False
+    world.good_rows_accepted = False
     loader = loading(world, Refusals(1.0, 5))
     world.send(0, *(BAD + bytes([number]) for number in range(20)))
 
@@ -187,8 +187,8 @@ def test_the_process_stops_when_nothing_is_stored() -> None:
 
 
 @pytest.mark.parametrize("good", [0, 30])
-def test_bad_events_of_one_client_restart_nobody(good: int) -> None:
-    """At low traffic too many bad events stop their partition alone, whether good ones stand among them or not."""
+def test_bad_events_of_one_client_do_not_stop_the_process(good: int) -> None:
+    """Too many bad events halt only their partition, also at low traffic, with or without good events among them."""
     world = World()
     loader = loading(world, Refusals(0.01, 5 if good == 0 else 1_000_000))
     world.send(0, *(BAD + number.to_bytes(2) for number in range(150)), *(bytes([number]) for number in range(good)))
@@ -200,10 +200,10 @@ def test_bad_events_of_one_client_restart_nobody(good: int) -> None:
     assert world.of(1) == 1
 
 
-def test_an_outage_beside_a_partition_that_stands() -> None:
-    """A partition that cannot be stored for another reason may take good rows soon: the process waits for longer."""
+def test_an_outage_beside_a_halted_partition() -> None:
+    """While another partition fails for another reason, the process waits longer before it stops."""
     world = World()
-    world.takes_good = False
+    world.good_rows_accepted = False
     world.silent = {1}
     loader = loading(world, Refusals(1.0, 5))
     world.send(0, *(BAD + bytes([number]) for number in range(20)))
@@ -214,8 +214,8 @@ def test_an_outage_beside_a_partition_that_stands() -> None:
     assert world.seconds > NOTHING_STORED_SECONDS
 
 
-def test_a_silent_store_leaves_others_as_much_time() -> None:
-    """A partition whose insert is not answered for 30 s is tried again after as long, not after five."""
+def test_a_timeout_leaves_others_as_much_time() -> None:
+    """A partition whose insert timed out after 30 s is tried again after 30 s, not after five."""
     world = World()
     loader = loading(world)
     world.send(0, b"a")
