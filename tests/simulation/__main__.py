@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: many runs and what happened in them, or one run step by step."""
+"""`python -m tests.simulation`: many runs and their totals, or one run step by step."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ VARIANTS = {variant.name: variant for variant in (PROTOCOL, *CONTROLS)}
 
 
 def main() -> int:
-    """Run what was asked for; 1 when the oracle finds fault."""
+    """Run the seeds of the command line; returns 1 if the oracle finds a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many runs")
-    parser.add_argument("--first", type=int, default=0, help="the first of their seeds")
-    parser.add_argument("--seed", type=int, help="one run alone")
-    parser.add_argument("--trace", action="store_true", help="show the one run step by step")
-    parser.add_argument("--variant", choices=VARIANTS, default=PROTOCOL.name, help="a negative control instead")
-    asked = parser.parse_args()
-    variant = VARIANTS[asked.variant]
-    if asked.seed is None:
-        return report(in_parallel(range(asked.first, asked.first + asked.seeds), variant), variant)
-    if asked.trace:
-        return report([traced(asked.seed, variant)], variant)
-    return report(simulate_all([asked.seed], variant), variant)
+    parser.add_argument("--seeds", type=int, default=1_000, help="the number of runs")
+    parser.add_argument("--first", type=int, default=0, help="their first seed")
+    parser.add_argument("--seed", type=int, help="run this seed only")
+    parser.add_argument("--trace", action="store_true", help="print the run of --seed step by step")
+    parser.add_argument(
+        "--variant", choices=VARIANTS, default=PROTOCOL.name, help="a negative control, or the protocol"
+    )
+    options = parser.parse_args()
+    variant = VARIANTS[options.variant]
+    if options.seed is None:
+        return report(in_parallel(range(options.first, options.first + options.seeds), variant), variant)
+    if options.trace:
+        return report([traced(options.seed, variant)], variant)
+    return report(simulate_all([options.seed], variant), variant)
 
 
 if __name__ == "__main__":

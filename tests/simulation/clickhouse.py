@@ -1,4 +1,4 @@
-"""The fake ClickHouse: what is stored, a window of tokens, inserts that take their time, a server that is killed."""
+"""The fake ClickHouse: rows, deduplication tokens, inserts that take time, and a server that is killed or frozen."""
 
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ INSERT_SECONDS_MAX = 3.0
 QUORUM_SECONDS_MAX = 1.5
 TOKENS_MAX = 6
 EPOCH_MILLISECONDS = 1_790_000_000_000
-# ClickHouse's numbers for the errors.
+# ClickHouse's error code.
 ILLEGAL_DIVISION = 153
 
 
 class ViolationError(Exception):
-    """The oracle's word: something was stored twice, or not, or not as it should be."""
+    """A message was stored twice, or not at all, or in a wrong form."""
 
 
 @dataclass(eq=False)
 class Query:
-    """An insert under way, and what gets its outcome: None, or an error. `left` are its parts not stored yet."""
+    """A running insert. `answer` gets its outcome: None, or an error. `left` are the parts that are not stored yet."""
 
     block: Block
     answer: Callable[[SinkError | None], None]
     generation: int
     shard: int = 1
-    verdict: SinkError | None = None
+    outcome: SinkError | None = None
     left: list[Part] = field(default_factory=list)
 
 
 class ClickHouse:
-    """One server with its two tables, or a cluster; `rows` are those that every read returns."""
+    """One server with its two tables, or a cluster; `rows` are the rows that every read returns."""
 
     def __init__(self, world: World, partitions: int, poison: Callable[[int], set[int]]) -> None:
         self.world = world
         self.rows: list[dict[int, Row]] = [{} for _ in range(partitions)]
-        # Inserts that were sent, and those of them that have begun.
+        # Inserts that were sent but have not begun, and those that run.
         self.expected: list[Query] = []
         self.running: list[Query] = []
-        self.heeds_deadlines = True
+        self.enforces_deadlines = True
         self.quorums = Quorums(world, self._confirm)
         self._poison = poison
         self._tokens: dict[str, deque[tuple[str, int]]] = {
             table: deque(maxlen=TOKENS_MAX) for table in (EVENTS, REJECTED)
         }
-        # The clock runs a little faster or slower than that of its clients.
-        self._pace = world.between(995, 1005)
-        # On a cluster every question may be another server's to answer, with a clock of its own.
+        # The clock is a little faster or slower than that of its clients.
+        self._clock_rate = world.between(995, 1005)
+        # On a cluster each query may be answered by another server, with its own clock.
         self.skew_seconds = world.chance.choice((0.0, 0.0, 1.5))
         self._down_until = 0.0
         self._frozen_until = 0.0
-        # Connections do not outlive the server.
+        # Incremented when the server is killed: connections do not survive that.
         self.generation = 0
 
     def now(self) -> int:
-        """Return its own time in milliseconds."""
+        """Return the server's time in milliseconds."""
         ahead = self.world.between(0, self.skew_seconds) if self.skew_seconds else 0
-        return EPOCH_MILLISECONDS + int((self.world.now + ahead) * self._pace)
+        return EPOCH_MILLISECONDS + int((self.world.now + ahead) * self._clock_rate)
 
     @property
     def is_down(self) -> bool:
-        """Whether it accepts no connections."""
+        """Whether the server accepts no connections."""
         return self.world.now < self._down_until
 
-    def stored_offsets(self, partition: int) -> dict[int, Row]:
-        """Return what any replica holds of a partition, whether or not a quorum has confirmed it."""
+    def rows_on_any_replica(self, partition: int) -> dict[int, Row]:
+        """Return the rows of a partition on any replica, confirmed by a quorum or not."""
         return self.rows[partition] | self.quorums.rows_of(partition)
 
     def frozen_for(self) -> float:
-        """Return for how long it will do nothing."""
+        """Return how long the server stays frozen."""
         return max(0.0, self._frozen_until - self.world.now)
 
     def receive(self, query: Query) -> None:
-        """Begin an insert: it is listed, and its deadline is compared with the clock."""
+        """Begin an insert: it is listed as running, and its deadline is compared with the clock."""
         if self.frozen_for():
             self.world.after(self.frozen_for(), lambda: self.receive(query))
             return
@@ -91,9 +91,9 @@ class ClickHouse:
         else:
             self.running.append(query)
             self.world.counts["inserts"] += 1
-            query.verdict = self._verdict(query)
+            query.outcome = self._outcome(query)
             query.left = parts(query.block)
-            self.world.note("clickhouse", "begins", query.block.table, query.block.name, query.verdict or "")
+            self.world.note("clickhouse", "begins", query.block.table, query.block.name, query.outcome or "")
             seconds = self._duration()
             self.world.after(seconds, lambda: self._finish(query))
             if self.world.strikes(self.world.rates.insert / 4):
@@ -104,11 +104,11 @@ class ClickHouse:
             return self.world.between(0.1, INSERT_SECONDS_MAX)
         return self.world.between(0.001, 0.05)
 
-    def _verdict(self, query: Query) -> SinkError | None:
+    def _outcome(self, query: Query) -> SinkError | None:
         block = query.block
         if self.quorums.is_waiting(query.shard, block.table):
             return QuorumError("an earlier block of the table waits for its quorum")
-        if self.heeds_deadlines and self.now() > block.deadline:
+        if self.enforces_deadlines and self.now() > block.deadline:
             self.world.counts["inserts fenced"] += 1
             return SinkError("FENCED")
         if block.table == EVENTS and (refusal := self.refusal(block)):
@@ -119,7 +119,7 @@ class ClickHouse:
         return None
 
     def refusal(self, block: Block) -> DataRefusedError | None:
-        """Return why events are not taken, for a value of theirs."""
+        """Return the error of a block that contains a refused event."""
         if self._poison(block.at.partition).isdisjoint(block.columns[-1]):
             return None
         return DataRefusedError(ILLEGAL_DIVISION, "a value does not convert")
@@ -130,13 +130,13 @@ class ClickHouse:
         if self.frozen_for():
             self.world.after(self.frozen_for(), lambda: self._finish(query))
             return
-        if query.verdict is None:
+        if query.outcome is None:
             self._store_parts(query)
         else:
-            self._end(query, query.verdict)
+            self._end(query, query.outcome)
 
     def _store_parts(self, query: Query) -> None:
-        """Store one part after another; on a cluster a part waits until a quorum has the one before."""
+        """Store one part after another; on a cluster each part waits until a quorum has confirmed the previous one."""
         while query.left:
             if self.quorums.is_waiting(query.shard, query.block.table):
                 self._end(query, QuorumError("another block of the table waits for its quorum"))
@@ -145,11 +145,11 @@ class ClickHouse:
             pending = self._store(query, query.left.pop(0), logs_token=True, is_late=is_late)
             if pending is not None:
                 wait = self.world.between(0, QUORUM_SECONDS_MAX)
-                self.world.after(wait, partial(self._look_at_quorum, query, pending))
+                self.world.after(wait, partial(self._check_quorum, query, pending))
                 return
         self._end(query, None)
 
-    def _look_at_quorum(self, query: Query, pending: Pending) -> None:
+    def _check_quorum(self, query: Query, pending: Pending) -> None:
         if query not in self.running:
             return
         if pending.is_confirmed:
@@ -164,13 +164,13 @@ class ClickHouse:
         query.answer(outcome)
 
     def freeze(self, seconds: float) -> None:
-        """Do nothing for a while; the clock goes on."""
+        """Do nothing for a while; the clock advances."""
         self.world.counts["server freezes"] += 1
         self.world.note("clickhouse", f"FROZEN for {seconds:.1f} s")
         self._frozen_until = self.world.now + seconds
 
     def kill(self, seconds_down: float) -> None:
-        """End it at any moment of the inserts that run: between parts, between a part and its token."""
+        """Kill the server at any point of the running inserts: between parts, or between a part and its token."""
         self.world.counts["server kills"] += 1
         self.world.note("clickhouse", "KILLED")
         self.generation += 1
@@ -178,7 +178,7 @@ class ClickHouse:
         self._frozen_until = 0.0
         running, self.running = self.running, []
         for query in running:
-            if query.verdict is None:
+            if query.outcome is None:
                 self._interrupt(query)
             query.answer(SinkError("the connection broke"))
 
@@ -187,11 +187,11 @@ class ClickHouse:
         whole = chance.randint(0, len(left))
         self.world.counts["blocks cut between months"] += 0 < whole < len(left)
         for number, part in enumerate(left[:whole], 1):
-            # Of the last one nobody knows whether another replica had fetched it.
+            # Another replica may or may not have fetched the last part.
             is_late = number == whole and self.quorums.is_late()
             self._store(query, part, logs_token=True, is_late=is_late, is_killed=True)
         if whole < len(left) and not self.quorums.is_cluster:
-            # Some versions write the token's log before the part, some after.
+            # Some versions log the token before the part, others after it.
             logs_token, stores_rows = chance.choice(((False, False), (True, False), (False, True)))
             self.world.counts["tokens without rows"] += logs_token
             self.world.counts["rows without tokens"] += stores_rows
@@ -207,7 +207,7 @@ class ClickHouse:
         is_late: bool = False,
         is_killed: bool = False,
     ) -> Pending | None:
-        """Store one part: rows of one month; nothing of it when its token is known. Return it when it is pending."""
+        """Store one part, the rows of one month, unless its token is known. Return the part if it is pending."""
         block = query.block
         token, known = (block.name, part[0][2]), self._tokens[block.table]
         if token in known:
@@ -224,7 +224,7 @@ class ClickHouse:
         return None
 
     def _confirm(self, part: Pending) -> None:
-        """Make the rows of a part visible."""
+        """Make the rows of a part visible to all reads."""
         rows = self.rows[part.partition]
         for offset, row in part.rows.items():
             if offset in rows:

@@ -1,4 +1,4 @@
-"""Negative controls: protocols that lack one part each. The oracle must catch every one, or it proves nothing."""
+"""Negative controls: protocols that each lack one part. The oracle must detect a violation for every one."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class WithoutReadBack(Delivery):
         partition.inherited = None
 
 
-class WithoutQuiet(Delivery):
-    """A recovery begins at once, while inserts of the former owner may begin or run."""
+class WithoutWaiting(Delivery):
+    """A recovery begins at once, while inserts of the former owner may be in flight."""
 
     def no_insert_in_flight(self, partition: Partition) -> bool:
         del partition
@@ -39,7 +39,7 @@ class WithoutQuiet(Delivery):
 
 
 class WithoutRunning(SimulatedSink):
-    """A recovery waits for the deadline alone, not for inserts that have begun before it."""
+    """A recovery waits for the deadline, but not for inserts that run."""
 
     def is_inserting(self, at: Coordinates) -> bool:
         del at
@@ -47,14 +47,14 @@ class WithoutRunning(SimulatedSink):
 
 
 class WithoutInherited(SimulatedSource):
-    """Plans are written and not read: batches are cut by time, whatever was planned."""
+    """Plans are written and not read: batches are cut by time, not by the plan."""
 
     def position(self, at: Coordinates) -> Position:
         return replace(super().position(at), plan=None)
 
 
-class AtLeastOnce(WithoutQuiet):
-    """No plan: insert under a deduplication token made of the offsets, then commit; after a failure insert again."""
+class AtLeastOnce(WithoutWaiting):
+    """No plan: insert with a deduplication token made of the offsets, then commit; after a failure insert again."""
 
     def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
         batch = self._prepare(partition, messages)
@@ -69,7 +69,7 @@ class AtLeastOnce(WithoutQuiet):
 
 
 class WithoutAcknowledgement(Delivery):
-    """The offset moves on before the rows are stored."""
+    """The offset is committed before the rows are stored."""
 
     def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
         self._commits.commit(partition.number, batch.plan.end + 1, "")
@@ -77,7 +77,7 @@ class WithoutAcknowledgement(Delivery):
 
 
 class WithoutErrors(SimulatedSink):
-    """Nobody looks after an insert that failed: what was cut off is taken for stored."""
+    """Errors of inserts are ignored: rows whose insert failed are regarded as stored."""
 
     def insert(self, block: Block) -> None:
         try:
@@ -88,35 +88,35 @@ class WithoutErrors(SimulatedSink):
 
 
 class WithoutWindow(SimulatedSink):
-    """The window of known events is not read back."""
+    """The duplicate window is not restored."""
 
-    def is_known(self, row: Row) -> bool:
+    def is_in_window(self, row: Row) -> bool:
         return row.reason == DUPLICATE
 
 
-class WithoutRepeatsInWindow(SimulatedSink):
-    """The window is read back without the repeats, which are events too."""
+class WithoutDuplicatesInWindow(SimulatedSink):
+    """The duplicate window is restored without the duplicates."""
 
-    def is_known(self, row: Row) -> bool:
+    def is_in_window(self, row: Row) -> bool:
         return row.table == EVENTS
 
 
 class WithAllRejectedInWindow(SimulatedSink):
-    """The window is read back with every message that has ids, also such as became no event and no repeat."""
+    """The duplicate window is restored from every message with ids, also from undecodable and refused ones."""
 
-    def is_known(self, row: Row) -> bool:
+    def is_in_window(self, row: Row) -> bool:
         return bool(row.identity)
 
 
 class ParsingSink(SimulatedSink):
-    """The identities of repeats are read from their messages, by another parser than the one that accepted them."""
+    """The identities of duplicates are parsed from their messages, by another parser than the etl's."""
 
     def identity(self, row: Row) -> bytes:
         return row.identity if row.table == EVENTS else EventRecord.FromString(row.content).event_id
 
 
 class WithoutUser(Delivery):
-    """Events are the same when their event_id is, whoever sent them."""
+    """The identity of an event is its event_id alone, without its user."""
 
     def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
         decode = self._decode
@@ -128,33 +128,33 @@ class WithoutUser(Delivery):
 
 
 class WithoutUserSink(SimulatedSink):
-    """The same of what is read back."""
+    """The identities that are read back lack the user too."""
 
     def identity(self, row: Row) -> bytes:
         return split(row.identity)[0]
 
 
 def event_ids_only(rows: Rows) -> Rows:
-    """Return the rows with half of their identities."""
+    """Return the rows with event_ids as their identities."""
     return replace(rows, identities=[split(identity)[0] for identity in rows.identities])
 
 
 class TrustsConfirmed(SimulatedSink):
-    """A recovery takes what no quorum has confirmed for missing, as a read with sequential consistency shows it."""
+    """A recovery regards rows that no quorum has confirmed as missing, as a sequentially consistent read shows it."""
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         return self.confirmed_offsets(at, first, last)
 
 
-class TrustsHeld(SimulatedSink):
-    """A recovery moves on when the rows are on any replica, which may drop them."""
+class TrustsUnconfirmed(SimulatedSink):
+    """A recovery commits when the rows are on any replica, which may still drop them."""
 
     def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         return self.stored_offsets(at, first, last)
 
 
-class RepeatsOfRefused(Delivery):
-    """An event is taken for stored before ClickHouse has seen it: what repeats it in its batch is set aside first."""
+class DuplicatesOfRefused(Delivery):
+    """Copies within a batch are duplicates even if ClickHouse refuses the original."""
 
     def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
         del held
@@ -162,8 +162,8 @@ class RepeatsOfRefused(Delivery):
         yield
 
 
-class WithoutFacts(Delivery):
-    """A recovery judges anew what is stored already."""
+class ForgetsDecisions(Delivery):
+    """A recovery ignores what an earlier attempt has decided."""
 
     def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
         del held
@@ -171,29 +171,29 @@ class WithoutFacts(Delivery):
 
 
 class WithoutAbsent(SimulatedSink):
-    """A replica that does not answer is passed over, as by `skip_unavailable_shards`."""
+    """A replica that does not answer is skipped, as with `skip_unavailable_shards`."""
 
-    def _ask_every_replica(self) -> None:
-        self._ask()
+    def _query_every_replica(self) -> None:
+        self._query()
 
 
 CONTROLS = (
-    Variant("without the fence", heeds_deadlines=False),
+    Variant("without the fence", enforces_deadlines=False),
     Variant("without read-back", delivery=WithoutReadBack),
-    Variant("without waiting for quiet", delivery=WithoutQuiet),
-    Variant("without looking for running inserts", sink=WithoutRunning),
+    Variant("without waiting for inserts in flight", delivery=WithoutWaiting),
+    Variant("without checking for running inserts", sink=WithoutRunning),
     Variant("batches cut by time, plans ignored", source=WithoutInherited),
     Variant("at least once with tokens", delivery=AtLeastOnce),
     Variant("commit before the acknowledgement", delivery=WithoutAcknowledgement),
     Variant("errors of inserts ignored", sink=WithoutErrors),
-    Variant("confirmed rows taken for all", sink=TrustsConfirmed),
-    Variant("unconfirmed rows taken for stored", sink=TrustsHeld),
-    Variant("absent replicas passed over", sink=WithoutAbsent),
-    Variant("the window is not read back", sink=WithoutWindow),
-    Variant("the window is read back without repeats", sink=WithoutRepeatsInWindow),
-    Variant("the window is read back with undecodable messages", sink=WithAllRejectedInWindow),
-    Variant("repeats are parsed again", sink=ParsingSink),
-    Variant("repeats of refused events are repeats", delivery=RepeatsOfRefused),
-    Variant("recoveries forget what was refused", delivery=WithoutFacts),
-    Variant("the window is keyed by event_id alone", delivery=WithoutUser, sink=WithoutUserSink),
+    Variant("unconfirmed rows regarded as missing", sink=TrustsConfirmed),
+    Variant("unconfirmed rows committed", sink=TrustsUnconfirmed),
+    Variant("absent replicas skipped", sink=WithoutAbsent),
+    Variant("window not restored", sink=WithoutWindow),
+    Variant("window restored without duplicates", sink=WithoutDuplicatesInWindow),
+    Variant("window restored with undecodable messages", sink=WithAllRejectedInWindow),
+    Variant("duplicates parsed again", sink=ParsingSink),
+    Variant("duplicates of refused events", delivery=DuplicatesOfRefused),
+    Variant("recoveries that forget refusals", delivery=ForgetsDecisions),
+    Variant("identity without the user", delivery=WithoutUser, sink=WithoutUserSink),
 )

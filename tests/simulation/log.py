@@ -1,4 +1,4 @@
-"""What producers write: events, repeats near and far, messages that are none, and events that ClickHouse refuses."""
+"""What producers write: events, duplicates, undecodable messages, and events that ClickHouse refuses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MILLISECONDS_OF_A_MONTH = 2_592_000_000
 MONTH_ENDS_SECONDS = 25.0
 EVENT = ""
 USERS = [bytes(15) + bytes((number,)) for number in range(3)]
-# Unknown groups deeper than one of two parsers allows: the etl's decoder takes them, Python's refuses the message.
+# Unknown groups, nested deeper than Python's parser allows; the etl's decoder accepts them.
 NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
 
 
 class SimulatedMessage:
-    """A message as confluent_kafka gives it; `identity` is None when it cannot be decoded.
+    """A message with the methods of confluent_kafka's; `identity` is None if it cannot be decoded.
 
-    `ids` are what can be read of such a message all the same. `suffix` follows an event's bytes.
+    `ids` are the ids that can be read of such a message. `suffix` is appended to an event's bytes.
     """
 
     __slots__ = ("_at", "_milliseconds", "_partition", "_value", "identity", "ids")
@@ -64,7 +64,7 @@ class SimulatedMessage:
 
 
 def decode(messages: Sequence[Message]) -> Rows:
-    """Do what etl.events.rows.decode does, with the columns that matter here: identities, times, offsets."""
+    """Replace etl.events.rows.decode, with three columns only: identities, times, offsets."""
     known = [message for message in messages if isinstance(message, SimulatedMessage)]
     assert len(known) == len(messages)
     good = [message for message in known if message.identity is not None]
@@ -78,13 +78,13 @@ def decode(messages: Sequence[Message]) -> Rows:
 
 
 def another_user(user: bytes) -> bytes:
-    """Return the user after one."""
+    """Return another user."""
     return USERS[(USERS.index(user) + 1) % len(USERS)]
 
 
 @dataclass
 class Log:
-    """One partition. None stands where a transaction's marker or a compacted message left a gap."""
+    """One partition. None is a gap, as left by a transaction's marker or by compaction."""
 
     partition: int
     horizon: int
@@ -95,19 +95,19 @@ class Log:
     _identities: list[bytes] = field(default_factory=list)
 
     def append(self, world: World, gaps: float) -> None:
-        """Write one message, or leave a gap."""
+        """Append one message, or a gap."""
         chance = world.chance
         if chance.random() < gaps:
             self.messages.append(None)
             return
         offset = len(self.messages)
-        # Another month begins while the run goes on, and clocks of servers disagree about when.
+        # A new month begins during the run, at different times by different clocks.
         month = int(world.now + world.between(-20, 20) > MONTH_ENDS_SECONDS)
         identity: bytes | None = self._identity(world)
         ids = suffix = b""
         dice = chance.random()
         if dice < 0.02:
-            # The ids of such a message are those of an event that was sent, or will be.
+            # The ids are those of an event that was sent before or will be sent.
             identity, ids = None, identity or b""
             world.counts["undecodable with ids"] += 1
         elif dice < 0.04:
@@ -116,14 +116,14 @@ class Log:
             suffix = NESTED_GROUPS
             world.counts["poison messages"] += 1
         if identity is not None and chance.random() < (0.5 if identity in self._bad else 0.04):
-            # Copies of an event differ: some of them are taken.
+            # Copies of an event differ, and ClickHouse accepts some of them.
             self._bad.add(identity)
             self.poison.add(offset)
         time = month * MILLISECONDS_OF_A_MONTH
         self.messages.append(SimulatedMessage(self.partition, offset, identity, time, ids, suffix))
 
     def _identity(self, world: World) -> bytes:
-        """Choose a new identity mostly, else one written a moment ago or about one horizon ago, by any user."""
+        """Return mostly a new identity, else a recent one or one from about a horizon ago, of any user."""
         chance, known = world.chance, self._identities
         dice = chance.random()
         if known and dice < 0.1:
@@ -139,8 +139,8 @@ class Log:
         known.append(identity)
         return identity
 
-    def verdicts(self) -> dict[int, str]:
-        """Return what each message must become, computed from the log alone: EVENT or the reason of its rejection."""
+    def expected(self) -> dict[int, str]:
+        """Return what each message must become, from the log alone: EVENT or the reason of its rejection."""
         seen: dict[bytes, int] = {}
         found: dict[int, str] = {}
         for offset, message in enumerate(self.messages):
@@ -153,7 +153,7 @@ class Log:
             if before is not None and offset - before <= self.horizon:
                 found[offset] = DUPLICATE
             elif offset in self.poison:
-                # It is stored nowhere, so that its copies are no repeats of it.
+                # It is not stored, so its copies are not duplicates of it.
                 found[offset] = REFUSED
                 continue
             else:

@@ -1,4 +1,4 @@
-"""One process of the ETL: the real Loader, Delivery and ServerClock on simulated connections."""
+"""One process of the ETL: the real Loader, Delivery and ServerClock with simulated connections."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tests.simulation.world import Process, World
 
 FENCE_SECONDS = 1.0
 HORIZON = 12
-# The window is read back in three steps.
+# The duplicate window is restored in three steps.
 PAGE_OFFSETS = 5
 REFUSED_IN_A_ROW_MAX = 1_000
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What runs: the protocol, or one that lacks a part of it and must be caught."""
+    """The protocol, or a negative control that lacks a part of it."""
 
     name: str
     delivery: type[Delivery] = Delivery
     source: type[SimulatedSource] = SimulatedSource
     sink: type[SimulatedSink] = SimulatedSink
-    heeds_deadlines: bool = True
+    enforces_deadlines: bool = True
 
 
 PROTOCOL = Variant("the protocol")
 
 
 class Member:
-    """A process with its own clock, which began when the machine did."""
+    """A process with a monotonic clock of its own."""
 
     def __init__(self, world: World, name: str, variant: Variant, broker: Broker, server: ClickHouse) -> None:
         self.process = Process(world, name, self._main)

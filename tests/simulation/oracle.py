@@ -1,4 +1,4 @@
-"""What must be stored in the end, computed from the log alone, against what is."""
+"""Compares what is stored in the end with what must be stored, which follows from the log alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.simulation.log import EVENT, Log, SimulatedMessage
 from tests.simulation.parts import Row
 
 
-def look(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
-    """Raise ViolationError unless each message is one row, and each row what its message must become."""
+def check(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
+    """Raise ViolationError unless each message is exactly one row, of the right form."""
     for log in logs:
-        rows, verdicts = server.rows[log.partition], log.verdicts()
+        rows, expected = server.rows[log.partition], log.expected()
         messages = {message.offset(): message for message in log.messages if message is not None}
         counts["messages"] += len(messages)
         counts["rows"] += len(rows)
@@ -24,19 +24,19 @@ def look(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
         if rows.keys() - messages.keys():
             raise ViolationError(f"partition {log.partition}: rows of offsets that the log does not have")
         for offset, message in messages.items():
-            counts[f"became {verdicts[offset]}"] += 1
-            if not is_right(rows[offset], message, verdicts[offset]):
+            counts[f"became {expected[offset]}"] += 1
+            if not is_correct(rows[offset], message, expected[offset]):
                 raise ViolationError(f"partition {log.partition}: offset {offset} became {rows[offset]}")
 
 
-def is_right(row: Row, message: SimulatedMessage, verdict: str) -> bool:
-    """Whether a message became what it must."""
-    if verdict == EVENT:
+def is_correct(row: Row, message: SimulatedMessage, kind: str) -> bool:
+    """Whether a row is what its message must become."""
+    if kind == EVENT:
         return (row.table, row.content) == (EVENTS, message.identity)
     found = (row.table, row.content, row.identity, row.reason)
-    return found == (REJECTED, message.value(), message.identity or message.ids, verdict)
+    return found == (REJECTED, message.value(), message.identity or message.ids, kind)
 
 
 def last_offset(log: Log) -> int:
-    """Return the offset of the last message; -1 where there is none."""
+    """Return the offset of the last message; -1 if there is none."""
     return max((message.offset() for message in log.messages if message is not None), default=-1)

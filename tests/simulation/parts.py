@@ -1,4 +1,4 @@
-"""What becomes of a block in the fake ClickHouse: rows by offset, cut into parts by month."""
+"""The rows of a block in the fake ClickHouse, split into parts by month."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from etl.plan import EVENTS, REJECTED, Block
 
 @dataclass(frozen=True)
 class Row:
-    """What is stored at an offset: an event's identity, or why a message became none, its bytes and the ids in them."""
+    """The row of an offset: an event's identity, or a rejected message's reason, bytes and ids."""
 
     table: str
     content: bytes
@@ -24,7 +24,7 @@ Part = list[tuple[int, Row, int]]
 
 
 def parts(block: Block) -> list[Part]:
-    """Cut a block into what becomes parts: its rows by month, each with its offset and its time."""
+    """Split a block into parts: its rows by month, each with its offset and its time."""
     columns: Any = block.columns
     if block.table == EVENTS:
         identities, times, offsets = columns

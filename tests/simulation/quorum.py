@@ -1,8 +1,8 @@
-"""What a cluster adds to the fake ClickHouse: parts that one replica holds alone, until a quorum confirms them or not.
+"""The cluster of the fake ClickHouse: parts on one replica, which a quorum confirms later or never.
 
-Seen on real replicas: such a part is returned by reads of that replica and by no read with sequential consistency; it
-becomes visible when another replica fetches it; and when its holder stays away, the other replica gives the quorum up,
-and the holder drops the part when it comes back.
+Observed on real replicas: reads of that replica return such a part, and sequentially consistent reads do not. It
+becomes visible when another replica fetches it. If its replica stays away, the other replica gives up the quorum, and
+the first one drops the part when it returns.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 from tests.simulation.world import World
 
-# How often an insert of a cluster must wait for its quorum, when inserts fail at all.
+# How often an insert of a cluster waits for its quorum, relative to the rate of failing inserts.
 LATE_RATIO = 0.5
-# How often its only holder goes away meanwhile, and how often the part is given up then.
+# How often its only replica goes away meanwhile, and how often the part is dropped then.
 AWAY_RATIO = 0.5
 VANISHING_RATIO = 0.6
 CLUSTER_RATIO = 0.4
-# How long it takes until another replica has fetched a part, and how long a replica is away.
+# How long another replica takes to fetch a part, and how long a replica is away.
 FETCH_SECONDS_MAX = 8.0
 AWAY_SECONDS_MAX = 6.0
 
@@ -37,7 +37,7 @@ class Pending:
 
 
 class Quorums:
-    """The parts of all shards that wait for their quorum; `confirm` makes the rows of one visible."""
+    """The parts of all shards that wait for their quorum; `confirm` makes the rows of a part visible."""
 
     def __init__(self, world: World, confirm: Callable[[Pending], None]) -> None:
         self.is_cluster = world.chance.random() < CLUSTER_RATIO
@@ -46,19 +46,19 @@ class Quorums:
         self._confirm = confirm
 
     def is_waiting(self, shard: int, table: str) -> bool:
-        """Whether an earlier part keeps a shard from inserting into a table."""
+        """Whether a part that waits for its quorum blocks inserts of a shard into a table."""
         return any((each.shard, each.table) == (shard, table) for each in self.pending)
 
     def is_late(self) -> bool:
-        """Whether the part that is stored next is one that the other replica does not fetch at once."""
+        """Whether the other replica does not fetch the next part at once."""
         return self.is_cluster and self._world.strikes(self._world.rates.insert * LATE_RATIO)
 
-    def someone_is_away(self) -> bool:
-        """Whether a question to every replica fails."""
+    def is_replica_away(self) -> bool:
+        """Whether a query to every replica fails."""
         return any(each.is_away for each in self.pending)
 
     def rows_of(self, partition: int) -> dict[int, Any]:
-        """Return the rows that replicas which answer hold unconfirmed."""
+        """Return the unconfirmed rows on replicas that answer."""
         found: dict[int, Any] = {}
         for each in self.pending:
             if each.partition == partition and not each.is_away:
@@ -66,7 +66,7 @@ class Quorums:
         return found
 
     def begin(self, part: Pending, *, is_holder_killed: bool = False) -> None:
-        """Store a part on one replica, and let its fate take its course."""
+        """Store a part on one replica; it is confirmed or dropped later."""
         world = self._world
         self.pending.append(part)
         world.counts["quorums late"] += 1
@@ -82,14 +82,14 @@ class Quorums:
         world = self._world
         world.counts["replicas away"] += 1
         part.is_away = True
-        world.note("clickhouse", "has lost sight of", part.table, sorted(part.rows))
-        world.after(world.between(0.5, AWAY_SECONDS_MAX), lambda: self._come_back(part))
+        world.note("clickhouse", "loses the replica of", part.table, sorted(part.rows))
+        world.after(world.between(0.5, AWAY_SECONDS_MAX), lambda: self._return(part))
 
-    def _come_back(self, part: Pending) -> None:
+    def _return(self, part: Pending) -> None:
         world = self._world
         part.is_away = False
         is_confirmed = world.chance.random() >= VANISHING_RATIO
-        # For a moment the replica answers and nothing is decided.
+        # For a moment the replica answers, and the part is neither confirmed nor dropped.
         world.after(world.between(0, 2), lambda: self._end(part, is_confirmed=is_confirmed))
 
     def _end(self, part: Pending, *, is_confirmed: bool) -> None:

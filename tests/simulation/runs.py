@@ -1,4 +1,4 @@
-"""Many runs, on several processors, and what happened in them; or one, step by step."""
+"""Runs of many seeds on several processors, with their totals; or of one seed, step by step."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.simulation.simulation import Outcome, quiet_logs, simulate
 
 PROCESSES = 2
 SEEDS_AT_A_TIME = 100
-# So many failures are named; the rest is counted.
+# The number of failures that are printed; the others are only counted.
 NAMED_MAX = 10
-# What the table shows, in this order; what never happened is shown as 0.
+# The rows of the table, in this order.
 TOTALS = (
     *("runs", "messages", "inserts", "crashes", "freezes", "stops", "isolations", "evictions", "rebalances"),
     *("revocations", "commits unknown", "commits refused", "commits late", "offset resets", "plans found"),
     *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
-    *("quorums late", "quorums reached late", "parts vanished", "replicas away", "questions without a replica"),
+    *("quorums late", "quorums reached late", "parts vanished", "replicas away", "queries without a replica"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),
     *("event_ids of other users", "poison messages", "undecodable with ids"),
     *("rows under faults", "rows", "hung", "lost", "doubled"),
@@ -32,18 +32,18 @@ TOTALS = (
 
 
 def traced(seed: int, variant: Variant) -> Outcome:
-    """Run once, telling what happens."""
+    """Run one seed and print its steps."""
     with quiet_logs():
-        return simulate(seed, variant, tell)
+        return simulate(seed, variant, print_line)
 
 
-def tell(line: str) -> None:
-    """Show what happens."""
+def print_line(line: str) -> None:
+    """Print a line."""
     sys.stdout.write(line + "\n")
 
 
 def in_parallel(seeds: range, variant: Variant) -> Iterator[Outcome]:
-    """Run many times on several processors."""
+    """Run many seeds on several processors."""
     chunks = [seeds[start : start + SEEDS_AT_A_TIME] for start in range(0, len(seeds), SEEDS_AT_A_TIME)]
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         for outcomes in pool.map(partial(simulate_all, variant=variant), chunks):
@@ -51,7 +51,7 @@ def in_parallel(seeds: range, variant: Variant) -> Iterator[Outcome]:
 
 
 def simulate_all(seeds: Iterable[int], variant: Variant) -> list[Outcome]:
-    """Run once for each seed."""
+    """Run each seed."""
     with quiet_logs():
         return [simulate(seed, variant) for seed in seeds]
 

@@ -1,4 +1,4 @@
-"""One run: what happens when, until faults stop, everything comes to its end, and the oracle looks."""
+"""One run: faults for a while, then a calm phase in which everything must be stored, and the oracle's check."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import Log
 from tests.simulation.member import HORIZON, PROTOCOL, Member, Variant
-from tests.simulation.oracle import last_offset, look
+from tests.simulation.oracle import check, last_offset
 from tests.simulation.source import TOPIC
 from tests.simulation.world import World
 
 FAULTS_SECONDS = 50.0
-# After the faults everything must be stored within this time, or something hangs.
+# Everything must be stored so long after the last fault; otherwise the run counts as hung.
 CALM_SECONDS_MAX = 150.0
 MEMBERS_MAX = 4
 SUPERVISION_SECONDS = 0.5
-# When everything is stored, Kafka may not know it until somebody looks: so long after the faults members are replaced.
+# If everything is stored but not committed, members are replaced so long after the faults.
 RESTART_SECONDS = 30.0
 
 
 @contextlib.contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Let what the simulated processes log be nobody's."""
+    """Suppress the logs of the simulated processes."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -44,23 +44,23 @@ def quiet_logs() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went: what happened in it, and what was wrong."""
+    """The counts of a run, and its failure, if any."""
 
     seed: int
     counts: Counter[str]
     failure: str = ""
 
 
-def simulate(seed: int, variant: Variant = PROTOCOL, tell: Callable[[str], None] | None = None) -> Outcome:
-    """Run once."""
-    simulation = Simulation(seed, variant, tell)
+def simulate(seed: int, variant: Variant = PROTOCOL, trace: Callable[[str], None] | None = None) -> Outcome:
+    """Run one seed."""
+    simulation = Simulation(seed, variant, trace)
     counts = simulation.world.counts
     counts["runs"] = 1
     try:
         simulation.run()
     except (ViolationError, LoaderStoppedError) as error:
         return Outcome(seed, counts, f"{type(error).__name__}: {error}")
-    except Exception:  # noqa: BLE001 -- whatever it is, it is told with the seed that shows it again
+    except Exception:  # noqa: BLE001 -- any exception is a failure of this seed
         return Outcome(seed, counts, traceback.format_exc())
     finally:
         for member in simulation.members:
@@ -69,15 +69,15 @@ def simulate(seed: int, variant: Variant = PROTOCOL, tell: Callable[[str], None]
 
 
 class Simulation:
-    """Kafka, ClickHouse, the members of the group, and everything that befalls them."""
+    """Kafka, ClickHouse, the members of the group, and the schedule of their faults."""
 
-    def __init__(self, seed: int, variant: Variant, tell: Callable[[str], None] | None) -> None:
-        world = self.world = World(seed, tell)
+    def __init__(self, seed: int, variant: Variant, trace: Callable[[str], None] | None) -> None:
+        world = self.world = World(seed, trace)
         self._variant = variant
         self.logs = [Log(number, HORIZON) for number in range(world.chance.randint(1, 3))]
         self.broker = Broker(world, self.logs)
         self.server = ClickHouse(world, len(self.logs), lambda partition: self.logs[partition].poison)
-        self.server.heeds_deadlines = variant.heeds_deadlines
+        self.server.enforces_deadlines = variant.enforces_deadlines
         self.members: list[Member] = []
         self._wanted = world.chance.randint(1, 3)
         self._started = 0
@@ -86,13 +86,14 @@ class Simulation:
         self._schedule()
 
     def run(self) -> None:
-        """Let it happen; ViolationError when the oracle finds fault."""
+        """Run to the end; ViolationError if the oracle finds a violation."""
         if not self.world.run(lambda: self._is_over, FAULTS_SECONDS + CALM_SECONDS_MAX):
             self.world.counts["hung"] += 1
             raise ViolationError(
                 f"not everything is stored and committed {CALM_SECONDS_MAX:.0f} s after the last fault"
             )
-        look(self.logs, self.server, self.world.counts)
+
+        check(self.logs, self.server, self.world.counts)
 
     def _schedule(self) -> None:
         world, chance = self.world, self.world.chance
@@ -121,7 +122,7 @@ class Simulation:
             log.append(self.world, gaps)
 
     def _supervise(self) -> None:
-        """Start members where some are missing; a frozen one may be taken for a dead one."""
+        """Start missing members; a frozen one may be regarded as dead."""
         self.members = [member for member in self.members if member.process.is_alive]
         alive = sum(not member.process.is_frozen or self.world.chance.random() < 0.7 for member in self.members)
         if alive < self._wanted and len(self.members) < MEMBERS_MAX:
@@ -131,14 +132,14 @@ class Simulation:
         self.world.after(SUPERVISION_SECONDS, self._supervise)
 
     def _scale(self) -> None:
-        """Want another number of members; tell one too many to stop."""
+        """Change the number of members; stop one that is too many."""
         self._wanted = self.world.chance.randint(1, 3)
         if len(self.members) > self._wanted:
             self.world.counts["stops"] += 1
             self.world.chance.choice(self.members).stop.set()
 
     def _reset_offsets(self) -> None:
-        """Do what an operator does when he is unsure: stop the group, go back to an earlier offset, start again."""
+        """Act like an operator: stop the group, reset its offsets to earlier ones, and start it again."""
         self._wanted = 0
         for member in self.members:
             if self.world.chance.random() < 0.4:
@@ -153,11 +154,11 @@ class Simulation:
             return
         if not self.broker.members:
             for partition, (offset, _) in list(self.broker.committed.items()):
-                self._go_back(partition, max(0, offset - self.world.chance.randint(0, 30)))
+                self._reset_offset(partition, max(0, offset - self.world.chance.randint(0, 30)))
             self.world.counts["offset resets"] += 1
         self._wanted = 1
 
-    def _go_back(self, partition: int, offset: int) -> None:
+    def _reset_offset(self, partition: int, offset: int) -> None:
         self.world.note("operator", "resets", partition, offset)
         if self.server.rows[partition] and self.world.chance.random() < 0.3:
             del self.broker.committed[partition]
@@ -170,19 +171,19 @@ class Simulation:
         self.world.counts["inserts under faults"] += self.world.counts["inserts"]
         self.world.is_calm = True
         self._wanted = max(self._wanted, 1)
-        self._look_whether_over()
+        self._check_whether_over()
 
-    def _look_whether_over(self) -> None:
+    def _check_whether_over(self) -> None:
         busy = self.server.running or self.server.expected or self.server.quorums.pending
         frozen = any(each.process.is_frozen for each in self.members)
         self._is_over = not busy and not frozen and all(self._is_committed(log) for log in self.logs)
         if not self._is_over and self.world.now > self._restart_at and all(map(self._is_stored, self.logs)):
-            # A commit was applied after its sender had read what was committed: the next owner sets it right.
+            # A late commit replaced a newer one after the partition was restored: the next owner recovers it.
             self.world.counts["restarts in calm"] += 1
             self._restart_at += RESTART_SECONDS
             for member in self.members:
                 member.stop.set()
-        self.world.after(1.0, self._look_whether_over)
+        self.world.after(1.0, self._check_whether_over)
 
     def _is_stored(self, log: Log) -> bool:
         return len(self.server.rows[log.partition]) == sum(message is not None for message in log.messages)

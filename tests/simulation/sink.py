@@ -1,4 +1,4 @@
-"""A member's connection to the fake ClickHouse: what etl/clickhouse/sink.py is to the real one."""
+"""A member's connection to the fake ClickHouse, like etl/clickhouse/sink.py for the real one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DELAY_SECONDS_MAX = 5.0
 
 
 class SimulatedSink(ProbingFake):
-    """Implements etl.loader.History and etl.delivery.Sink."""
+    """Implements etl.restoring.History and etl.delivery.Sink."""
 
     def __init__(self, process: Process, server: ClickHouse) -> None:
         self._process = process
         self._world = process.world
         self._server = server
-        # Where this member inserts; it reads all shards.
+        # The shard into which this member inserts; it reads all shards.
         self._shard = process.world.chance.randint(1, 2)
 
     def insert(self, block: Block) -> None:
@@ -43,7 +43,7 @@ class SimulatedSink(ProbingFake):
         world.note(self._process.name, "inserts", block.name, "SLOWLY" if slow else "")
         if world.strikes(world.rates.insert / 3):
             world.counts["inserts unanswered"] += 1
-            # The answer is lost, or the patience; the server goes on all the same.
+            # The answer is lost or too late; the server continues with the insert.
             world.after(world.between(0, 1.5), lambda: answered(SinkError("no answer")))
         if outcome := self._process.park():
             raise outcome
@@ -51,7 +51,7 @@ class SimulatedSink(ProbingFake):
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
-        self._ask()
+        self._query()
         self._world.counts["probes"] += 1
         refusal = self._server.refusal(block)
         self._process.cross()
@@ -60,62 +60,64 @@ class SimulatedSink(ProbingFake):
 
     def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         del at, before, thorough
-        self._ask()
+        self._query()
         return True
 
     def now(self) -> int:
-        self._ask()
+        self._query()
         now = self._server.now()
         self._process.cross()
         return now
 
     def is_inserting(self, at: Coordinates) -> bool:
-        self._ask_every_replica()
+        self._query_every_replica()
         inserting = any(query.block.name.startswith(at.name) for query in self._server.running)
         self._process.cross()
         return inserting
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        self._ask_every_replica()
-        found = {offset for offset in self._server.stored_offsets(at.partition) if first <= offset <= last}
+        self._query_every_replica()
+        found = {offset for offset in self._server.rows_on_any_replica(at.partition) if first <= offset <= last}
         self._process.cross()
         return found
 
     def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        self._ask()
+        self._query()
         found = {offset for offset in range(first, last + 1) if offset in self._server.rows[at.partition]}
         self._process.cross()
         return found
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
-        self._ask_every_replica()
-        last = max((offset for offset in self._server.stored_offsets(at.partition) if offset >= first), default=None)
+        self._query_every_replica()
+        last = max(
+            (offset for offset in self._server.rows_on_any_replica(at.partition) if offset >= first), default=None
+        )
         self._process.cross()
         return last
 
     def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        self._ask_every_replica()
-        rows = self._server.stored_offsets(at.partition)
-        known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_known(rows[at])]
+        self._query_every_replica()
+        rows = self._server.rows_on_any_replica(at.partition)
+        known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_in_window(rows[at])]
         return known, [self.identity(rows[at]) for at in known]
 
-    def is_known(self, row: Row) -> bool:
+    def is_in_window(self, row: Row) -> bool:
         """Whether a row's identity is in the window."""
         return row.table == EVENTS or row.reason == DUPLICATE
 
     def identity(self, row: Row) -> bytes:
-        """Return what the window knows of a row."""
+        """Return the identity of a row in the window."""
         return row.identity
 
-    def _ask_every_replica(self) -> None:
-        """Send a question to all servers of the cluster; an absent one is an error."""
-        self._ask()
-        if self._server.quorums.someone_is_away():
-            self._world.counts["questions without a replica"] += 1
+    def _query_every_replica(self) -> None:
+        """Send a query to all replicas; an absent one is an error."""
+        self._query()
+        if self._server.quorums.is_replica_away():
+            self._world.counts["queries without a replica"] += 1
             raise SinkError("a replica does not answer")
 
-    def _ask(self) -> None:
-        """Send a question; it is answered at the moment at which this returns."""
+    def _query(self) -> None:
+        """Send a query; it is answered at the moment at which this returns."""
         self._process.cross()
         if frozen := self._server.frozen_for():
             self._process.wait(frozen)

@@ -1,4 +1,4 @@
-"""A member's connection to the fake Kafka: what etl/kafka/source.py is to the real one."""
+"""A member's connection to the fake Kafka, like etl/kafka/source.py for the real one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.simulation.broker import Broker
 from tests.simulation.world import Process
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "simulated")
-# How long the client waits for an answer before it says that none has come.
+# The client's timeout for an answer.
 ANSWER_SECONDS_MAX = 1.5
-# An empty poll may return later than it was asked to: the machine is busy.
+# An empty poll may return later than its timeout, as on a busy machine.
 POLL_SECONDS_MAX = 1.0
 
 
@@ -29,7 +29,7 @@ class SimulatedSource:
         self._listener: Listener | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, int] = {}
-        # Cut off from Kafka until then, while it may well reach ClickHouse.
+        # Until this time the member cannot reach Kafka, but may reach ClickHouse.
         self._isolated_until = 0.0
         process.on_silence = lambda: broker.watch(self)
 
@@ -41,14 +41,14 @@ class SimulatedSource:
         self._broker.join(self)
 
     def leave(self) -> None:
-        """Close the consumer: give everything up, then leave the group."""
-        if self._broker.knows(self) and self._listener is not None:
+        """Close the consumer: revoke everything, then leave the group."""
+        if self._broker.has_member(self) and self._listener is not None:
             self._listener.on_revoked(sorted(self._assigned))
         self._broker.leave(self)
 
     def poll(self, count: int, seconds: float) -> Sequence[Message]:
         self._process.cross()
-        self._perhaps_isolate(self._world.rates.commit / 30)
+        self._isolate_sometimes(self._world.rates.commit / 30)
         if not self._is_isolated():
             self._serve_callbacks()
         taken = self._fetch(count)
@@ -58,11 +58,11 @@ class SimulatedSource:
         return taken
 
     def topic(self) -> Topic:
-        self._ask("topic")
+        self._request("topic")
         return TOPIC
 
     def position(self, at: Coordinates) -> Position:
-        self._ask("position")
+        self._request("position")
         offset, metadata = self._broker.committed.get(at.partition, (None, ""))
         self._world.note(self.name, "reads position", at.partition, offset, metadata)
         self._world.counts["plans found"] += '"end"' in metadata
@@ -84,7 +84,7 @@ class SimulatedSource:
         world, broker = self._world, self._broker
         self._process.cross()
         if self._is_isolated():
-            self._no_answer("commit while cut off")
+            self._no_answer("commit while isolated")
         fault = (
             world.chance.choice(("lost", "unanswered", "late", "delayed")) if world.strikes(world.rates.commit) else ""
         )
@@ -100,12 +100,12 @@ class SimulatedSource:
         if fault == "unanswered":
             self._no_answer("commit applied, its answer lost")
         if fault == "late":
-            # It is told long after, when another member may have read it and moved on.
-            self._perhaps_isolate(0.7)
+            # The answer arrives late, when another member may have read the commit and continued.
+            self._isolate_sometimes(0.7)
             self._process.wait(world.between(0, 5))
         self._process.cross()
 
-    def _ask(self, what: str) -> None:
+    def _request(self, what: str) -> None:
         self._process.cross()
         if self._is_isolated() or self._world.strikes(self._world.rates.read):
             self._no_answer(what)
@@ -117,23 +117,23 @@ class SimulatedSource:
     def _is_isolated(self) -> bool:
         return self._world.now < self._isolated_until
 
-    def _perhaps_isolate(self, rate: float) -> None:
+    def _isolate_sometimes(self, rate: float) -> None:
         if self._world.strikes(rate):
             self._world.counts["isolations"] += 1
             self._isolated_until = self._world.now + self._world.between(0.2, 5)
             self._broker.watch(self)
 
     def _serve_callbacks(self) -> None:
-        """Hear what the broker has to say, in the order in which librdkafka says it."""
+        """Run the callbacks of a rebalance, in librdkafka's order."""
         assert self._listener is not None
-        if not self._broker.knows(self):
+        if not self._broker.has_member(self):
             lost = sorted(self._assigned)
             self._assigned.clear()
             self._positions.clear()
             self._listener.on_lost(lost)
             self._broker.join(self)
             return
-        if revoked := self._broker.to_give_up(self):
+        if revoked := self._broker.to_revoke(self):
             self._world.counts["revocations"] += 1
             self._world.note(self.name, "revoked", revoked)
             self._listener.on_revoked(revoked)
@@ -141,8 +141,8 @@ class SimulatedSource:
             for partition in revoked:
                 self._positions.pop(partition, None)
             self._process.cross()
-            self._broker.gave_up(self, revoked)
-        if new := self._broker.hand_over(self):
+            self._broker.revoked(self, revoked)
+        if new := self._broker.assign(self):
             self._world.note(self.name, "assigned", new)
             self._assigned.update(new)
             self._listener.on_assigned(new)
@@ -152,9 +152,9 @@ class SimulatedSource:
         for partition in sorted(self._positions):
             log, start = self._broker.logs[partition].messages, self._positions[partition]
             if self._world.strikes(self._world.rates.read / 4):
-                # What was on its way when the position was set comes first.
+                # Messages that were fetched before the position was set come first.
                 start = max(0, start - self._world.chance.randint(1, 5))
-            # A client has more or less in hand, at the network's whim.
+            # The number of messages that the client has fetched varies.
             end = min(len(log), start + self._world.chance.randint(1, count))
             taken.extend(message for message in log[start:end] if message is not None)
             self._positions[partition] = max(end, self._positions[partition])

@@ -1,4 +1,4 @@
-"""Virtual time, the one source of chance, and the processes that run in them one at a time."""
+"""Virtual time, the random generator, and the processes, of which one runs at a time."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-# What a message takes from one machine to another.
+# The latency of a message between machines.
 LATENCY_SECONDS_MAX = 0.02
-# How long a process is frozen: shorter than a fence, about a session, until its partitions are long another's.
+# How long a process is frozen: less than a fence, about a session, and much longer.
 FREEZES_SECONDS = ((0.1, 1.0), (1.0, 5.0), (5.0, 20.0))
 FREEZES_WEIGHTS = (5, 4, 1)
 
 
 class Killed(BaseException):
-    """A process ends here, as after SIGKILL. No code of ours may catch it."""
+    """A process ends here, as after SIGKILL. Production code must not catch it."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How likely each fault is wherever it is possible; each run draws its own, some of them zero."""
+    """The probability of each fault where it is possible; each run draws its own, some of them zero."""
 
     crash: float
     freeze: float
@@ -35,7 +35,7 @@ class Rates:
 
 
 def draw_rates(chance: Random) -> Rates:
-    """Draw how a run goes: most have several kinds of faults, some have one, few have none."""
+    """Draw the rates of a run: most runs have several kinds of faults, some have one, few have none."""
 
     def rate(highest: float) -> float:
         return 0.0 if chance.random() < 0.3 else highest * chance.random()
@@ -44,26 +44,26 @@ def draw_rates(chance: Random) -> Rates:
 
 
 class World:
-    """Everything that happens is an event at a moment of virtual time; events of one moment keep their order."""
+    """The scheduler: each event has a virtual time; events of the same time run in the order of their scheduling."""
 
-    def __init__(self, seed: int, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
         self.chance = Random(seed)
         self.rates = draw_rates(self.chance)
         self.now = 0.0
-        # Faults have stopped, so that everything can come to its end.
+        # Faults have stopped, so that everything can be stored.
         self.is_calm = False
         self.counts: Counter[str] = Counter()
         self.hub = getcurrent()
-        self._tell = tell
+        self._trace = trace
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Let something happen later."""
+        """Schedule an event."""
         heapq.heappush(self._events, (self.now + seconds, next(self._number), act))
 
     def run(self, is_over: Callable[[], bool], seconds_max: float) -> bool:
-        """Let time pass until `is_over`, asked after each event; False when that takes longer than `seconds_max`."""
+        """Run events until `is_over`, which is checked after each; False if that is not before `seconds_max`."""
         while self._events and self._events[0][0] <= seconds_max:
             self.now, _, act = heapq.heappop(self._events)
             act()
@@ -72,28 +72,28 @@ class World:
         return False
 
     def strikes(self, rate: float) -> bool:
-        """Whether a fault of such a rate happens now."""
+        """Whether a fault with this rate happens now."""
         return not self.is_calm and self.chance.random() < rate
 
     def between(self, low: float, high: float) -> float:
-        """Draw a number."""
+        """Draw a number from a range."""
         return low + (high - low) * self.chance.random()
 
-    def note(self, who: str, what: str, *details: Any) -> None:
-        """Tell what happens, if anybody listens."""
-        if self._tell is not None:
-            self._tell(f"{self.now:9.3f} {who:<11} {what} {' '.join(map(str, details))}")
+    def note(self, who: str, what: str, *details: object) -> None:
+        """Trace a step, if the run is traced."""
+        if self._trace is not None:
+            self._trace(f"{self.now:9.3f} {who:<11} {what} {' '.join(map(str, details))}")
 
 
 class Process:
-    """A process of the operating system: it runs until it waits, and may be frozen or killed wherever it does."""
+    """A process of the operating system: it runs until it waits, and may be frozen or killed while it waits."""
 
     def __init__(self, world: World, name: str, main: Callable[[], None]) -> None:
         self.world = world
         self.name = name
         self.is_alive = True
         self.frozen_until = 0.0
-        # Hears that the process no longer answers anybody.
+        # Called when the process is frozen or has ended.
         self.on_silence: Callable[[], None] = lambda: None
         self._main = main
         self._waits = 0
@@ -102,7 +102,7 @@ class Process:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it runs no code now."""
+        """Whether the process is frozen now."""
         return self.world.now < self.frozen_until
 
     def _body(self, _: Any) -> None:
@@ -114,23 +114,23 @@ class Process:
         self.on_silence()
 
     def park(self) -> Any:
-        """Wait for what was promised with `ticket`."""
+        """Wait until the function that `ticket` returned is called; returns its argument."""
         return self.world.hub.switch()
 
     def ticket(self) -> Callable[[Any], None]:
-        """Return what ends the next wait, by its first call; later calls do nothing."""
+        """Return a function whose first call ends the next wait; later calls do nothing."""
         self._waits += 1
         number = self._waits
         return lambda value: self._go_on(number, value)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait for so long."""
         wake = self.ticket()
         self.world.after(seconds, lambda: wake(None))
         self.park()
 
     def cross(self) -> None:
-        """Pass a boundary: a message is under way. Here the process may be frozen or killed."""
+        """Send a message to another process. The process may be frozen or killed here."""
         world = self.world
         if not world.is_calm:
             dice = world.chance.random()
@@ -142,14 +142,14 @@ class Process:
         self.wait(world.chance.random() * LATENCY_SECONDS_MAX)
 
     def freeze(self, seconds: float) -> None:
-        """Run no code for a while, as after SIGSTOP."""
+        """Freeze the process, as after SIGSTOP."""
         self.world.counts["freezes"] += 1
         self.world.note(self.name, f"FROZEN for {seconds:.1f} s")
         self.frozen_until = self.world.now + seconds
         self.on_silence()
 
     def kill(self) -> None:
-        """End it from outside."""
+        """Kill the process."""
         if self.is_alive:
             self.is_alive = False
             if self._greenlet:
