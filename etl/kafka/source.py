@@ -49,7 +49,7 @@ class Listener(Protocol):
 def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
     """Create the consumer, which joins the group with `join`, and leave the group when the context ends."""
     outage = OutageLog("reaching Kafka")
-    connection: dict[str, Any] = {
+    connection: dict[str, str | int] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
         # The time a broker has to answer any request, also a commit; then the client retries on a new connection.

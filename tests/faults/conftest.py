@@ -1,6 +1,6 @@
-"""Fault tests run once with one seed in `make test`, each with many by `make test-faults`.
+"""Fault tests run with one seed in `make test`, and with many in `make test-faults`.
 
-FAULT_SEEDS names the seeds, as in `0-9` or `7`; without it a test has one, and tests marked `thorough` are skipped.
+FAULT_SEEDS sets the seeds, as in `0-9` or `7`. Without it the seed is 0, and tests marked `thorough` are skipped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.support.processes.server_stack import ServerStack, running_stack
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that takes a seed its seeds."""
+    """Parametrize tests that have a seed."""
     if "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", SEEDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what takes long to `make test-faults`."""
+    """Skip tests that take long, unless FAULT_SEEDS is set."""
     for item in items:
         if item.get_closest_marker("thorough") and IS_QUICK:
             item.add_marker(pytest.mark.skip(reason="make test-faults runs it"))

@@ -1,4 +1,4 @@
-"""Writes architecture/faults.md from the results of `make test-faults`, which calls this: `-m tests.faults.table`."""
+"""`python -m tests.faults.table`: writes architecture/faults.md from the results of `make test-faults`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tests.support.faults.results import RESULTS
 TABLE = ROOT / "architecture" / "faults.md"
 COLUMNS = ("fault", "runs", "acknowledged", "stored", "lost", "stored twice", "audit breaches", "failed runs")
 INTRODUCTION = """\
-# What was broken, and what it cost
+# Fault tests: results
 
-Real Kafka and ClickHouse, a load of careful clients who send every event again until it is acknowledged, and a fault;
-then every acknowledged event must be a row, every row an event that was sent, every event once, and `ugc-audit`
-clean. Each run has a seed, which chooses when the fault strikes. [tests/faults](../tests/faults) says of each fault
-what is done.
+This page has the results of the fault tests: real Kafka and ClickHouse, clients that retry every event until it is
+acknowledged, and a fault. Afterwards every acknowledged event must be a row, every row an event that was sent, no event
+may be stored twice, and `ugc-audit` must be clean. The seed of a run determines when the fault happens.
+[tests/faults](../tests/faults) describes each fault.
 
-Made by `make test-faults`; do not edit. A run is repeated by its name and seed, as in
+`make test-faults` writes this page; do not edit it. To repeat a run, use its name and seed:
 `FAULT_SEEDS=7 .venv/bin/python -m pytest 'tests/faults/test_failpoints.py::test_killed[7-after-plan]'`.
 
 """
 CONTROL = "control: "
 CONTROLS = """
-The tests can fail: an etl without one of its precautions is caught.
+The tests can fail: they detect an etl without one of its precautions.
 
 """
 NOTE = """
-*Stored* counts different events. Clients send some batches again after they were acknowledged; the repeats are rows of
-`rejected_events`. When a topic is deleted, what was acknowledged and not yet loaded goes with it ({excused} events
-here), and what was being sent meanwhile may stand in both topics; nothing else is excused.
+*Stored* counts different events. Clients retry some batches after they were acknowledged; the duplicates are rows of
+`rejected_events`. A topic that is deleted takes acknowledged events with it that were not loaded yet ({excused} events
+here), and events sent meanwhile may be in both topics. Nothing else is excused.
 """
 
 
@@ -55,24 +55,24 @@ class Row:
 
 
 def main() -> None:
-    """Write the table; status 1 when there is nothing to make it of, or any run was not clean."""
+    """Write the page; status 1 without results, or if a run was not clean."""
     runs = read(RESULTS)
     if not runs:
         sys.stderr.write(f"no results in {RESULTS}: run `make test-faults`\n")
         sys.exit(1)
     TABLE.write_text(page(runs), encoding="utf-8")
     surprising = [run for run in runs if is_clean(run) == is_control(run)]
-    sys.stdout.write(f"{len(runs)} runs, {len(surprising)} not as they must be: {TABLE.relative_to(ROOT)}\n")
+    sys.stdout.write(f"{len(runs)} runs, {len(surprising)} with an unexpected result: {TABLE.relative_to(ROOT)}\n")
     sys.exit(1 if surprising else 0)
 
 
 def read(results: Path) -> list[dict[str, Any]]:
-    """Read the runs in their order."""
+    """Return the runs in their order."""
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
 def page(runs: Sequence[dict[str, Any]]) -> str:
-    """Lay the page out: the faults and their sum, then the controls, which must not be clean."""
+    """Return the page: the faults and their sum, then the controls, which must not be clean."""
     faults = [run for run in runs if not is_control(run)]
     excused = sum(run.get("excused", 0) for run in faults)
     total = [f"**{cell}**" for cell in Row("all", faults).cells()]
@@ -81,7 +81,7 @@ def page(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Lay out a line for each fault, in the order of their first runs."""
+    """Return a line for each fault, in the order of their first runs."""
     names = list(dict.fromkeys(run["fault"] for run in runs))
     rows = [Row(name.removeprefix(CONTROL), [run for run in runs if run["fault"] == name]) for name in names]
     lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *(row.cells() for row in rows)]
@@ -89,17 +89,17 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def is_clean(run: dict[str, Any]) -> bool:
-    """Whether a run was judged and kept the promise."""
+    """Whether a run was judged, and no event was lost or stored twice."""
     return "failed" not in run and not any(run[name] for name in ("lost", "doubled", "strangers", "audit"))
 
 
 def is_control(run: dict[str, Any]) -> bool:
-    """Whether a run has an etl that does not keep the promise."""
+    """Whether the etl of a run lacks a precaution."""
     return str(run["fault"]).startswith(CONTROL)
 
 
 def line(cells: Iterable[str]) -> str:
-    """Lay out a line of a Markdown table."""
+    """Return a line of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -1,4 +1,4 @@
-"""The fault tests can fail: an etl without one of its precautions stores events twice, and the oracle says so."""
+"""The fault tests can fail: an etl without one of its precautions stores events twice, and the oracle finds them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tests.support.faults.without_precaution import NO_FENCE_SECONDS
 from tests.support.processes.server_stack import ServerStack
 
 HELD_SECONDS = 4.0
-IMPATIENT = {"UGC_ETL_ANSWER_SECONDS_MAX": "1.5", "UGC_ETL_FENCE_SECONDS": NO_FENCE_SECONDS}
+SHORT_TIMEOUT = {"UGC_ETL_ANSWER_SECONDS_MAX": "1.5", "UGC_ETL_FENCE_SECONDS": NO_FENCE_SECONDS}
 
 
 def test_without_read_back(stack: ServerStack, tmp_path: Path) -> None:
-    """A batch that was stored when its owner was killed is inserted again by the next one."""
+    """Without the read-back, a batch that was stored before its owner was killed is inserted again."""
     with pytest.raises(AssertionError, match="stored twice"):
         kill_without_read_back(stack, tmp_path)
 
 
 def test_without_fence(stack: ServerStack, tmp_path: Path) -> None:
-    """An insert that was given up arrives after it was done again."""
+    """Without the fence, an insert that timed out arrives after its rows were inserted again."""
     with pytest.raises(AssertionError, match="stored twice"), Proxy(stack.clickhouse_address).serving() as proxy:
         hold_without_fence(stack, tmp_path, proxy)
 
 
 def kill_without_read_back(stack: ServerStack, folder: Path) -> None:
-    """As test_failpoints.test_killed."""
+    """Run test_failpoints.test_killed without the read-back."""
     with faulty(stack, folder, "control: killed after-acknowledgement, without read-back", seed=0) as run:
         victim = run.etl("after-acknowledgement:kill@3", without="read-back")
         run.load()
@@ -38,8 +38,8 @@ def kill_without_read_back(stack: ServerStack, folder: Path) -> None:
 
 
 def hold_without_fence(stack: ServerStack, folder: Path, proxy: Proxy) -> None:
-    """As test_network.test_held."""
-    with faulty(stack, folder, "control: insert held, without fence", 0, IMPATIENT, proxy.address) as run:
+    """Run test_network.test_held without the fence."""
+    with faulty(stack, folder, "control: insert held, without fence", 0, SHORT_TIMEOUT, proxy.address) as run:
         run.etl(without="fence")
         run.load()
         proxy.break_insert(Break("before end", insert=2, hold_seconds=HELD_SECONDS))

@@ -9,7 +9,7 @@ from tests.support.processes.server_stack import ServerStack
 
 
 def test_scaled(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """From 1 to 3 members and back to 1, which may be another; in every other run they leave by kill -9."""
+    """The group has 1 member, then 3, then 1; in every other run the members leave by kill -9."""
     with faulty(stack, tmp_path, "group scaled 1 to 3 to 1", seed) as run:
         members = [run.etl()]
         run.load()

@@ -1,4 +1,4 @@
-"""Ingest killed or frozen between produce and delivery report, while clients send the same events again."""
+"""Ingest is killed or frozen between produce and delivery report, while clients retry their events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FROZEN_SECONDS = 2.0
 
 
 def test_killed(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """Kill -9, several times: what reached Kafka unanswered is sent again by the clients and stored once."""
+    """Kill -9, several times: events that reached Kafka without an answer are retried by clients, and stored once."""
     with faulty(stack, tmp_path, f"ingest killed {POINT}", seed, ingest=False) as run:
         run.etl()
         victim = run.ingest(f"{POINT}:kill@{run.chance.randint(1, REQUESTS_MAX)}")
@@ -44,7 +44,7 @@ def test_killed_at_any_time(stack: ServerStack, tmp_path: Path, seed: int) -> No
 
 @pytest.mark.thorough
 def test_frozen(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """SIGSTOP at the point, SIGCONT after a while."""
+    """SIGSTOP at the failpoint, SIGCONT after a while."""
     with faulty(stack, tmp_path, f"ingest frozen {POINT}", seed, ingest=False) as run:
         run.etl()
         victim = run.ingest(f"{POINT}:stop@{run.chance.randint(1, REQUESTS_MAX)}")

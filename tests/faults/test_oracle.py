@@ -1,4 +1,4 @@
-"""The oracle itself: it finds what is lost, doubled or strange, by numbers alone and on real servers."""
+"""The oracle finds lost, duplicate and unknown events, in given numbers and on real servers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LEDGER = Ledger(sent={"a": 1.0, "b": 2.0, "c": 3.0}, acknowledged={"a": 1.5, "b"
 
 
 def test_clean() -> None:
-    """Acknowledged events are stored; one that was only sent may be, or not."""
+    """Acknowledged events must be stored; one that was only sent may be stored or not."""
     assert judge(LEDGER, {"a": 1, "b": 1}).clean
     assert judge(LEDGER, {"a": 1, "b": 1, "c": 1}).clean
 
 
 def test_found() -> None:
-    """A lost event, a doubled one, one that nobody has sent, a breach that the audit tells of: each is found."""
+    """A lost event, a duplicate, one that no client has sent, and a breach that the audit reports are all found."""
     assert judge(LEDGER, {"a": 1}).lost == ["b"]
     assert judge(LEDGER, {"a": 2, "b": 1}).doubled == ["a"]
     assert judge(LEDGER, {"a": 1, "b": 1, "x": 1}).strangers == ["x"]
@@ -30,7 +30,7 @@ def test_found() -> None:
 
 
 def test_recreated_topic() -> None:
-    """A recreation excuses the loss of what was sent before its end, and a double of what was sent across it."""
+    """A recreation excuses the loss of events sent before its end, and a duplicate of events sent across it."""
     recreation = Recreation(began=2.2, ended=2.7)
     verdict = judge(LEDGER, {"b": 2}, recreation=recreation)
     assert (verdict.lost, verdict.doubled, verdict.excused) == ([], [], 2)
@@ -41,7 +41,7 @@ def test_recreated_topic() -> None:
 
 
 def test_ledger(tmp_path: Path) -> None:
-    """What was written is read back with the first time of each event; a line that a kill cut short says nothing."""
+    """The ledger has the first time of each event; a line that a kill truncated is ignored."""
     path = tmp_path / "ledger"
     writer = LedgerWriter(path)
     writer.sent(["a", "b"])
@@ -57,12 +57,12 @@ def test_ledger(tmp_path: Path) -> None:
 
 @pytest.fixture
 def deleting() -> str:
-    """Return how a row is deleted at once."""
-    return "DELETE FROM events WHERE (kafka_partition, kafka_offset) = %(place)s SETTINGS lightweight_deletes_sync = 2"
+    """Return the query that deletes a row synchronously."""
+    return "DELETE FROM events WHERE (kafka_partition, kafka_offset) = %(offset)s SETTINGS lightweight_deletes_sync = 2"
 
 
 def test_nothing_broken(stack: ServerStack, tmp_path: Path, deleting: str) -> None:
-    """A run without a fault is clean; then a row is deleted and found lost, put back, put back again, found twice."""
+    """A run without a fault is clean; a deleted row is found lost, and a row that is inserted twice is found."""
     with faulty(stack, tmp_path, "none", seed=0) as run:
         run.etl()
         run.load(events=1_000)
@@ -72,17 +72,18 @@ def test_nothing_broken(stack: ServerStack, tmp_path: Path, deleting: str) -> No
 
         tables = run.tables
         ((partition, offset),) = tables.rows("SELECT kafka_partition, kafka_offset FROM events LIMIT 1")
-        place = {"place": (partition, offset)}
+
+        key = {"offset": (partition, offset)}
         tables.rows("CREATE TABLE saved AS events")
         back = "INSERT INTO events SELECT * FROM saved SETTINGS insert_deduplicate = 0"
-        tables.rows("INSERT INTO saved SELECT * FROM events WHERE (kafka_partition, kafka_offset) = %(place)s", place)
-        tables.rows(deleting, place)
+        tables.rows("INSERT INTO saved SELECT * FROM events WHERE (kafka_partition, kafka_offset) = %(offset)s", key)
+        tables.rows(deleting, key)
         deleted = run.verdict()
         tables.rows(back)
         assert run.verdict().clean
         tables.rows(back)
         doubled = run.verdict()
-        tables.rows(deleting, place)
+        tables.rows(deleting, key)
         tables.rows(back)
 
     assert (len(deleted.lost), len(deleted.doubled), len(deleted.breaches)) == (1, 0, 1)

@@ -1,4 +1,4 @@
-"""Kafka and ClickHouse killed, started again and frozen, and the topic deleted and made again, under load."""
+"""Under load, Kafka and ClickHouse are killed, restarted and frozen, and the topic is recreated."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.support.faults.results import IS_QUICK
 from tests.support.faults.run import faulty
 from tests.support.processes.server_stack import ServerStack
 
-# The issue's half minute, and less in the quick subset.
+# Half a minute, and less in the quick subset.
 FROZEN_SECONDS = 6.0 if IS_QUICK else 30.0
-# In every other run the etl gives up on an answer before ClickHouse wakes, and so meets its own insert again.
-IMPATIENT = {"UGC_ETL_ANSWER_SECONDS_MAX": "3"}
+# In every other run the etl times out before ClickHouse continues, and then finds its own insert stored.
+SHORT_TIMEOUT = {"UGC_ETL_ANSWER_SECONDS_MAX": "3"}
 
 
 def test_kafka_killed(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """Kill -9 of the broker; it is away for up to 2 s longer than its start takes."""
+    """Kill -9 of the broker, which is restarted after up to 2 s."""
     with faulty(stack, tmp_path, "kafka killed", seed) as run:
         run.etl()
         run.etl()
@@ -30,7 +30,7 @@ def test_kafka_killed(stack: ServerStack, tmp_path: Path, seed: int) -> None:
 
 
 def test_clickhouse_killed_idle(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """Kill -9 of ClickHouse while everything is loaded; then more comes."""
+    """Kill -9 of ClickHouse when everything is loaded; then more events are sent."""
     with faulty(stack, tmp_path, "clickhouse killed idle", seed) as run:
         run.etl()
         run.load(events=2_000)
@@ -58,8 +58,8 @@ def test_clickhouse_killed_under_insert(stack: ServerStack, tmp_path: Path, seed
 
 
 def test_clickhouse_frozen(stack: ServerStack, tmp_path: Path, seed: int) -> None:
-    """SIGSTOP of ClickHouse under load; its connections stay open and what was sent to it is done when it wakes."""
-    with faulty(stack, tmp_path, "clickhouse frozen", seed, IMPATIENT if seed % 2 == 0 else {}) as run:
+    """SIGSTOP of ClickHouse under load; its connections stay open, and it executes what was sent after SIGCONT."""
+    with faulty(stack, tmp_path, "clickhouse frozen", seed, SHORT_TIMEOUT if seed % 2 == 0 else {}) as run:
         run.etl()
         run.etl()
         run.load()
@@ -71,7 +71,7 @@ def test_clickhouse_frozen(stack: ServerStack, tmp_path: Path, seed: int) -> Non
 
 @pytest.mark.parametrize("when", ["under load", pytest.param("when all is loaded", marks=pytest.mark.thorough)])
 def test_topic_recreated(stack: ServerStack, tmp_path: Path, when: str, seed: int) -> None:
-    """The topic is deleted and made again: its offsets begin anew, and rows of the old one stand where they stood."""
+    """The topic is deleted and created again: its offsets start at 0, where rows of the old topic have theirs."""
     with faulty(stack, tmp_path, f"topic recreated {when}", seed) as run:
         run.etl()
         if when == "under load":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TypeAlias, cast
 
 from etl.plan import EVENTS, REJECTED, Block
 
@@ -19,21 +19,24 @@ class Row:
     identity: bytes = b""
 
 
+# The columns of a block of `rejected_events`.
+RejectedColumns: TypeAlias = "tuple[list[int], list[str], list[str], list[bytes], list[int], list[bytes], list[bytes]]"
 # Rows of one month, each with its offset and its time.
 Part = list[tuple[int, Row, int]]
 
 
 def parts(block: Block) -> list[Part]:
     """Split a block into parts: its rows by month, each with its offset and its time."""
-    columns: Any = block.columns
     if block.table == EVENTS:
-        identities, times, offsets = columns
+        events = cast("tuple[list[bytes], list[int], list[int]]", tuple(block.columns))
+        identities, times, offsets = events
         rows = [
             (offset, Row(EVENTS, identity, identity=identity), time)
             for identity, time, offset in zip(identities, times, offsets, strict=True)
         ]
     else:
-        offsets, reasons, _, raws, times, event_ids, users = columns
+        rejected = cast("RejectedColumns", tuple(block.columns))
+        offsets, reasons, _, raws, times, event_ids, users = rejected
         rows = [
             (offset, Row(REJECTED, raw, reason, event_id + user), time)
             for offset, reason, raw, time, event_id, user in zip(

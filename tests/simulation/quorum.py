@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from tests.simulation.parts import Row
 from tests.simulation.world import World
 
 # How often an insert of a cluster waits for its quorum, relative to the rate of failing inserts.
@@ -31,7 +31,7 @@ class Pending:
     shard: int
     table: str
     partition: int
-    rows: dict[int, Any]
+    rows: dict[int, Row]
     is_away: bool = False
     is_confirmed: bool = False
 
@@ -57,9 +57,9 @@ class Quorums:
         """Whether a query to every replica fails."""
         return any(each.is_away for each in self.pending)
 
-    def rows_of(self, partition: int) -> dict[int, Any]:
+    def rows_of(self, partition: int) -> dict[int, Row]:
         """Return the unconfirmed rows on replicas that answer."""
-        found: dict[int, Any] = {}
+        found: dict[int, Row] = {}
         for each in self.pending:
             if each.partition == partition and not each.is_away:
                 found |= each.rows

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -105,7 +104,7 @@ class Process:
         """Whether the process is frozen now."""
         return self.world.now < self.frozen_until
 
-    def _body(self, _: Any) -> None:
+    def _body(self, _: Exception | None) -> None:
         try:
             self._main()
         except Killed:
@@ -113,11 +112,12 @@ class Process:
         self.is_alive = False
         self.on_silence()
 
-    def park(self) -> Any:
+    def park(self) -> Exception | None:
         """Wait until the function that `ticket` returned is called; returns its argument."""
-        return self.world.hub.switch()
+        outcome: Exception | None = self.world.hub.switch()
+        return outcome
 
-    def ticket(self) -> Callable[[Any], None]:
+    def ticket(self) -> Callable[[Exception | None], None]:
         """Return a function whose first call ends the next wait; later calls do nothing."""
         self._waits += 1
         number = self._waits
@@ -155,7 +155,7 @@ class Process:
             if self._greenlet:
                 self._greenlet.throw(Killed)
 
-    def _go_on(self, number: int, value: Any) -> None:
+    def _go_on(self, number: int, value: Exception | None) -> None:
         if not self.is_alive or number != self._waits:
             return
         if self.is_frozen:

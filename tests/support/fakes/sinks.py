@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from etl.plan import EVENTS, Block, Coordinates
 
@@ -23,11 +23,9 @@ class ProbingFake:
 
 def offsets_of(block: Block) -> list[int]:
     """Return the offsets of a block's rows: the last column of events, and the first of rejected messages."""
-    column: Any = block.columns[-1 if block.table == EVENTS else 0]
-    return list(column)
+    return list(cast("list[int]", block.columns[-1 if block.table == EVENTS else 0]))
 
 
 def identities_of(block: Block) -> list[bytes]:
     """Return the first column of a block of simulated events, which is their identity."""
-    column: Any = block.columns[0]
-    return list(column)
+    return list(cast("list[bytes]", block.columns[0]))

@@ -1,11 +1,11 @@
-"""The judgement of a fault run: acknowledged events are stored, stored ones were sent, each once, the audit is clean.
+"""Judges a fault run: acknowledged events are stored, stored events were sent, none twice, and the audit is clean.
 
-`judge` is pure: it takes what the client knows (the ledger) and what ClickHouse has. A topic that was deleted and made
-again takes with it what was acknowledged and not yet loaded; `Recreation` says which events that excuses:
+`judge` is pure: it compares the clients' ledger with ClickHouse's rows. A recreated topic has lost acknowledged events
+that were not loaded yet; `Recreation` decides which events that excuses:
 
-* an event acknowledged before the deletion began may be lost with the topic, never doubled;
-* an event whose sending overlaps the recreation may be in both topics, so stored once from each;
-* an event first sent after the recreation is under the full promise.
+* an event acknowledged before the deletion began may be lost with the topic, but not stored twice;
+* an event whose sending overlaps the recreation may be in both topics, and stored once from each;
+* an event first sent after the recreation must be stored exactly once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SHOWN_MAX = 5
 
 @dataclass(frozen=True)
 class Recreation:
-    """When the deletion of the topic was asked for, and when the new topic was there; Unix time in seconds."""
+    """When the deletion of the topic was requested, and when the new topic existed; Unix time in seconds."""
 
     began: float
     ended: float
 
     def may_lose(self, first_sent: float) -> bool:
-        """Whether an event may have gone with the old topic."""
+        """Whether an event may have been lost with the old topic."""
         return first_sent <= self.ended
 
     def may_double(self, first_sent: float, acknowledged: float | None) -> bool:
@@ -42,7 +42,7 @@ class Recreation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found; `lost`, `doubled` and `strangers` hold identities, `breaches` what the audit says."""
+    """The result; `lost`, `doubled` and `strangers` (never sent) are identities, `breaches` the texts of the audit."""
 
     sent: int
     acknowledged: int
@@ -55,7 +55,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether the promise was kept."""
+        """Whether nothing is wrong."""
         return not (self.lost or self.doubled or self.strangers or self.breaches)
 
     def __str__(self) -> str:
@@ -93,13 +93,13 @@ def judge(
 
 
 def stored_events(tables: ClickHouse) -> Counter[str]:
-    """Count the rows of each event: its event_id and its user, as the ledger writes them."""
+    """Return the number of rows of each identity, in the ledger's form."""
     query = "SELECT concat(toString(event_id), ' ', toString(user_id)), count() FROM events GROUP BY event_id, user_id"
     return Counter(dict(tables.rows(query)))
 
 
 def loaded(tables: ClickHouse, topic_id: uuid.UUID) -> dict[int, int]:
-    """Count the different offsets of each partition of a topic that are rows of either table."""
+    """Return the number of different offsets of each partition of a topic in both tables."""
     both = " UNION ALL ".join(
         f"SELECT kafka_partition, kafka_offset FROM {table} WHERE kafka_topic_id = %(topic)s"
         for table in ("events", "rejected_events")
@@ -109,7 +109,7 @@ def loaded(tables: ClickHouse, topic_id: uuid.UUID) -> dict[int, int]:
 
 
 def breaches(deployment: Deployment) -> list[str]:
-    """Return what `ugc-audit` reports, and what Kafka does not know to be stored although everything is."""
+    """Return the breaches that `ugc-audit` reports, and the lag, which must be 0."""
     settings = AuditSettings(
         kafka_bootstrap_servers=deployment.kafka,
         kafka_topic=deployment.topic,

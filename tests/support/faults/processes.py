@@ -1,4 +1,4 @@
-"""The processes of a fault run: members of the etl's group, ingest, load; started, killed, frozen, waited for."""
+"""The processes of a fault run: members of the etl's group, ingest and load generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.faults.proxy import Proxy
 from tests.support.processes.server_stack import ServerStack
 from tests.support.processes.system import Deployment, await_equal
 
-# Generous: a slow machine must not fail a run.
+# Long, so that a slow machine does not fail a run.
 AWAIT_SECONDS_MAX = 120.0
 LOAD_SEEDS = 2**31
 LOAD_EVENTS_MAX = 150_000
@@ -29,7 +29,7 @@ FROZEN = "T"
 
 
 class Processes:
-    """What runs now, and `restarts`: what ended by itself and was started again, as a supervisor does."""
+    """The running processes; those that end by themselves are restarted, and noted in `restarts`."""
 
     def __init__(self, stack: ServerStack, deployment: Deployment, chance: random.Random) -> None:
         self.stack = stack
@@ -44,7 +44,7 @@ class Processes:
 
     @property
     def ledger(self) -> Path:
-        """The file that the load writes."""
+        """The file that the load generators write."""
         return self.deployment.folder / "ledger.jsonl"
 
     def etl(self, failpoint: str = "", without: str = "") -> Child:
@@ -58,7 +58,7 @@ class Processes:
         return member
 
     def ingest(self, failpoint: str = "") -> Child:
-        """Start ingest and wait until it serves; one with a failpoint may be killed before that is seen."""
+        """Start ingest, and wait until it serves unless it has a failpoint, which may kill it before."""
         child = self._start(self.deployment.ingest(), failpoint)
         if not failpoint:
             child.await_ready()
@@ -66,7 +66,7 @@ class Processes:
         return child
 
     def load(self, events: int = LOAD_EVENTS_MAX, per_second: float = 1_500) -> Child:
-        """Start a load, which goes on to the run's end unless it has sent all; several in a run share one ledger."""
+        """Start a load generator, which sends until the run ends or all events are sent. All share one ledger."""
         options = {
             "ingest": self.deployment.ingest_address,
             "gateway": self.stack.endpoints.gateway_url,
@@ -87,14 +87,14 @@ class Processes:
         return load
 
     def kill(self, victim: Child) -> None:
-        """End a process as kill -9 does."""
+        """Kill a process with SIGKILL."""
         victim.kill()
         self._forget(victim)
 
     def leave(self, member: Child) -> None:
-        """End a member by SIGTERM; that it ends otherwise than well counts as a restart."""
+        """Stop a member with SIGTERM; an exit status other than 0 counts as a restart."""
         self._forget(member)
-        # Before that it has no handler for the signal, and dies of it.
+        # Before it has logged this, it has no handler for the signal.
         self.await_true(lambda: ended(member) or LOADING in member.program.log.read_text(), "a member does not start")
         member.stop()
         if member.process.returncode:
@@ -111,40 +111,40 @@ class Processes:
         self.await_true(lambda: state(victim) == FROZEN, "the failpoint was not reached")
 
     def await_broken(self, proxy: Proxy) -> None:
-        """Wait until a proxy has broken the insert that it was told to."""
-        self.await_true(proxy.broken.is_set, "no insert came by the proxy")
+        """Wait until a proxy has broken an insert."""
+        self.await_true(proxy.broken.is_set, "no insert passed the proxy")
 
     def is_loading(self) -> bool:
-        """Whether any load still sends."""
+        """Whether any load generator is sending."""
         return not all(map(ended, self.loads))
 
     def end_load(self) -> None:
-        """Have the loads end after the batches that they are sending."""
+        """Stop the load generators after their current batches."""
         for load in self.loads:
             if not ended(load):
                 load.process.terminate()
 
     def await_load(self) -> None:
-        """Wait until the loads have ended; they must end well."""
+        """Wait until the load generators have ended; their exit status must be 0."""
         self.await_true(lambda: not self.is_loading(), "the load does not end")
         for load in self.loads:
             assert load.process.returncode == 0, last_lines(load.program.log)
 
     def await_true(self, condition: Callable[[], bool], otherwise: str) -> None:
-        """Wait for a condition; `otherwise` is said when it does not come true."""
+        """Wait for a condition; `otherwise` is the text of the failure."""
         self.await_equal(lambda: condition() or otherwise, wanted=True)
 
     def await_equal(self, read: Callable[[], Any], wanted: Any) -> None:
-        """Wait until something reads as wanted, and meanwhile start again what has ended by itself."""
+        """Wait until `read` returns `wanted`; meanwhile restart processes that have ended by themselves."""
 
-        def read_and_tend() -> Any:
-            self._tend()
+        def read_and_restart() -> Any:
+            self._restart_ended()
             return read()
 
-        await_equal(read_and_tend, wanted, AWAIT_SECONDS_MAX)
+        await_equal(read_and_restart, wanted, AWAIT_SECONDS_MAX)
 
     def end(self) -> None:
-        """End every process, whatever state it is in."""
+        """Kill every process."""
         for child in self._started:
             child.kill()
 
@@ -155,7 +155,7 @@ class Processes:
         self._started.append(child)
         return child
 
-    def _tend(self) -> None:
+    def _restart_ended(self) -> None:
         for member in [each for each in self.members if ended(each)]:
             self._forget(member)
             self._note_end(member)
@@ -180,7 +180,7 @@ def ended(child: Child) -> bool:
 
 
 def state(child: Child) -> str:
-    """Return the letter that the kernel has for a process's state; nothing when it is gone."""
+    """Return the kernel's letter for a process's state; empty if the process is gone."""
     try:
         return Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

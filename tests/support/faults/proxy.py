@@ -1,7 +1,7 @@
-"""A path to ClickHouse that breaks on demand: between the etl and the native port, inserts are cut, held, delayed.
+"""A proxy between the etl and ClickHouse's native port that cuts, holds or delays inserts.
 
-It knows as much of the native protocol as it takes to see where the data of an insert begins and where it ends; the
-connections must be uncompressed.
+It parses only as much of the native protocol as it needs to find the beginning and the end of an insert's data. The
+connections must not be compressed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.settings import Address
 CHUNK_BYTES = 65_536
 POLL_SECONDS = 0.1
 CONNECT_SECONDS_MAX = 5.0
-# A packet of the client that carries a block, and the one whose block has no columns, which ends data.
+# The type of a client's packet with a block, and the packet whose block has no columns, which ends the data.
 DATA = b"\x02"
 END_OF_DATA = b"\x02\x00" + b"\x01\x00\x02\xff\xff\xff\xff\x00" + b"\x00\x00"
 
@@ -28,10 +28,10 @@ Moment = Literal["inside data", "before end", "after end", "after answer"]
 
 @dataclass(frozen=True)
 class Break:
-    """What happens to the `insert`-th insert from now on (1 is the next), and at which moment of it.
+    """A fault of the `insert`-th insert from now on (1 is the next), at a moment of it.
 
-    The connection is cut; or with `hold_seconds` it is held and then goes on, while other connections pass.
-    `share` is how much of the first chunk of data passes before a break inside it.
+    The connection is cut; with `hold_seconds` it is held instead, while other connections continue.
+    `share` is the part of the first chunk of data that passes before a fault inside it.
     """
 
     moment: Moment
@@ -41,7 +41,7 @@ class Break:
 
 
 class Proxy:
-    """Listens on a port of its own and passes connections on to `target`."""
+    """Listens on a free port, and forwards connections to `target`."""
 
     def __init__(self, target: Address) -> None:
         self.target = target
@@ -59,7 +59,7 @@ class Proxy:
 
     @property
     def address(self) -> Address:
-        """Where to connect to."""
+        """The proxy's own address."""
         return Address(*self._listener.getsockname())
 
     def break_insert(self, what: Break) -> None:
@@ -69,11 +69,11 @@ class Proxy:
         self.broken.clear()
 
     def freeze(self) -> None:
-        """Pass nothing on, either way, until `thaw`."""
+        """Forward nothing, in either direction, until `thaw`."""
         self._thawed.clear()
 
     def thaw(self) -> None:
-        """Pass on what was held back, and go on."""
+        """Forward what was held, and continue."""
         self._thawed.set()
 
     def pause(self) -> None:
@@ -84,14 +84,14 @@ class Proxy:
             self.closed.wait(self.delay_seconds)
 
     def begun(self) -> Break | None:
-        """Count an insert whose data begins; return what happens to it."""
+        """Count an insert whose data begins; return its fault, if any."""
         with self._lock:
             self._inserts += 1
             return self._break if self._break and self._break.insert == self._inserts else None
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Proxy]:
-        """Serve; on the way out every connection is closed."""
+        """Serve until the context ends; then close every connection."""
         self._threads[0].start()
         try:
             yield self
@@ -111,7 +111,7 @@ class Proxy:
                 relay.start()
 
     def _relay(self, client: socket.socket) -> None:
-        # A side that is gone is what a proxy is for; the other side learns it by the close.
+        # If one side closes its connection, the other side's connection is closed too.
         with client, contextlib.suppress(OSError):
             client.settimeout(None)
             with socket.create_connection(self.target, CONNECT_SECONDS_MAX) as server:
@@ -120,11 +120,11 @@ class Proxy:
 
 
 class CutError(OSError):
-    """The connection is to end here."""
+    """The connection is cut here."""
 
 
 class Relay:
-    """One connection: passes bytes both ways and sees where the data of an insert begins and ends."""
+    """One connection: forwards bytes in both directions, and finds where the data of an insert begins and ends."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
@@ -137,7 +137,7 @@ class Relay:
         self._answer_is_cut = False
 
     def run(self) -> None:
-        """Pass bytes until either side ends or the connection is cut."""
+        """Forward bytes until either side ends or the connection is cut."""
         for side in (client_and_server := (self._client, self._server)):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while not self._proxy.closed.is_set():
@@ -158,7 +158,7 @@ class Relay:
         self._client.sendall(data)
 
     def _from_client(self, data: bytes) -> None:
-        # The server asks for data; a block that it did not ask for, right after a query, is the end of no tables.
+        # Data follows an answer of the server; a block without one, right after a query, ends the external tables.
         begins = not self._inserting and self._answered and data.startswith(DATA) and data != END_OF_DATA
         self._answered = False
         if begins:
@@ -172,7 +172,7 @@ class Relay:
             self._server.sendall(data)
 
     def _begin(self, data: bytes) -> bytes:
-        """Pass the first chunk of an insert's data up to the break; return the rest."""
+        """Forward the first chunk of an insert's data up to the fault; return the rest."""
         if not self._break or self._break.moment != "inside data":
             return data
         cut = max(1, int(len(data) * self._break.share))
@@ -181,14 +181,14 @@ class Relay:
         return data[cut:]
 
     def _end(self, data: bytes) -> None:
-        """Pass the chunk that ends an insert's data."""
+        """Forward the chunk that ends an insert's data."""
         what = self._break
         if what and what.moment == "before end":
             cut = max(0, len(data) - len(END_OF_DATA))
             self._server.sendall(data[:cut])
             self._happen(what)
             data = data[cut:]
-        # Before the answer can come, which is another turn of this loop.
+        # Set before the answer, which the next iteration of the loop reads.
         self._answer_is_cut = bool(what and what.moment == "after answer")
         self._server.sendall(data)
         if what and what.moment == "after end":

@@ -1,4 +1,4 @@
-"""The results of fault runs: a JSON object a line, in a file that tests/faults/table.py makes a table of."""
+"""The results of fault runs, one JSON object per line; tests/faults/table.py makes a page of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from local.settings import ROOT
 from tests.support.faults.oracle import Verdict
 
-# The seeds that each fault has, `first-last`; without them the quick subset runs, with seed 0.
+# The seeds, `first-last`; without them the quick subset runs, with seed 0.
 CHOSEN = os.environ.get("FAULT_SEEDS")
 FIRST, _, LAST = (CHOSEN or "0-0").partition("-")
 SEEDS = range(int(FIRST), int(LAST or FIRST) + 1)
 IS_QUICK = not CHOSEN
-# The table is made of the runs with seeds alone.
+# The page is made of the runs with FAULT_SEEDS only.
 RESULTS = ROOT / ".local" / "fault-results.jsonl"
 QUICK_RESULTS = ROOT / ".local" / "fault-results-quick.jsonl"
 
 
 def judged(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict's numbers, and its breaches in words."""
+    """Return the numbers of a verdict, and the texts of its breaches."""
     return {
         "sent": verdict.sent,
         "acknowledged": verdict.acknowledged,
@@ -35,7 +35,7 @@ def judged(verdict: Verdict) -> dict[str, Any]:
 
 
 def record(fault: str, seed: int, seconds: float, numbers: Mapping[str, Any]) -> None:
-    """Append a run's result: its numbers, or why it failed before it could be judged."""
+    """Append the result of a run: its numbers, or why it failed before it was judged."""
     line = {"fault": fault, "seed": seed, **numbers, "seconds": round(seconds, 1)}
     with (QUICK_RESULTS if IS_QUICK else RESULTS).open("a") as file:
         file.write(json.dumps(line) + "\n")

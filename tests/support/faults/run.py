@@ -1,4 +1,4 @@
-"""One run of a fault: a topic, a database and processes of its own, a load, and the judgement at the end.
+"""One run of a fault, with its own topic, database and processes, a load, and a verdict at the end.
 
     with faulty(stack, tmp_path, "etl killed after-plan", seed) as run:
         victim = run.etl("after-plan:kill@2")
@@ -6,8 +6,8 @@
         run.await_killed(victim)
         run.etl()
 
-On the way out events must be stored again; then the load ends, everything is loaded, the processes stop, and the oracle
-judges. The result is a line of the results' file.
+When the context ends, events must be stored again; then the load stops, everything is loaded, the processes stop, and
+the oracle judges. The result is a line of the results file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LAYOUT = TopicLayout(partitions=3, replication_factor=1, min_insync_replicas=1, 
 DELETE_SECONDS_MAX = 30
 PROGRESS_ROWS = 500
 FAILURE_CHARACTERS_MAX = 2_000
-# Batches small and frequent, so that a run of seconds has many; recoveries quick.
+# Small and frequent batches, so that a run of seconds has many, and short recoveries.
 SETTINGS = {
     "UGC_ETL_FLUSH_SECONDS": "0.2",
     "UGC_ETL_FLUSH_ROWS": "500",
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 class Run(Processes):
-    """What a test of a fault works with."""
+    """A run: its processes, its tables, and its verdict."""
 
     def __init__(self, stack: ServerStack, deployment: Deployment, fault: str, seed: int, tables: ClickHouse) -> None:
         super().__init__(stack, deployment, random.Random(f"{fault}/{seed}"))
@@ -61,16 +61,16 @@ class Run(Processes):
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken."""
+        """The duration of the run so far."""
         return time.monotonic() - self._began
 
     def await_progress(self, rows: int = PROGRESS_ROWS) -> None:
-        """Wait until that many more rows are stored than now, or everything was sent."""
+        """Wait until so many more rows are stored, or everything was sent."""
         before = self._rows()
-        self.await_true(lambda: self._rows() >= before + rows or not self.is_loading(), "nothing is stored any more")
+        self.await_true(lambda: self._rows() >= before + rows or not self.is_loading(), "no more rows are stored")
 
     def await_loaded(self) -> None:
-        """Wait until the load has ended, every message of the topic is a row, and Kafka knows that it is."""
+        """Wait until the load has ended, every message of the topic is a row, and its offset is committed."""
         self.await_load()
         topic_id = topic_identity(self.stack.bootstrap, self.deployment.topic)
         with contextlib.closing(
@@ -81,17 +81,17 @@ class Run(Processes):
             self.await_equal(lambda: sum(each.lag for each in reader.read()), 0)
 
     def recreate_topic(self) -> None:
-        """Delete the topic and make it again under its name."""
+        """Delete the topic and create it again under its name."""
         began = time.time()
         delete_topic(self.stack.bootstrap, self.deployment.topic)
-        # The name is free a moment after the answer.
+        # The name is free a moment after Kafka's answer.
         self.await_true(
             lambda: provision(self.stack.bootstrap, self.deployment.topic, LAYOUT), "the topic is still there"
         )
         self.recreation = Recreation(began, time.time())
 
     def finish(self) -> Verdict:
-        """See that events are stored again, let all be loaded, end the members and judge."""
+        """Wait until events are stored again and everything is loaded, stop the members, and judge."""
         self.await_progress()
         self.end_load()
         self.await_loaded()
@@ -100,7 +100,7 @@ class Run(Processes):
         return self.verdict()
 
     def verdict(self) -> Verdict:
-        """Judge what is stored now."""
+        """Judge the rows that are stored now."""
         direct = replace(self.deployment, database=self.stack.url(self.deployment.topic))
         return judge(read_ledger(self.ledger), stored_events(self.tables), breaches(direct), self.recreation)
 
@@ -128,9 +128,9 @@ def faulty(
     *,
     ingest: bool = True,
 ) -> Iterator[Run]:
-    """Make a run; on the way out judge it, write its result, and assert that nothing was lost or stored twice.
+    """Create a run; when the context ends, judge it, write its result, and assert that it is clean.
 
-    `clickhouse` is where the etl finds ClickHouse, when a proxy stands before it; without `ingest` the test starts it.
+    `clickhouse` is the address of a proxy in front of ClickHouse; without `ingest` the test starts ingest itself.
     """
     stack.heal()
     name = f"fault_{uuid.uuid4().hex}"
@@ -162,8 +162,8 @@ def faulty(
 
 
 def delete_topic(bootstrap: str, topic: str) -> None:
-    """Delete a topic; one that is gone already is as good."""
-    # Held until the answer is there: a client that is collected ends what it was asked.
+    """Delete a topic if it exists."""
+    # Kept until the answer arrives: a client that is garbage-collected cancels its requests.
     client = admin(bootstrap)
     try:
         client.delete_topics([topic])[topic].result(DELETE_SECONDS_MAX)
