@@ -1,4 +1,4 @@
-"""A topic that was consumed: messages in Kafka, their rows in ClickHouse, the group's commits; made without an etl."""
+"""A consumed topic, made without an etl: messages in Kafka, their rows in ClickHouse, and the group's commits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db.settings import AuditSettings
 
 PRODUCE_SECONDS_MAX = 30
 USER = uuid.UUID(int=7)
-# The event_id of offset n is n, unless a test says otherwise; all are one user's, unless it says so too.
+# By default the event_id of offset n is n, and all events are of one user.
 EVENTS = """
 INSERT INTO events
 SELECT toUUID(UUIDNumToString(toFixedString(unhex(leftPad(hex(%(identity)s + number), 32, '0')), 16))), 'like',
@@ -57,7 +57,7 @@ class Consumed:
         )
 
     def produce(self, partition: int, values: Iterable[bytes], seconds_ago: float = 0.0) -> None:
-        """Write messages, as if some time ago, and wait for their acknowledgement."""
+        """Write messages with a timestamp in the past, and wait for their acknowledgement."""
         failures: list[object] = []
         producer = Producer({"bootstrap.servers": self.kafka, "queue.buffering.max.messages": 1_000_000})
         for value in values:
@@ -77,26 +77,26 @@ class Consumed:
     ) -> None:
         """Insert rows of `events` for the offsets from `first` on."""
         base = first + partition * 1_000_000_000 if identity is None else identity
-        parameters = self._place(partition) | {"first": first, "count": count, "identity": base, "user": user}
+        parameters = self._coordinates(partition) | {"first": first, "count": count, "identity": base, "user": user}
         self.tables.rows(EVENTS, parameters)
 
     def reject(self, partition: int, first: int, count: int = 1) -> None:
         """Insert rows of `rejected_events`."""
-        self.tables.rows(REJECTED, self._place(partition) | {"first": first, "count": count})
+        self.tables.rows(REJECTED, self._coordinates(partition) | {"first": first, "count": count})
 
     def delete(self, partition: int, offset: int) -> None:
-        """Delete an event, as no program of ours does."""
+        """Delete an event, which no process of the product does."""
         self.tables.rows(
             "DELETE FROM events WHERE kafka_topic_id = %(topic_id)s AND kafka_partition = %(partition)s"
             " AND kafka_offset = %(offset)s SETTINGS lightweight_deletes_sync = 2",
-            self._place(partition) | {"offset": offset},
+            self._coordinates(partition) | {"offset": offset},
         )
 
     def commit(self, partition: int, offset: int, metadata: str = "") -> None:
-        """Commit as the group, with what the etl writes beside it."""
+        """Commit an offset with metadata for the group, as the etl does."""
         consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": self.group})
         consumer.commit(offsets=[TopicPartition(self.topic, partition, offset, metadata)], asynchronous=False)
         consumer.close()
 
-    def _place(self, partition: int) -> dict[str, object]:
+    def _coordinates(self, partition: int) -> dict[str, object]:
         return {"topic_id": self.topic_id, "partition": partition}

@@ -1,4 +1,4 @@
-"""Whether this machine has an IPv6 loopback; containers often have none."""
+"""Skips tests where this machine has no IPv6 loopback, as in many containers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def has_ipv6() -> bool:
-    """Try to bind there."""
+    """Return whether a socket can be bound to the IPv6 loopback."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))

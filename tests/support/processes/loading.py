@@ -1,4 +1,4 @@
-"""An etl for tests of what becomes of messages: written straight to one partition, loaded by the real process."""
+"""Loads messages, which a test writes to a partition, with a real etl process."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ SETTINGS = {
 
 
 def identified(event: Event) -> bytes:
-    """Return the record of an event under its own event_id."""
+    """Return the record of an event, with the event's own event_id."""
     return record(event, uuid.UUID(event.event_id).bytes)
 
 
 def now(_number: int) -> int:
-    """Say that a message is of now; Kafka's client takes 0 so."""
+    """Return the timestamp 0, for which the Kafka client uses the current time."""
     return 0
 
 
 def write(
     deployment: Deployment, values: Iterable[bytes | None], partition: int = 0, milliseconds: Callable[[int], int] = now
 ) -> None:
-    """Write messages to one partition, each with a timestamp by its number."""
+    """Write messages to one partition; `milliseconds` returns the timestamp of the n-th message."""
     failures: list[object] = []
     producer = Producer({"bootstrap.servers": deployment.kafka})
     for number, value in enumerate(values):
@@ -57,7 +57,7 @@ def write(
 
 
 def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
-    """Commit an offset of partition 0 as Kafka's own tools do, once no etl is a member any more."""
+    """Commit an offset of partition 0 as Kafka's own tools do; wait until the group has no members."""
     consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": deployment.group})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
@@ -65,7 +65,7 @@ def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
             consumer.commit(offsets=[TopicPartition(deployment.topic, 0, offset, metadata)], asynchronous=False)
             break
         except KafkaException as error:
-            # A member that was killed stays one until its session ends.
+            # A killed process stays a member until its session times out.
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -73,7 +73,7 @@ def commit(deployment: Deployment, offset: int, metadata: str = "") -> None:
 
 
 def committed(deployment: Deployment) -> tuple[int, str]:
-    """Return what the group has committed for partition 0."""
+    """Return the group's committed offset of partition 0 and its metadata."""
     consumer = Consumer({"bootstrap.servers": deployment.kafka, "group.id": deployment.group})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
@@ -81,7 +81,7 @@ def committed(deployment: Deployment) -> tuple[int, str]:
             (found,) = consumer.committed([TopicPartition(deployment.topic, 0)], timeout=WAIT_SECONDS_MAX)
             break
         except KafkaException as error:
-            # A broker's first group has no coordinator for a moment.
+            # The first group of a broker has no coordinator for a moment.
             if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -90,24 +90,24 @@ def committed(deployment: Deployment) -> tuple[int, str]:
 
 
 def offsets(tables: ClickHouse, table: str = "events") -> list[int]:
-    """Return the offsets of a table's rows in their order."""
+    """Return the offsets of a table's rows, sorted."""
     return [offset for (offset,) in tables.rows(f"SELECT kafka_offset FROM {table} ORDER BY kafka_offset")]
 
 
 def await_rows(tables: ClickHouse, count: int) -> None:
-    """Wait until both tables together hold so many rows."""
+    """Wait until both tables together have this number of rows."""
     query = "SELECT (SELECT count() FROM events) + (SELECT count() FROM rejected_events)"
     await_equal(lambda: tables.rows(query), [(count,)])
 
 
 def load(deployment: Deployment, tables: ClickHouse, count: int) -> None:
-    """Run the etl until both tables hold so many rows, then end it by SIGTERM."""
+    """Run the etl until both tables have this number of rows, then stop it with SIGTERM."""
     with running(deployment.etl()):
         await_rows(tables, count)
 
 
 def run_to_its_end(deployment: Deployment) -> tuple[int, str]:
-    """Run an etl that ends by itself."""
+    """Run an etl that exits by itself; return its exit status and its log."""
     program = deployment.etl()
     done = subprocess.run(
         program.argv,
@@ -121,7 +121,7 @@ def run_to_its_end(deployment: Deployment) -> tuple[int, str]:
 
 
 def recreate(deployment: Deployment) -> None:
-    """Delete the topic and make it again."""
+    """Delete the topic and create it again."""
     admin = AdminClient({"bootstrap.servers": deployment.kafka})
     admin.delete_topics([deployment.topic])[deployment.topic].result(WAIT_SECONDS_MAX)
     deadline = time.monotonic() + WAIT_SECONDS_MAX

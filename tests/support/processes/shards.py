@@ -1,4 +1,4 @@
-"""Two ClickHouse servers as two shards, without replication: where the cluster's SQL can be tried without Keeper."""
+"""Two ClickHouse servers as a cluster of two shards without replication, to run the cluster's SQL without Keeper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etl.plan import Coordinates, Topic
 from local.clickhouse.server import clickhouse_program
 from local.processes.program import free_port, running
 
-# Of the other cluster the second server does not answer.
+# In the cluster HALF the second server does not answer.
 CLUSTER, HALF = "ugc", "half"
 FILES = migrations(MIGRATIONS / "cluster")
 CONFIGURATION = """
@@ -30,7 +30,7 @@ AT = Coordinates(Topic("ugc.events", str(TOPIC_ID), "cluster"), 3)
 
 @contextlib.contextmanager
 def two_servers(make_folder: Callable[[str], Path]) -> Iterator[list[str]]:
-    """Start two servers that know each other; the values are their addresses without a database."""
+    """Start two servers as a cluster; yield their URLs without a database."""
     ports = [free_port() for _ in range(2)]
     shards, half = ("".join(SHARD.format(port=port) for port in each) for each in (ports, (ports[0], free_port())))
     with contextlib.ExitStack() as stack:
@@ -44,7 +44,7 @@ def two_servers(make_folder: Callable[[str], Path]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def two_databases(servers: list[str]) -> Iterator[list[ClickHouse]]:
-    """Make the cluster's tables in a new database of both servers; the value is a connection to each."""
+    """Create the cluster's tables in a new database on both servers; yield a connection to each."""
     name = f"test_{uuid.uuid4().hex}"
     with contextlib.ExitStack() as stack:
         for each in servers:
@@ -58,10 +58,10 @@ def two_databases(servers: list[str]) -> Iterator[list[ClickHouse]]:
 
 
 def unreplicated(statement: str) -> str:
-    """Return a statement of the cluster's as one server runs it: no Keeper runs here."""
+    """Return a statement for a cluster as a statement for a single server, because no Keeper runs."""
     statement = statement.replace("{cluster_name}", CLUSTER).replace(f" ON CLUSTER '{CLUSTER}'", "")
     statement = re.sub(r"\breplicated_dedup", "non_replicated_dedup", statement)
-    # Claims of a test need not outlive a power cut.
+    # The claims of a test need not survive a power failure.
     statement = statement.replace("SETTINGS fsync_after_insert = 1, fsync_part_directory = 1", "")
     return re.sub(r"ENGINE = Replicated(\w+)\('[^']*', '[^']*'\)", r"ENGINE = \1", statement)
 
@@ -72,7 +72,7 @@ def name_of(connection: ClickHouse) -> str:
 
 
 def store(connection: ClickHouse, first: int, last: int, *, users: int = 10) -> None:
-    """Store events at offsets, of some users in turn."""
+    """Store events at a range of offsets, of a number of users in turn."""
     connection.rows(
         "INSERT INTO events (event_id, user_id, event, kafka_topic_id, kafka_partition, kafka_offset)"
         f" SELECT generateUUIDv4(), toUUID(concat('00000000-0000-0000-0000-', leftPad(toString(number % {users}), 12,"

@@ -92,7 +92,7 @@ def everything(deployment: Deployment) -> Iterator[Deployment]:
 
 
 def serving(address: str) -> bool:
-    """Whether ingest says that it serves."""
+    """Return whether ingest's health service answers SERVING."""
     from grpc_health.v1 import health_pb2
 
     with grpc.insecure_channel(address) as channel:
@@ -110,14 +110,14 @@ def serving(address: str) -> bool:
 
 @contextlib.contextmanager
 def ingest_stub(address: str) -> Iterator[IngestServiceStub]:
-    """Open a channel that finds ingest again quickly after a restart."""
+    """Open a channel that reconnects quickly after a restart of ingest."""
     options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
     with grpc.insecure_channel(address, options=options) as channel:
         yield IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def send_until_accepted(stub: IngestServiceStub, events: Sequence[Event]) -> None:
-    """Send a batch as a careful client does: again while the answer is UNAVAILABLE, or is none."""
+    """Send a batch and retry while the response is UNAVAILABLE or does not arrive, as a client should."""
     deadline = time.monotonic() + AWAIT_SECONDS_MAX
     while True:
         try:
@@ -135,7 +135,7 @@ def send_until_accepted(stub: IngestServiceStub, events: Sequence[Event]) -> Non
 
 
 def await_equal(read: Callable[[], Any], wanted: Any, seconds_max: float = AWAIT_SECONDS_MAX) -> None:
-    """Wait until something reads as wanted; the assertion shows the last reading."""
+    """Wait until `read` returns the wanted value; the assertion shows the last value."""
     deadline = time.monotonic() + seconds_max
     while (found := read()) != wanted and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -143,12 +143,12 @@ def await_equal(read: Callable[[], Any], wanted: Any, seconds_max: float = AWAIT
 
 
 def get(url: str) -> tuple[int, bytes]:
-    """Fetch a page: status and body; status 0 when nothing answers."""
+    """Fetch a page and return status and body; the status is 0 when there is no response."""
     return ask(urllib.request.Request(url))
 
 
 def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Post JSON: status and parsed answer."""
+    """Post JSON and return status and parsed response."""
     status, answer = ask(
         urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"} | (headers or {}))
     )
@@ -156,7 +156,7 @@ def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[
 
 
 def ask(request: urllib.request.Request) -> tuple[int, bytes]:
-    """Send a request; an error status is an answer too."""
+    """Send a request and return status and body, also of an error."""
     try:
         with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:
             return answer.status, answer.read()
