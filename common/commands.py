@@ -20,13 +20,16 @@ from types import FrameType
 DISTRIBUTION = "ugc-events"
 EXIT_BAD_ARGUMENT = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-EXIT_CANNOT_WRITE = 1
+# EX_IOERR of sysexits.h: a status that no command uses for a result.
+EXIT_CANNOT_WRITE = 74
+EXIT_NO_READER = 128 + signal.SIGPIPE
 COLUMNS_MAX = 120
 COLUMNS_MIN = 40
 INDENT = "  "
 STATUSES: Mapping[int, str] = {
     0: "success",
     EXIT_BAD_ARGUMENT: "an argument or a setting is not valid",
+    EXIT_CANNOT_WRITE: "cannot write to standard output",
     EXIT_INTERRUPTED: "interrupted by Ctrl-C while it was starting",
 }
 
@@ -123,7 +126,7 @@ def write_out(text: str) -> None:
     except BrokenPipeError:
         # The interpreter flushes standard output once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(EXIT_NO_READER)
     except OSError as error:
         sys.stdout = None
         sys.stderr.write(f"cannot write to standard output: {error}\n")

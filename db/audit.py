@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from functools import partial
 
+from common.commands import write_out
 from common.lifecycle import interruptible
 from common.settings import load
 from db.clickhouse.client import connected
@@ -20,7 +21,7 @@ from db.clickhouse.stored import StoredEvents
 from db.conservation import Breach, BreachKind, Claim, Repeats, check_partition
 from db.errors import StoreError, UnavailableError
 from db.kafka.topics import OffsetReader, PartitionOffsets, topic_identity
-from db.report import Report, as_json, show
+from db.report import Report, as_json, as_table
 from db.settings import AuditSettings
 
 EXIT_BREACH, EXIT_STORE = 1, 3
@@ -38,7 +39,7 @@ def main(options: argparse.Namespace) -> None:
         except StoreError as error:
             sys.stderr.write(f"ugc-audit: {error}\n")
             sys.exit(EXIT_STORE)
-        sys.stdout.write(as_json(report)) if options.json else show(report)
+        write_out(as_json(report) if options.json else as_table(report))
         sys.exit(EXIT_BREACH if report.breaches else EXIT_STORE if report.unsettled else 0)
 
 

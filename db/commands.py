@@ -13,6 +13,7 @@ REASONS = ("undecodable", "refused", "duplicate")
 # The range of a DateTime64 of ClickHouse.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
 INTERRUPTED = {130: "interrupted by Ctrl-C", 143: "stopped by SIGTERM"}
+NO_READER = {141: "the reader of standard output has closed it"}
 NO_ANSWER = "Kafka or ClickHouse does not answer"
 
 
@@ -64,6 +65,7 @@ AUDIT = Command(
         1: "at least one breach",
         3: f"{NO_ANSWER}, or a replica has not caught up",
         **INTERRUPTED,
+        **NO_READER,
     },
 )
 REPLAY = Command(
@@ -71,7 +73,7 @@ REPLAY = Command(
     purpose="Write rejected events to the Kafka topic again, chosen by reason and time, each event at most once.",
     settings="db.settings:ReplaySettings",
     arguments=replay_arguments,
-    statuses={0: "all chosen events were sent", 1: "some were not sent", 3: NO_ANSWER, **INTERRUPTED},
+    statuses={0: "all chosen events were sent", 1: "some were not sent", 3: NO_ANSWER, **INTERRUPTED, **NO_READER},
 )
 
 

@@ -22,6 +22,7 @@ from datetime import datetime
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
+from common.commands import write_out
 from common.lifecycle import interruptible
 from common.settings import load
 from db.clickhouse.client import connected
@@ -76,7 +77,7 @@ def show(outcome: Outcome, options: argparse.Namespace) -> None:
         sys.stderr.write(f"ugc-replay: not sent: {problem}\n")
     outside = f"{outcome.before + outcome.after} (earlier: {outcome.before}, later: {outcome.after})"
     skipped = f"{outcome.replayed + outcome.contested} (replayed before: {outcome.replayed}, claimed by another run: "
-    sys.stdout.write(
+    write_out(
         f"covers messages from {options.since.isoformat()} until before {options.until.isoformat()}; "
         f"outside of that: {outside}\n"
         f"chosen {outcome.chosen}, {'would send' if options.dry_run else 'sent'} {outcome.sent}, "

@@ -57,9 +57,16 @@ def as_json(report: Report) -> str:
     return json.dumps(whole, default=str, indent=2) + "\n"
 
 
-def show(report: Report) -> None:
-    """Print the report: a line for each partition, the breaches below."""
+def as_table(report: Report) -> str:
+    """Return the report as text: a line for each partition, the breaches below; with colors for a terminal."""
     console = Console(width=COLUMNS_MAX, highlight=False, soft_wrap=True)
+    with console.capture() as text:
+        print_report(console, report)
+    return text.get()
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print the report to a console."""
     table = Table(box=box.SIMPLE, title=f"topic {report.topic} ({report.topic_id})")
     for name in ("topic id", "partition", *NUMBERS):
         table.add_column(name, justify="left" if name == "topic id" else "right", no_wrap=True)

@@ -77,6 +77,27 @@ def test_nothing_is_cut(consumed: Consumed, columns: str) -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_reader_that_has_gone(consumed: Consumed, arguments: tuple[str, ...]) -> None:
+    """When the reader of its output has gone, as in `| head`, the exit status is that of SIGPIPE, not of a breach."""
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "db.audit", *arguments],
+            env={**os.environ, **environment},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=RUN_SECONDS_MAX,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 @pytest.mark.parametrize(
     ("offsets", "words"),
     [

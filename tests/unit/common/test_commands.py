@@ -143,7 +143,7 @@ def test_output_that_cannot_be_written(redirection: str, reason: str) -> None:
     """Help that cannot be written is an error."""
     done = run("/bin/sh", "-c", f"exec '{installed('ugc-audit')}' --help {redirection}")
 
-    assert (done.returncode, done.stderr) == (1, f"cannot write to standard output: {reason}\n")
+    assert (done.returncode, done.stderr) == (74, f"cannot write to standard output: {reason}\n")
 
 
 def limited(parser: argparse.ArgumentParser) -> None:
