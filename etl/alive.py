@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from common.commands import Command
 from common.settings import load
-from etl.events.rows import Message
-from etl.loader import Source
 from etl.settings import EtlSettings
 
 BEAT_SECONDS = 1.0
@@ -23,39 +22,38 @@ COMMAND = Command(
 
 
 class Heartbeat:
-    """Touches a file at most once in BEAT_SECONDS."""
+    """Shows that the loop makes progress: touches a file, and defers the end of the process, once in BEAT_SECONDS.
 
-    def __init__(self, path: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    A call to a library that never returns is beyond every other limit; the process then ends with status 1 and the
+    stack of each thread on standard error, also while it closes its connections. By the delivery protocol a process
+    may end at any moment.
+    """
+
+    def __init__(self, path: str, exit_seconds: float = 0.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Without a path no file is touched; without `exit_seconds` the process is not ended."""
         self._path = Path(path) if path else None
+        self._exit_seconds = exit_seconds
         self._monotonic = monotonic
         self._next = monotonic()
 
     def beat(self) -> None:
-        """Touch the file, unless that was done a moment ago."""
-        if self._path is not None and self._monotonic() >= self._next:
+        """Record progress, unless that was done a moment ago."""
+        if self._monotonic() < self._next:
+            return
+        if self._path is not None:
             self._path.touch()
-            self._next = self._monotonic() + BEAT_SECONDS
+        if self._exit_seconds:
+            # faulthandler's thread does not need the interpreter lock, which the blocking code may hold.
+            faulthandler.dump_traceback_later(self._exit_seconds, exit=True)
+        self._next = self._monotonic() + BEAT_SECONDS
 
 
-class BeatingSource:
-    """A source that updates the heartbeat with each poll, which the loop calls once per iteration."""
-
-    def __init__(self, source: Source, heartbeat: Heartbeat) -> None:
-        self._source = source
-        self._heartbeat = heartbeat
-
-    def poll(self, count: int, seconds: float) -> Sequence[Message]:
-        """Update the heartbeat, and poll."""
-        self._heartbeat.beat()
-        return self._source.poll(count, seconds)
-
-    def resume(self, partition: int, offset: int) -> None:
-        """Resume a partition."""
-        self._source.resume(partition, offset)
-
-    def pause(self, partition: int) -> None:
-        """Pause a partition."""
-        self._source.pause(partition)
+def exit_seconds(settings: EtlSettings) -> float:
+    """Return how long the loop may make no progress: what one call to ClickHouse may take, and the liveness limit."""
+    call_seconds_max = (
+        settings.etl_connect_seconds_max + settings.etl_insert_seconds_max + settings.etl_answer_seconds_max
+    )
+    return call_seconds_max + settings.etl_alive_seconds_max
 
 
 def main() -> None:

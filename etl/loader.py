@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from common.logs import OutageLog, logger
 from etl.delivery import Delivery
 from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
 from etl.events.rows import Message
-from etl.partition import FlushLimits, LoaderLimits, Partition
+from etl.partition import LoaderLimits, Partition
 from etl.refusals import HaltedPartitions
 from etl.restoring import PartitionRestorer
 
@@ -30,8 +29,6 @@ TURN_SECONDS = 0.25
 REFUSED_WAIT_SECONDS = 60.0
 # A wait for inserts in flight that takes longer is logged; no insert should run so long.
 IN_FLIGHT_SECONDS_EXPECTED = 60.0
-# While there is a backlog, a batch may wait so many times longer to become full.
-BACKLOG_WAIT_FACTOR = 10
 
 
 class Source(Protocol):
@@ -57,12 +54,14 @@ class Loader:
         delivery: Delivery,
         limits: LoaderLimits,
         monotonic: Callable[[], float] = time.monotonic,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._restorer = restorer
         self._delivery = delivery
         self._limits = limits
         self._monotonic = monotonic
+        self._beat = beat
         # Assigned by the callbacks alone: the broker accepts commits for partitions that a member no longer owns.
         self._partitions: dict[int, Partition] = {}
         self._outage = OutageLog("storing events")
@@ -84,11 +83,12 @@ class Loader:
 
     def step(self, seconds: float) -> None:
         """Run one iteration, which waits at most `seconds` for messages."""
+        self._beat()
         is_busy = any(partition.restoring or partition.delivery for partition in self._all())
         messages = self._source.poll(self._limits.poll_rows, 0.0 if is_busy else seconds)
         self._buffer(messages)
         self._restore_some()
-        flush = self._flush_limits(is_backlog=len(messages) >= self._limits.poll_rows)
+        flush = self._limits.flush_when(is_backlog=len(messages) >= self._limits.poll_rows)
         self._deliver_due(lambda partition: partition.is_due(flush, self._monotonic()))
         self.commit_acknowledged(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
         for partition in self._all():
@@ -96,11 +96,6 @@ class Loader:
                 self._succeeded(partition)
         self._outage.remind()
         self._halted.raise_if_all(self._monotonic(), {each.number for each in self._all() if each.may_have_work()})
-
-    def _flush_limits(self, *, is_backlog: bool) -> FlushLimits:
-        """Return when batches are due; in a backlog they wait longer, because small ones would only cost merges."""
-        flush = self._limits.flush
-        return replace(flush, seconds=flush.seconds * BACKLOG_WAIT_FACTOR) if is_backlog else flush
 
     def on_assigned(self, partitions: Iterable[int]) -> None:
         """Add partitions; they are restored after the poll."""
@@ -155,6 +150,7 @@ class Loader:
 
     def _try(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
         """Act; after a failure the state of the partition is unknown, so it starts over."""
+        self._beat()  # for each partition: together they may wait long for a store that does not answer
         began = self._monotonic()
         try:
             act(partition)
@@ -173,8 +169,8 @@ class Loader:
         self._failing.add(partition.number)
         partition.reset()
         self._source.pause(partition.number)
-        wait = max(self._limits.retry_seconds(partition.failures), wait_seconds_min)
-        partition.wait_until = self._monotonic() + wait
+        seconds = max(self._limits.retry_seconds(partition.failures), wait_seconds_min)
+        partition.wait_until = self._monotonic() + seconds
         partition.failures += 1
 
     def _restore_some(self) -> None:

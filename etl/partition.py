@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from etl.events.duplicates import DuplicateWindow
@@ -14,6 +14,8 @@ from etl.plan import Coordinates, Plan
 NOTHING_STORED = -1
 # Doublings of the wait after a failure; in an outage of hours more would overflow.
 DOUBLINGS_MAX = 20
+# While there is a backlog, a batch may wait so many times longer to become full.
+BACKLOG_WAIT_FACTOR = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class LoaderLimits:
     poll_rows: int
     retry_seconds_min: float
     retry_seconds_max: float
+
+    def flush_when(self, *, is_backlog: bool) -> FlushLimits:
+        """Return when batches are due; in a backlog they wait longer, because small ones would only cost merges."""
+        flush = self.flush
+        return replace(flush, seconds=flush.seconds * BACKLOG_WAIT_FACTOR) if is_backlog else flush
 
     def retry_seconds(self, failures: int) -> float:
         """Return the wait before the next attempt, after so many earlier failures."""

@@ -10,7 +10,7 @@ from common.failpoints import arm
 from common.lifecycle import stop_flag
 from common.logs import configure_logs, logger
 from common.settings import load
-from etl.alive import BeatingSource, Heartbeat
+from etl.alive import Heartbeat, exit_seconds
 from etl.background import Background, threads
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.sink import ClickHouseSink
@@ -67,4 +67,5 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
     )
     restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
     delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
-    return Loader(BeatingSource(source, Heartbeat(settings.etl_alive_file)), restorer, delivery, limits)
+    heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings))
+    return Loader(source, restorer, delivery, limits, beat=heartbeat.beat)

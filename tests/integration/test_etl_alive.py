@@ -8,10 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local.processes.program import free_port, running
+from db.clickhouse.client import connected
+from db.clickhouse.schema import migrate
+from db.kafka.topics import provision
+from local.kafka.server import kafka_program
+from local.processes.program import Child, free_port, running
+from tests.conftest import LAYOUT
+from tests.support.inputs.events import documented, record
+from tests.support.processes.loading import write
 from tests.support.processes.system import Deployment, await_equal
 
 RUN_SECONDS_MAX = 60
+EXIT_SECONDS_MAX = 120
+# What a call to ClickHouse may take, and the loop beside it: 8 s without progress end the process.
+IMPATIENT = {
+    "UGC_ETL_ALIVE_SECONDS_MAX": "5",
+    "UGC_ETL_CONNECT_SECONDS_MAX": "1",
+    "UGC_ETL_INSERT_SECONDS_MAX": "1",
+    "UGC_ETL_ANSWER_SECONDS_MAX": "1",
+}
 
 
 def test_alive(tmp_path: Path) -> None:
@@ -37,3 +52,28 @@ def test_alive(tmp_path: Path) -> None:
         await_equal(check, 1)
         child.process.send_signal(signal.SIGCONT)
         await_equal(check, 0)
+
+
+def test_stop_while_kafka_is_frozen(tmp_path: Path, clickhouse: str) -> None:
+    """SIGTERM ends the etl although Kafka never answers the last commit: status 1, and where each thread stood."""
+    database = f"{clickhouse}/frozen_kafka"
+    migrate(database)
+    broker, port = tmp_path / "kafka", free_port()
+    with running(kafka_program(broker, port, free_port())) as kafka:
+        deployment = Deployment(tmp_path, f"127.0.0.1:{port}", "frozen", database, IMPATIENT)
+        provision(deployment.kafka, deployment.topic, LAYOUT)
+        etl = Child(deployment.etl())
+        try:
+            etl.await_ready()
+            write(deployment, [record(documented())])
+            with connected(database) as tables:
+                await_equal(lambda: tables.rows("SELECT count() FROM events"), [(1,)])
+            kafka.process.send_signal(signal.SIGSTOP)
+            etl.process.send_signal(signal.SIGTERM)
+            status = etl.process.wait(EXIT_SECONDS_MAX)
+        finally:
+            kafka.process.send_signal(signal.SIGCONT)
+            etl.kill()
+
+    assert status == 1
+    assert "Timeout (0:00:08)!" in deployment.log("etl")

@@ -130,7 +130,7 @@ def test_heartbeat(tmp_path: Path) -> None:
     """The file is touched at most once a second, and its age tells whether the loop turns."""
     now = 100.0
     path = tmp_path / "alive"
-    heartbeat = Heartbeat(str(path), lambda: now)
+    heartbeat = Heartbeat(str(path), monotonic=lambda: now)
     assert "has not run yet" in heartbeat_problem(str(path), 60)
     heartbeat.beat()
     assert heartbeat_problem(str(path), 60) == ""
