@@ -127,7 +127,7 @@ class Delivery:
         if partition.inherited is not None:
             require_planned_messages(partition, partition.inherited, batch.plan)
         failpoint("in-recovery")
-        # Proves that this process owns the partition, and gives the next owner the deadline of this insert.
+        # Fails if the group has removed this member, and gives the next owner the deadline of this insert.
         self._plan(batch, partition)
         stored = self._sink.stored_offsets(batch.at, batch.plan.first, batch.plan.end)
         yield from self._classify(batch, partition, stored)
