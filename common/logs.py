@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
@@ -107,7 +107,7 @@ def log_limited(level: int, event: str, **values: object) -> None:
     left_out = CLIENT_LINES.acquire(event)
     if left_out is None:
         return
-    short: dict[str, Any] = {name: shorten(value, CLIENT_VALUE_CHARACTERS_MAX) for name, value in values.items()}
+    short: dict[str, object] = {name: shorten(value, CLIENT_VALUE_CHARACTERS_MAX) for name, value in values.items()}
     if left_out:
         short["left_out"] = left_out
     logger().log(level, event, **short)
@@ -228,7 +228,7 @@ class OutageLog:
         """Note that whoever waited does so no longer: nothing of it is logged any more."""
         self.seen = 0
 
-    def _lasts(self, now: float) -> dict[str, Any]:
+    def _lasts(self, now: float) -> dict[str, object]:
         return {"failures": self.seen, "seconds": round(now - self._began, 1)}
 
 
