@@ -1,7 +1,7 @@
-"""Drains one backlog by the etl, a discarding consumer and ClickHouse's Kafka engine, and prints what each costs.
+"""Measures how the etl, a discarding consumer and ClickHouse's Kafka engine load the same backlog.
 
-`python -m tests.benchmarks.etl_backlog [--events N] [--rounds N]`. Real servers on this machine; the ways take turns,
-the medians are printed. CPU seconds are of whole processes; what ClickHouse uses while idle is subtracted.
+`python -m tests.benchmarks.etl_backlog [--events N] [--rounds N]`. The servers are real, the variants alternate, and
+medians are printed. CPU seconds are those of whole processes, without what ClickHouse uses while idle.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COLUMNS = 160
 
 @dataclass(frozen=True)
 class Bench:
-    """The servers of a run, and the backlog."""
+    """The servers of a benchmark, and the size of the backlog."""
 
     kafka: str
     clickhouse: str
@@ -52,7 +52,7 @@ class Bench:
 
     @contextmanager
     def database(self) -> Iterator[tuple[str, ClickHouse]]:
-        """Make a database with our tables, and drop it afterwards."""
+        """Create a database with the tables, and drop it when the context ends."""
         name = f"bench_{uuid.uuid4().hex}"
         url = f"{self.clickhouse}/{name}"
         migrate(url)
@@ -61,7 +61,7 @@ class Bench:
             database.rows(f"DROP DATABASE {name} SYNC")
 
     def etl(self, url: str, topic: str) -> Program:
-        """Return the real etl, of a new group."""
+        """Return the etl, with a new group."""
         return Program(
             name="etl",
             argv=(sys.executable, "-m", "etl"),
@@ -77,32 +77,32 @@ class Bench:
 
 
 def main() -> None:
-    """Fill, drain, print."""
-    options = argparse.ArgumentParser(prog="etl_backlog", description="What loading a backlog costs.")
+    """Fill the topic, load it with each variant, and print the costs."""
+    options = argparse.ArgumentParser(prog="etl_backlog", description="Measures the cost of loading a backlog.")
     options.add_argument("--events", type=int, default=2_000_000)
     options.add_argument("--rounds", type=int, default=2)
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="ugc-bench-") as folder, servers(Path(folder), given.events) as bench:
         for topic in (TOPIC, EMPTY_TOPIC):
             provision(bench.kafka, topic, LAYOUT)
-        say(f"filling the topic with {given.events:,} events")
-        say(f"an event has {fill(bench.kafka, TOPIC, given.events, seed=1):.0f} bytes on average")
-        ways: dict[str, Callable[[Bench], Cost]] = {
+        progress(f"filling the topic with {given.events:,} events")
+        progress(f"an event has {fill(bench.kafka, TOPIC, given.events, seed=1):.0f} bytes on average")
+        variants: dict[str, Callable[[Bench], Cost]] = {
             "etl": drain_by_etl,
             "discard": drain_by_discarding,
             "engine": drain_by_engine,
         }
-        costs: dict[str, list[Cost]] = {name: [] for name in ways}
+        costs: dict[str, list[Cost]] = {name: [] for name in variants}
         for number in range(given.rounds):
-            for name, drain in ways.items():
+            for name, drain in variants.items():
                 costs[name].append(drain(bench))
-                say(f"round {number + 1}, {name}: {costs[name][-1]}")
+                progress(f"round {number + 1}, {name}: {costs[name][-1]}")
         show({name: median(each) for name, each in costs.items()}, given.events)
 
 
 @contextmanager
 def servers(folder: Path, events: int) -> Iterator[Bench]:
-    """Start Kafka and ClickHouse with data of their own."""
+    """Start Kafka and ClickHouse with empty data directories."""
     kafka_port, clickhouse_port = free_port(), free_port()
     broker = kafka_program(folder / "kafka", kafka_port, free_port())
     server = clickhouse_program(folder / "clickhouse", clickhouse_port, free_port())
@@ -113,7 +113,7 @@ def servers(folder: Path, events: int) -> Iterator[Bench]:
 
 
 def drain_by_etl(bench: Bench) -> Cost:
-    """Run `python -m etl`; what its start costs is measured on an empty topic and subtracted."""
+    """Load with `python -m etl`, without the cost of its start, which is measured with an empty topic."""
     with bench.database() as (url, _), running(bench.etl(url, EMPTY_TOPIC)) as etl:
         await_true(lambda: "partitions assigned" in etl.program.log.read_text())
         time.sleep(IDLE_SECONDS)
@@ -125,7 +125,7 @@ def drain_by_etl(bench: Bench) -> Cost:
 
 
 def drain_by_engine(bench: Bench) -> Cost:
-    """Let ClickHouse load by itself."""
+    """Load with ClickHouse's Kafka engine."""
     with bench.database() as (_, database), Meter(bench.server.process.pid, database, bench.events) as meter:
         attach(database, bench.kafka, TOPIC, topic_identity(bench.kafka, TOPIC))
         meter.await_rows(lambda: 0.0)
@@ -134,7 +134,7 @@ def drain_by_engine(bench: Bench) -> Cost:
 
 
 def drain_by_discarding(bench: Bench) -> Cost:
-    """Only read."""
+    """Read and discard the messages."""
     group = f"discard-{uuid.uuid4().hex}"
     command = [sys.executable, "-m", "tests.support.load.discard", bench.kafka, TOPIC, group, str(bench.events)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DRAIN_SECONDS_MAX, check=True)
@@ -149,8 +149,8 @@ def median(costs: list[Cost]) -> Cost:
 
 
 def show(costs: dict[str, Cost], events: int) -> None:
-    """Print the table: microseconds of CPU an event, and against the Kafka engine."""
-    table = Table(box=box.SIMPLE, title=f"{events:,} events: microseconds of CPU an event, medians")
+    """Print the table: microseconds of CPU per event, and the ratio to the Kafka engine."""
+    table = Table(box=box.SIMPLE, title=f"{events:,} events: microseconds of CPU per event, medians")
     for name in (
         "",
         "process",
@@ -180,7 +180,7 @@ def show(costs: dict[str, Cost], events: int) -> None:
     Console(width=COLUMNS).print(table)
 
 
-def say(text: str) -> None:
+def progress(text: str) -> None:
     """Print a line of progress."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

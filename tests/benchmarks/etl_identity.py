@@ -1,6 +1,6 @@
-"""What it costs the etl that an event is its event_id and its user: decoding and the window of repeats, an event.
+"""Measures what the user in an event's identity costs the etl, in decoding and in the duplicate window.
 
-`python -m tests.benchmarks.etl_identity [--events N] [--rounds N]`; ways take turns, so that the ratio can be trusted.
+`python -m tests.benchmarks.etl_identity [--events N] [--rounds N]`; the variants alternate, for a reliable ratio.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ Identities = Callable[[pa.Array, pa.Array], list[bytes]]
 
 
 def event_ids_alone(event_ids: pa.Array, _users: pa.Array) -> list[bytes]:
-    """Return what was an event's identity before its user was part of it."""
+    """Return identities without the user."""
     found: list[bytes] = event_ids.to_pylist()
     return found
 
 
-WAYS: dict[str, Identities] = {"event_id alone": event_ids_alone, "event_id and user": identities}
+VARIANTS: dict[str, Identities] = {"event_id alone": event_ids_alone, "event_id and user": identities}
 
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(prog="etl_identity", description="What an event's identity costs.")
+    options = argparse.ArgumentParser(prog="etl_identity", description="Measures the cost of an event's identity.")
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
     messages = [FakeMessage(value, at=at) for at, (_, value) in enumerate(records(given.events, seed=1))]
     batches = [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
-    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for _ in range(given.rounds):
-        for name, way in WAYS.items():
-            costs[name].append(measured(batches, way))
-    table = Table(box=box.SIMPLE, title=f"{given.events:,} events: microseconds of CPU an event, medians")
-    for column in ("an event is its", "decoding", "window", "together"):
+        for name, variant in VARIANTS.items():
+            costs[name].append(measured(batches, variant))
+    table = Table(box=box.SIMPLE, title=f"{given.events:,} events: microseconds of CPU per event, medians")
+    for column in ("identity", "decoding", "window", "together"):
         table.add_column(column, justify="right")
     for name, each in costs.items():
         decoding, window = (statistics.median(column) / given.events * 1e6 for column in zip(*each, strict=True))
@@ -57,11 +57,11 @@ def main() -> None:
     Console().print(table)
 
 
-def measured(batches: Sequence[Sequence[Message]], way: Identities) -> tuple[float, float]:
-    """Return the seconds of CPU that decoding takes, and those of the window."""
+def measured(batches: Sequence[Sequence[Message]], variant: Identities) -> tuple[float, float]:
+    """Return the seconds of CPU of decoding, and of the window."""
     module: Any = etl.events.rows
     window, decoding, looking = DuplicateWindow(WINDOW), 0.0, 0.0
-    module.identities = way
+    module.identities = variant
     for batch in batches:
         began = time.process_time()
         rows = etl.events.rows.decode(batch)

@@ -1,4 +1,4 @@
-"""`ugc-up` as `make up` runs it, under load, and kill -9 of random parts at random times for ten minutes."""
+"""`ugc-up` as `make up` runs it, under load, with kill -9 of random processes at random times for ten minutes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SEED = 20_261_124
 MINUTES = float(os.environ.get("FAULT_MINUTES") or 10)
 PER_SECOND = 1_000
 PAUSE_SECONDS = (3.0, 9.0)
-# The supervisor gives up at DEATHS_MAX of one part; ingest may also end by itself when Kafka is gone.
+# The supervisor gives up after DEATHS_MAX deaths of one process; ingest may also exit by itself without Kafka.
 KILLS_MAX = DEATHS_MAX - 2
 LOAD_SECONDS_MAX = 300.0
 LOADED_SECONDS_MAX = 180.0
 
 
 class Killer:
-    """Chooses the next victim: at random, but none so often that the supervisor gives it up."""
+    """Kills random processes, but none so often that the supervisor gives up."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -45,7 +45,7 @@ class Killer:
         self.count = 0
 
     def kill(self, running: dict[str, int]) -> None:
-        """Kill one of the parts that run now."""
+        """Kill one of the running processes."""
         now = time.monotonic()
         spared = {
             name
@@ -61,14 +61,14 @@ class Killer:
 @pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 def test_ten_minutes(tmp_path: Path) -> None:
-    """Whatever is killed, nothing acknowledged is lost and nothing is stored twice."""
+    """No acknowledged event is lost, and none is stored twice, whatever is killed."""
     chance = random.Random(SEED)
     up, ledger, killer = Up(tmp_path), tmp_path / "ledger.jsonl", Killer(chance)
     begin = time.monotonic()
     with up.started() as process:
         await_words(up, "everything is up")
         with connected(up.database) as tables:
-            # The two events by which `ugc-up` proves that it works.
+            # The two events that `ugc-up` sends to check the pipeline.
             before = stored_events(tables)
             with subprocess.Popen(load(up, ledger), cwd=ROOT) as sender:
                 while time.monotonic() < begin + MINUTES * 60:
@@ -88,7 +88,7 @@ def test_ten_minutes(tmp_path: Path) -> None:
 
 
 def load(up: Up, ledger: Path) -> list[str]:
-    """Return the command that sends until it is told to stop."""
+    """Return the command of the load generator."""
     seconds = MINUTES * 60 + LOAD_SECONDS_MAX
     options = {
         "ingest": up.ingest,
@@ -108,13 +108,13 @@ def load(up: Up, ledger: Path) -> list[str]:
 
 
 def report(up: Up) -> Report:
-    """Audit what `ugc-up` has stored."""
+    """Return the audit of the servers of `ugc-up`."""
     kafka = f"127.0.0.1:{up.ports['UGC_LOCAL_KAFKA_PORT']}"
     return audit(AuditSettings(kafka_bootstrap_servers=kafka, clickhouse_url=up.database))
 
 
 def lag(up: Up) -> int | str:
-    """Return how many messages are not yet known to be stored; a word while a store is on its way back."""
+    """Return the lag; the error's text while a server restarts."""
     try:
         return report(up).lag
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""`ugc-up` under attack: any part killed, itself killed, Ctrl-C, busy ports, a part that keeps dying.
+"""Faults of `ugc-up`: a process killed, itself killed, Ctrl-C, busy ports, a process that keeps dying.
 
 A client sends batches all the while and keeps what was acknowledged; every acknowledged event must be a row.
 """
@@ -28,7 +28,7 @@ SEED = 20_261_123
 
 
 class LoadGenerator:
-    """Sends batches until told to stop; `acknowledged` are the identities that the server said it has."""
+    """Sends batches until it is stopped; `acknowledged` are the ids of the events that the server acknowledged."""
 
     def __init__(self, address: str) -> None:
         self.acknowledged: set[str] = set()
@@ -60,19 +60,19 @@ class LoadGenerator:
             self._failure = error
 
     def await_progress(self) -> None:
-        """Wait until more is acknowledged than now, twice a batch to be sure that it was sent after now."""
+        """Wait until two more batches are acknowledged, of which one at least was sent after this call."""
         before = len(self.acknowledged)
         await_equal(lambda: len(self.acknowledged) >= before + 2 * BATCH, wanted=True)
 
 
 def stored(database: str) -> set[str]:
-    """Return the identities of all rows."""
+    """Return the event_ids of all rows."""
     with connected(database) as tables:
         return {str(identity) for (identity,) in tables.rows("SELECT DISTINCT event_id FROM events")}
 
 
-def test_every_part_killed(tmp_path: Path) -> None:
-    """Kill -9 of each part under load, twice, in a seeded order: all recovers, nothing acknowledged is lost.
+def test_every_process_killed(tmp_path: Path) -> None:
+    """Kill -9 of each process under load, twice, in a seeded order: all recover, and no acknowledged event is lost.
 
     Then Ctrl-C: everything ends, no process and no port is left.
     """
@@ -104,12 +104,12 @@ def test_killed_itself(tmp_path: Path) -> None:
         process.kill()
         process.wait()
 
-        # The kernel ends them a moment after their parent.
+        # The kernel kills them a moment after their parent.
         await_equal(lambda: (alive(family), up.open_ports()), ([], []), seconds_max=10)
 
 
 def test_check(tmp_path: Path) -> None:
-    """`--check` prints both rows, ends with status 0 and leaves nothing; a second run finds its data again."""
+    """`--check` prints both rows, exits with 0 and leaves no process; a second run finds the data of the first."""
     up = Up(tmp_path)
     for expected in (2, 4):
         with up.started("--check") as process:
@@ -119,7 +119,7 @@ def test_check(tmp_path: Path) -> None:
 
 
 def test_stopped_while_starting(tmp_path: Path) -> None:
-    """A stop signal during the start ends everything at once."""
+    """A stop signal during the start stops everything at once."""
     up = Up(tmp_path)
     with up.started() as process:
         await_words(up, "starting clickhouse")
@@ -133,7 +133,7 @@ def test_stopped_while_starting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_check_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    """A check that is stopped before both rows are there has not succeeded: its status is the signal's."""
+    """A check that is stopped before both rows are stored has not succeeded: its exit status is the signal's."""
     up = Up(tmp_path)
     with up.started("--check") as process:
         await_words(up, "starting clickhouse")
@@ -144,7 +144,7 @@ def test_check_stopped(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_busy_port(tmp_path: Path) -> None:
-    """A port that something else holds is one clear line that names the setting."""
+    """A busy port is reported in one line that names the setting."""
     up = Up(tmp_path)
     with socket.create_server(("127.0.0.1", up.ports["UGC_LOCAL_KAFKA_PORT"])), up.started() as process:
         assert process.wait(60) == 1
@@ -154,8 +154,8 @@ def test_busy_port(tmp_path: Path) -> None:
     assert "Traceback" not in up.said
 
 
-def test_a_part_that_keeps_dying(tmp_path: Path) -> None:
-    """Five deaths of one child in a minute end everything, with the reason from its log."""
+def test_a_process_that_keeps_dying(tmp_path: Path) -> None:
+    """If a child dies five times in a minute, everything stops, with the reason from its log."""
     up = Up(tmp_path, settings={"UGC_ETL_FLUSH_ROWS": "none"})
     with up.started() as process:
         assert process.wait(120) == 1

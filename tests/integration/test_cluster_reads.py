@@ -1,4 +1,4 @@
-"""What is read of several servers: tables that span them, and the etl's questions; one may not answer."""
+"""Reads of several servers: Distributed tables and the etl's queries, also if a server does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etl.errors import SinkError
 from etl.settings import EtlSettings
 from tests.support.processes.shards import AT, CLUSTER, HALF, TOPIC_ID, name_of, store
 
-# As those who tune a cluster set them.
+# Settings that operators of clusters use.
 PRUNING = (
     "optimize_skip_unused_shards = 1",
     "optimize_skip_unused_shards = 1, allow_nondeterministic_optimize_skip_unused_shards = 1",
@@ -50,7 +50,7 @@ QUESTIONS = {
 
 
 def test_no_shard_is_left_out(shards: list[ClickHouse]) -> None:
-    """Rows lie on any shard: settings that prune shards by the sharding key change no answer."""
+    """Rows may be on any shard: settings that skip shards by the sharding key do not change a result."""
     for number, connection in enumerate(shards):
         store(connection, 100 * number, 100 * number + 99)
         for table in ("rejected_events", "replayed_events"):
@@ -69,8 +69,8 @@ def test_no_shard_is_left_out(shards: list[ClickHouse]) -> None:
     assert asked.rows(f"SELECT {QUESTIONS['rejected_events_all'][0]}") == [(100,)]
 
 
-def test_every_distributed_table_is_asked(shards: list[ClickHouse]) -> None:
-    """The test above covers all tables that span the shards, and none of them has a sharding key."""
+def test_every_distributed_table_is_read(shards: list[ClickHouse]) -> None:
+    """The test above covers all Distributed tables, and none of them has a sharding key."""
     found = dict(
         shards[0].rows(
             "SELECT name, engine_full FROM system.tables WHERE engine = 'Distributed' AND database = currentDatabase()"
@@ -81,14 +81,14 @@ def test_every_distributed_table_is_asked(shards: list[ClickHouse]) -> None:
     assert all(len(engine.split(", ")) == 3 for engine in found.values()), found
 
 
-def test_nobody_inserts_through_them(shards: list[ClickHouse]) -> None:
-    """A row that did not come from Kafka would break the conservation law."""
+def test_inserts_are_refused(shards: list[ClickHouse]) -> None:
+    """Distributed tables refuse inserts: a row that is not from Kafka would violate the conservation law."""
     with pytest.raises(RefusedError, match="sharding key"):
         shards[0].rows("INSERT INTO events_all (kafka_offset) SELECT 1")
 
 
 def test_rows_of_every_server(servers: list[str], shards: list[ClickHouse]) -> None:
-    """A recovery sees the rows of both servers, and so does the window of repeats."""
+    """A recovery and the restored duplicate window read the rows of both servers."""
     store(shards[0], 0, 4)
     store(shards[1], 5, 9)
     with sink(servers[0], shards[0]) as asked:
@@ -112,7 +112,7 @@ QUERIES: dict[str, Callable[[ClickHouseSink], object]] = {
 
 @pytest.mark.parametrize("question", QUERIES.keys() - {"confirmed"})
 def test_a_server_that_does_not_answer(servers: list[str], shards: list[ClickHouse], question: str) -> None:
-    """No answer is given without a server that may hold rows, or run an insert."""
+    """A query fails if a server does not answer, because it may hold rows or run an insert."""
     store(shards[0], 0, 4)
     with sink(servers[0], shards[0], HALF) as asked, pytest.raises(SinkError, match="279"):
         QUERIES[question](asked)
@@ -120,7 +120,7 @@ def test_a_server_that_does_not_answer(servers: list[str], shards: list[ClickHou
 
 @pytest.mark.parametrize("question", QUERIES.keys() - {"is_inserting"})
 def test_a_server_without_tables(servers: list[str], shards: list[ClickHouse], question: str) -> None:
-    """A server that answers and has lost its tables is not taken for one that holds no rows."""
+    """A query fails if a server has lost its tables, because that is not the same as having no rows."""
     store(shards[0], 0, 4)
     shards[1].rows("DROP TABLE events SYNC")
     with sink(servers[0], shards[0]) as asked, pytest.raises(SinkError):

@@ -1,4 +1,4 @@
-"""ClickHouse's errors quote what clients sent: whatever bytes they hold, they are text here, and end nothing."""
+"""ClickHouse's errors quote clients' values: whatever bytes these have, the etl stores the error as text."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.support.inputs.events import numbered
 from tests.support.processes.loading import SETTINGS, identified, load, offsets, write
 from tests.support.processes.system import Deployment
 
-# Three bytes of a text whose letters have two: the error quotes half a letter.
+# Three bytes of a text whose letters have two bytes: the error quotes half a letter.
 HALF_A_LETTER = "ALTER TABLE events ADD COLUMN number UInt8 MATERIALIZED toUInt8(substring(event_data, 1, 3))"
 
 
 @pytest.fixture
 def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
-    """Return where the etl of a test works."""
+    """Return the deployment of a test."""
     return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
 def test_an_error_that_is_not_utf8(deployment: Deployment, tables: ClickHouse) -> None:
-    """A row whose refusal quotes half a letter is set aside with the error; the rows beside it are stored."""
+    """A row whose error quotes half a letter is rejected with the error; the other rows are stored."""
     tables.rows(HALF_A_LETTER)
     events = [numbered(number) for number in range(20)]
     for number, event in enumerate(events):

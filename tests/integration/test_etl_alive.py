@@ -1,4 +1,4 @@
-"""The etl's health check: it passes while the loop turns, with stores or without, and fails when it hangs."""
+"""The etl's liveness check succeeds while its loop runs, also without servers, and fails when it hangs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.processes.system import Deployment, await_equal
 
 RUN_SECONDS_MAX = 60
 EXIT_SECONDS_MAX = 120
-# What a call to ClickHouse may take, and the loop beside it: 8 s without progress end the process.
+# The timeouts of a call to ClickHouse and of the loop: 8 s without progress end the process.
 IMPATIENT = {
     "UGC_ETL_ALIVE_SECONDS_MAX": "5",
     "UGC_ETL_CONNECT_SECONDS_MAX": "1",
@@ -30,7 +30,7 @@ IMPATIENT = {
 
 
 def test_alive(tmp_path: Path) -> None:
-    """A real etl is well although no store answers; one that does nothing at all is not."""
+    """A real etl is alive although no server answers; a frozen one is not."""
     away = f"127.0.0.1:{free_port()}"
     settings = {"UGC_ETL_ALIVE_FILE": str(tmp_path / "alive"), "UGC_ETL_ALIVE_SECONDS_MAX": "5"}
     deployment = Deployment(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", settings)
@@ -55,7 +55,7 @@ def test_alive(tmp_path: Path) -> None:
 
 
 def test_stop_while_kafka_is_frozen(tmp_path: Path, clickhouse: str) -> None:
-    """SIGTERM ends the etl although Kafka never answers the last commit: status 1, and where each thread stood."""
+    """SIGTERM ends the etl although Kafka does not answer the last commit: status 1, with the threads' stacks."""
     database = f"{clickhouse}/frozen_kafka"
     migrate(database)
     broker, port = tmp_path / "kafka", free_port()

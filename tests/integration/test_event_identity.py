@@ -1,4 +1,4 @@
-"""What is one event, on real Kafka and ClickHouse: the event_id and its user, whatever else is in the messages."""
+"""The identity of an event on real servers: its event_id and its user, whatever else is in the messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRUCTURED = 5_000
 LARGE_REPEATS, OPENING_BYTES_MAX = 2_000, 32_000_000
 ANNA, BORIS = uuid.UUID(int=0xABCDEF << 100), uuid.UUID(int=0xABCDEE << 100)
 KEY = uuid.UUID("0192a3b4-c5d6-7e8f-9a0b-1c2d3e4f5a6b")
-# Deeper than Python's parser goes: it refuses the message, which the etl's decoder takes.
+# Nested deeper than Python's parser allows; the etl's decoder accepts the message.
 NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
 MISMATCHED_GROUPS = b"\xa3\x06\xac\x06"
 REJECTED = "SELECT kafka_offset, reason, event_id, user_id FROM rejected_events ORDER BY kafka_offset"
@@ -28,7 +28,7 @@ REJECTED = "SELECT kafka_offset, reason, event_id, user_id FROM rejected_events 
 
 @pytest.fixture
 def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
-    """Return where the etl of a test works."""
+    """Return the deployment of a test."""
     return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
@@ -39,7 +39,7 @@ def of(user: str, key: uuid.UUID = KEY) -> bytes:
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_two_users(deployment: Deployment, tables: ClickHouse, restarts: bool) -> None:
-    """Two users' events with one event_id are two rows, a user's repeat in any case is one, also after a restart."""
+    """Two users' events with one event_id are two rows; a user's copy in any case is a duplicate, also later."""
     first = [of(str(ANNA)), of(str(BORIS)), of(str(ANNA).upper())]
     then = [of(str(BORIS).upper()), of(str(BORIS)), of(str(ANNA)), of(str(BORIS), uuid.uuid4())]
     if restarts:
@@ -65,7 +65,7 @@ def test_two_users(deployment: Deployment, tables: ClickHouse, restarts: bool) -
 
 @pytest.mark.parametrize("groups", [NESTED_GROUPS, MISMATCHED_GROUPS], ids=["nested", "mismatched"])
 def test_poison(deployment: Deployment, tables: ClickHouse, groups: bytes) -> None:
-    """Messages that another parser refuses are rows, and their repeats are known again after every restart."""
+    """Messages that another parser rejects are rows, and their duplicates are found after every restart."""
     event = numbered(1)
     poison = identified(event) + groups
     for number in range(3):
@@ -79,7 +79,7 @@ def test_poison(deployment: Deployment, tables: ClickHouse, groups: bytes) -> No
 
 
 def test_ids_of_undecodable_messages(deployment: Deployment, tables: ClickHouse) -> None:
-    """Messages that are not events keep the ids that can be read of them, and are not what a later event repeats."""
+    """Undecodable messages keep the ids that can be read, and a later event with these ids is not a duplicate."""
     event = valid(user_id=str(ANNA))
     late = record(valid(user_id=str(ANNA), event_timestamp=2**40), KEY.bytes)
     write(deployment, [late, b"garbage", record(event, b"short"), record(valid(user_id="x"), KEY.bytes), None])
@@ -98,7 +98,7 @@ def test_ids_of_undecodable_messages(deployment: Deployment, tables: ClickHouse)
 
 
 def test_structured_messages(deployment: Deployment, tables: ClickHouse) -> None:
-    """Thousands of messages as no producer should write them are a row each, and the next owner knows all repeats."""
+    """Thousands of unusual messages are one row each, and the next owner finds all duplicates."""
     maker = MessageMaker(seed=1)
     values = [maker.record(event) for event in maker.events(STRUCTURED)]
     deployment.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
@@ -118,8 +118,8 @@ def test_structured_messages(deployment: Deployment, tables: ClickHouse) -> None
     assert again["duplicate"] >= stored
 
 
-def test_messages_that_would_end_the_process(deployment: Deployment, tables: ClickHouse) -> None:
-    """Messages that exhaust the decoder's stack or make it panic are rejected, those beside them are stored."""
+def test_messages_that_could_crash_the_process(deployment: Deployment, tables: ClickHouse) -> None:
+    """Messages that exhaust the decoder's stack or make it panic are rejected; their neighbours are stored."""
     deep = [
         identified(numbered(2)) + b"\x0b" * 900_000,
         identified(numbered(3)) + b"\x0b" * 400_000 + b"\x0c" * 400_000,
@@ -136,8 +136,8 @@ def test_messages_that_would_end_the_process(deployment: Deployment, tables: Cli
     assert tables.rows(REJECTED) == [(offset, "undecodable", None, None) for offset in range(1, 5)]
 
 
-def test_large_repeats(deployment: Deployment, tables: ClickHouse) -> None:
-    """An owner that takes over reads the ids of large repeats, not the messages: its memory does not grow with them."""
+def test_large_duplicates(deployment: Deployment, tables: ClickHouse) -> None:
+    """A new owner reads only the ids of large duplicates, so its memory does not grow with their messages."""
     event = valid(user_id=str(ANNA), event_data="x" * 32_768, some_client_data="y" * 32_000)
     deployment.settings |= {"UGC_ETL_DUPLICATE_WINDOW": "100000", "UGC_ETL_FLUSH_ROWS": "1000"}
     with running(deployment.etl()) as etl:
@@ -155,8 +155,8 @@ def test_large_repeats(deployment: Deployment, tables: ClickHouse) -> None:
     assert after - before < OPENING_BYTES_MAX
 
 
-def test_repeats_without_ids(deployment: Deployment, tables: ClickHouse) -> None:
-    """Repeats that were stored before their ids had columns, with whatever bytes, stop nothing."""
+def test_duplicates_without_ids(deployment: Deployment, tables: ClickHouse) -> None:
+    """Duplicates that were stored before their ids had columns do not stop the etl."""
     write(deployment, [of(str(ANNA)), of(str(ANNA)), of(str(ANNA))])
     load(deployment, tables, 3)
     tables.rows("ALTER TABLE rejected_events UPDATE event_id = NULL, raw = 'x' WHERE 1 SETTINGS mutations_sync = 2")

@@ -1,4 +1,4 @@
-"""Each event is one row, on real Kafka and ClickHouse: repeats, refusals, lost offsets, new topics, open plans."""
+"""Each message is exactly one row, on real servers: duplicates, refusals, reset offsets, recreated topics, plans."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.support.processes.system import Deployment
 
 @pytest.fixture
 def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
-    """Return where the etl of a test works."""
+    """Return the deployment of a test."""
     return Deployment(tmp_path, kafka, topic, database, dict(SETTINGS))
 
 
-def test_repeats_are_stored_once(deployment: Deployment, tables: ClickHouse) -> None:
-    """A repeat within the horizon is a rejected row with reason `duplicate`, also across a restart; beyond it a row."""
+def test_duplicates_are_stored_once(deployment: Deployment, tables: ClickHouse) -> None:
+    """A duplicate within the horizon is a rejected row, also after a restart; beyond the horizon it is an event."""
     first, second = numbered(1), numbered(2)
     filler = [identified(numbered(10 + number)) for number in range(HORIZON)]
     write(deployment, [identified(first), identified(second), identified(first)])
@@ -49,12 +49,12 @@ def test_repeats_are_stored_once(deployment: Deployment, tables: ClickHouse) -> 
         ("duplicate", "repeats offset 0"),
         ("duplicate", "repeats offset 1"),
     ]
-    # The repeat at offset 2 is further back than the horizon when the last message comes.
+    # The copy at offset 2 is beyond the horizon of the last message.
     assert tables.rows(f"SELECT count() FROM events WHERE event_id = '{first.event_id}'") == [(2,)]
 
 
-def test_refused_rows_stand_alone(deployment: Deployment, tables: ClickHouse) -> None:
-    """What ClickHouse refuses for its data is set aside with ClickHouse's code, the rest of the batch is stored."""
+def test_only_refused_rows_are_rejected(deployment: Deployment, tables: ClickHouse) -> None:
+    """A row that ClickHouse refuses is rejected with ClickHouse's code; the rest of the batch is stored."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT no_poison CHECK event != 'poison'")
     events = [numbered(number) for number in range(40)]
     for number in (3, 4, 31):
@@ -65,7 +65,7 @@ def test_refused_rows_stand_alone(deployment: Deployment, tables: ClickHouse) ->
     assert offsets(tables, "rejected_events") == [3, 4, 31]
     assert tables.rows("SELECT DISTINCT reason, error LIKE '%error 469%' FROM rejected_events") == [("refused", 1)]
     assert len(offsets(tables)) == 37
-    # Refused is not stored, so the same event sent again is no repeat.
+    # A refused event is not stored, so its copy is not a duplicate.
     tables.rows("ALTER TABLE events DROP CONSTRAINT no_poison")
     write(deployment, [identified(events[3])])
     load(deployment, tables, 41)
@@ -73,7 +73,7 @@ def test_refused_rows_stand_alone(deployment: Deployment, tables: ClickHouse) ->
 
 
 def test_a_table_that_refuses_everything_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
-    """When nearly all is refused the process ends with status 1 and says why, and the table of rejects stays empty."""
+    """If nearly all rows are refused, the process exits with 1 and the reason, and `rejected_events` stays empty."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT nothing CHECK event = 'nothing'")
     write(deployment, [identified(numbered(number)) for number in range(60)])
     deployment.settings["UGC_ETL_REFUSED_IN_A_ROW_MAX"] = "20"
@@ -87,8 +87,8 @@ def test_a_table_that_refuses_everything_stops_the_loader(deployment: Deployment
     assert offsets(tables) == list(range(60))
 
 
-def test_offsets_that_went_back_double_nothing(deployment: Deployment, tables: ClickHouse) -> None:
-    """After somebody reset the group's offset, or it was lost, what is stored already is read back and left out."""
+def test_reset_offsets(deployment: Deployment, tables: ClickHouse) -> None:
+    """After the group's offset was reset or lost, rows that are stored already are not inserted again."""
     write(deployment, [identified(numbered(number)) for number in range(250)])
     load(deployment, tables, 250)
     for offset in (0, 120):
@@ -99,8 +99,8 @@ def test_offsets_that_went_back_double_nothing(deployment: Deployment, tables: C
     assert offsets(tables) == list(range(270))
 
 
-def test_another_group_doubles_nothing(deployment: Deployment, tables: ClickHouse) -> None:
-    """A group without offsets finds what another has stored."""
+def test_another_group(deployment: Deployment, tables: ClickHouse) -> None:
+    """A group without offsets does not insert rows again that another group has stored."""
     write(deployment, [identified(numbered(number)) for number in range(150)])
     load(deployment, tables, 150)
     deployment.settings["UGC_ETL_GROUP"] = f"new-{deployment.topic}"
@@ -111,8 +111,8 @@ def test_another_group_doubles_nothing(deployment: Deployment, tables: ClickHous
 
 
 @pytest.mark.parametrize("stored", [0, 3, 10])
-def test_a_plan_left_behind_is_completed(deployment: Deployment, tables: ClickHouse, stored: int) -> None:
-    """Whatever part of a planned batch was stored before its owner died, the rest is stored once."""
+def test_an_inherited_plan_is_completed(deployment: Deployment, tables: ClickHouse, stored: int) -> None:
+    """Whatever part of a planned batch was stored before its owner died, the other rows are stored once."""
     events = [numbered(number) for number in range(15)]
     write(deployment, map(identified, events[:stored]))
     load(deployment, tables, stored)
@@ -132,7 +132,7 @@ def test_a_plan_left_behind_is_completed(deployment: Deployment, tables: ClickHo
 
 
 def run_with_another_plan(deployment: Deployment, tables: ClickHouse, planned: str, instead: str) -> tuple[int, str]:
-    """Leave a plan for offsets 5 to 9 behind, change it, and run an etl that finds it."""
+    """Commit a changed plan for the offsets 5 to 9, and run an etl that inherits it."""
     write(deployment, [identified(numbered(number)) for number in range(5)])
     load(deployment, tables, 5)
     write(deployment, [identified(numbered(number)) for number in range(5, 10)])
@@ -146,7 +146,7 @@ def run_with_another_plan(deployment: Deployment, tables: ClickHouse, planned: s
 
 
 def test_a_plan_that_does_not_fit_the_log_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
-    """A plan for another number of messages than the log has stops the process, by partition, and says why."""
+    """A plan with another number of messages than the log stops the process; the error names the partition."""
     status, log = run_with_another_plan(deployment, tables, '"rows":5', '"rows":6')
 
     assert status == 1
@@ -155,8 +155,8 @@ def test_a_plan_that_does_not_fit_the_log_stops_the_loader(deployment: Deploymen
     assert offsets(tables) == list(range(5))
 
 
-def test_messages_gone_before_they_were_stored_stop_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
-    """When retention was shorter than the lag, the process says which offsets are gone instead of passing over them."""
+def test_deleted_messages_stop_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
+    """If messages were deleted before they were stored, the process stops and names the offsets."""
     write(deployment, [identified(numbered(number)) for number in range(5)])
     load(deployment, tables, 5)
     write(deployment, [identified(numbered(number)) for number in range(5, 10)])
@@ -170,7 +170,7 @@ def test_messages_gone_before_they_were_stored_stop_the_loader(deployment: Deplo
 
 
 def test_a_recreated_topic_is_another_topic(deployment: Deployment, tables: ClickHouse) -> None:
-    """Offsets of a recreated topic are new coordinates: its events are stored beside those of the old one."""
+    """A recreated topic has another id: its events are stored in addition to those of the old one."""
     with running(deployment.etl()):
         write(deployment, [identified(numbered(number)) for number in range(20)])
         await_rows(tables, 20)
@@ -183,8 +183,8 @@ def test_a_recreated_topic_is_another_topic(deployment: Deployment, tables: Clic
     assert {(row[-2], row[-1]) for row in tables.rows("SELECT * FROM conservation")} == {(0, 0)}
 
 
-def test_undecodable_and_repeated_in_one_batch(deployment: Deployment, tables: ClickHouse) -> None:
-    """Bad messages of every kind in one batch are rejected one by one; the good ones around them are stored."""
+def test_undecodable_and_duplicate_messages_in_one_batch(deployment: Deployment, tables: ClickHouse) -> None:
+    """Bad messages of every kind in one batch are rejected one by one; the good ones are stored."""
     known = numbered(1)
     values: Sequence[bytes | None] = [
         identified(known),
@@ -207,7 +207,7 @@ def test_undecodable_and_repeated_in_one_batch(deployment: Deployment, tables: C
 
 
 def test_a_failpoint_that_does_not_exist(deployment: Deployment) -> None:
-    """A failpoint that does not exist stops the process by the setting's name."""
+    """A failpoint that does not exist stops the process, with the name of the setting."""
     deployment.settings["UGC_FAILPOINT"] = "nowhere:kill@1"
     status, log = run_to_its_end(deployment)
 
@@ -215,8 +215,8 @@ def test_a_failpoint_that_does_not_exist(deployment: Deployment) -> None:
     assert "UGC_FAILPOINT" in log
 
 
-def test_a_view_that_fails_doubles_nothing(deployment: Deployment, tables: ClickHouse) -> None:
-    """ClickHouse keeps a block whose materialized view fails, and says that it failed: no row is stored twice."""
+def test_a_view_that_fails(deployment: Deployment, tables: ClickHouse) -> None:
+    """ClickHouse stores a block whose materialized view fails, and returns an error: no row is stored twice."""
     tables.rows("CREATE TABLE numbers (number UInt64) ENGINE = MergeTree ORDER BY number")
     tables.rows("CREATE MATERIALIZED VIEW failing TO numbers AS SELECT toUInt64(event) AS number FROM events")
     write(deployment, [identified(numbered(number)) for number in range(40)])
@@ -228,7 +228,7 @@ def test_a_view_that_fails_doubles_nothing(deployment: Deployment, tables: Click
 
 
 def test_a_plan_beyond_the_log_stops_the_loader(deployment: Deployment, tables: ClickHouse) -> None:
-    """A plan for messages that the log no longer has stops the process instead of waiting for them for ever."""
+    """A plan for messages that the log does not have stops the process instead of waiting for them."""
     status, log = run_with_another_plan(deployment, tables, '"end":9', '"end":10')
 
     assert status == 1
@@ -236,7 +236,7 @@ def test_a_plan_beyond_the_log_stops_the_loader(deployment: Deployment, tables: 
 
 
 def test_timestamps_of_many_months(deployment: Deployment, tables: ClickHouse) -> None:
-    """Messages whose producers' clocks are a hundred months apart are stored: no limit of a block stops them."""
+    """Messages whose timestamps are a hundred months apart are stored: no limit of a block applies."""
     month_milliseconds = 31 * 24 * 3600 * 1000
     write(deployment, [b"garbage"] * 150, milliseconds=lambda number: (1 + number) * month_milliseconds)
     deployment.settings["UGC_ETL_FLUSH_ROWS"] = "1000"

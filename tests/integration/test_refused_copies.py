@@ -1,4 +1,4 @@
-"""Copies of events that ClickHouse refuses: no repeats of them, for the owner that refused them and for the next."""
+"""Copies of events that ClickHouse refuses are not duplicates, for the same owner and for the next."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def copies(*kinds: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("batches", [[5], [1, 4], [2, 3], [1, 1, 1, 1, 1]], ids=str)
-def test_verdicts_do_not_depend_on_history(deployment: Deployment, tables: ClickHouse, batches: list[int]) -> None:
-    """However the log is cut, and whoever owns the partition, the first copy that fits is the event."""
+def test_duplicates_do_not_depend_on_batches(deployment: Deployment, tables: ClickHouse, batches: list[int]) -> None:
+    """The first copy that ClickHouse accepts is the event, whatever the batches and the owners are."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")
     log, stored = copies("bad", "bad", "good", "bad", "good"), 0
     for count in batches:

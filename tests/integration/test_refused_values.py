@@ -1,4 +1,4 @@
-"""What a column of `events` cannot take: whatever an operator made of the table, its row alone is set aside."""
+"""Values that an altered table does not accept: only their rows are rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANY_ROWS, MANY_BAD = 50_000, 447
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What an operator did to the table; events of kind "bad" with this event_data do not fit it any more."""
+    """An operator's change of the table; it does not accept events of kind "bad" with this event_data any more."""
 
     name: str
     statements: tuple[str, ...]
@@ -92,8 +92,8 @@ def alter(tables: ClickHouse, change: Change) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_the_row_alone_is_set_aside(deployment: Deployment, tables: ClickHouse, change: Change) -> None:
-    """Rows that do not fit are refused one by one, with ClickHouse's error; every other row is stored."""
+def test_only_the_refused_row_is_rejected(deployment: Deployment, tables: ClickHouse, change: Change) -> None:
+    """Each refused row is rejected with ClickHouse's error; every other row is stored."""
     alter(tables, change)
     write(deployment, map(identified, events(change)))
     load(deployment, tables, ROWS)
@@ -106,7 +106,7 @@ def test_the_row_alone_is_set_aside(deployment: Deployment, tables: ClickHouse, 
 
 @pytest.mark.parametrize("change", CHANGES[:4], ids=lambda change: change.name)
 def test_a_bad_event_alone_in_its_batch(deployment: Deployment, tables: ClickHouse, change: Change) -> None:
-    """Neither neighbours nor earlier events are needed: rows that fit the table tell that the event is at fault."""
+    """Without other rows in the batch or the table, accepted synthetic rows show that the event is at fault."""
     alter(tables, change)
     with running(deployment.etl()):
         write(deployment, [identified(each) for each in events(change, 1, (0,))])
@@ -117,8 +117,8 @@ def test_a_bad_event_alone_in_its_batch(deployment: Deployment, tables: ClickHou
     assert offsets(tables, "rejected_events")[0] == 0
 
 
-def test_a_table_that_takes_nothing_is_waited_for(deployment: Deployment, tables: ClickHouse) -> None:
-    """Where not even good rows fit, nothing is set aside: the events are stored once the table is mended."""
+def test_a_table_that_accepts_nothing(deployment: Deployment, tables: ClickHouse) -> None:
+    """If not even good rows are accepted, nothing is rejected; the events are stored after the table is corrected."""
     tables.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(length(event) >= 0, 'nothing fits')")
     write(deployment, [identified(numbered(number)) for number in range(ROWS)])
     with running(deployment.etl()) as child:
@@ -136,7 +136,7 @@ def test_a_table_that_takes_nothing_is_waited_for(deployment: Deployment, tables
 
 
 def test_a_value_that_needs_too_much_memory(deployment: Deployment, tables: ClickHouse) -> None:
-    """One event whose computed value exceeds the limit of a query is set aside, the others are stored."""
+    """An event whose computed value exceeds the limit of a query is rejected; the others are stored."""
     tables.rows("ALTER TABLE events ADD COLUMN n UInt64 MATERIALIZED length(range(toUInt64(event_data)))")
     limited = dataclasses.replace(deployment, database=f"{deployment.database}?max_memory_usage=200000000")
     made = [numbered(number) for number in range(ROWS)]
@@ -151,8 +151,8 @@ def test_a_value_that_needs_too_much_memory(deployment: Deployment, tables: Clic
     assert errors == [("refused", "241")]
 
 
-def test_many_bad_rows_stop_nobody(deployment: Deployment, tables: ClickHouse) -> None:
-    """While 447 bad rows of 50,000 are sought, another partition's events are stored; all of it ends."""
+def test_a_long_search(deployment: Deployment, tables: ClickHouse) -> None:
+    """During the search for 447 bad rows of 50,000, another partition's events are stored; the search ends."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT c CHECK event != 'bad'")
     deployment.settings["UGC_ETL_FLUSH_ROWS"] = "50000"
     bad = tuple(range(17, MANY_ROWS, MANY_ROWS // MANY_BAD))[:MANY_BAD]

@@ -1,4 +1,4 @@
-"""The etl under a ClickHouse user with few grants: only the search for refused events needs those for its probes."""
+"""The etl with a ClickHouse user with few grants: only the search for refused events needs grants for probes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def documented() -> list[str]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server that knows a user with all documented grants, and one without those for probes."""
+    """Start a server with a user that has all documented grants, and one without those for probes."""
     folder, port = tmp_path_factory.mktemp("restricted"), free_port()
     program = clickhouse_program(folder, port, free_port())
     every = documented()
@@ -51,7 +51,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def owned(address: str) -> Iterator[ClickHouse]:
-    """Make the tables anew; the value is a connection that may do anything."""
+    """Create the tables again; the value is an administrator's connection."""
     url = f"clickhouse://default@{address}"
     assert migrate(url)
     with connected(url) as connection:
@@ -68,7 +68,7 @@ def deployment_for(tmp_path: Path, kafka: str, topic: str, address: str) -> Call
 def test_events_and_their_copies_need_no_probe(
     owned: ClickHouse, deployment_for: Callable[[str], Deployment], user: str
 ) -> None:
-    """A batch without a refused row is stored, repeats set aside, whatever the user may do besides."""
+    """A batch without a refused row is stored, and its duplicates are rejected, also without grants for probes."""
     deployment = deployment_for(user)
     values = [identified(numbered(number)) for number in range(20)]
     write(deployment, [*values, *values[:5]])
@@ -79,7 +79,7 @@ def test_events_and_their_copies_need_no_probe(
 
 
 def test_the_documented_grants_suffice(owned: ClickHouse, deployment_for: Callable[[str], Deployment]) -> None:
-    """With the documented grants a refused event is found and set aside."""
+    """With the documented grants a refused event is found and rejected."""
     owned.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(event = 'bad')")
     events = [numbered(number) for number in range(20)]
     events[7].payload.event = "bad"
@@ -90,7 +90,7 @@ def test_the_documented_grants_suffice(owned: ClickHouse, deployment_for: Callab
 
 
 def test_the_search_names_the_grants(owned: ClickHouse, deployment_for: Callable[[str], Deployment]) -> None:
-    """Without the grants the partition with the bad event waits, with the reason in the log; the others go on."""
+    """Without the grants the partition with the bad event waits, and logs the reason; the others continue."""
     deployment = deployment_for("few")
     owned.rows("ALTER TABLE events ADD COLUMN n UInt8 MATERIALIZED throwIf(event = 'bad')")
     bad = numbered(0)

@@ -1,4 +1,4 @@
-"""Kafka messages for tests, in the shape of confluent_kafka's."""
+"""Kafka messages for tests, with the methods of confluent_kafka's."""
 
 from __future__ import annotations
 
