@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.http.body import BodyRate, receive_body
 from gateway.http.cors import Cors
 from gateway.http.error_responses import error_response
-from gateway.http.head import check_expectation, read_head
+from gateway.http.head import HeadReader, check_expectation
 from gateway.http.metadata import call_timeout, request_metadata
 from gateway.http.responses import call_response, complete
 from gateway.http.server import in_flight
@@ -47,6 +47,7 @@ class Gateway:
         self.api = api
         self.health = health
         self._backend = backend
+        self._heads = HeadReader(settings.gateway_trusted_networks)
         self._cors = Cors(settings.gateway_cors_origins, settings.gateway_cors_seconds_max)
         self._decoder = RequestDecoder(settings)
         self._admission = Admission(
@@ -60,7 +61,7 @@ class Gateway:
 
     async def handle(self, connection: BaseRequest) -> StreamResponse:
         """Answer one request; every failure becomes a response with a status of its own and no stack trace."""
-        request = read_head(connection, self.settings.gateway_trusted_networks)
+        request = self._heads.read(connection)
         with structlog.contextvars.bound_contextvars(request_id=request.id):
             try:
                 response = await self._respond(connection, request)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from multidict import CIMultiDictProxy
 
@@ -13,20 +12,18 @@ TRUE_TEXTS = ("1", "true", "yes")
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """Who sent a request: the address of the connection, and the Host that it named.
 
     `is_trusted` means that its X-Forwarded-* headers describe the original client.
     """
 
     address: str
-    host: str
     is_trusted: bool
+    host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The head of a request; `path` and `query` are percent-encoded, as the client wrote them."""
 
     id: str

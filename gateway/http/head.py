@@ -6,6 +6,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Collection
+from functools import lru_cache
 
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
@@ -20,23 +21,43 @@ REQUEST_ID = "X-Request-Id"
 REQUEST_ID_VALUE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 # The longest text form of an address.
 ADDRESS_CHARACTERS_MAX = 45
+ADDRESSES_CACHED = 1_024
 
 
-def read_head(connection: BaseRequest, trusted_networks: Collection[Network]) -> Request:
-    """Return the head of a request; proxies in the trusted networks may name the original client."""
-    path, query = target_of(connection)
-    peer = peer_of(connection, trusted_networks)
-    headers = connection.headers
-    return Request(
-        id=request_id(headers.get(REQUEST_ID)),
-        method=connection.method,
-        path=path,
-        query=query,
-        headers=headers,
-        peer=peer,
-        client=client_of(peer, headers.getall(FORWARDED_FOR, ())),
-        is_http_1_0=connection.version < HttpVersion11,
-    )
+class HeadReader:
+    """Reads the heads of requests; proxies in the trusted networks may name the original client."""
+
+    def __init__(self, trusted_networks: Collection[Network]) -> None:
+        self._trusted_networks = trusted_networks
+        self._parse_address = lru_cache(ADDRESSES_CACHED)(self._parse_new_address)
+
+    def read(self, connection: BaseRequest) -> Request:
+        """Return the head of a request."""
+        path, query = target_of(connection)
+        headers = connection.headers
+        peer = Peer(*self._parse_address(connection.remote or ""), connection.host)
+        return Request(
+            id=request_id(headers.get(REQUEST_ID)),
+            method=connection.method,
+            path=path,
+            query=query,
+            headers=headers,
+            peer=peer,
+            client=client_of(peer, headers.getall(FORWARDED_FOR, ())),
+            is_http_1_0=connection.version < HttpVersion11,
+        )
+
+    def _parse_new_address(self, text: str) -> tuple[str, bool]:
+        """Return an address and whether it is trusted; a Unix socket has no address, and is trusted."""
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return "", True
+        # A socket for both families shows an IPv4 address as an IPv6 one.
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+            text = str(address)
+        return text, any(address in network for network in self._trusted_networks)
 
 
 def target_of(connection: BaseRequest) -> tuple[str, str]:
@@ -46,20 +67,6 @@ def target_of(connection: BaseRequest) -> tuple[str, str]:
         target = connection.rel_url.raw_path_qs
     path, _, query = target.partition("?")
     return path, query
-
-
-def peer_of(connection: BaseRequest, trusted_networks: Collection[Network]) -> Peer:
-    """Return who sent a request; a Unix socket has no address, and is trusted."""
-    address = connection.remote or ""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return Peer("", connection.host, is_trusted=True)
-    # A socket for both families shows an IPv4 address as an IPv6 one.
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-        address = str(parsed)
-    return Peer(address, connection.host, any(parsed in network for network in trusted_networks))
 
 
 def client_of(peer: Peer, forwarded_for: Collection[str]) -> str:
