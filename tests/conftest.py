@@ -1,4 +1,4 @@
-"""Real servers for tests, started when first needed, on free ports; none is left when pytest ends."""
+"""Fixtures: real servers, started when first needed on free ports and stopped when pytest ends."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from local.kafka.server import kafka_program
 from local.processes.program import free_port, running
 from tests.support.processes.shards import two_databases, two_servers
 
-# Read when gRPC is first imported, which no module above does. Tests start processes while their clients are calling;
-# gRPC's own preparation for a fork then waits for the calls, for ever. The children exec at once and need none of it.
+# gRPC reads this when it is first imported, which no module above does. Tests start processes while gRPC calls are
+# running, and gRPC's preparation for a fork would wait for those calls indefinitely. The children exec at once.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-# The clients of the tests, curl and the like included, reach this machine directly; what a test downloads may need the
-# user's proxy. The product must be right without this: tests/integration/test_up_environment.py.
+# The clients of tests, such as curl, connect to this machine without a proxy; downloads may need the user's proxy. The
+# product does not need this: tests/integration/test_up_environment.py.
 HERE = "localhost,127.0.0.1,::1"
 for variable in ("no_proxy", "NO_PROXY"):
     os.environ[variable] = f"{os.environ[variable]},{HERE}" if os.environ.get(variable) else HERE
 
-# An example that takes long on a busy machine is not a failure.
+# A slow example on a busy machine is not a failure.
 hypothesis.settings.register_profile("without-deadline", deadline=None)
 hypothesis.settings.load_profile("without-deadline")
 
@@ -39,7 +39,7 @@ LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_rep
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a broker; the value is its bootstrap server."""
+    """Start a Kafka broker; yield its bootstrap server."""
     port, controller_port = free_port(), free_port()
     with running(
         kafka_program(tmp_path_factory.mktemp("kafka"), port, controller_port, group_session_milliseconds=4_000)
@@ -49,7 +49,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a ClickHouse server; the value is its address without a database."""
+    """Start a ClickHouse server; yield its URL without a database."""
     port = free_port()
     with running(clickhouse_program(tmp_path_factory.mktemp("clickhouse"), port, free_port())):
         yield f"clickhouse://default@127.0.0.1:{port}"
@@ -57,21 +57,21 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Start two ClickHouse servers as two shards; the values are their addresses without a database."""
+    """Start two ClickHouse servers as two shards; yield their URLs without a database."""
     with two_servers(tmp_path_factory.mktemp) as started:
         yield started
 
 
 @pytest.fixture
 def shards(servers: list[str]) -> Iterator[list[ClickHouse]]:
-    """Make the cluster's tables on both servers; the value is a connection to each."""
+    """Create the cluster's tables on both servers; yield a connection to each."""
     with two_databases(servers) as connections:
         yield connections
 
 
 @pytest.fixture
 def topic(kafka: str) -> str:
-    """Make a new topic of 3 partitions."""
+    """Create a topic with 3 partitions; return its name."""
     name = f"test-{uuid.uuid4().hex}"
     assert provision(kafka, name, LAYOUT)
     return name
@@ -79,7 +79,7 @@ def topic(kafka: str) -> str:
 
 @pytest.fixture
 def database(clickhouse: str) -> str:
-    """Make a new database with its tables; the value is its address."""
+    """Create a database with all tables; return its URL."""
     url = f"{clickhouse}/test_{uuid.uuid4().hex}"
     assert migrate(url)
     return url
@@ -87,7 +87,7 @@ def database(clickhouse: str) -> str:
 
 @pytest.fixture
 def tables(database: str) -> Iterator[ClickHouse]:
-    """Open a connection to the new database."""
+    """Yield a connection to the test's database."""
     with connected(database) as connection:
         yield connection
 

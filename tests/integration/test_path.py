@@ -1,4 +1,4 @@
-"""The whole path on real servers: through both doors, Kafka, the etl, into ClickHouse."""
+"""The whole path on real servers: gateway or gRPC, ingest, Kafka, etl, ClickHouse."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANY = 100_000
 
 @pytest.fixture
 def deployment(tmp_path: Path, kafka: str, topic: str, database: str) -> Deployment:
-    """Return where the processes of a test meet."""
+    """Return the deployment of a test."""
     return Deployment(tmp_path, kafka, topic, database)
 
 
@@ -45,7 +45,7 @@ def count(tables: ClickHouse) -> tuple[int, int]:
 
 
 def stored(tables: ClickHouse) -> dict[str, tuple[Any, ...]]:
-    """Return what tells numbered events apart, by identity."""
+    """Return the fields by which numbered events differ, by event_id."""
     return {
         str(row[0]): row[1:]
         for row in tables.rows(
@@ -55,7 +55,7 @@ def stored(tables: ClickHouse) -> dict[str, tuple[Any, ...]]:
 
 
 def sent(events: list[Event]) -> dict[str, tuple[Any, ...]]:
-    """Return the same of events that were sent."""
+    """Return the same fields of events that were sent."""
     return {
         event.event_id: (
             event.payload.movie_id,
@@ -68,7 +68,7 @@ def sent(events: list[Event]) -> dict[str, tuple[Any, ...]]:
 
 
 def test_documented_event(system: Deployment, tables: ClickHouse) -> None:
-    """The documented JSON, byte for byte, gets 201 and becomes a row that holds every field."""
+    """The documented JSON, byte for byte, is answered with 201 and becomes a row with every field."""
     status, answer = post(f"{system.gateway_url}/api/v1/produce", DOCUMENTED_EVENT.encode())
 
     assert status == 201
@@ -107,7 +107,7 @@ def test_thousand_by_rest(system: Deployment, tables: ClickHouse) -> None:
 
 
 def test_thousand_by_grpc(system: Deployment, tables: ClickHouse) -> None:
-    """A batch of 1,000 events by gRPC arrives complete and unchanged, each user's events in their order."""
+    """A batch of 1,000 events by gRPC arrives complete and unchanged, the events of each user in order."""
     events = [numbered(number) for number in range(BATCH)]
     with ingest_stub(system.ingest_address) as stub:
         answer = stub.BatchProduce(EventBatch(events=events), timeout=30)
@@ -121,7 +121,7 @@ def test_thousand_by_grpc(system: Deployment, tables: ClickHouse) -> None:
 
 
 def test_batch_in_part_by_rest(system: Deployment, tables: ClickHouse) -> None:
-    """A batch with one bad event is answered with 207, the verdict at its index; the good ones are rows."""
+    """A batch with one invalid event is answered with 207 and an error at its index; the valid events are rows."""
     bodies = [json.loads(DOCUMENTED_EVENT) for _ in range(3)]
     bodies[1]["payload"]["movie_id"] = "x"
     status, answer = post(f"{system.gateway_url}/api/v1/batch_produce", json.dumps(bodies).encode())
@@ -134,7 +134,7 @@ def test_batch_in_part_by_rest(system: Deployment, tables: ClickHouse) -> None:
 
 
 def test_undecodable_messages(deployment: Deployment, tables: ClickHouse) -> None:
-    """What others write on the topic and is no event is kept in rejected_events, and events beside it are rows."""
+    """Undecodable messages of other programs are rows of rejected_events, and events beside them are rows of events."""
     failures: list[object] = []
     producer = Producer({"bootstrap.servers": deployment.kafka})
     for value in (b"garbage", None, b"\x0a\x00"):
@@ -168,7 +168,7 @@ def test_hundred_thousand(system: Deployment, tables: ClickHouse) -> None:
 
 
 def test_sigterm_in_the_middle(deployment: Deployment, tables: ClickHouse) -> None:
-    """100,000 events while ingest and etl are ended by SIGTERM and started again: nothing acknowledged is lost."""
+    """When ingest and etl are stopped by SIGTERM and restarted under load, no acknowledged event is lost."""
     acknowledged: set[str] = set()
     third, two_thirds, done = threading.Event(), threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""A backlog for benchmarks: a topic full of EventRecords as a cinema's viewers make them, about 196 bytes each."""
+"""Fills a topic for benchmarks with realistic EventRecords of about 196 bytes each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUEUE_SECONDS_MAX = 1.0
 
 
 def records(count: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """Make events in the order in which they were received: key and value of each message."""
+    """Yield key and value of each message, in the order of the events' received_at."""
     chance = random.Random(seed)
     users = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(USERS)]
     movies = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(MOVIES)]
@@ -44,13 +44,13 @@ def records(count: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
             version=chance.choice(VERSIONS),
             some_client_data=f"web-player-{chance.getrandbits(24):06x}",
         )
-        # As ingest's UUIDv7: milliseconds, then chance.
+        # As in ingest's UUIDv7: milliseconds, then random bits.
         identity = received_at.to_bytes(6, "big") + os.urandom(10)
         yield user.encode(), EventRecord(event=event, event_id=identity, received_at=received_at).SerializeToString()
 
 
 def fill(bootstrap_servers: str, topic: str, count: int, seed: int) -> float:
-    """Write that many events to the topic; return their mean size in bytes."""
+    """Write `count` events to the topic; return their mean size in bytes."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -62,7 +62,7 @@ def fill(bootstrap_servers: str, topic: str, count: int, seed: int) -> float:
     )
     total, failures = 0, list[KafkaError]()
 
-    def answered(error: KafkaError | None, _message: Message) -> None:
+    def on_delivery(error: KafkaError | None, _message: Message) -> None:
         if error:
             failures.append(error)
 
@@ -70,7 +70,7 @@ def fill(bootstrap_servers: str, topic: str, count: int, seed: int) -> float:
         total += len(value)
         while True:
             try:
-                producer.produce(topic, value, key, on_delivery=answered)
+                producer.produce(topic, value, key, on_delivery=on_delivery)
                 break
             except BufferError:
                 producer.poll(QUEUE_SECONDS_MAX)

@@ -1,4 +1,4 @@
-"""A consumer that throws messages away, with the settings of the etl: what reading alone costs.
+"""A consumer with the etl's settings that discards all messages, to measure the cost of reading.
 
 `python -m tests.support.load.discard BOOTSTRAP TOPIC GROUP COUNT` prints CPU seconds, and seconds from the first to the
 last message.
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.1
 
 
 def main() -> None:
-    """Read COUNT messages."""
+    """Read COUNT messages and print the measurements."""
     bootstrap_servers, topic, group, count = sys.argv[1:]
     consumer = Consumer(
         {

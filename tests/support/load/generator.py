@@ -1,8 +1,8 @@
-"""A load of events from careful clients, in a process of its own: `python -m tests.support.load.generator --help`.
+"""Sends a load of events from several clients: `python -m tests.support.load.generator --help`.
 
-Each client sends batches at its pace, most by gRPC and some by REST, and sends every event again with the same
-event_id until it is acknowledged, also when it cannot know what became of it. Now and then it sends a batch again that
-was acknowledged, as a client does that has crashed. The ledger says what was sent and what acknowledged.
+Each client sends batches at a constant rate, most by gRPC and some by REST. It retries every event with the same
+event_id until it is acknowledged, also when the outcome of a call is unknown. Some acknowledged batches are sent again,
+as by a client that has crashed. The ledger records what was sent and what was acknowledged.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from tests.support.processes.system import ingest_stub, post
 CALL_SECONDS_MAX = 10.0
 RETRY_SECONDS = 0.1
 USERS = 997
-# Of the events, those whose event_id another user has just used.
+# The share of events whose event_id another user has just used.
 SHARED_SHARE = 0.1
 PER_SECOND_MAX = 2_000.0
 EVENTS_MAX = 1_500_000
 SECONDS_MAX = 1_000.0
 UNAVAILABLE = 14
-# Answers after which the outcome is unknown, or that ask to be tried again.
+# Responses after which the outcome is unknown, or that ask for a retry.
 AGAIN_GRPC = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -54,7 +54,7 @@ SUCCESS_HTTP = {201, 207}
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is sent, how fast, where to."""
+    """The size, rate and targets of the load."""
 
     ingest: str
     gateway: str
@@ -70,11 +70,11 @@ class Plan:
 
 
 class RejectedError(Exception):
-    """The server answered something that a valid event must not get."""
+    """The server rejected a valid event."""
 
 
 class Client:
-    """One client with its own sequence of batches, reproducible by the seed."""
+    """A client with its own sequence of batches, which the seed determines."""
 
     def __init__(self, plan: Plan, number: int, ledger: LedgerWriter, stub: IngestServiceStub) -> None:
         self._plan = plan
@@ -86,7 +86,7 @@ class Client:
         self._last: tuple[str, int] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Send this client's share of the events, at its share of the pace, until done, stopped or out of time."""
+        """Send this client's share of the events, at its share of the rate, until done, stopped or out of time."""
         plan = self._plan
         share = plan.events // plan.clients
         begin = time.monotonic()
@@ -100,7 +100,7 @@ class Client:
                 self._send(events)
 
     def _event(self, number: int) -> Event:
-        """Make an event of a new event_id, or now and then of the last one, used by the next user."""
+        """Return an event with a new event_id, or sometimes with the last event_id and another user."""
         chance = self._chance
         if self._last and chance.random() < SHARED_SHARE:
             event_id, user = self._last[0], (self._last[1] + 1) % USERS
@@ -126,7 +126,7 @@ class Client:
         return True
 
     def _send(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Send a batch once; return what was not acknowledged."""
+        """Send a batch once; return the events that were not acknowledged."""
         by_rest = self._plan.gateway and self._chance.random() < self._plan.rest_share
         return self._send_by_rest(events) if by_rest else self._send_by_grpc(events)
 
@@ -150,19 +150,19 @@ class Client:
 
 
 def identity(event: Event) -> str:
-    """Write what an event is told from others by."""
+    """Return the identity of an event: its event_id and user_id."""
     return f"{event.event_id} {event.payload.user_id}"
 
 
 def rejected(events: Sequence[Event], verdicts: Sequence[tuple[int, int]]) -> list[Event]:
-    """Return the events that a batch's answer says to send again; RejectedError when it says to drop one."""
+    """Return the events of a batch to retry; raise RejectedError when one was rejected for good."""
     if codes := {code for _, code in verdicts} - {UNAVAILABLE}:
         raise RejectedError(f"valid events were rejected with codes {sorted(codes)}")
     return [events[index] for index, _ in verdicts]
 
 
 def run(plan: Plan, stop: threading.Event) -> list[BaseException]:
-    """Run all clients to their end; return what went wrong."""
+    """Run all clients until they end; return their errors."""
     failures: list[BaseException] = []
 
     def client(number: int, ledger: LedgerWriter, stub: IngestServiceStub) -> None:
@@ -182,7 +182,7 @@ def run(plan: Plan, stop: threading.Event) -> list[BaseException]:
 
 
 def bounded(kind: type[float] | type[int], maximum: float) -> type[float]:
-    """Return a reader of a number that is above 0 and at most `maximum`."""
+    """Return a parser of numbers above 0 and at most `maximum`."""
 
     def read(text: str) -> float:
         number = kind(text)
@@ -197,7 +197,9 @@ def arguments() -> Plan:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ingest", required=True, metavar="HOST:PORT")
-    parser.add_argument("--gateway", default="", metavar="URL", help="where REST goes; none: all by gRPC")
+    parser.add_argument(
+        "--gateway", default="", metavar="URL", help="address for REST; without it everything is sent by gRPC"
+    )
     parser.add_argument("--ledger", required=True, type=Path)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--events", required=True, type=bounded(int, EVENTS_MAX))
@@ -206,12 +208,14 @@ def arguments() -> Plan:
     parser.add_argument("--clients", default=2, type=bounded(int, 16))
     parser.add_argument("--batch", default=100, type=bounded(int, 1_000))
     parser.add_argument("--rest-share", default=0.25, type=float)
-    parser.add_argument("--repeat-share", default=0.05, type=float, help="of acknowledged batches sent once more")
+    parser.add_argument(
+        "--repeat-share", default=0.05, type=float, help="share of acknowledged batches that are sent again"
+    )
     return Plan(**vars(parser.parse_args()))
 
 
 def main() -> None:
-    """Send the load; status 1 when the server did what no careful client can live with."""
+    """Send the load; exit with status 1 when a valid event was rejected."""
     plan = arguments()
     with stop_flag() as stop:
         failures = run(plan, stop)

@@ -1,4 +1,4 @@
-"""ClickHouse's own way to load the topic: `ENGINE = Kafka`, and a materialized view into a table like ours."""
+"""Loads the topic with ClickHouse's Kafka engine and a materialized view into `events`, to compare with the etl."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from db.clickhouse.client import ClickHouse
 from local.settings import ROOT
 
 SCHEMA = "backlog.proto"
-# The server has no protovalidate: imports and options go, the fields stay as they are.
+# The server does not have protovalidate's proto: imports and options are removed, the fields stay.
 OPTIONS = re.compile(r"\s*\[[^;]*\];", re.DOTALL)
 LINES = re.compile(r"^import .*$|^\s*//.*$", re.MULTILINE)
 QUEUE = """
@@ -40,13 +40,13 @@ FROM queue
 
 
 def write_schema(format_schema_path: Path) -> None:
-    """Write the contract's messages into one file that the server can read by itself."""
+    """Write the messages of the contract into one file without imports."""
     text = (ROOT / "proto" / "ugc" / "v1" / "event.proto").read_text()
     (format_schema_path / SCHEMA).write_text(OPTIONS.sub(";", LINES.sub("", text)))
 
 
 def attach(database: ClickHouse, servers: str, topic: str, topic_id: uuid.UUID, settings: str = "") -> None:
-    """Begin to load: a group of its own, from the first message on."""
+    """Start to load with a new group, from the first message on."""
     database.rows(
         QUEUE.format(settings=settings),
         {"servers": servers, "topic": topic, "group": f"engine-{uuid.uuid4().hex}", "schema": f"{SCHEMA}:EventRecord"},

@@ -1,4 +1,4 @@
-"""What a client knows: every event it has sent and every one that was acknowledged, on disk before its next step.
+"""A client's record of the events that it sent and of those that were acknowledged, on disk before its next step.
 
 One JSON object a line: `{"sent": [...]}` or `{"acknowledged": [...]}`, each with `at`, the Unix time in seconds.
 """
@@ -15,18 +15,18 @@ from pathlib import Path
 
 
 class LedgerWriter:
-    """Appends; what a call wrote is on disk when it returns. For several threads."""
+    """Appends to a ledger; an entry is on disk when the call returns. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._lock = threading.Lock()
 
     def sent(self, identities: Sequence[str]) -> None:
-        """Note events that are about to be sent for the first time."""
+        """Record events that are about to be sent for the first time."""
         self._append({"at": time.time(), "sent": identities})
 
     def acknowledged(self, identities: Sequence[str]) -> None:
-        """Note events for which the server has answered success."""
+        """Record events that the server has acknowledged."""
         self._append({"at": time.time(), "acknowledged": identities})
 
     def close(self) -> None:
@@ -41,14 +41,14 @@ class LedgerWriter:
 
 @dataclass
 class Ledger:
-    """A ledger as read back: identity to the time of its first sending, and of its acknowledgement."""
+    """The times at which each event was first sent and acknowledged, by the event's identity."""
 
     sent: dict[str, float] = field(default_factory=dict)
     acknowledged: dict[str, float] = field(default_factory=dict)
 
 
 def read_ledger(path: Path) -> Ledger:
-    """Read a ledger; the last line may have been cut short by a kill, and then says nothing."""
+    """Read a ledger; an incomplete last line, which a kill leaves behind, is ignored."""
     ledger = Ledger()
     if not path.exists():
         return ledger

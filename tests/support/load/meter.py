@@ -1,4 +1,4 @@
-"""What a drain costs: CPU clocks of whole processes, read before it and after it."""
+"""Measures the CPU time of whole processes while a backlog is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from db.clickhouse.client import ClickHouse
 
 IDLE_SECONDS = 3.0
-# Each look costs ClickHouse a millisecond.
+# A query costs ClickHouse about a millisecond.
 POLL_SECONDS = 0.3
 DRAIN_SECONDS_MAX = 900.0
 SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
@@ -19,7 +19,7 @@ SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What one drain used: CPU seconds until the last row is visible, and of merges after that; and how fast it was.
+    """The cost of loading a backlog: CPU seconds until the last row is visible, and for merges after it; and the rate.
 
     `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted.
     """
@@ -33,7 +33,7 @@ class Cost:
 
 
 class Meter:
-    """Reads the CPU clocks around one drain of `events` into a database; `server` is the process of ClickHouse."""
+    """Reads the CPU clocks before and after `events` are loaded into a database; `server` is the pid of ClickHouse."""
 
     def __init__(self, server: int, database: ClickHouse, events: int) -> None:
         self._pid = server
@@ -51,7 +51,7 @@ class Meter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
     def await_rows(self, client_cpu: Callable[[], float]) -> None:
         """Wait until every event is a row and read the clocks; then wait for the merges and read again."""
@@ -63,7 +63,7 @@ class Meter:
         self._merges = self._since(before, began)
 
     def cost(self, start_up: float) -> Cost:
-        """Return what was used; the rate is from the first part to the last, by the server's clock."""
+        """Return the cost; the rate is measured from the first part to the last, by the server's clock."""
         assert self._rows() == self._events, "some events are stored twice"
         self._database.rows("SYSTEM FLUSH LOGS part_log")
         ((parts, rows, seconds),) = self._database.rows(
@@ -71,7 +71,7 @@ class Meter:
             " dateDiff('microsecond', min(event_time_microseconds), max(event_time_microseconds)) / 1e6"
             " FROM system.part_log WHERE event_type = 'NewPart' AND table = 'events' AND database = currentDatabase()"
         )
-        # Of one part nobody knows when its first row came.
+        # A single part has no interval.
         rate = rows / seconds if seconds else self._events / self._seconds
         return Cost(self._client - start_up, self._server, self._merges, parts, self._seconds, rate)
 
@@ -83,7 +83,7 @@ class Meter:
         return cpu_seconds(self._pid) - before - self._idle_per_second * (time.monotonic() - began)
 
     def _settle(self) -> None:
-        """Wait until nothing has been merged for a while."""
+        """Wait until no merge has run for some seconds."""
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < SETTLED_SECONDS and time.monotonic() < deadline:
@@ -93,19 +93,19 @@ class Meter:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process, of all its threads."""
+    """Return the user and system time of all threads of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_bytes(pid: int) -> int:
-    """Return the most memory that a process has had."""
+    """Return the peak resident memory of a process."""
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def await_true(ask: Callable[[], bool]) -> None:
-    """Wait, within the limit of a drain."""
+    """Wait until `ask` returns true; raise TimeoutError after DRAIN_SECONDS_MAX."""
     deadline = time.monotonic() + DRAIN_SECONDS_MAX
     while not ask():
         if time.monotonic() > deadline:
