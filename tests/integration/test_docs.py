@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from common.settings import Address
+from db.clickhouse.client import connected
 from local.processes.program import free_port, port_answers
 from local.settings import ROOT
+from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
 from tests.support.documents.pages import Command, commands, differs
 from tests.support.processes.system import await_equal
 from tests.support.processes.up import Up, await_words
@@ -72,7 +74,7 @@ class Newcomer:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._web_port = str(free_port())
+        self.web_port = str(free_port())
         self._background: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Newcomer:
@@ -111,17 +113,17 @@ class Newcomer:
                 stderr=subprocess.DEVNULL,
             )
         )
-        await_equal(lambda: port_answers(Address("127.0.0.1", int(self._web_port))), wanted=True)
+        await_equal(lambda: port_answers(Address("127.0.0.1", int(self.web_port))), wanted=True)
 
     def adapted(self, settings: dict[str, str]) -> dict[str, str]:
         """Return settings of `make up` with the port of this page's web server."""
-        return {name: value.replace(WEB_ADDRESS, f"localhost:{self._web_port}") for name, value in settings.items()}
+        return {name: value.replace(WEB_ADDRESS, f"localhost:{self.web_port}") for name, value in settings.items()}
 
     def _with_ports(self, text: str, up: Up) -> str:
         for address, setting in ADDRESSES.items():
             text = text.replace(address, f"127.0.0.1:{up.ports[setting]}")
-        text = text.replace(WEB_ADDRESS, f"localhost:{self._web_port}")
-        return text.replace(WEB_SERVER, f"http.server {self._web_port}")
+        text = text.replace(WEB_ADDRESS, f"localhost:{self.web_port}")
+        return text.replace(WEB_SERVER, f"http.server {self.web_port}")
 
     def _environment(self, command: Command, up: Up) -> dict[str, str]:
         folders = [str(path.parent) for tool, path in TOOLS.items() if tool in command.text]
@@ -150,3 +152,28 @@ def test_commands(page: str, shared: Up, tmp_path: Path) -> None:
                 problems += [f"line {command.line}: {problem}" for problem in newcomer.check(command, up)]
 
     assert problems == []
+
+
+@needs_chromium
+async def test_the_example_player(tmp_path: Path) -> None:
+    """The page of the browser's how-to sends a like that the reader sees acknowledged, and a beacon while it closes."""
+    page = ROOT / "docs" / "how-to" / "send-from-a-browser.md"
+    start, serve = commands(page)[:2]
+    settings = settings_of_up(start)
+    assert settings is not None
+    with (
+        Newcomer(tmp_path) as newcomer,
+        running(tmp_path, newcomer.adapted(settings)) as up,
+        connected(up.database) as tables,
+    ):
+        newcomer.start(serve, up)
+        async with browsing() as browser:
+            player = await browser.new_page()
+            await player.goto(f"http://localhost:{newcomer.web_port}/player.html?api=http://{up.gateway}")
+            await player.get_by_role("button", name="Like").click()
+            await player.get_by_text("like: 201").wait_for(timeout=WAIT_MS_MAX)
+            await player.close(run_before_unload=True)
+            await_equal(
+                lambda: tables.rows("SELECT event FROM events WHERE event IN ('like', 'leave') ORDER BY event"),
+                [("leave",), ("like",)],
+            )
