@@ -30,15 +30,15 @@ Name = Literal[
     "between-produce-and-report",
 ]
 MEANINGS: dict[Name, str] = {
-    "before-plan": "etl: a batch is cut, its plan is not committed",
+    "before-plan": "etl: a batch is prepared, its plan is not committed",
     "after-plan": "etl: the plan is committed, nothing of the insert was sent",
     "before-data": "etl: ClickHouse has the INSERT, no byte of its data was sent",
     "mid-block": "etl: half of a block was sent (tests/support/faults/mid_block.py)",
     "after-data": "etl: all data and its end were sent, the answer was not read",
-    "after-acknowledgement": "etl: ClickHouse has acknowledged, the closing commit was not sent",
-    "after-commit": "etl: the closing commit was acknowledged, nothing was done since",
+    "after-acknowledgement": "etl: ClickHouse has acknowledged, the offset was not committed",
+    "after-commit": "etl: the offset was committed without a plan",
     "in-recovery": "etl: a plan without a clean acknowledgement is being recovered",
-    "in-rebalance": "etl: inside the callback that takes partitions away or hands them over",
+    "in-rebalance": "etl: inside the callback that assigns or revokes partitions",
     "between-produce-and-report": "ingest: all records of a request were handed to the producer, no report was awaited",
 }
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -1,8 +1,8 @@
 """What the ETL is about to insert: the plan of a batch, its blocks, and their deadline. Pure.
 
 A plan is written into the metadata of Kafka's offset commit. A commit of offset `a` with a plan means that everything
-before `a` is stored, and that [a, end] may be. Whoever reads it later can look for exactly these rows, and has the time
-until which a former owner's insert may still begin.
+before `a` is stored, and that [a, end] may be. A later owner of the partition reads from it which rows may be stored,
+and until when a former owner's insert may begin.
 """
 
 from __future__ import annotations

@@ -156,8 +156,8 @@ class TrustsUnconfirmed(SimulatedSink):
 class DuplicatesOfRefused(Delivery):
     """Copies within a batch are duplicates even if ClickHouse refuses the original."""
 
-    def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
-        del held
+    def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
+        del stored
         batch.rows = without_duplicates(batch.rows, batch.messages, partition.window)
         yield
 
@@ -165,8 +165,8 @@ class DuplicatesOfRefused(Delivery):
 class ForgetsDecisions(Delivery):
     """A recovery ignores what an earlier attempt has decided."""
 
-    def _classify(self, batch: Batch, partition: Partition, held: Collection[int] = ()) -> Iterator[None]:
-        del held
+    def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
+        del stored
         yield from super()._classify(batch, partition)
 
 

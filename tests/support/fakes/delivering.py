@@ -27,7 +27,7 @@ class Stores(ProbingFake):
     """Kafka and ClickHouse: the calls in their order, the stored rows and commits, and the errors to raise."""
 
     seconds: float = 0.0
-    asked: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     committed: tuple[int, str] = (100, "")
     blocks: list[Block] = field(default_factory=list)
     rows: dict[int, str] = field(default_factory=dict)
@@ -39,14 +39,14 @@ class Stores(ProbingFake):
     running: bool = False
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
-        self.asked.append("plan" if '"end"' in metadata else "commit")
+        self.calls.append("plan" if '"end"' in metadata else "commit")
         if self.commit_error:
             raise self.commit_error
         assert partition == AT.partition
         self.committed = (offset, metadata)
 
     def insert(self, block: Block) -> None:
-        self.asked.append(f"insert {block.table}")
+        self.calls.append(f"insert {block.table}")
         self.blocks.append(block)
         self.seconds += self.insert_seconds
         if self.insert_error:
@@ -64,7 +64,7 @@ class Stores(ProbingFake):
 
     def probe(self, block: Block, *, thorough: bool) -> None:
         del thorough
-        self.asked.append("probe")
+        self.calls.append("probe")
         self.seconds += self.insert_seconds
         self.refuse_poison(block)
 
@@ -81,12 +81,12 @@ class Stores(ProbingFake):
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         assert at == AT
-        self.asked.append("stored")
+        self.calls.append("stored")
         return {offset for offset in self.rows if first <= offset <= last}
 
     def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         assert at == AT
-        self.asked.append("confirmed")
+        self.calls.append("confirmed")
         return {offset for offset in self.rows if first <= offset <= last} - self.pending
 
     def plan_end(self) -> int | None:

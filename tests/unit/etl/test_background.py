@@ -30,7 +30,7 @@ class Silent(World):
     def __init__(self, partitions: int, silent: str) -> None:
         super().__init__(partitions)
         self.released = threading.Event()
-        self.asked: list[int] = []
+        self.calls: list[int] = []
         self._silent = silent
 
     def topic(self) -> Topic:
@@ -46,7 +46,7 @@ class Silent(World):
 
     def wait_if_silent(self, question: str, partition: int) -> None:
         if (question, partition) == (self._silent, 0):
-            self.asked.append(partition)
+            self.calls.append(partition)
             assert self.released.wait(WAIT_SECONDS_MAX)
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
@@ -77,7 +77,7 @@ def test_others_load_meanwhile(silent: str) -> None:
         loader.on_assigned([0, 1, 2])
         until(loader, lambda: world.of(1) == world.of(2) == 2)
 
-        assert world.asked == [0]
+        assert world.calls == [0]
         assert world.of(0) == 0
     finally:
         world.released.set()
@@ -96,13 +96,13 @@ def test_errors_are_raised() -> None:
 
 def test_an_abandoned_call_is_not_made() -> None:
     """A call that waits for a thread is not made after its generator was closed."""
-    released, asked = threading.Event(), list[int]()
+    released, calls = threading.Event(), list[int]()
     background = threads()
     for _ in range(THREADS_MAX):
         next(background(lambda: released.wait(WAIT_SECONDS_MAX)), None)
-    waiting = background(lambda: asked.append(1))
+    waiting = background(lambda: calls.append(1))
     next(waiting)
     waiting.close()
     released.set()
 
-    assert asked == []
+    assert calls == []

@@ -16,7 +16,7 @@ def test_order() -> None:
     deliver(made(stores), partition, batch)
     position = read_position(AT.topic.identity, *stores.committed)
 
-    assert stores.asked == ["plan", f"insert {REJECTED}", f"insert {EVENTS}"]
+    assert stores.calls == ["plan", f"insert {REJECTED}", f"insert {EVENTS}"]
     assert position.offset == 100
     assert position.plan is not None
     assert (position.plan.end, position.plan.rows, position.plan.digest) == (102, 3, digest(batch))
@@ -32,13 +32,13 @@ def test_one_commit_per_batch() -> None:
     deliver(delivery, partition, messages([b"a", b"b"]))
     deliver(delivery, partition, messages([b"c"], start=102))
 
-    assert stores.asked == ["plan", f"insert {EVENTS}"] * 2
+    assert stores.calls == ["plan", f"insert {EVENTS}"] * 2
     assert (stores.committed[0], stores.plan_end()) == (102, 102)
 
     delivery.commit_acknowledged(partition)
     delivery.commit_acknowledged(partition)
 
-    assert stores.asked[4:] == ["commit"]
+    assert stores.calls[4:] == ["commit"]
     assert stores.committed == (103, completed_metadata(AT.topic.identity))
 
 
@@ -53,7 +53,7 @@ def test_no_commit_without_an_acknowledgement() -> None:
     delivery.commit_acknowledged(partition)
 
     assert (stores.committed[0], stores.plan_end()) == (100, 101)
-    assert "commit" not in stores.asked
+    assert "commit" not in stores.calls
 
 
 def test_no_plan_no_insert() -> None:
@@ -129,7 +129,7 @@ def test_a_refused_event_is_not_an_original_in_its_batch(copies: int) -> None:
     deliver(made(stores, in_a_row_max=2), partition, messages([b"a", *[POISON] * copies, b"a"]))
 
     assert stores.rows == {100: EVENTS, **dict.fromkeys(range(101, 101 + copies), REFUSED), 101 + copies: DUPLICATE}
-    assert [step for step in stores.asked if step.startswith("insert")] == [f"insert {REJECTED}", f"insert {EVENTS}"]
+    assert [step for step in stores.calls if step.startswith("insert")] == [f"insert {REJECTED}", f"insert {EVENTS}"]
 
 
 def test_a_batch_without_duplicates_is_not_probed() -> None:
@@ -138,10 +138,10 @@ def test_a_batch_without_duplicates_is_not_probed() -> None:
     delivery = made(stores)
     deliver(delivery, partition, messages([b"a", b"b"]))
     deliver(delivery, partition, messages([b"c", b"a"], start=102))
-    assert stores.asked.count("probe") == 0
+    assert stores.calls.count("probe") == 0
 
     deliver(delivery, partition, messages([b"d", b"d", b"e", b"e"], start=104))
-    assert stores.asked.count("probe") == 1
+    assert stores.calls.count("probe") == 1
 
 
 def test_too_many_refusals() -> None:
@@ -164,7 +164,7 @@ def test_renewals() -> None:
     stores = Stores(insert_seconds=3.0)
     deliver(made(stores), restored(), messages([POISON, b"a", b"b", b"c"]))
 
-    steps = [step for step in stores.asked if step not in ("stored", "probe")]
+    steps = [step for step in stores.calls if step not in ("stored", "probe")]
     assert steps == ["plan", f"insert {EVENTS}", "plan", f"insert {REJECTED}", "plan", f"insert {EVENTS}"]
     assert stores.blocks[0].deadline == NOW + 5_000
     assert all(block.deadline >= NOW + 3_000 * at + 2_500 for at, block in enumerate(stores.blocks))

@@ -70,7 +70,7 @@ class Stalling(Stores):
             super().insert(block)
             self.pending |= set(offsets_of(block))
         else:
-            self.asked.append(f"insert {block.table}")
+            self.calls.append(f"insert {block.table}")
         raise QuorumTimeoutError("Code: 159. Timeout exceeded: elapsed 20235 ms")
 
 
@@ -85,7 +85,7 @@ def test_a_quorum_timeout_does_not_halve_the_block() -> None:
     with pytest.raises(SinkError, match="4000 rows are stored, although"):
         deliver(made(stores), partition, messages(IDENTITIES))
 
-    assert stores.asked == ["plan", f"insert {EVENTS}", "stored"]
+    assert stores.calls == ["plan", f"insert {EVENTS}", "stored"]
     assert partition.acknowledged_through is None
 
 
@@ -96,7 +96,7 @@ def test_a_block_that_times_out_on_a_cluster_is_halved() -> None:
     deliver(made(stores), restored(), messages(IDENTITIES))
 
     assert sorted(stores.rows) == list(range(100, 100 + len(IDENTITIES)))
-    assert stores.asked.count(f"insert {EVENTS}") == 1 + 2 + 4
+    assert stores.calls.count(f"insert {EVENTS}") == 1 + 2 + 4
 
 
 def test_few_rows_that_time_out_are_an_outage() -> None:
@@ -106,7 +106,7 @@ def test_few_rows_that_time_out_are_an_outage() -> None:
     with pytest.raises(QuorumTimeoutError):
         deliver(made(stores), restored(), messages(IDENTITIES[: HALVED_ROWS_MIN - 1]))
 
-    assert stores.asked.count(f"insert {EVENTS}") == 1
+    assert stores.calls.count(f"insert {EVENTS}") == 1
 
 
 @pytest.mark.parametrize("error", [QuorumTimeoutError("159"), TooLargeError("241")])
@@ -117,7 +117,7 @@ def test_an_insert_that_still_runs_is_not_repeated(error: SinkError) -> None:
     with pytest.raises(SinkError, match="still runs"):
         deliver(made(stores), restored(), messages(IDENTITIES))
 
-    assert stores.asked == ["plan", f"insert {EVENTS}"]
+    assert stores.calls == ["plan", f"insert {EVENTS}"]
 
 
 @pytest.mark.parametrize("code", ["285", "286", "289", "319"])
@@ -128,7 +128,7 @@ def test_other_quorum_errors_start_over(code: str) -> None:
     with pytest.raises(QuorumError):
         deliver(made(stores), partition, messages(IDENTITIES))
 
-    assert stores.asked == ["plan", f"insert {EVENTS}"]
+    assert stores.calls == ["plan", f"insert {EVENTS}"]
     assert partition.acknowledged_through is None
 
 
@@ -139,5 +139,5 @@ def test_rejected_rows() -> None:
     with pytest.raises(QuorumError):
         deliver(made(stores), partition, messages([None, b"a"]))
 
-    assert stores.asked == ["plan", f"insert {REJECTED}"]
+    assert stores.calls == ["plan", f"insert {REJECTED}"]
     assert partition.acknowledged_through is None

@@ -15,7 +15,7 @@ def test_recovery_inserts_what_is_missing() -> None:
     stores, partition = Stores(rows={100: EVENTS, 102: UNDECODABLE}), restored()
     recover(made(stores), partition, messages([b"a", b"b", None, b"a", b"c"]))
 
-    assert stores.asked == ["plan", "stored", f"insert {REJECTED}", f"insert {EVENTS}", "confirmed"]
+    assert stores.calls == ["plan", "stored", f"insert {REJECTED}", f"insert {EVENTS}", "confirmed"]
     assert stores.rows == {100: EVENTS, 101: EVENTS, 102: UNDECODABLE, 103: DUPLICATE, 104: EVENTS}
     assert [block.columns[0] for block in stores.blocks] == [[103], [b"b", b"c"]]
     assert (partition.inherited, partition.acknowledged_through) == (None, 105)
@@ -26,7 +26,7 @@ def test_recovery_of_what_is_stored() -> None:
     stores = Stores(rows={100: EVENTS, 101: EVENTS})
     recover(made(stores), restored(), messages([b"a", b"b"]))
 
-    assert stores.asked == ["plan", "stored", "confirmed"]
+    assert stores.calls == ["plan", "stored", "confirmed"]
 
 
 def test_recovery_is_checked() -> None:
@@ -51,12 +51,12 @@ def test_another_log(identities: list[bytes]) -> None:
     deliver(made(stores), partition, messages([b"a", b"b"]))
     partition = restored()
     partition.inherited = read_position(AT.topic.identity, *stores.committed).plan
-    stores.asked.clear()
+    stores.calls.clear()
 
     with pytest.raises(LogChangedError, match="partition 3"):
         recover(made(stores), partition, messages(identities))
 
-    assert stores.asked == []
+    assert stores.calls == []
 
 
 def test_no_insert_in_flight() -> None:

@@ -24,13 +24,13 @@ URL = "clickhouse://default@clickhouse-1-1/ugc?insert_quorum=2&insert_quorum_par
 
 
 @dataclass
-class Answers:
+class RecordingClient:
     """A client that records its queries, and returns rows or raises an error."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     error: Exception | None = None
     quorum: bytes = b"2"
-    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def connection(self) -> Any:
@@ -39,7 +39,7 @@ class Answers:
     def execute(self, query: str, *_: Any, settings: dict[str, Any], **_options: Any) -> list[tuple[Any, ...]]:
         if "'insert_quorum'" in query:
             return [(self.quorum,)]
-        self.asked.append((query, settings))
+        self.calls.append((query, settings))
         if self.error:
             raise self.error
         return self.rows
@@ -48,7 +48,7 @@ class Answers:
         """Nothing is connected."""
 
 
-def sink(client: Answers, cluster: str = "ugc") -> ClickHouseSink:
+def sink(client: RecordingClient, cluster: str = "ugc") -> ClickHouseSink:
     return ClickHouseSink(cast("InsertClient", client), 20, cluster)
 
 
@@ -63,11 +63,11 @@ ON_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
 @pytest.mark.parametrize("question", ON_EVERY_REPLICA)
 def test_every_replica_is_read(question: str) -> None:
     """Every replica of every shard is read, with its pending blocks; an absent one is an error."""
-    client = Answers()
+    client = RecordingClient()
     ON_EVERY_REPLICA[question](sink(client))
 
-    assert client.asked
-    for query, settings in client.asked:
+    assert client.calls
+    for query, settings in client.calls:
         sources = re.findall(r"FROM (.*)", query)
         assert sources
         assert all(re.fullmatch(r"clusterAllReplicas\('ugc', ugc\.(rejected_)?events\)", each) for each in sources)
@@ -77,23 +77,23 @@ def test_every_replica_is_read(question: str) -> None:
 
 def test_both_tables_are_read() -> None:
     """The rows of both tables are read."""
-    client = Answers()
+    client = RecordingClient()
     for ask in (sink(client).stored_offsets, sink(client).confirmed_offsets):
         ask(AT, 0, 9)
     sink(client).last_stored(AT, 0)
 
-    for query, _ in client.asked:
+    for query, _ in client.calls:
         assert len(re.findall(r"FROM .*\b(?<!rejected_)events(_all)?\b", query)) == 1
         assert len(re.findall(r"FROM .*\brejected_events(_all)?\b", query)) == 1
 
 
 def test_confirmed_rows_are_those_of_a_quorum() -> None:
     """Confirmed rows are read with sequential consistency, whatever the URL sets."""
-    client = Answers(rows=[(5,), (6,), (6,)])
+    client = RecordingClient(rows=[(5,), (6,), (6,)])
 
     assert sink(client).confirmed_offsets(AT, 0, 9) == {5, 6}
 
-    ((query, settings),) = client.asked
+    ((query, settings),) = client.calls
     assert re.findall(r"FROM (\S+)", query) == ["events_all", "rejected_events_all"]
     assert settings["select_sequential_consistency"] == 1
     assert settings["skip_unavailable_shards"] == 0
@@ -102,54 +102,54 @@ def test_confirmed_rows_are_those_of_a_quorum() -> None:
 @pytest.mark.parametrize(("quorum", "table"), [(b"2", "events_all"), (b"auto", "events_all"), (b"3", "events_all")])
 def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
     """A quorum of any size confirms a row."""
-    client = Answers(quorum=quorum)
+    client = RecordingClient(quorum=quorum)
     sink(client).confirmed_offsets(AT, 0, 9)
 
-    assert table in client.asked[0][0]
+    assert table in client.calls[0][0]
 
 
 @pytest.mark.parametrize("quorum", [b"0", b"1"])
 def test_without_a_quorum_a_stored_row_is_confirmed(quorum: bytes) -> None:
     """Without a quorum the read is not sequentially consistent, because it would omit rows."""
-    client = Answers(rows=[(5,)], quorum=quorum)
+    client = RecordingClient(rows=[(5,)], quorum=quorum)
 
     assert sink(client).confirmed_offsets(AT, 0, 9) == {5}
 
-    ((query, settings),) = client.asked
+    ((query, settings),) = client.calls
     assert "clusterAllReplicas('ugc', ugc.events)" in query
     assert settings["select_sequential_consistency"] == 0
 
 
 def test_copies_of_a_row_are_one() -> None:
     """A row on two replicas is one offset."""
-    assert sink(Answers(rows=[(5,), (5,), (6,)])).stored_offsets(AT, 0, 9) == {5, 6}
+    assert sink(RecordingClient(rows=[(5,), (5,), (6,)])).stored_offsets(AT, 0, 9) == {5, 6}
 
 
 def test_copies_of_an_identity_are_one() -> None:
     """ClickHouse removes the copies of the window's rows, which are many."""
-    client = Answers()
+    client = RecordingClient()
     sink(client).recent_identities(AT, 0, 9)
 
-    assert client.asked[0][0].split()[:2] == ["SELECT", "DISTINCT"]
+    assert client.calls[0][0].split()[:2] == ["SELECT", "DISTINCT"]
 
 
 def test_processes_of_every_server() -> None:
-    """Every server is asked for running inserts; one that does not answer is an error."""
-    client = Answers(rows=[(0,)])
+    """Every server is calls for running inserts; one that does not answer is an error."""
+    client = RecordingClient(rows=[(0,)])
 
     assert not sink(client).is_inserting(AT)
 
-    ((query, settings),) = client.asked
+    ((query, settings),) = client.calls
     assert "FROM clusterAllReplicas('ugc', system.processes)" in query
     assert settings["skip_unavailable_shards"] == 0
 
 
 def test_one_pending_block_per_table() -> None:
     """Inserts with a quorum are not parallel, because a consistent read recognizes only one pending block."""
-    client = Answers()
+    client = RecordingClient()
     sink(client).insert(BLOCK)
 
-    assert client.asked[0][1]["insert_quorum_parallel"] == 0
+    assert client.calls[0][1]["insert_quorum_parallel"] == 0
 
 
 QUESTIONS = ON_EVERY_REPLICA | {
@@ -161,10 +161,10 @@ QUESTIONS = ON_EVERY_REPLICA | {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_single_server(question: str) -> None:
     """Without a cluster the queries read the server's own tables."""
-    client = Answers(rows=[(0,)] if question == "is_inserting" else [])
+    client = RecordingClient(rows=[(0,)] if question == "is_inserting" else [])
     QUESTIONS[question](sink(client, ""))
 
-    for query, settings in client.asked:
+    for query, settings in client.calls:
         assert "cluster" not in query
         assert "_all" not in query
         assert settings == {"strings_as_bytes": True}
@@ -191,7 +191,7 @@ ERRORS = {
 def test_errors(code: int, cluster: str) -> None:
     """Errors of a quorum have a class of their own; on a cluster a timeout is not an error of size."""
     expected = ERRORS[code][0 if cluster else 1]
-    client = Answers(error=ServerException("DB::Exception: it failed", code))
+    client = RecordingClient(error=ServerException("DB::Exception: it failed", code))
 
     with pytest.raises(SinkError) as raised:
         sink(client, cluster).insert(BLOCK)

@@ -96,11 +96,11 @@ class EndlessConsumer:
     def __init__(self, size: int, left: int = 1_000_000) -> None:
         self.size = size
         self.left = left
-        self.asked: list[int] = []
+        self.calls: list[int] = []
 
     def consume(self, count: int, seconds: float) -> list[LargeMessage]:
         assert seconds >= 0
-        self.asked.append(count)
+        self.calls.append(count)
         given = min(count, self.left)
         self.left -= given
         return [LargeMessage(self.size)] * given
@@ -115,7 +115,7 @@ def test_polls_are_bounded_in_bytes(size: int) -> None:
 
     assert sum(map(len, taken)) <= POLL_BYTES_MAX + CONSUMED_MESSAGES_MAX * size
     assert len(taken) == 50_000 or sum(map(len, taken)) >= POLL_BYTES_MAX
-    assert max(consumer.asked) <= CONSUMED_MESSAGES_MAX
+    assert max(consumer.calls) <= CONSUMED_MESSAGES_MAX
 
 
 def test_a_poll_takes_what_there_is() -> None:
