@@ -15,6 +15,8 @@ from local.settings import ROOT, LocalSettings, UpSettings
 from services.ingest.settings import IngestSettings
 from tests.support.documents.files import documents, relative
 
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(rf"\b{PREFIX}[A-Z_]+[A-Z]\b")
 # A row of a table: variables, and their defaults where the cell has nothing else.
@@ -33,17 +35,23 @@ DEFAULTS = {each.variable: each.default for process in PROCESSES for each in set
 TEXTS = {page: page.read_text(encoding="utf-8") for page in documents()}
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = HEADING.findall(FENCED.sub("", TEXTS[page]))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def leads_somewhere(page: Path, link: str) -> bool:
-    """Return whether a link is to another site, or to a file that exists."""
+    """Return whether a link is to another site, or to a file and a heading that exist."""
     if "://" in link or link.startswith("mailto:"):
         return True
-    path = link.partition("#")[0]
+    path, _, anchor = link.partition("#")
     target = (page.parent / path).resolve() if path else page
-    return target.exists()
+    return target.exists() and (not anchor or target not in TEXTS or anchor in anchors(target))
 
 
 def test_links() -> None:
-    """Each link to a file of the repository leads to one."""
+    """Each link to a file of the repository leads to that file, and to a heading that it has."""
     assert [
         f"{relative(page)}: {link}"
         for page, text in TEXTS.items()
