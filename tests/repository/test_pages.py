@@ -1,0 +1,87 @@
+"""The pages of the documentation: their form, the errors that they list, and the site that is built of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from http import HTTPStatus
+
+from google.rpc import code_pb2
+
+import services.ingest.errors
+from gateway.errors import HTTP_STATUSES, GatewayError
+from local.settings import ROOT
+from tests.support.documents.pages import blocks
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+# What readers paste is marked `sh`: the tests find it by that.
+SHELLS = {"", "bash", "shell", "console", "zsh"}
+# Statuses that the gateway's code names beside a code of gRPC.
+NAMED_STATUS = re.compile(r"HTTPStatus\.([A-Z_]+), code_pb2\.([A-Z_]+)")
+ROW = re.compile(r"^\| (\d+) \| ([A-Z_]+) \| (\d+) \|", re.MULTILINE)
+STATUS_ROW = re.compile(r"^\| (\d+) \| (\d+) \|", re.MULTILINE)
+NAMES = code_pb2.Code.DESCRIPTOR.values_by_name
+SITE_SECONDS_MAX = 120
+# What a browser loads by itself.
+LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=[\"']?(?:https?:)?//[^\"'> ]+")
+
+
+def test_shell_blocks_are_marked() -> None:
+    """Each fenced block has a language, and shell commands have one and the same."""
+    found = [f"{page}: {block.text[:40]!r}" for page, text in PAGES.items() for block in blocks(text)
+             if block.language in SHELLS]  # fmt: skip
+
+    assert found == []
+
+
+def test_each_page_has_one_title() -> None:
+    """Each page begins with its title, and has no second one."""
+    titles = {
+        page: re.findall(r"^# .+", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+        for page, text in PAGES.items()
+    }
+
+    assert [page for page, found in titles.items() if len(found) != 1] == []
+
+
+def test_error_codes() -> None:
+    """The page of errors has each code that ingest makes, with the HTTP status that the gateway gives it."""
+    rows = ROW.findall(PAGES["docs/reference/errors.md"])
+    listed = {int(number): int(status) for number, _, status in rows}
+    made = {code for name, code in vars(services.ingest.errors).items() if name in NAMES}
+
+    assert listed == {code: HTTP_STATUSES[code] for code in listed}
+    assert [name for number, name, _ in rows if code_pb2.Code.Value(name) != int(number)] == []
+    assert made <= listed.keys()
+
+
+def test_error_statuses() -> None:
+    """The page of errors has each HTTP status that the gateway answers by itself, with its code."""
+    listed = {(int(status), int(code)) for status, code in STATUS_ROW.findall(PAGES["docs/reference/errors.md"])}
+    source = (ROOT / "gateway" / "http" / "refusals.py").read_text(encoding="utf-8")
+    by_class = {(kind.http_status, kind.code) for kind in GatewayError.__subclasses__() if kind.http_status}
+    by_text = {(HTTPStatus[status], code_pb2.Code.Value(code)) for status, code in NAMED_STATUS.findall(source)}
+
+    assert by_class | by_text
+    assert {(int(status), code) for status, code in by_class | by_text} <= listed
+
+
+def test_site() -> None:
+    """The site builds without a broken link or anchor, and its pages load nothing from another host."""
+    done = subprocess.run(
+        [sys.executable, "docs/build_site.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SITE_SECONDS_MAX,
+    )
+    assert done.returncode == 0, done.stderr
+    pages = list((ROOT / ".local" / "site").rglob("*.html"))
+
+    assert len(pages) > len(PAGES)
+    assert [(page.name, *found) for page in pages if (found := LOADED.findall(page.read_text(encoding="utf-8")))] == []
