@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from common.commands import Command
+from common.running_system import use_running_system
 
 REASONS = ("undecodable", "refused", "duplicate")
 # The range of a DateTime64 of ClickHouse.
@@ -80,6 +81,7 @@ REPLAY = Command(
 def migrate() -> None:
     """Run `ugc-migrate`."""
     MIGRATE.parse()
+    use_running_system()
     from db.migrate import main
 
     main()
@@ -88,6 +90,7 @@ def migrate() -> None:
 def audit() -> None:
     """Run `ugc-audit`."""
     given = AUDIT.parse()
+    use_running_system()
     from db.audit import main
 
     main(given)
@@ -96,6 +99,7 @@ def audit() -> None:
 def replay() -> None:
     """Run `ugc-replay`."""
     given = REPLAY.parse()
+    use_running_system()
     from db.replay import main
 
     main(given)

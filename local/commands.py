@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from common.commands import Command
 
@@ -33,10 +34,11 @@ SERVERS = Command(
 
 def up() -> None:
     """Run `ugc-up`."""
+    began = time.monotonic()
     given = UP.parse()
     from local.up.__main__ import main
 
-    main(check=given.check)
+    main(check=given.check, began=began)
 
 
 def servers() -> None:

@@ -13,6 +13,7 @@ from services.ingest.auth.settings import AuthenticationSettings
 from services.ingest.settings import IngestListenSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCALHOST = "127.0.0.1"
 # Where this machine connects to a server that listens on all addresses.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- addresses to compare with
 
@@ -34,6 +35,21 @@ class LocalSettings(Settings):
 
     local_clickhouse_http_port: int = Field(default=8123, ge=1, le=PORT_MAX)
     """Port of the local ClickHouse server for HTTP."""
+
+    @property
+    def local_kafka(self) -> Address:
+        """Address of the local Kafka broker."""
+        return Address(LOCALHOST, self.local_kafka_port)
+
+    @property
+    def local_clickhouse(self) -> str:
+        """URL of the local ClickHouse server's database."""
+        return f"clickhouse://default@{LOCALHOST}:{self.local_clickhouse_port}/ugc"
+
+    @property
+    def local_clickhouse_http(self) -> Address:
+        """Address of the local ClickHouse server for HTTP."""
+        return Address(LOCALHOST, self.local_clickhouse_http_port)
 
 
 class UpSettings(

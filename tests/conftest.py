@@ -16,7 +16,8 @@ from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from tests.support.processes.shards import two_databases, two_servers
 
 # gRPC reads this when it is first imported, which no module above does. Tests start processes while gRPC calls are
@@ -35,6 +36,14 @@ hypothesis.settings.load_profile("without-deadline")
 
 PARTITIONS = 3
 LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def local_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep commands from using the developer's own `make up`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UGC_LOCAL_DIRECTORY", str(tmp_path_factory.mktemp("local")))
+        yield
 
 
 @pytest.fixture(scope="session")

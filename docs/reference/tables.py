@@ -8,7 +8,8 @@ from pathlib import Path
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from local.clickhouse.server import clickhouse_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 
 INTRODUCTION = """\
 # Tables

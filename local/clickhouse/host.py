@@ -1,7 +1,7 @@
 """Hosts ClickHouse's library as a server: `python -m local.clickhouse.host LIBRARY OPTION...`; SIGTERM ends it cleanly.
 
-The library's exported `query_stable_v2` is the main of clickhouse-local. It stays interactive on a private terminal,
-because without one any error in a connection ends the process; end-of-file (Ctrl-D) on that terminal ends it cleanly.
+The library's exported `query_stable_v2` is the main function of clickhouse-local. It runs interactively on a private
+terminal, because otherwise any error in a connection ends the process; end-of-file (Ctrl-D) on the terminal stops it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 
 END_OF_FILE = b"\x04"
-# Asked again, in case the terminal was not yet read when it was first written to.
+# The end-of-file is repeated, in case the terminal was not yet read when it was first written to.
 END_SECONDS = 0.5
 READ_BYTES = 65_536
 STACK_BYTES = 64 * 1024 * 1024
@@ -34,34 +34,34 @@ def main() -> None:
     server = threading.Thread(target=serve, args=(library, options, stop), name="clickhouse", daemon=True)
     server.start()
     stop.wait()
-    asked = server.is_alive()
+    stopped_by_signal = server.is_alive()
     while server.is_alive():
         os.write(terminal, END_OF_FILE)
         server.join(END_SECONDS)
-    # The library leaves threads behind that must not run through the interpreter's end.
+    # The library has threads that must not run while the interpreter shuts down.
     sys.stdout.flush()
-    os._exit(0 if asked else 1)
+    os._exit(0 if stopped_by_signal else 1)
 
 
 def private_terminal() -> int:
-    """Make a terminal of this process's own its standard input; return the other end, whose output is thrown away."""
-    ours, theirs = pty.openpty()
-    os.dup2(theirs, 0)
-    os.close(theirs)
-    threading.Thread(target=drain, args=(ours,), name="terminal", daemon=True).start()
-    return ours
+    """Make a new terminal this process's standard input; return its other end, whose output is discarded."""
+    controller, terminal = pty.openpty()
+    os.dup2(terminal, 0)
+    os.close(terminal)
+    threading.Thread(target=drain, args=(controller,), name="terminal", daemon=True).start()
+    return controller
 
 
 def drain(terminal: int) -> None:
-    """Read what the terminal echoes, so that it never fills."""
-    # The read fails when the other end is closed, which is the end of this process.
+    """Discard what the terminal prints, so that its buffer never fills."""
+    # The read fails when the other end is closed, which happens when this process ends.
     with contextlib.suppress(OSError):
         while os.read(terminal, READ_BYTES):
             pass
 
 
 def serve(library: str, options: Sequence[str], ended: threading.Event) -> None:
-    """Run ClickHouse until its terminal ends."""
+    """Run ClickHouse until end-of-file on its terminal."""
     arguments = ["clickhouse", *options, "--interactive", f"--query={LISTEN}"]
     argv = (ctypes.c_char_p * len(arguments))(*(argument.encode() for argument in arguments))
     try:

@@ -1,4 +1,4 @@
-"""A broker of Apache Kafka on this machine: one node in KRaft mode; it keeps its data, also through kill -9."""
+"""A broker of Apache Kafka on this machine, one node in KRaft mode, whose data survive kill -9."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from common.settings import Address
 from db.kafka.topics import answers
-from local.processes.environment import child_environment
-from local.processes.program import Program, ProgramError
+from local.processes.errors import ProgramError
+from local.processes.program import Program, child_environment
 from local.settings import ROOT
 
 LIBRARIES = ROOT / ".local" / "kafka" / "libs"
 FORMAT_SECONDS_MAX = 60
 HOST = "127.0.0.1"
 HEARTBEATS_A_SESSION = 6
-# As seen from the working directory. To Java a file of properties is Latin-1, a comma begins another data directory,
-# and log4j2 takes its path for a URI: the path of the user's folder would have to be escaped in three ways.
+# Relative to the working directory, because the path of the user's folder would have to be escaped in three ways: Java
+# reads a properties file as Latin-1, a comma separates data directories, and log4j2 reads its path as a URI.
 DATA, SERVER_PROPERTIES, LOG4J2 = "data", "server.properties", "log4j2.yaml"
 PROPERTIES = """\
 # Written by local/kafka/server.py at every start.
@@ -47,7 +47,7 @@ group.consumer.min.session.timeout.ms={group_session_milliseconds}
 group.consumer.session.timeout.ms={group_session_milliseconds}
 group.consumer.min.heartbeat.interval.ms={heartbeat_milliseconds}
 group.consumer.heartbeat.interval.ms={heartbeat_milliseconds}
-# After kill -9 the old registration must expire before the new one is taken: seconds instead of a quarter minute.
+# After kill -9 the old registration must expire before the broker can register again; the default is 9 s.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 # The default reserves 128 MB for compaction.
@@ -73,20 +73,15 @@ Configuration:
 def kafka_program(
     directory: Path, port: int, controller_port: int, *, group_session_milliseconds: int = 10_000
 ) -> Program:
-    """Return the broker, its storage formatted; data and log stand in `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / SERVER_PROPERTIES).write_text(
-        PROPERTIES.format(
-            host=HOST,
-            port=port,
-            controller_port=controller_port,
-            data=DATA,
-            group_session_milliseconds=group_session_milliseconds,
-            heartbeat_milliseconds=group_session_milliseconds // HEARTBEATS_A_SESSION,
-        )
+    """Return the broker; its data and log are in `directory`."""
+    properties = PROPERTIES.format(
+        host=HOST,
+        port=port,
+        controller_port=controller_port,
+        data=DATA,
+        group_session_milliseconds=group_session_milliseconds,
+        heartbeat_milliseconds=group_session_milliseconds // HEARTBEATS_A_SESSION,
     )
-    (directory / LOG4J2).write_text(LOGGING)
-    format_storage(directory)
     bootstrap = f"{HOST}:{port}"
     return Program(
         name="kafka",
@@ -97,21 +92,30 @@ def kafka_program(
             "UGC_LOCAL_KAFKA_PORT": Address(HOST, port),
             "UGC_LOCAL_KAFKA_CONTROLLER_PORT": Address(HOST, controller_port),
         },
+        prepare=lambda: prepare(directory, properties),
         ready=lambda: answers(bootstrap),
     )
 
 
+def prepare(directory: Path, properties: str) -> None:
+    """Write the broker's configuration, and format its storage if that is new."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / SERVER_PROPERTIES).write_text(properties)
+    (directory / LOG4J2).write_text(LOGGING)
+    format_storage(directory)
+
+
 def format_storage(directory: Path) -> None:
-    """Give a new data directory its identity; one that has it is left as it is."""
+    """Format a new data directory; one that is formatted stays as it is."""
     if (directory / DATA / "meta.properties").exists():
         return
     identity = run_java(directory, "kafka.tools.StorageTool", "random-uuid").split()[-1]
-    # The tool writes meta.properties last, so what a kill cut short is formatted again.
+    # The tool writes meta.properties last: a directory that it did not finish is formatted again.
     run_java(directory, "kafka.tools.StorageTool", "format", "-t", identity, "-c", SERVER_PROPERTIES)
 
 
 def run_java(directory: Path, *arguments: str) -> str:
-    """Run one of Kafka's tools in a directory; return what it prints, ProgramError when it fails."""
+    """Run one of Kafka's tools in a directory; return its output, ProgramError when it fails."""
     what = f"Kafka's {' '.join(arguments[:2])}"
     try:
         done = subprocess.run(
@@ -124,7 +128,7 @@ def run_java(directory: Path, *arguments: str) -> str:
             check=True,
             cwd=directory,
             env=child_environment(os.environ, {}),
-            # Ctrl-C reaches this process alone, which ends in order once the tool has ended.
+            # Ctrl-C in the terminal reaches only this process, which stops everything once the tool has ended.
             start_new_session=True,
         )
     except subprocess.CalledProcessError as error:
@@ -139,6 +143,6 @@ def run_java(directory: Path, *arguments: str) -> str:
 def java(*arguments: str) -> tuple[str, ...]:
     """Return the command line of a Java program with Kafka's jars, to be run in the broker's directory."""
     if not any(LIBRARIES.glob("kafka_*.jar")):
-        raise ProgramError("Kafka's jars are not there: run `make up`, which fetches them")
+        raise ProgramError("Kafka's jars are not installed: run `make up`, which installs them")
     options = "-Xmx384m", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={LOG4J2}"
     return ("java", *options, "-cp", f"{LIBRARIES}/*", *arguments)

@@ -1,4 +1,4 @@
-"""Connections to the project's own processes never go through a proxy, whatever http_proxy in the environment says."""
+"""Connections that never use a proxy, whatever http_proxy is, for the processes of this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def answers_http(url: str, seconds_max: float) -> bool:
-    """Whether a request for a page succeeds in time; for probes."""
+    """Whether a GET request is answered with 200 in time; for probes."""
     return status_http(url, seconds_max) == http.client.OK
 
 
 def status_http(url: str, seconds_max: float) -> int | None:
-    """Return the status of the answer to a request for a page; None without an answer in time."""
+    """Return the status of the answer to a GET request; None when there is no answer in time."""
     try:
         with DIRECT.open(url, timeout=seconds_max) as answer:
             status: int = answer.status

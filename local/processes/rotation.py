@@ -1,4 +1,4 @@
-"""Keeps the logs of child processes small: what grows too large is copied aside and cut, while the child goes on."""
+"""Rotates the logs of child processes: a log that is too large is copied and truncated while the child writes on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LOG_COPIES_MAX = 3
 
 
 def rotate(log: Path) -> None:
-    """Copy a log that is too large aside and empty it; its writer must append.
+    """Copy a log that is too large and truncate it; its writer must append.
 
-    A line that is written between the two is lost. Of a log that is larger by far only the end is kept.
+    A line that is written between the two is lost. Only the last LOG_BYTES_MAX bytes are copied.
     """
     try:
         size = log.stat().st_size
@@ -32,5 +32,5 @@ def rotate(log: Path) -> None:
 
 
 def copy(log: Path, number: int) -> Path:
-    """Return where a copy of a log stands."""
+    """Return the path of a copy of a log."""
     return log.with_name(f"{log.name}.{number}")

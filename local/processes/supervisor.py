@@ -1,4 +1,4 @@
-"""Keeps programs running: starts them, again when they die or hang, gives up on what keeps dying, stops in reverse."""
+"""Supervises programs: starts them, restarts one that dies or hangs, gives up on one that keeps dying, stops them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 
+from local.processes.errors import ProgramError
 from local.processes.liveness import Liveness
-from local.processes.program import Child, Program, ProgramError, last_lines, refuse_busy_ports
+from local.processes.ports import refuse_busy_ports
+from local.processes.program import Child, Program, last_lines
 from local.processes.rotation import rotate
 
 DEATHS_MAX = 5
@@ -17,7 +19,7 @@ DEATHS_WINDOW_SECONDS = 60.0
 
 
 class Supervisor:
-    """Programs under supervision, as a context manager: whatever happens, none is left when it closes."""
+    """Programs under supervision; the context manager stops them in reverse order, whatever happened."""
 
     def __init__(self, announce: Callable[[str], None], stop: threading.Event | None = None) -> None:
         self.announce = announce
@@ -37,21 +39,20 @@ class Supervisor:
             self.children.pop().stop()
 
     def start(self, programs: Sequence[Program]) -> None:
-        """Start programs together and return once all are ready; ProgramError when a port is busy or one fails.
+        """Start programs together and return once all are ready; ProgramError when a port is taken or one fails.
 
         StoppedError when the stop flag is set meanwhile.
         """
-        for program in programs:
-            refuse_busy_ports(program)
+        refuse_busy_ports([each for program in programs for each in program.listeners])
         started = [self._spawn(program) for program in programs]
         for child in started:
             child.await_ready(self.stop)
         self.liveness.start()
 
-    def tend(self, now: float | None = None) -> None:
-        """Start again each program that has died or answers nothing, and keep the logs small.
+    def check(self, now: float | None = None) -> None:
+        """Restart each program that has died or hangs, and rotate the logs; call it a few times a second.
 
-        ProgramError with its last log lines at five deaths in a minute.
+        ProgramError with the end of its log when a program has died five times in a minute.
         """
         hung = self.liveness.hung
         for position, child in enumerate(self.children):
@@ -69,7 +70,7 @@ class Supervisor:
             )
 
     def _probes(self) -> dict[Hashable, Callable[[], bool]]:
-        """Return the questions to the programs that run now, by process."""
+        """Return the liveness probes of the programs that run now, by process id."""
         children = list(self.children)
         return {child.process.pid: child.program.alive for child in children if child.program.alive}
 
@@ -84,5 +85,5 @@ class Supervisor:
         if len(deaths) == DEATHS_MAX and now - deaths[0] <= DEATHS_WINDOW_SECONDS:
             raise ProgramError(
                 f"{child.program.name} died {DEATHS_MAX} times within {DEATHS_WINDOW_SECONDS:g} s, the last time it "
-                f"{child.cause_of_death()}; the end of its log:\n{last_lines(child.program.log)}"
+                f"{child.cause_of_death()}; {last_lines(child.program.log)}"
             )

@@ -1,4 +1,4 @@
-"""`ugc-up`: the whole system on this machine, supervised, with a first event through each door and a status line."""
+"""`ugc-up`: the whole system on this machine, supervised, with two example events and a status line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from rich.console import Console
 
 from common.lifecycle import EXIT_SIGNALLED, stop_flag
 from common.settings import load
-from local.processes.program import ProgramError
+from local.processes.errors import ProgramError
 from local.settings import UpSettings
-from local.up.system import System
+from local.up.system import LocalSystem
 
 
-def main(*, check: bool = False) -> None:
-    """Start everything, prove it with two rows, supervise until Ctrl-C; status 1 with a clear message on failure."""
+def main(*, check: bool, began: float) -> None:
+    """Start everything, wait for two rows, supervise until Ctrl-C; exits with status 1 and a message on failure.
+
+    `began` is when the command was started, on the monotonic clock.
+    """
     # This process forks while gRPC is loaded; the children exec at once, so gRPC need not prepare for it.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     console = Console(highlight=False, soft_wrap=True)
     try:
         with stop_flag() as stop:
-            was_up = System(load(UpSettings), console, stop).run(check=check)
+            was_up = LocalSystem(load(UpSettings), console, stop, began).run(check=check)
     except ProgramError as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
-    # To stop the system is how it is meant to end; a check that was stopped has not checked.
+    # Ctrl-C is the normal end of a running system, but a check that was stopped has not succeeded.
     if check and not was_up:
         sys.exit(EXIT_SIGNALLED + stop.number)
 

@@ -1,4 +1,4 @@
-"""What the sample events say of their sender, where ingest wants to know: a token signed with the shared secret."""
+"""The event that is documented to clients, and the token of its sender, for the events that `ugc-up` sends."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import time
 import jwt
 
 from local.settings import UpSettings
-from local.up.documented import DOCUMENTED_EVENT
 
-# Long enough to try the printed commands with it.
+# Byte for byte as it is documented; its lines are longer than those of the code.
+DOCUMENTED_EVENT = """\
+{"payload": {"movie_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2", "user_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2",
+             "event": "some_event", "event_data": "some_event_data", "event_timestamp": 1621932759},
+ "language": "RU", "timezone": "Europe/Moscow", "ip": "192.168.1.1", "version": "1.0", "some_client_data": "some_client_data"}"""  # noqa: E501 -- see above
+# Long enough to try the printed commands.
 TOKEN_SECONDS = 3_600
 
 
 def authorization(settings: UpSettings) -> str | None:
-    """Return the value of the header that ingest will accept; None when it asks for none, or we have no secret.
+    """Return the Authorization header of the documented event; None when ingest needs none, or no secret is set.
 
-    The token is of the documented event's user, and says whatever else the settings demand.
+    The token is of the event's user, and has every claim that the settings require.
     """
     if settings.ingest_auth_secret is None:
         return None
@@ -29,10 +33,10 @@ def authorization(settings: UpSettings) -> str | None:
         "aud": rules.audience,
         "iss": rules.issuer,
     }
-    demanded = {name: value for name, value in claims.items() if value is not None}
-    return f"Bearer {jwt.encode(demanded, settings.ingest_auth_secret.get_secret_value(), 'HS256')}"
+    required = {name: value for name, value in claims.items() if value is not None}
+    return f"Bearer {jwt.encode(required, settings.ingest_auth_secret.get_secret_value(), 'HS256')}"
 
 
 def lacks_token(settings: UpSettings) -> bool:
-    """Whether ingest wants tokens that only an issuer elsewhere can sign: here are its public keys alone."""
+    """Whether ingest requires tokens that only their issuer can sign, because it has no more than public keys."""
     return settings.keys is not None and settings.ingest_auth_secret is None

@@ -1,94 +1,112 @@
-"""The programs of the system in the order in which they start, and what is done with them: prove, supervise, stop."""
+"""The local system: starts the servers and the processes in order, sends two events, supervises, stops."""
 
 from __future__ import annotations
 
-import shlex
+import contextlib
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
+from common.running_system import AlreadyRunningError, published
 from common.settings import Address
-from local.processes.direct import answers_http
-from local.processes.program import Child, Program, ProgramError, StoppedError, always_ready
+from local.processes.errors import ProgramError, StoppedError
+from local.processes.ports import refuse_busy_ports
+from local.processes.program import Child, Program, always_ready, child_environment
 from local.processes.supervisor import Supervisor
 from local.servers import local_programs
 from local.settings import UpSettings, reachable
-from local.up.alive import gateway_answers, ingest_answers
-from local.up.authorization import authorization, lacks_token
-from local.up.documented import DOCUMENTED_EVENT
-from local.up.samples import await_row, printed, send_by_grpc, send_by_rest
+from local.up.example import authorization, lacks_token
+from local.up.probes import gateway_answers, gateway_is_ready, ingest_answers
+from local.up.samples import await_row, send_by_grpc, send_by_rest
 from local.up.status import Status
+from local.up.summary import addresses, aligned, table
 
-TEND_SECONDS = 0.2
-# How often the status is printed where there is no terminal to show a live line.
+CHECK_SECONDS = 0.2
+# How often the status is printed where there is no terminal for a live line.
 PLAIN_STATUS_SECONDS = 10.0
 READY_SECONDS_MAX = 90.0
-PROBE_SECONDS_MAX = 2.0
+# The settings that the administration commands have in common with the processes.
+PUBLISHED_PREFIXES = ("UGC_KAFKA_", "UGC_CLICKHOUSE_", "UGC_ETL_")
 NOT_SIGNED = (
-    "ingest wants tokens, and only their issuer can sign one; with UGC_INGEST_AUTH_SECRET this program signs its own"
+    "ingest requires tokens that only their issuer can sign; with UGC_INGEST_AUTH_SECRET this program signs its own"
 )
 
 
-class System:
-    """Everything that `make up` runs."""
+class LocalSystem:
+    """Everything that `make up` runs; `began` is when the command was started, on the monotonic clock."""
 
-    def __init__(self, settings: UpSettings, console: Console, stop: threading.Event) -> None:
+    def __init__(self, settings: UpSettings, console: Console, stop: threading.Event, began: float) -> None:
         self._settings = settings
         self._console = console
         self._stop = stop
+        self._began = began
         self._gateway = reachable(settings.gateway_listen)
         self._ingest = reachable(settings.ingest_listen)
-        self._kafka = (
-            f"127.0.0.1:{settings.local_kafka_port}" if settings.starts_kafka else settings.kafka_bootstrap_servers
-        )
-        local = f"clickhouse://default@127.0.0.1:{settings.local_clickhouse_port}/ugc"
-        self._clickhouse = local if settings.starts_clickhouse else settings.clickhouse_url
+        self._kafka = str(settings.local_kafka) if settings.starts_kafka else settings.kafka_bootstrap_servers
+        self._clickhouse = settings.local_clickhouse if settings.starts_clickhouse else settings.clickhouse_url
         self._authorization = authorization(settings)
 
     def run(self, *, check: bool) -> bool:
-        """Start, prove, and unless only checking supervise until stopped; no process is left when it returns.
+        """Start everything, send two events, and unless only checking supervise until stopped.
 
-        False when it was stopped before both rows were there.
+        No process is left when it returns. False when it was stopped before both events were rows.
         """
         if check and lacks_token(self._settings):
             raise ProgramError(f"--check cannot send its two events: {NOT_SIGNED}")
         try:
-            with Supervisor(self._say, self._stop) as supervisor:
+            with self._published(), Supervisor(self._print, self._stop) as supervisor:
                 self._start(supervisor)
-                self._prove(supervisor)
+                self._send_events(supervisor)
                 if not check:
-                    self._show_addresses()
+                    self._print_addresses()
                     self._supervise(supervisor)
-                self._say("stopping")
+                self._print("stopping")
         except StoppedError:
-            self._say("stopped before everything was up")
+            self._print("stopped before everything was up")
             return False
         return True
 
+    @contextlib.contextmanager
+    def _published(self) -> Iterator[None]:
+        """Let the administration commands in other shells find this system."""
+        variables = child_environment(os.environ, self._servers())
+        settings = {name: value for name, value in variables.items() if name.startswith(PUBLISHED_PREFIXES)}
+        try:
+            with published(self._settings.local_directory, settings):
+                yield
+        except AlreadyRunningError as error:
+            raise ProgramError(f"{error}; stop it, or choose another directory with UGC_LOCAL_DIRECTORY") from error
+
+    def _servers(self) -> dict[str, str]:
+        return {"UGC_KAFKA_BOOTSTRAP_SERVERS": self._kafka, "UGC_CLICKHOUSE_URL": self._clickhouse}
+
     def _start(self, supervisor: Supervisor) -> None:
-        """Start the stores, make topic and tables, start the processes; each is awaited."""
+        """Start the local servers, create topic and tables, start the processes; wait until all are ready."""
         settings = self._settings
         stores = local_programs(settings, kafka=settings.starts_kafka, clickhouse=settings.starts_clickhouse)
-        self._announce(supervisor, stores)
-        self._say("starting migrate")
+        processes = self._processes()
+        refuse_busy_ports([each for program in [*stores, *processes] for each in program.listeners])
+        self._start_programs(supervisor, stores)
+        self._print("starting migrate")
         migration = Child(self._program("migrate", "db.migrate"))
         try:
             migration.await_success(self._stop)
         finally:
             migration.stop()
-        self._announce(supervisor, self._processes())
+        self._start_programs(supervisor, processes)
 
-    def _announce(self, supervisor: Supervisor, programs: list[Program]) -> None:
+    def _start_programs(self, supervisor: Supervisor, programs: list[Program]) -> None:
         for program in programs:
-            self._say(f"starting {program.name}, log in {program.log}")
+            self._print(f"starting {program.name}")
         supervisor.start(programs)
 
     def _processes(self) -> list[Program]:
-        """Return our processes; stopped in reverse, so that ingest outlives the gateway and etl outlives both."""
+        """Return the processes in an order whose reverse is safe: ingest outlives the gateway, the etl both."""
         settings = self._settings
         return [
             self._program("etl", "etl"),
@@ -98,6 +116,7 @@ class System:
             ),
             replace(
                 self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
+                ready=lambda: gateway_is_ready(self._gateway),
                 alive=lambda: gateway_answers(self._gateway),
             ),
         ]
@@ -107,86 +126,60 @@ class System:
             name=name,
             argv=(sys.executable, "-m", module),
             log=self._settings.local_directory / "logs" / f"{name}.log",
-            environment={
-                "UGC_KAFKA_BOOTSTRAP_SERVERS": self._kafka,
-                "UGC_CLICKHOUSE_URL": self._clickhouse,
-                "UGC_INGEST_TARGET": str(self._ingest),
-            },
+            environment={**self._servers(), "UGC_INGEST_TARGET": str(self._ingest)},
             listens=listens or {},
-            # The gateway is ready when ingest serves, and ingest serves when Kafka is reachable.
-            ready=self._doors_open if name == "gateway" else always_ready,
+            ready=always_ready,
             ready_seconds_max=READY_SECONDS_MAX,
         )
 
-    def _doors_open(self) -> bool:
-        return answers_http(f"http://{self._gateway}/readyz", PROBE_SECONDS_MAX)
-
-    def _prove(self, supervisor: Supervisor) -> None:
-        """Send the documented event through both doors and print its rows."""
+    def _send_events(self, supervisor: Supervisor) -> None:
+        """Send the documented event over HTTP and over gRPC, wait until both are rows, and print one of them."""
         if lacks_token(self._settings):
-            self._say(f"no event is sent: {NOT_SIGNED}")
+            self._print(f"everything is up after {self._seconds}; no event is sent: {NOT_SIGNED}")
             return
-        for door, identity in (
-            ("REST", send_by_rest(self._gateway, self._authorization)),
-            ("gRPC", send_by_grpc(self._ingest, self._authorization)),
-        ):
-            row = await_row(self._clickhouse, identity, lambda: self._tend(supervisor))
-            self._say(f"sent by {door}, stored in ClickHouse:\n{printed(row)}")
+        identities = [
+            send_by_rest(self._gateway, self._authorization),
+            send_by_grpc(self._ingest, self._authorization),
+        ]
+        rows = [await_row(self._clickhouse, each, lambda: self._check(supervisor)) for each in identities]
+        self._print(
+            f"everything is up after {self._seconds}; two events were sent, one over HTTP and one over gRPC, and both "
+            f"are rows of ClickHouse. The first:\n\n{table(rows[0])}\n"
+        )
 
-    def _tend(self, supervisor: Supervisor) -> None:
+    @property
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self._began:.1f} s"
+
+    def _check(self, supervisor: Supervisor) -> None:
         if self._stop.is_set():
             raise StoppedError
-        supervisor.tend()
+        supervisor.check()
 
-    def _show_addresses(self) -> None:
-        """Print commands that work when pasted; the event that they send is in a file, and so is a token."""
-        event, header = self._written("event.json", DOCUMENTED_EVENT), self._header_option()
-        call, prior = "ugc.v1.IngestService/Produce", "--protocol grpc --http2-prior-knowledge"
-        lines = [
-            f"REST           curl {header}-d @{event} http://{self._gateway}/api/v1/produce",
-            f"OpenAPI page   http://{self._gateway}/api/openapi",
-            f"gRPC           grpcurl -plaintext {header}-d @ {self._ingest} {call} < {event}",
-            f"               buf curl {prior} {header}-d @{event} http://{self._ingest}/{call}",
-        ]
-        if self._settings.starts_clickhouse:
-            http = self._settings.local_clickhouse_http_port
-            lines.append(f"ClickHouse     http://127.0.0.1:{http}/play   (database ugc, user default, no password)")
-        lines.append("Stop with Ctrl-C.")
-        self._say("everything is up\n" + "\n".join(f"    {line}" for line in lines))
-
-    def _header_option(self) -> str:
-        """Return what makes a command carry a token, and a space; empty when ingest asks for none."""
-        if self._authorization is not None:
-            return f'-H "$(cat {self._written("authorization", f"authorization: {self._authorization}")})" '
-        return '-H "authorization: Bearer $TOKEN" ' if lacks_token(self._settings) else ""
-
-    def _written(self, name: str, text: str) -> str:
-        """Write a file for the user's eyes alone; return where it is, as seen from here and as a shell reads it."""
-        path = self._settings.local_directory / name
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
-        return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+    def _print_addresses(self) -> None:
+        lines = addresses(self._settings, self._gateway, self._ingest, self._authorization)
+        self._print(f"{aligned(lines)}\n\nStop with Ctrl-C.")
 
     def _supervise(self, supervisor: Supervisor) -> None:
-        """Start again what dies and show the status, until asked to stop."""
+        """Restart what dies and show the status, until a stop signal arrives."""
         settings = self._settings
         status = Status(self._kafka, settings.kafka_topic, settings.etl_group, self._clickhouse)
         with status.refreshing():
             if self._console.is_terminal:
                 with self._console.status("") as line:
-                    while not self._stop.wait(TEND_SECONDS):
-                        supervisor.tend()
+                    while not self._stop.wait(CHECK_SECONDS):
+                        supervisor.check()
                         line.update(status.line)
             else:
                 self._supervise_plainly(supervisor, status)
 
     def _supervise_plainly(self, supervisor: Supervisor, status: Status) -> None:
         shown = time.monotonic()
-        while not self._stop.wait(TEND_SECONDS):
-            supervisor.tend()
+        while not self._stop.wait(CHECK_SECONDS):
+            supervisor.check()
             if time.monotonic() - shown >= PLAIN_STATUS_SECONDS:
-                self._say(status.line)
+                self._print(status.line)
                 shown = time.monotonic()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, markup=False)

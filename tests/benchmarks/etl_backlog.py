@@ -28,7 +28,8 @@ from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision, topic_identity
 from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
-from local.processes.program import Child, Program, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, Program, running
 from tests.support.load.backlog import fill
 from tests.support.load.kafka_engine import attach, detach, write_schema
 from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds

@@ -24,7 +24,8 @@ import grpc
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.kafka.server import kafka_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from tests.support.inputs.hostile_inputs import Input, over_grpc, over_http, reference
 from tests.support.load.meter import cpu_seconds
 from tests.support.processes.system import Deployment

@@ -19,7 +19,7 @@ from gateway.json.text import parse
 from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
 from gateway.transcoding import Transcoder
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 
 # Every measure does this many events a round, in turn with the others, and its best round counts: others share the
 # machine.

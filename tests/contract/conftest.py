@@ -14,7 +14,8 @@ import pytest
 from grpc_tools import protoc  # type: ignore[import-untyped]  # the library carries no types
 
 from common.settings import Address
-from local.processes.program import Program, free_port, port_answers, running
+from local.processes.ports import free_port, port_answers
+from local.processes.program import Program, running
 from tests.contract.endpoints import gateway, ingest
 
 ROOT = Path(__file__).parents[2]

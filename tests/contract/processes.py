@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from common.settings import Address
-from local.processes.program import Program, free_port
+from local.processes.ports import free_port
+from local.processes.program import Program
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 
 

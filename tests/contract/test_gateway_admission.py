@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gateway.admission import NO_CLIENT, Admission
 from gateway.errors import OverloadedError
 from gateway.settings import GatewaySettings
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, open_connection, post, until_taken
 
 PRODUCE = "/api/v1/produce"

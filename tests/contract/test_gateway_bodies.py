@@ -13,7 +13,7 @@ import pytest
 
 from gateway.decoding import LARGE_BODY_BYTES
 from gateway.transcoding import Transcoder
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from local.processes.program import free_port
-from local.up.documented import DOCUMENTED_EVENT
+from local.processes.ports import free_port
+from local.up.example import DOCUMENTED_EVENT
 from tests.contract.endpoints import gateway, ingest
 from tests.support.clients.browser import browsing, needs_chromium
 

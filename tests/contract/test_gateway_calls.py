@@ -13,7 +13,8 @@ import pytest
 from ugc.v1 import ingest_service_pb2
 
 from common.settings import Address
-from local.processes.program import Program, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Program, running
 from tests.contract import raw_service as raw
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 from tests.contract.endpoints import gateway, ingest, post

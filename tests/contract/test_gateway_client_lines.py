@@ -10,7 +10,8 @@ from socket import SO_LINGER, SOL_SOCKET, socket
 
 import pytest
 
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from tests.contract.endpoints import ingest, open_connection, post
 from tests.contract.processes import gateway_program
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MESSAGE_CHARACTERS_MAX, QUOTED_CHARACTERS_MAX, GatewayError, RequestError, quoted
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import gateway, ingest
 
 BODY_BYTES_MAX = 4_000_000

@@ -25,8 +25,8 @@ from gateway.http.expansion import (
     gunzip,
 )
 from gateway.settings import GatewaySettings
-from local.processes.program import free_port
-from local.up.documented import DOCUMENTED_EVENT
+from local.processes.ports import free_port
+from local.up.example import DOCUMENTED_EVENT
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post
 
 BODY_BYTES_MAX = GatewaySettings().gateway_body_bytes_max

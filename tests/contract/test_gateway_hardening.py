@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract import raw_service as raw
 from tests.contract.endpoints import gateway, ingest, open_connection, post
 

@@ -12,7 +12,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from common.settings import Address
 from gateway.http.metadata import METADATA_BYTES_MAX
-from local.processes.program import Program, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Program, running
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 from tests.contract.endpoints import TRACE, gateway, ingest, post
 

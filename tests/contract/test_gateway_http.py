@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post, until_taken
 
 

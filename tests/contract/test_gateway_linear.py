@@ -21,7 +21,7 @@ from gateway.json.text import Members, parse
 from gateway.json.text_values import duration
 from gateway.routing.query import KEY_CHARACTERS_MAX, key_of_map, parse_query
 from gateway.routing.templates import compile_template
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import gateway as gateway_before
 from tests.contract.endpoints import ingest, post
 

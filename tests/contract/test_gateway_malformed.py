@@ -14,7 +14,7 @@ from aiohttp import http_exceptions
 from aiohttp.http_parser import HttpRequestParserC, HttpRequestParserPy
 
 from gateway.http.refusals import HEADERS_MAX, LINE_BYTES_MAX, TEXTS
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, open_connection
 from tests.contract.malformed import BODIES, CHUNKED, CHUNKS, HEADS, LINE, NEXT, POST, SECRET, TWO
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from common.settings import Address
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import gateway, ingest, post
 
 HAS_IPV6 = socket.has_dualstack_ipv6()

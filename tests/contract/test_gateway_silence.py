@@ -18,7 +18,8 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from common.settings import Address
 from gateway.http.body import BodyRate
 from gateway.http.connections import OTHER_DESCRIPTORS, Connections, descriptors_for
-from local.processes.program import Program, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Program, running
 from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from local.processes.program import Child, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, running
 from tests.contract.endpoints import WAIT_SECONDS_MAX, ingest, open_connection, post
 from tests.contract.processes import gateway_program
 from tests.contract.raw_service import raw_service

@@ -20,8 +20,8 @@ from gateway.json.limits import VALUES_MAX, VALUES_WITHOUT_LISTS_MAX, TooManyIte
 from gateway.routing.routes import load_routes
 from gateway.settings import GatewaySettings, product_descriptors
 from gateway.transcoding import Transcoder
-from local.processes.program import free_port
-from local.up.documented import DOCUMENTED_EVENT
+from local.processes.ports import free_port
+from local.up.example import DOCUMENTED_EVENT
 from tests.contract.endpoints import gateway, ingest, post
 
 BODY_BYTES_MAX = GatewaySettings().gateway_body_bytes_max

@@ -24,7 +24,7 @@ from tests.support.faults.oracle import judge, stored_events
 from tests.support.faults.results import judged, record
 from tests.support.load.ledger import read_ledger
 from tests.support.processes.system import await_equal
-from tests.support.processes.up import Up, await_words, parts
+from tests.support.processes.up import Up, await_output, parts
 
 SEED = 20_261_124
 MINUTES = float(os.environ.get("FAULT_MINUTES") or 10)
@@ -66,7 +66,7 @@ def test_ten_minutes(tmp_path: Path) -> None:
     up, ledger, killer = Up(tmp_path), tmp_path / "ledger.jsonl", Killer(chance)
     begin = time.monotonic()
     with up.started() as process:
-        await_words(up, "everything is up")
+        await_output(up, "everything is up")
         with connected(up.database) as tables:
             # The two events that `ugc-up` sends to check the pipeline.
             before = stored_events(tables)
@@ -74,7 +74,7 @@ def test_ten_minutes(tmp_path: Path) -> None:
                 while time.monotonic() < begin + MINUTES * 60:
                     time.sleep(chance.uniform(*PAUSE_SECONDS))
                     assert sender.poll() is None, "the load has ended too early"
-                    assert process.poll() is None, up.said[-2_000:]
+                    assert process.poll() is None, up.output[-2_000:]
                     killer.kill(parts(process))
                 sender.send_signal(signal.SIGTERM)
                 assert sender.wait(LOAD_SECONDS_MAX) == 0

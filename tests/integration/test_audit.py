@@ -15,7 +15,8 @@ import pytest
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
 from db.conservation import BreachKind, Repeats
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from tests.support.inputs.events import numbered, record
 from tests.support.processes.consumed import USER, Consumed
 from tests.support.processes.system import AWAIT_SECONDS_MAX, Deployment

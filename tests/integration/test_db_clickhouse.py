@@ -16,7 +16,8 @@ from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import MIGRATIONS, migrate, migrations
 from db.errors import ConflictError
 from local.clickhouse.server import clickhouse_program
-from local.processes.program import Child, free_port, port_answers, running
+from local.processes.ports import free_port, port_answers
+from local.processes.program import Child, running
 
 NAMES = [migration.name for migration in migrations(MIGRATIONS / "single")]
 

@@ -11,7 +11,8 @@ from db.errors import ConflictError, UnavailableError
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import OffsetReader, provision
 from local.kafka.server import kafka_program
-from local.processes.program import Child, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, running
 
 LAYOUT = TopicLayout(partitions=2, replication_factor=1, min_insync_replicas=1, retention_hours=1)
 MESSAGES = 500

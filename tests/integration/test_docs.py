@@ -18,12 +18,12 @@ import pytest
 
 from common.settings import Address
 from db.clickhouse.client import connected
-from local.processes.program import free_port, port_answers
+from local.processes.ports import free_port, port_answers
 from local.settings import ROOT
 from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
 from tests.support.documents.pages import Command, commands, differs
 from tests.support.processes.system import await_equal
-from tests.support.processes.up import Up, await_words
+from tests.support.processes.up import Up, await_output
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -59,7 +59,7 @@ def running(folder: Path, settings: dict[str, str]) -> Iterator[Up]:
     """Run a system of its own."""
     up = Up(folder, settings)
     with up.started():
-        await_words(up, "Stop with Ctrl-C.")
+        await_output(up, "Stop with Ctrl-C.")
         yield up
 
 

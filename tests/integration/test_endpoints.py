@@ -22,9 +22,10 @@ from db.clickhouse.schema import migrate
 from db.kafka.topics import provision
 from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
-from local.processes.program import Child, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, running
 from local.settings import ROOT
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from tests.conftest import LAYOUT
 from tests.support.inputs.events import documented, numbered
 from tests.support.processes.system import (

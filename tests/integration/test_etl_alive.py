@@ -12,7 +12,8 @@ from db.clickhouse.client import connected
 from db.clickhouse.schema import migrate
 from db.kafka.topics import provision
 from local.kafka.server import kafka_program
-from local.processes.program import Child, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, running
 from tests.conftest import LAYOUT
 from tests.support.inputs.events import documented, record
 from tests.support.processes.loading import write

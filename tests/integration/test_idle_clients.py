@@ -13,7 +13,7 @@ from ugc.v1.event_pb2 import EventBatch
 
 from common.settings import parse_address
 from local.processes.program import running
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from services.ingest.server import SERVING
 from tests.integration.test_silent_clients import BATCH_PRODUCE, METHODS, PRODUCE, idle_connections, silent_streams
 from tests.support.inputs.events import documented

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, publishing
 from services.ingest.settings import IngestSettings
 from tests.support.clients.calls import failure, ingest_channel

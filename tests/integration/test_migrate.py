@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.conftest import PARTITIONS
 from tests.support.processes.system import await_equal
 

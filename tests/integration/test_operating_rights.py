@@ -15,7 +15,8 @@ import pytest
 from db.clickhouse.client import connected
 from db.clickhouse.schema import migrate
 from local.clickhouse.server import CONFIGURATION, USERS, clickhouse_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from local.settings import ROOT
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import identified, load, write

@@ -17,7 +17,7 @@ from ugc.v1.event_pb2 import Event, EventBatch
 
 from db.clickhouse.client import ClickHouse
 from local.processes.program import running
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from tests.support.inputs.events import numbered
 from tests.support.processes.system import Deployment, await_equal, everything, ingest_stub, post, send_until_accepted
 

@@ -19,7 +19,7 @@ from db.errors import StoreError
 from db.kafka.replayer import Replayer
 from db.replay import Outcome, key_of, replay
 from db.settings import ReplaySettings
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.conftest import PARTITIONS
 from tests.support.inputs.events import numbered, record
 

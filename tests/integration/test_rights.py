@@ -12,7 +12,8 @@ import pytest
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from local.clickhouse.server import USERS, clickhouse_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 from local.settings import ROOT
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write

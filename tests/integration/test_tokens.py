@@ -16,7 +16,7 @@ from ugc.v1.event_pb2 import Event
 
 from db.kafka.topics import provision
 from local.processes.program import running
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from tests.conftest import LAYOUT
 from tests.support.inputs.tokens import (
     OTHER_SECRET,

@@ -13,10 +13,11 @@ import pytest
 
 from common.settings import parse_address
 from local.processes import liveness
-from local.processes.program import Program, free_port
+from local.processes.ports import free_port
+from local.processes.program import Program
 from local.processes.supervisor import Supervisor
-from local.up import alive
-from local.up.alive import gateway_answers, ingest_answers
+from local.up import probes
+from local.up.probes import gateway_answers, ingest_answers
 from tests.support.inputs.events import documented
 from tests.support.processes.system import Deployment, await_equal, ingest_stub, post
 
@@ -86,7 +87,7 @@ def test_blocked_loop(deployment: Deployment, name: str) -> None:
         caller.start()
         await_equal(supervisor.children[0].process.poll, 1)
         caller.join()
-        supervisor.tend()
+        supervisor.check()
         await_equal(program.alive, wanted=True)
 
     assert [line.partition("; started")[0] for line in said] == [f"{name} ended with status 1"]
@@ -97,7 +98,7 @@ def test_blocked_loop(deployment: Deployment, name: str) -> None:
 def test_suspended(deployment: Deployment, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A suspended process, which cannot even exit, is killed by its supervisor and restarted."""
     monkeypatch.setattr(liveness, "PROBE_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(alive, "ANSWER_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(probes, "ANSWER_SECONDS_MAX", 1.0)
     said: list[str] = []
     program = programs(deployment, stand_still=False)[name]
     assert program.alive is not None
@@ -105,7 +106,7 @@ def test_suspended(deployment: Deployment, name: str, monkeypatch: pytest.Monkey
         supervisor.start([program])
         supervisor.children[0].process.send_signal(signal.SIGSTOP)
         await_equal(lambda: bool(supervisor.liveness.hung), wanted=True)
-        supervisor.tend()
+        supervisor.check()
         await_equal(program.alive, wanted=True)
 
     assert said[0] == f"{name} runs and does not answer; it is killed"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from tests.support.processes.system import post
-from tests.support.processes.up import Up, await_words
+from tests.support.processes.up import Up, await_output
 from tests.unit.local.test_environment import HOSTILE
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
@@ -18,16 +18,16 @@ FOLDER = "Мои данные, 100% 'свои' #1 & a+b;c $HOME <x>"
 
 
 def test_hostile_environment_and_path(tmp_path: Path) -> None:
-    """Everything comes up and stores both events, whatever stands in the environment and in the path of the data."""
+    """Everything comes up and stores both events, whatever the environment and the path of the data are."""
     folder = tmp_path / FOLDER
     folder.mkdir()
-    # These are for the interpreter of `ugc-up` itself, which `make up` starts in a locale of its own.
+    # The others are for the interpreter of `ugc-up` itself, whose locale `make up` sets.
     hostile = {name: value for name, value in HOSTILE.items() if not name.startswith(("PYTHON", "LC_ALL"))}
-    # The exceptions that the tests' own clients have are not for the product.
+    # The tests' own clients have exceptions from the proxy, which the product must not need.
     up = Up(folder, settings={**hostile, "no_proxy": "", "NO_PROXY": ""})
     with up.started():
-        await_words(up, "Stop with Ctrl-C.")
+        await_output(up, "Stop with Ctrl-C.")
         assert post(f"http://{up.gateway}/api/v1/produce", DOCUMENTED_EVENT.encode())[0] == 201
 
-    assert up.said.count("some_client_data") == 2
-    assert f"""curl -d @'{tmp_path}/Мои данные, 100% '"'"'свои'"'"' #1""" in up.said
+    assert "both are rows of ClickHouse" in up.output
+    assert f"""curl -d @'{tmp_path}/Мои данные, 100% '"'"'свои'"'"' #1""" in up.output

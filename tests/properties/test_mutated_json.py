@@ -22,7 +22,7 @@ from gateway.json.text import is_blank, parse
 from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
 from gateway.transcoding import Transcoder
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 from tests.support.inputs.json_mutations import JSON_MUTATIONS
 from tests.support.inputs.mutations import mutated
 

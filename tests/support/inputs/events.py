@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import json_format
 from ugc.v1.event_pb2 import Event, EventRecord
 
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 
 
 def documented() -> Event:

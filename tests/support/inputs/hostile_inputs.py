@@ -9,7 +9,7 @@ from typing import Any
 
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
-from local.up.documented import DOCUMENTED_EVENT
+from local.up.example import DOCUMENTED_EVENT
 
 PRODUCE, BATCH, RANDOM = "/api/v1/produce", "/api/v1/batch_produce", "/api/v1/random_batch_produce"
 GRPC_PRODUCE, GRPC_BATCH = "/ugc.v1.IngestService/Produce", "/ugc.v1.IngestService/BatchProduce"

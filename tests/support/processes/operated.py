@@ -12,7 +12,8 @@ from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.clickhouse.server import CONFIGURATION, clickhouse_program
 from local.kafka.server import LIBRARIES, kafka_program
-from local.processes.program import Child, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, running
 from local.settings import ROOT
 from tests.support.processes.system import Deployment
 

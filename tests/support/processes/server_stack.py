@@ -12,7 +12,8 @@ from pathlib import Path
 from common.settings import Address
 from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
-from local.processes.program import Child, Program, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Child, Program, running
 from tests.support.processes.system import Deployment
 
 # Kafka removes a member that does not answer after this time; the default is 45 s.

@@ -12,7 +12,8 @@ from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import MIGRATIONS, migrations
 from etl.plan import Coordinates, Topic
 from local.clickhouse.server import clickhouse_program
-from local.processes.program import free_port, running
+from local.processes.ports import free_port
+from local.processes.program import running
 
 # In the cluster HALF the second server does not answer.
 CLUSTER, HALF = "ugc", "half"

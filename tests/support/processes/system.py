@@ -18,7 +18,8 @@ import grpc
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-from local.processes.program import Program, always_ready, free_port, running
+from local.processes.ports import free_port
+from local.processes.program import Program, always_ready, running
 
 AWAIT_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.1

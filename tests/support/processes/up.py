@@ -1,4 +1,4 @@
-"""`ugc-up` for tests: on ports and data of its own, its children found by asking the system."""
+"""`ugc-up` for tests: with its own ports and data; its child processes are found through /proc."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.settings import Address
-from local.processes.program import free_port, port_answers
+from local.processes.ports import free_port, port_answers
 from tests.support.processes.system import await_equal
 
-# What tells the children of ugc-up apart by their command lines.
+# What distinguishes the child processes of ugc-up by their command lines.
 PARTS = {
     "kafka": "kafka.Kafka",
     "clickhouse": "local.clickhouse.host",
@@ -27,7 +27,7 @@ PARTS = {
 
 @dataclass
 class Up:
-    """One `ugc-up`."""
+    """One `ugc-up`: its folder, its settings besides the ports, and its ports by setting."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Up:
         return f"127.0.0.1:{self.ports['UGC_GATEWAY_LISTEN']}"
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.folder / "up.out").read_text()
 
     def environment(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Up:
 
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Start it; on the way out nothing of it may be left, whatever the test did."""
+        """Start it with arguments; kill all of its processes when the block ends."""
         with (self.folder / "up.out").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "local.up", *arguments],
@@ -93,18 +93,18 @@ class Up:
 
 
 def part(up: subprocess.Popen[bytes], name: str) -> int:
-    """Return the process that runs a part now."""
+    """Return the process that runs a part of the system."""
     return next(pid for pid in descendants(up.pid) if PARTS[name] in command_line(pid))
 
 
 def parts(up: subprocess.Popen[bytes]) -> dict[str, int]:
-    """Return the processes of all parts that run now."""
+    """Return the processes of all parts that run."""
     lines = {pid: command_line(pid) for pid in descendants(up.pid)}
     return {name: pid for name, mark in PARTS.items() for pid, line in lines.items() if mark in line}
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Return the processes below one, children before grandchildren."""
+    """Return the descendants of a process, children before grandchildren."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """Return a process's command line; empty when it is gone."""
+    """Return the command line of a process; empty when it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -129,6 +129,6 @@ def alive(pids: list[int]) -> list[str]:
     return [line for line in map(command_line, pids) if line]
 
 
-def await_words(up: Up, words: str) -> None:
-    """Wait until `ugc-up` has printed something."""
-    await_equal(lambda: words in up.said or up.said, wanted=True)
+def await_output(up: Up, words: str) -> None:
+    """Wait until `ugc-up` has printed some words."""
+    await_equal(lambda: words in up.output or up.output, wanted=True)

@@ -86,13 +86,13 @@ def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         supervisor.start([program])
         (first,) = supervisor.children
         await_equal(lambda: len(asked) > 5 * liveness.FAILURES_MAX, wanted=True)
-        supervisor.tend()
+        supervisor.check()
         assert (said, supervisor.children) == ([], [first])
 
         answers.clear()
         await_equal(lambda: bool(supervisor.liveness.hung), wanted=True)
         answers.set()
-        supervisor.tend()
+        supervisor.check()
         (second,) = supervisor.children
         assert second.process.pid != first.process.pid
         assert said[0] == "hanging runs and does not answer; it is killed"

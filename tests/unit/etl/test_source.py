@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from common.logs import OutageLog
 from etl.errors import ConsumerLostError
 from etl.kafka.source import CONSUMED_MESSAGES_MAX, POLL_BYTES_MAX, KafkaSource
-from local.processes.program import free_port
+from local.processes.ports import free_port
 
 WAIT_SECONDS_MAX = 60
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import Address
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.support.clients.raw_http2 import DATA, END_STREAM, PREFACE, RST_STREAM, RawConnection, raw_connection
 from tests.support.inputs.tokens import described, rsa_key
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from structlog.testing import capture_logs
 
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from services.ingest.events.records import Record
 from services.ingest.kafka import publisher
 from services.ingest.kafka.errors import DeliveryFailure

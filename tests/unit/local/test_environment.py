@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from local.processes.direct import answers_http
-from local.processes.environment import child_environment
-from local.processes.program import Child, Program
+from local.processes.program import Child, Program, child_environment
 from local.settings import ROOT
 from local.setup.steps import run
 

@@ -85,7 +85,7 @@ def test_while_it_runs(tmp_path: Path) -> None:
         supervisor.start([program])
         for _ in range(2 * rotation.LOG_COPIES_MAX):
             await_equal(lambda: log.stat().st_size > BYTES_MAX, wanted=True)
-            supervisor.tend()
+            supervisor.check()
         assert supervisor.children[0].process.poll() is None
 
     copies = [copy(log, number) for number in range(1, rotation.LOG_COPIES_MAX + 1)]

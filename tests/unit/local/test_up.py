@@ -1,4 +1,4 @@
-"""What `ugc-up` knows of the doors: where they are, and who its sample events say they are from."""
+"""The endpoints and the token that `ugc-up` uses for its events, the commands it prints, and its status line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from common.settings import parse_address
-from local.processes.program import ProgramError
+from db.errors import ConflictError, UnavailableError
+from local.processes.errors import ProgramError
 from local.settings import UpSettings, reachable
-from local.up.authorization import authorization, lacks_token
-from local.up.status import Status
-from local.up.system import System
+from local.up.example import authorization, lacks_token
+from local.up.status import SILENCE_SECONDS_MAX, Status, StoreStatus
+from local.up.summary import aligned, grpc_command, http_command, table
+from local.up.system import LocalSystem
 from services.ingest.process import authenticator
 from services.ingest.settings import IngestSettings
 from tests.support.inputs.tokens import SECRET, USER, public_pem, rsa_key
 from tests.support.processes.system import await_equal
+from tests.unit.local.test_setup import executable
 
 RULES = {"ingest_auth_audience": "ugc", "ingest_auth_issuer": "auth", "ingest_auth_subject_is_user": True}
 
@@ -32,13 +35,13 @@ RULES = {"ingest_auth_audience": "ugc", "ingest_auth_issuer": "auth", "ingest_au
         ("[fe80::1]:1", "[fe80::1]:1"),
     ],
 )
-def test_where_doors_are(listen: str, reached: str) -> None:
-    """What listens on every address is reached by the loopback of the same kind, everything else as it is named."""
+def test_reachable(listen: str, reached: str) -> None:
+    """A server on all addresses is reached by the loopback address of the same family, any other by its own address."""
     assert str(reachable(parse_address(listen))) == reached
 
 
-def test_nobody_asks() -> None:
-    """Without a key nothing is signed, and nothing is missing."""
+def test_no_authentication() -> None:
+    """Without a key no token is signed, and none is missing."""
     settings = UpSettings()
 
     assert (authorization(settings), lacks_token(settings)) == (None, False)
@@ -46,7 +49,7 @@ def test_nobody_asks() -> None:
 
 @pytest.mark.parametrize("rules", [{}, RULES], ids=["no rules", "every rule"])
 def test_ingest_accepts_it(rules: dict[str, object]) -> None:
-    """With a secret the token is one that ingest trusts, whatever else it demands; its user is the event's."""
+    """With a secret the token is one that ingest accepts, with every claim it requires; its user is the event's."""
     given = {"ingest_auth_secret": SecretStr(SECRET), **rules}
     settings = UpSettings.model_validate(given)
     check = authenticator(IngestSettings.model_validate(given))
@@ -57,23 +60,69 @@ def test_ingest_accepts_it(rules: dict[str, object]) -> None:
 
 
 def test_only_the_issuer_could_sign(tmp_path: Path) -> None:
-    """With a public key there is no token; `--check`, which could prove nothing, says so before anything starts."""
+    """With a public key there is no token; `--check`, which could not send an event, is refused before a start."""
     key = tmp_path / "key.pem"
     key.write_text(public_pem(rsa_key()))
     settings = UpSettings.model_validate({"ingest_auth_key_file": str(key), "local_directory": tmp_path / "local"})
 
     assert (authorization(settings), lacks_token(settings)) == (None, True)
     with pytest.raises(ProgramError, match="UGC_INGEST_AUTH_SECRET"):
-        System(settings, Console(), threading.Event()).run(check=True)
+        LocalSystem(settings, Console(), threading.Event(), 0.0).run(check=True)
     assert not (tmp_path / "local").exists()
 
 
-def test_status_before_the_first_answer() -> None:
-    """Before a store was asked the status line does not say that it is away; afterwards it does."""
-    status = Status("127.0.0.1:9", "topic", "group", "clickhouse://default@127.0.0.1:9/ugc")
-    before = status.line
+def test_status_of_silent_stores() -> None:
+    """In the first seconds the status line does not report a store as silent; then it does, with its address."""
+    status = Status("127.0.0.1:9", "topic", "group", "clickhouse://default:secret@127.0.0.1:10/ugc")
+    first = status.line
     with status.refreshing():
-        await_equal(lambda: status.line != before, wanted=True)
+        await_equal(lambda: status.line.count("does not answer"), 2)
+        last = status.line
 
-    assert before == "asking Kafka and ClickHouse"
-    assert status.line == "Kafka does not answer   ClickHouse does not answer"
+    assert first == "Kafka: no numbers yet   ClickHouse: no numbers yet"
+    assert last == "Kafka at 127.0.0.1:9 does not answer   ClickHouse at 127.0.0.1:10 does not answer"
+
+
+def test_status_of_a_store() -> None:
+    """A store that fails for a moment keeps its last numbers; an answer that is an error is shown at once."""
+    now = 100.0
+    store = StoreStatus("Kafka", "h:1")
+
+    def fail(error: Exception) -> str:
+        raise error
+
+    store.refresh(lambda: "12 events", lambda: now)
+    store.refresh(lambda: fail(UnavailableError("no")), lambda: now)
+    now += SILENCE_SECONDS_MAX - 0.1
+    store.refresh(lambda: fail(UnavailableError("no")), lambda: now)
+    assert store.text(now) == "Kafka: 12 events"
+    now += 0.1
+    assert store.text(now) == "Kafka at h:1 does not answer"
+    store.refresh(lambda: fail(ConflictError("has no topic")), lambda: now)
+    assert store.text(now) == "Kafka: has no topic"
+    store.refresh(lambda: "13 events", lambda: now)
+    assert store.text(now) == "Kafka: 13 events"
+
+
+def test_layout() -> None:
+    """Labels and columns are aligned, and no line has trailing spaces."""
+    assert aligned([("a", "1"), ("label", "2")]) == "  a      1\n  label  2"
+    assert table({"id": "long value", "partition": "3"}) == "  id          partition\n  long value  3"
+
+
+def test_commands_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A printed command uses a program that the user has; without one the line names the address."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("local.up.summary.COMMANDS", tmp_path / "my environment")
+    address = parse_address("127.0.0.1:1")
+    assert http_command(address, "event.json", "").startswith("POST event.json to http://127.0.0.1:1/")
+    assert grpc_command(address, "event.json", "").startswith("127.0.0.1:1 ")
+    (tmp_path / "my environment").mkdir()
+    (tmp_path / "my environment" / "buf").touch()
+    assert grpc_command(address, "event.json", "").startswith(f"'{tmp_path}/my environment/buf' curl ")
+    executable(tmp_path, "buf")
+    assert grpc_command(address, "event.json", "").startswith("buf curl ")
+    executable(tmp_path, "grpcurl")
+    assert grpc_command(address, "event.json", "").startswith("grpcurl ")
+    executable(tmp_path, "curl")
+    assert http_command(address, "event.json", "-H x ").startswith("curl -H x -d @event.json ")
