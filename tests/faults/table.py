@@ -27,6 +27,11 @@ may be stored twice, and `ugc-audit` must be clean. The seed of a run determines
 
 """
 CONTROL = "control: "
+DEAD_MEMBERS = """
+In {count} of the runs the broker was restarted once more. After kill -9 Kafka 4.4.0 sometimes answers that the group
+does not exist, and then loads it with its former members, whose sessions never end: their partitions have no owner
+until the broker is restarted ([runbook](../docs/operating/runbook.md#partitions-have-no-owner)).
+"""
 CONTROLS = """
 The tests can fail: they detect an etl without one of its precautions.
 
@@ -75,9 +80,11 @@ def page(runs: Sequence[dict[str, Any]]) -> str:
     """Return the page: the faults and their sum, then the controls, which must not be clean."""
     faults = [run for run in runs if not is_control(run)]
     excused = sum(run.get("excused", 0) for run in faults)
+    restarted = sum(bool(run.get("broker_restarts")) for run in faults)
+    notes = NOTE.format(excused=f"{excused:,}") + (DEAD_MEMBERS.format(count=restarted) if restarted else "")
     total = [f"**{cell}**" for cell in Row("all", faults).cells()]
     controls = table([run for run in runs if is_control(run)])
-    return INTRODUCTION + table(faults) + line(total) + NOTE.format(excused=f"{excused:,}") + CONTROLS + controls
+    return INTRODUCTION + table(faults) + line(total) + notes + CONTROLS + controls
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:

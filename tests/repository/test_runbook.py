@@ -18,7 +18,14 @@ QUOTED = re.compile(r"`` (.+?) ``|`([^`]+)`")
 PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Over when.**")
 # Written by Python's faulthandler, which common/watchdog.py has end the process; and errors of the operating system and
 # of Kafka's client.
-NOT_IN_CODE = {"Timeout (", "Connection refused", "Connection reset", "timed out", "_TIMED_OUT"}
+NOT_IN_CODE = {
+    "Timeout (",
+    "Connection refused",
+    "Connection reset",
+    "timed out",
+    "_TIMED_OUT",
+    "The group id does not exist",
+}
 
 
 def quoted(text: str) -> list[str]:

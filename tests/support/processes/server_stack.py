@@ -40,6 +40,11 @@ class Server:
         self._child = Child(self._program)
         self._child.await_ready()
 
+    def restart(self) -> None:
+        """Stop the server in an orderly way, and start it again."""
+        self._child.stop()
+        self.start()
+
     def freeze(self) -> None:
         """Send SIGSTOP to the process group; its connections stay open and do not answer."""
         os.killpg(self._child.process.pid, signal.SIGSTOP)
