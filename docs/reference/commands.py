@@ -43,7 +43,7 @@ def section(command: str) -> str:
 
 
 def targets() -> str:
-    """Return the targets of make with what the Makefile says of each."""
+    """Return the targets of make with the Makefile's description of each."""
     found = TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
     rows = [f"| `make {name}` | {' '.join(text.replace('## ', '').split())} |" for name, text in found]
     return "## make\n\n| command | what it does |\n|---|---|\n" + "\n".join(rows) + "\n"
