@@ -50,6 +50,7 @@ def main() -> int:
     navigation = navigation_of()
     for page in pages_of(navigation):
         write_page(page)
+    shutil.copyfile(ROOT / "docs" / "site.css", PAGES / "docs" / "site.css")
     config = load_config(str(ROOT / "mkdocs.yml"), nav=navigation)
     build.build(config)
     sys.stdout.write(f"the site is {Path(config.site_dir).relative_to(ROOT)}/index.html\n")

@@ -48,6 +48,13 @@ def test_each_page_has_one_title() -> None:
     assert [page for page, found in titles.items() if len(found) != 1] == []
 
 
+def test_each_page_is_listed() -> None:
+    """The first page of the documentation links to every other one."""
+    index = PAGES["docs/README.md"]
+
+    assert [page for page in PAGES if f"({page.removeprefix('docs/')})" not in index] == ["README.md", "docs/README.md"]
+
+
 def test_error_codes() -> None:
     """The page of errors has each code that ingest makes, with the HTTP status that the gateway gives it."""
     rows = ROW.findall(PAGES["docs/reference/errors.md"])
