@@ -17,7 +17,7 @@ from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import join_batch
 from services.ingest.limits.time_slices import TimeSlice
 
-# A part has at most so many events, and about so many bytes; the time slice is checked after each part.
+# Events and approximate bytes of a part; the time slice is checked after each part.
 PART_EVENTS_MAX = 500
 PART_EVENTS_MIN = 16
 PART_BYTES = 262_144

@@ -29,8 +29,7 @@ class Call:
         metadata = read_metadata(context.invocation_metadata() or ())
         self._context = context
         self.authorizations = metadata.authorizations
-        # Only the client's own headers are written to Kafka, where each has a cost; a generated id is in log and
-        # answer.
+        # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
         self.headers = metadata.headers
         self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # gRPC runs each call in a task, so no other call's log lines get this id.
