@@ -1,6 +1,6 @@
-# One image for every process of ours: ugc-migrate, ugc-ingest, ugc-gateway, ugc-etl.
+# One image for all processes: ugc-migrate, ugc-ingest, ugc-gateway, ugc-etl.
 
-# The OpenAPI page's script: one file of an npm package, by the integrity written in bundle.json.
+# The script of the OpenAPI page: one file of an npm package, checked by the integrity in bundle.json.
 FROM node:22.20.0-bookworm-slim AS page
 WORKDIR /page
 COPY gateway/openapi/static/bundle.json ./
@@ -12,7 +12,7 @@ RUN set -eu; \
     tar -xzOf "$(cat archive)" "$(field member)" > scalar.js; \
     test -s scalar.js
 
-# Exactly the locked packages, checked by hash, then the project without fetching anything.
+# Exactly the locked packages, checked by hash; then the project, for which nothing is fetched.
 FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
@@ -27,7 +27,8 @@ COPY gateway gateway
 COPY db db
 COPY proto/gen proto/gen
 COPY --from=page /page/scalar.js gateway/openapi/static/scalar.js
-# The commands of local/ are not in the image. Editable: the page's script and the descriptors are found beside the code, in /app.
+# local/ is not in the image, so its commands are removed. The install is editable, because the page and the descriptors are
+# read from the folder of the code, /app.
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation -e . && rm /opt/venv/bin/ugc-up /opt/venv/bin/ugc-servers && /opt/venv/bin/python -m compileall -q .
 
 FROM python:3.11.14-slim-bookworm

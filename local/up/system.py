@@ -143,8 +143,9 @@ class LocalSystem:
         ]
         rows = [await_row(self._clickhouse, each, lambda: self._check(supervisor)) for each in identities]
         self._print(
-            f"everything is up after {self._seconds}; two events were sent, one over HTTP and one over gRPC, and both "
-            f"are rows of ClickHouse. The first:\n\n{table(rows[0])}\n"
+            f"everything is up after {self._seconds}\n"
+            "two events were sent, one over HTTP and one over gRPC; both are rows of ClickHouse, the first:\n\n"
+            f"{table(rows[0])}\n"
         )
 
     @property

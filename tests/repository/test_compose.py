@@ -1,4 +1,4 @@
-"""The compose file, the Dockerfile and the servers' configuration agree with each other and with the code."""
+"""The compose file and the configuration of the servers agree with each other and with the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.ingest.settings import IngestSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-# The compose file's schema, for machines with Go but without compose.
+# The schema of compose files, for machines that have Go but not compose.
 SCHEMA_MODULE = "github.com/compose-spec/compose-go/v2@v2.16.1"
 SECONDS_MAX = 60
 SETTINGS: dict[str, type[Settings]] = {
@@ -44,13 +44,13 @@ PROFILES = {
         *("cluster-migrate", "cluster-ingest", "cluster-gateway", "etl-1", "etl-2"),
     },
 }
-OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+PROCESSES = sorted(name for name, service in SERVICES.items() if "build" in service)
 XML_FILES = sorted((ROOT / "db" / "cluster").glob("*.xml"))
 
 
 @functools.cache
 def compose_command() -> tuple[str, ...] | None:
-    """Find a compose that works here: DESIGN's own build, Docker's plug-in, or the old program."""
+    """Find a compose on this machine: the one that .ci/run builds, Docker's plug-in, or the old program."""
     for command in ((str(ROOT / ".local" / "docker-compose"),), ("docker", "compose"), ("docker-compose",)):
         try:
             subprocess.run([*command, "version"], capture_output=True, check=True, timeout=SECONDS_MAX)
@@ -61,10 +61,10 @@ def compose_command() -> tuple[str, ...] | None:
 
 
 def ask_compose(*arguments: str) -> str:
-    """Run compose on the file as a user would who has set nothing; skip where there is no compose."""
+    """Run compose on the file, without the user's variables; skip where compose is not installed."""
     command = compose_command()
     if command is None:
-        pytest.skip("neither .local/docker-compose nor `docker compose` is here")
+        pytest.skip("neither .local/docker-compose nor `docker compose` is installed")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", PREFIX))}
     done = subprocess.run(
         [*command, "--project-directory", str(ROOT), "--file", str(COMPOSE_FILE), *arguments],
@@ -94,9 +94,9 @@ def test_schema() -> None:
 
 
 def schema_file() -> Path:
-    """Fetch the schema with Go, which checks what it fetches; skip where Go is absent or offline."""
+    """Download the schema with Go, which verifies it; skip where Go is not installed or is offline."""
     if shutil.which("go") is None:
-        pytest.skip("Go is not here to fetch the compose specification's schema")
+        pytest.skip("Go is not installed, which downloads the compose specification's schema")
     try:
         done = subprocess.run(
             ["go", "mod", "download", "-json", SCHEMA_MODULE],
@@ -107,7 +107,7 @@ def schema_file() -> Path:
             timeout=SECONDS_MAX,
         )
     except subprocess.SubprocessError as error:
-        pytest.skip(f"Go did not fetch the compose specification's schema: {error}")
+        pytest.skip(f"Go did not download the compose specification's schema: {error}")
     return Path(json.loads(done.stdout)["Dir"]) / "schema" / "compose-spec.json"
 
 
@@ -122,7 +122,7 @@ def test_profiles_stand_alone() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_ports(profile: str) -> None:
-    """In either size the three doors are open, each once."""
+    """Either size publishes the three endpoints, each once."""
     published = [port for name in PROFILES[profile] for port in SERVICES[name].get("ports", [])]
 
     assert sorted(published) == ["127.0.0.1:8123:8123", "50051:50051", "8000:8000"]
@@ -133,10 +133,10 @@ def test_volumes() -> None:
     sources = [source for name in SERVICES for source, _ in mounts(name) if not source.startswith(".")]
 
     assert sorted(sources) == sorted(COMPOSE["volumes"])
-    assert {name for name in SERVICES if mounts(name)} == set(SERVICES) - set(OURS)
+    assert {name for name in SERVICES if mounts(name)} == set(SERVICES) - set(PROCESSES)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every UGC_ variable of a service is a setting of its process, with a value that the process accepts."""
     service = SERVICES[name]
@@ -151,7 +151,7 @@ def test_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_other_variables() -> None:
     """No UGC_ variable stands outside the environments that are checked above."""
-    known = {variable for name in OURS for variable in SERVICES[name]["environment"]}
+    known = {variable for name in PROCESSES for variable in SERVICES[name]["environment"]}
     comments_cut = re.sub(r"#.*", "", COMPOSE_FILE.read_text(encoding="utf-8"))
 
     assert set(re.findall(rf"\b{PREFIX}\w+", comments_cut)) == known
@@ -168,7 +168,7 @@ def test_mounted_files_exist() -> None:
 @pytest.mark.parametrize("path", XML_FILES, ids=lambda path: path.name)
 def test_xml(path: Path) -> None:
     """ClickHouse's configuration is well-formed, and every variable that it reads is set where it is mounted."""
-    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 -- a file of ours
+    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 -- a file of this repository
     wanted = {variable for element in root.iter() if (variable := element.get("from_env"))}
 
     assert root.tag == "clickhouse"
@@ -179,7 +179,7 @@ def test_xml(path: Path) -> None:
 
 def test_cluster_topology() -> None:
     """The servers and keepers named in the configuration are the services, and each knows itself by its own name."""
-    server, keeper = (ET.parse(ROOT / "db" / "cluster" / f"{each}.xml") for each in ("server", "keeper"))  # noqa: S314 -- files of ours
+    server, keeper = (ET.parse(ROOT / "db" / "cluster" / f"{each}.xml") for each in ("server", "keeper"))  # noqa: S314 -- files of this repository
     shards = [[host.text for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
 
     assert shards == [[f"clickhouse-{shard}-{replica}" for replica in (1, 2)] for shard in (1, 2)]
@@ -221,18 +221,6 @@ def test_cluster_brokers_are_given_up_in_time(broker: str) -> None:
     assert int(environment["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"]) * 4 <= session
     assert int(environment["KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS"]) <= group
     assert int(environment["KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS"]) * 4 <= group
-
-
-def test_dockerfile_sources() -> None:
-    """Every file that the Dockerfile copies from the repository is there, and .dockerignore lets it through."""
-    copies = re.findall(r"^COPY (?!--from)(.+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    allowed = re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
-    sources = [source for line in copies for source in line.split()[:-1]]
-
-    assert sources
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        assert any(source == path or source.startswith(f"{path}/") for path in allowed), source
 
 
 def mounts(name: str) -> list[tuple[str, str]]:

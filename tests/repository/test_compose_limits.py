@@ -16,7 +16,7 @@ import pytest
 
 from etl.alive import Heartbeat, heartbeat_problem
 from local.settings import ROOT
-from tests.repository.test_compose import OURS, SERVICES
+from tests.repository.test_compose import PROCESSES, SERVICES
 
 # Ends by itself, and everything else waits for that.
 ONE_SHOT = {"migrate", "cluster-migrate"}
@@ -45,7 +45,7 @@ def test_health(name: str) -> None:
 
 def test_versions() -> None:
     """Every image that is fetched is one exact version."""
-    images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
+    images = {service["image"] for name, service in SERVICES.items() if name not in PROCESSES}
     bases = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
 
     assert len(images) == 3
@@ -127,7 +127,7 @@ def test_every_replica_is_asked_with_the_password() -> None:
 
 
 def test_heartbeat(tmp_path: Path) -> None:
-    """The file is touched at most once a second, and its age tells whether the loop turns."""
+    """The file is touched at most once a second, and its age shows whether the loop makes progress."""
     now = 100.0
     path = tmp_path / "alive"
     heartbeat = Heartbeat(str(path), monotonic=lambda: now)
