@@ -23,10 +23,10 @@ STACK_CHARACTERS_MAX = 16_000
 # Lines that clients or libraries can cause in any number are limited to one of each kind in this time.
 REPEAT_SECONDS = 10.0
 KINDS_MAX = 1_000
-# An outage is logged again after so long, with at most so many different causes in that time.
+# A lasting outage is logged again after this time; in it, at most this many different causes are logged.
 REMINDER_SECONDS = 60.0
 CAUSES_MAX = 10
-# What is compared of an error's text: codes as they are, other numbers, addresses and identities as one sign.
+# Two errors have the same cause if their texts are equal up to numbers, addresses and ids; codes must be equal.
 CAUSE_CHARACTERS_MAX = 500
 CODE = re.compile(r"(?:[Cc]ode: ?|code=|error )(-?\w+)")
 NUMBER = re.compile(r"[0-9a-fA-F]*\d[\w.:\-]*")
@@ -192,12 +192,12 @@ class OutageLog:
         self.seen = 0
         self._now = now
         self._began = self._logged = 0.0
-        # When each cause was logged last: two that take turns are a line a minute each.
+        # When each cause was last logged, so that two alternating causes are logged once a minute each.
         self._causes: dict[str, float] = {}
         self._last: dict[str, object] = {}
 
     def failed(self, error: BaseException, **details: object) -> None:
-        """Note one more failure; the first of each cause is logged, with the details."""
+        """Count a failure; the first one of each cause is logged with the details."""
         self._last = {**details, "error": str(error).strip()}
         now, self.seen = self._now(), self.seen + 1
         if self.seen == 1:
@@ -212,20 +212,20 @@ class OutageLog:
         self.remind()
 
     def remind(self) -> None:
-        """Log that the outage lasts, when nothing was logged for a minute; for loops that wait without failing."""
+        """Log that the outage lasts if nothing was logged for a minute; for loops that wait without new failures."""
         now = self._now()
         if self.seen and now - self._logged >= REMINDER_SECONDS:
             self._logged = now
             logger().warning(f"{self.what} still fails", **self._last, **self._lasts(now))
 
     def over(self) -> None:
-        """Note a success; the end of an outage is logged with its length and the number of failures."""
+        """Note a success; the end of an outage is logged with its duration and the number of failures."""
         if self.seen:
             logger().info(f"{self.what} works again", **self._lasts(self._now()))
         self.seen = 0
 
     def forget(self) -> None:
-        """Note that whoever waited does so no longer: nothing of it is logged any more."""
+        """End the outage without a log line, because the operation is not retried any more."""
         self.seen = 0
 
     def _lasts(self, now: float) -> dict[str, object]:
@@ -233,7 +233,7 @@ class OutageLog:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what two errors of one cause have in common: class, code, and the text without its other numbers."""
+    """Return what errors of one cause have in common: class, code, and the text without other numbers."""
     text = str(error)[:CAUSE_CHARACTERS_MAX]
     code = getattr(error, "code", None)
     codes = [*CODE.findall(text), code if isinstance(code, int) else ""]
