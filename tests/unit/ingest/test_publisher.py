@@ -62,7 +62,7 @@ async def published(
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_all_stored(*, late: bool) -> None:
-    """Acknowledged records give no failures, whether the reports arrive early or late; neither does an empty request."""
+    """Acknowledged records give no failures, whether reports arrive early or late; neither does an empty request."""
     assert await published(records(b"a", b"b", b"c"), late=late) == {}
     assert await published([], late=late) == {}
 
