@@ -129,8 +129,6 @@ class Newcomer:
         folders = [str(path.parent) for tool, path in TOOLS.items() if tool in command.text]
         # What the reader's system has as its defaults: ports, and the folder of `make up`.
         moved = {name: value for name, value in up.environment().items() if name.startswith("UGC_LOCAL_")}
-        moved["UGC_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{up.ports['UGC_LOCAL_KAFKA_PORT']}"
-        moved["UGC_CLICKHOUSE_URL"] = up.database
         return {"PATH": os.pathsep.join([*folders, PATH]), "HOME": str(self._home), "LANG": "C.UTF-8", **moved}
 
 
