@@ -35,12 +35,16 @@ class Schema:
     pool: DescriptorPool
     files: list[descriptor_pb2.FileDescriptorProto]
     comments: dict[str, str] = field(default_factory=dict)
+    # The services that a server lists, None where every one of the files counts.
+    listed: frozenset[str] | None = None
 
     def services(self) -> Iterator[ServiceDescriptor]:
         """Yield the services in the order of the files."""
         for file in self.files:
             for service in file.service:
-                yield self.pool.FindServiceByName(full_name(file.package, service.name))
+                name = full_name(file.package, service.name)
+                if self.listed is None or name in self.listed:
+                    yield self.pool.FindServiceByName(name)
 
     def http_rule(self, method: MethodDescriptor) -> HttpRule | None:
         """Return the google.api.HttpRule of a method, or None."""
@@ -77,8 +81,11 @@ class Schema:
         return parsed.Extensions[found] if parsed.HasExtension(found) else None
 
 
-def load_schema(data: bytes) -> Schema:
-    """Read a serialized FileDescriptorSet; DescriptorError when it is none, or lacks its imports."""
+def load_schema(data: bytes, listed: frozenset[str] | None = None) -> Schema:
+    """Read a serialized FileDescriptorSet; DescriptorError when it is not valid, or lacks its imports.
+
+    With `listed` only these services of it count.
+    """
     try:
         files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
     except DecodeError as error:
@@ -89,7 +96,7 @@ def load_schema(data: bytes) -> Schema:
             pool.AddSerializedFile(file.SerializeToString())
         except TypeError as error:
             raise DescriptorError(f"{file.name} does not load (compile with --include_imports): {error}") from error
-    schema = Schema(pool, files)
+    schema = Schema(pool, files, listed=listed)
     for file in files:
         schema.comments.update(comments(file))
     return schema

@@ -24,6 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 SETTINGS: dict[str, type[Settings]] = {
     "ugc-ingest": IngestSettings,
     "ugc-gateway": GatewaySettings,
+    "ugc-openapi": Settings,
     "ugc-etl": EtlSettings,
     "ugc-migrate": MigrateSettings,
     "ugc-audit": AuditSettings,
@@ -34,6 +35,7 @@ SETTINGS: dict[str, type[Settings]] = {
 MODULES = {
     "services.ingest": "ugc-ingest",
     "gateway": "ugc-gateway",
+    "gateway.openapi": "ugc-openapi",
     "etl": "ugc-etl",
     "etl.alive": "python -m etl.alive",
     "db.migrate": "ugc-migrate",
@@ -45,8 +47,8 @@ MODULES = {
 # Every process refuses to start with these.
 BAD_SETTINGS = {name: "not valid" for kind in SETTINGS.values() for name in kind.model_fields}
 SECONDS_MAX = 60
-# What `ugc-replay` needs before it looks at other arguments.
-REQUIRED = {"ugc-replay": ["--reason", "refused"]}
+# What these commands need before they look at other arguments.
+REQUIRED = {"ugc-replay": ["--reason", "refused"], "ugc-openapi": ["--target", "localhost:1"]}
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
