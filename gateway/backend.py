@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from gateway.call_errors import DEADLINE_EXCEEDED, call_error, pairs
 from gateway.errors import Metadata, rpc_error
+from gateway.reflection import Limits, Reflection
 from gateway.settings import GatewaySettings
 
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
@@ -74,6 +75,23 @@ class Backend:
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def reflection(self) -> Reflection:
+        """Return what asks the service for its descriptors."""
+        settings = self._settings
+        limits = Limits(settings.gateway_reflection_seconds_max, settings.gateway_reflection_bytes_max)
+        return Reflection(self._channel, limits)
+
+    async def connections(self) -> AsyncIterator[None]:
+        """Yield each time that the channel is connected; meanwhile it reconnects without waiting for a call."""
+        state = self._channel.get_state(try_to_connect=True)
+        while True:
+            if state is grpc.ChannelConnectivity.READY:
+                yield
+            # A server may close each connection as soon as it has accepted it.
+            await asyncio.sleep(RECONNECT_FIRST_MS / 1_000)
+            await self._channel.wait_for_state_change(state)
+            state = self._channel.get_state(try_to_connect=True)
 
 
 @contextlib.asynccontextmanager

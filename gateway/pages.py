@@ -31,6 +31,8 @@ class Health:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.is_draining = False
+        # What must be learned from the service before the gateway is ready; empty when nothing must be.
+        self.unlearned = ""
         self.pages: Pages = {"/healthz": self.live, "/readyz": self.ready}
 
     async def live(self) -> Response:
@@ -41,4 +43,6 @@ class Health:
         """Answer whether the service behind the gateway is reachable and serving; OverloadedError when it is not."""
         if self.is_draining or not await self._backend.is_serving():
             raise OverloadedError("stopping" if self.is_draining else "the service behind the gateway is not serving")
+        if self.unlearned:
+            raise OverloadedError(self.unlearned)
         return json_response({"status": "ready"})

@@ -11,17 +11,14 @@ from common.lifecycle import stopping
 from common.logs import configure_logs, logger
 from common.settings import load
 from common.watchdog import watched
-from gateway.app import Api, Gateway
+from gateway.app import Gateway
 from gateway.backend import Backend, connecting
-from gateway.descriptors import load_schema
+from gateway.discovery import Source, discovering, source_of
 from gateway.errors import DescriptorError
-from gateway.openapi.document import document
-from gateway.openapi.page import Page, missing_bundle
+from gateway.openapi.page import missing_bundle
 from gateway.pages import Health
-from gateway.routing.routes import load_routes
 from gateway.serving import serving
 from gateway.settings import GatewaySettings
-from gateway.transcoding import Transcoder
 
 # JSON has no reference cycles, and a search for them in the millions of values of one body takes seconds.
 GC_THRESHOLDS = 100_000, 50, 100
@@ -44,12 +41,12 @@ async def run(settings: GatewaySettings) -> int:
     """Serve until a signal; return the exit status."""
     async with stopping() as stop, watched(settings), connecting(settings) as backend:
         try:
-            gateway = build(settings, backend)
+            gateway, source = build(settings, backend)
         except (DescriptorError, OSError) as error:
             sys.stderr.write(f"bad setting UGC_GATEWAY_DESCRIPTORS: {settings.gateway_descriptors}: {error}\n")
             return EXIT_BAD_SETTING
         try:
-            async with serving(gateway) as address:
+            async with discovering(gateway, backend, source), serving(gateway) as address:
                 logger().info("serving", address=str(address), target=settings.ingest_target)
                 await stop.wait()
         except OSError as error:
@@ -59,17 +56,11 @@ async def run(settings: GatewaySettings) -> int:
     return 0
 
 
-def build(settings: GatewaySettings, backend: Backend) -> Gateway:
-    """Return the gateway in front of a service; DescriptorError when its descriptor set cannot be served."""
+def build(settings: GatewaySettings, backend: Backend) -> tuple[Gateway, Source | None]:
+    """Return the gateway in front of a service, and what it learns from that while it runs.
+
+    DescriptorError when its descriptor set cannot be served.
+    """
     health = Health(backend)
-    return Gateway(settings, build_api(settings, health), backend, health)
-
-
-def build_api(settings: GatewaySettings, health: Health) -> Api:
-    """Derive routes, JSON and pages from the descriptor set."""
-    schema = load_schema(settings.gateway_descriptors.read_bytes())
-    routes = load_routes(schema)
-    transcoder = Transcoder(schema, settings.gateway_values_max)
-    transcoder.prepare(routes.all)
-    documentation = Page(document(schema, routes, settings.gateway_api_version), has_demo=settings.gateway_demo)
-    return Api(routes, transcoder, {**documentation.pages, **health.pages})
+    api, source = source_of(settings, health, backend)
+    return Gateway(settings, api, backend, health), source

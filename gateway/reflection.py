@@ -45,7 +45,7 @@ class ReflectionError(DescriptorError):
 
 
 class UnreachableError(ReflectionError):
-    """The service cannot be reached, or did not respond in time."""
+    """The service cannot be reached."""
 
 
 class UnsupportedError(ReflectionError):
@@ -97,7 +97,7 @@ class Reflection:
                 yield await self._opened(streams)
         except TimeoutError as error:
             seconds = self._limits.seconds_max
-            raise UnreachableError(f"the service did not respond to reflection within {seconds:g} s") from error
+            raise ReflectionError(f"the service did not respond to reflection within {seconds:g} s") from error
         except grpc.aio.AioRpcError as error:
             text = f"{error.code().name} {error.details() or ''}".strip()[:TEXT_CHARACTERS_MAX]
             if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -210,9 +210,16 @@ class Session:
         return files
 
     async def _ask(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
-        with contextlib.suppress(asyncio.InvalidStateError):  # the stream has ended: reading raises its status
-            await self.stream.write(request)
-        data = await self.stream.read()
+        try:
+            with contextlib.suppress(asyncio.InvalidStateError):  # the stream has ended: reading raises its status
+                await self.stream.write(request)
+            data = await self.stream.read()
+        except grpc.aio.AioRpcError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # The library raises the status of an ended call in the place of a cancellation or timeout.
+                raise asyncio.CancelledError from None
+            raise
         if not isinstance(data, bytes):
             raise ReflectionError("the service ended the reflection call without a response")
         self.received += len(data)

@@ -65,6 +65,10 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks), D
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
+# Instead of the path of a file: the services are learned from the server.
+REFLECTION = Path("reflection")
+
+
 def product_descriptors() -> Path:
     """Where the product's own descriptor set lies."""
     return Path(str(files("ugc.v1").joinpath("descriptors.binpb")))
@@ -89,7 +93,18 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
     gateway_descriptors: Annotated[Path, Documented(default="the descriptor set of this product")] = Field(
         default_factory=product_descriptors
     )
-    """FileDescriptorSet, with imports and comments, whose services with google.api.http options are served."""
+    """FileDescriptorSet, with imports and comments, whose services with google.api.http options are served; or
+    `reflection`, to learn the services from the server that is called. A file of that name needs its absolute path."""
+
+    gateway_reflection_seconds: float = Field(default=10.0, ge=0.1, le=3_600)
+    """Seconds between two questions by reflection which services the server runs, besides one after each reconnection.
+    Asked when the descriptors are learned so, or when some of them are optional."""
+
+    gateway_reflection_seconds_max: float = Field(default=5.0, gt=0, le=300)
+    """Seconds that the responses to one question by reflection may take."""
+
+    gateway_reflection_bytes_max: int = Field(default=16_777_216, ge=65_536, le=268_435_456)
+    """Bytes that the responses to one question by reflection may have; larger descriptors are not learned."""
 
     gateway_api_version: Annotated[str, Documented(default="the version of this package")] = Field(
         default_factory=product_version, min_length=1, max_length=64

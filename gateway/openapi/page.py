@@ -1,72 +1,108 @@
-"""The documentation page and its document: Scalar's standalone bundle, served from here and calling no other host."""
+"""The pages for people: an index, the documentation by Scalar's bundle, a demonstration; none uses another host."""
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
-from typing import Any
+from string import Template
 
 from aiohttp.web import FileResponse, Response
 
+from gateway.errors import OverloadedError
 from gateway.openapi.document import to_text
+from gateway.openapi.schemas import Json
 from gateway.pages import Pages
 
-PAGE = Path(__file__).parent / "static"
-BUNDLE = PAGE / "scalar.js"
+STATIC = Path(__file__).parent / "static"
+BUNDLE = STATIC / "scalar.js"
+INDEX_PATH = "/"
 PAGE_PATH = "/api/openapi"
 DOCUMENT_PATH = "/api/openapi.json"
 DEMO_PATH = "/api/demo"
 BUNDLE_PATH = "/api/openapi/scalar.js"
 BUNDLE_SECONDS_MAX = 86_400
 
-# No page shows one of these in a frame, sends a form from it, or moves its addresses.
+# No other page shows these in a frame, sends a form from them, or changes what their addresses refer to.
 NOT_EMBEDDED = "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'none'"
+INDEX_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+)
+DEMO_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+NOT_LEARNED = "the gateway has not yet learned from the service what it serves"
+UNKNOWN_API = {"title": "gRPC gateway", "summary": NOT_LEARNED}
+LINKS = {
+    PAGE_PATH: ("Documentation", "every operation, with examples to send from the page"),
+    DOCUMENT_PATH: ("OpenAPI document", "OpenAPI 3.1 as JSON, for code generators and clients"),
+    DEMO_PATH: ("Demonstration", "a player that sends events"),
+    "/healthz": ("Liveness", "200 while the process runs"),
+    "/readyz": ("Readiness", "200 while the service behind the gateway is reachable and serving"),
+}
 
 
-class Page:
-    """The page, the script it needs and the document it shows."""
+class DocumentationPages:
+    """The pages of one document, by path; before there is one, its address answers with 503."""
 
-    def __init__(self, document: dict[str, Any], *, has_demo: bool = False) -> None:
+    def __init__(self, document: Json | None, *, has_demo: bool = False) -> None:
         """With `has_demo` there is a demonstration too."""
-        self._document = to_text(document).encode()
-        self._page = (PAGE / "index.html").read_bytes()
+        self._document = None if document is None else to_text(document).encode()
+        self._page = (STATIC / "index.html").read_bytes()
         self.pages: Pages = {
+            INDEX_PATH: self.index,
             PAGE_PATH: self.page,
             DOCUMENT_PATH: self.document,
             BUNDLE_PATH: self.bundle,
             **({DEMO_PATH: self.demo} if has_demo else {}),
         }
+        self._index = index(document, [path for path in LINKS if path != DEMO_PATH or has_demo])
+
+    async def index(self) -> Response:
+        """Return the index."""
+        return page(self._index.encode(), INDEX_POLICY)
 
     async def page(self) -> Response:
-        """Answer with the page; the browser is told to load nothing from elsewhere."""
-        policy = (
-            "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
-        )
-        headers = {"Content-Security-Policy": policy + NOT_EMBEDDED}
-        return Response(body=self._page, content_type="text/html", charset="utf-8", headers=headers)
+        """Return the documentation."""
+        return page(self._page, PAGE_POLICY)
 
     async def demo(self) -> Response:
-        """Answer with the demonstration, which sends events as a player does."""
-        headers = {
-            "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:; " + NOT_EMBEDDED
-        }
-        body = (PAGE / "demo.html").read_bytes()
-        return Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+        """Return the demonstration, which sends events as a player does."""
+        return page((STATIC / "demo.html").read_bytes(), DEMO_POLICY)
 
     async def document(self) -> Response:
-        """Answer with the OpenAPI document."""
+        """Return the OpenAPI document."""
+        if self._document is None:
+            raise OverloadedError(NOT_LEARNED)
         return Response(body=self._document, content_type="application/json")
 
     async def bundle(self) -> FileResponse:
-        """Answer with Scalar's script."""
+        """Return Scalar's script."""
         return FileResponse(BUNDLE, headers={"Cache-Control": f"max-age={BUNDLE_SECONDS_MAX}"})
 
 
+def page(body: bytes, policy: str) -> Response:
+    """Return an HTML page whose browser loads nothing beyond a Content-Security-Policy."""
+    headers = {"Content-Security-Policy": policy + NOT_EMBEDDED}
+    return Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+
+
+def index(document: Json | None, paths: list[str]) -> str:
+    """Return the index: what the API is, and links to its pages."""
+    info = UNKNOWN_API if document is None else document["info"]
+    links = [
+        f'      <dt><a href="{path}">{html.escape(name)}</a></dt><dd>{html.escape(text)}</dd>'
+        for path in paths
+        for name, text in [LINKS[path]]
+    ]
+    fields = {name: html.escape(str(info.get(name, ""))) for name in ("title", "version", "summary")}
+    return Template((STATIC / "home.html").read_text(encoding="utf-8")).substitute(fields, links="\n".join(links))
+
+
 def missing_bundle() -> str | None:
-    """Return what to tell the operator when the page's script was not fetched, else None."""
+    """Return the message for the operator when the page's script was not fetched, else None."""
     if BUNDLE.is_file():
         return None
-    source = json.loads((PAGE / "bundle.json").read_text())
+    source = json.loads((STATIC / "bundle.json").read_text())
     package = f"{source['name']}@{source['version']}"
     return f"{BUNDLE} is missing: run the set-up, which takes {source['member']} from `npm pack {package}`"

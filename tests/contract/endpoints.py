@@ -17,6 +17,7 @@ from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 
 from common.settings import Address
 from gateway.backend import connecting
+from gateway.discovery import discovering
 from gateway.process import build
 from gateway.serving import serving
 from gateway.settings import GatewaySettings
@@ -73,8 +74,10 @@ async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
         **changes,
     }
     settings = GatewaySettings(**chosen)
-    async with connecting(settings) as backend, serving(build(settings, backend)) as address:
-        yield f"http://{address}"
+    async with connecting(settings) as backend:
+        made, source = build(settings, backend)
+        async with discovering(made, backend, source), serving(made) as address:
+            yield f"http://{address}"
 
 
 async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
