@@ -65,8 +65,8 @@ def readers() -> list[Measure]:
     return [
         Measure("json.loads, no message", 1, lambda: json.loads(ONE)),
         Measure(REFERENCE, 1, lambda: json_format.Parse(ONE, Event())),
-        Measure("ours, exact", 1, exactly),
-        Measure("ours, fast", 1, lambda: fast.read(ONE)),
+        Measure("gateway, exact", 1, exactly),
+        Measure("gateway, fast", 1, lambda: fast.read(ONE)),
         Measure(REFERENCE, BATCH, lambda: json_format.Parse(wrapped, EventBatch())),
     ]
 
