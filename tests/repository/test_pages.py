@@ -7,12 +7,13 @@ import subprocess
 import sys
 from http import HTTPStatus
 
+import pytest
 from google.rpc import code_pb2
 
 import services.ingest.errors
 from gateway.errors import HTTP_STATUSES, GatewayError
 from local.settings import ROOT
-from tests.support.documents.pages import blocks
+from tests.support.documents.pages import Output, blocks, differs
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -92,3 +93,24 @@ def test_site() -> None:
 
     assert len(pages) > len(PAGES)
     assert [(page.name, *found) for page in pages if (found := LOADED.findall(page.read_text(encoding="utf-8")))] == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "is_example", "is_same"),
+    [
+        ("1\t2\n", "1\t2\n", False, True),
+        ("1\t2\n", "1\t3\n", False, False),
+        ("first\n...\nlast\n", "first\nany\nlines\nlast\n", False, True),
+        ("first\n...\nlast\n", "first\nany\nlines\n", False, False),
+        ("HTTP/1.1 20...\n", "HTTP/1.1 201 Created\n", False, True),
+        ("HTTP/1.1 20...\n", "HTTP/1.1 400 Bad Request\n", False, False),
+        ("1 1ec4cd73-2fd5-4f25-af68-b6595d279af2\n", "27 01a21b1e-1e89-736a-a57f-9f0ab6e2fe20\n", True, True),
+        ("offset 1\n", "offset one\n", True, False),
+        ("one line\n", "one line\nand another\n", False, False),
+    ],
+)
+def test_outputs_are_compared(shown: str, printed: str, is_example: bool, is_same: bool) -> None:
+    """What a page shows of an output is the whole of it, but for `...` and the numbers of an example."""
+    difference = differs(Output(shown, is_example), printed)
+
+    assert (difference == "") == is_same
