@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from gateway.settings import REFLECTION, product_descriptors
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway
 from tests.support.fakes.reflection import Described, reflecting
 from tests.support.inputs.descriptors import HEAD, compiled, service

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings import product_descriptors
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.support.fakes.reflection import Described, reflecting
 from tests.support.inputs.descriptors import HEAD, compiled, service
 

@@ -21,7 +21,7 @@ from gateway import reflection
 from gateway.descriptors import load_schema
 from gateway.reflection import Learned, Limits, Reflection, ReflectionError, UnreachableError, UnsupportedError
 from gateway.routing.routes import load_routes
-from local.processes.program import free_port
+from local.processes.ports import free_port
 from tests.support.fakes.reflection import V1, V1ALPHA, Described, reflecting
 from tests.support.inputs.descriptors import HEAD, compiled, service
 
