@@ -47,7 +47,7 @@ def replay_arguments(parser: argparse.ArgumentParser) -> None:
 MIGRATE = Command(
     name="ugc-migrate",
     purpose="Create the Kafka topic and the ClickHouse tables, or apply the migrations that are missing. Safe to "
-    "repeat, to interrupt, and to run twice at the same time.",
+    "repeat, to interrupt, and to run twice at the same time. Without settings it uses those of a running `make up`.",
     settings="db.settings:MigrateSettings",
     statuses={
         0: "topic and tables are as configured",
@@ -58,7 +58,7 @@ MIGRATE = Command(
 AUDIT = Command(
     name="ugc-audit",
     purpose="Check that every consumed Kafka message is exactly one row of ClickHouse. Reads only; safe while the etl "
-    "runs.",
+    "runs. Without settings it uses those of a running `make up`.",
     settings="db.settings:AuditSettings",
     arguments=audit_arguments,
     statuses={
@@ -71,7 +71,8 @@ AUDIT = Command(
 )
 REPLAY = Command(
     name="ugc-replay",
-    purpose="Write rejected events to the Kafka topic again, chosen by reason and time, each event at most once.",
+    purpose="Write rejected events to the Kafka topic again, chosen by reason and time, each event at most once. "
+    "Without settings it uses those of a running `make up`.",
     settings="db.settings:ReplaySettings",
     arguments=replay_arguments,
     statuses={0: "all chosen events were sent", 1: "some were not sent", 3: NO_ANSWER, **INTERRUPTED, **NO_READER},

@@ -48,8 +48,8 @@ def busy(listener: Listener) -> str:
     host, port = listener.address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        return f"{listener.program} cannot listen on {listener.address}: {error.strerror}; change {listener.setting}"
+    except (socket.gaierror, UnicodeError) as error:
+        return f"{listener.program} cannot listen on {listener.address}: {error}; change {listener.setting}"
     failures = [failure for family, *_, address in found if (failure := bind_failure(family, address))]
     # A name may have an address of a family that this machine lacks: the program listens on the others.
     unavailable = [failure for failure in failures if failure.errno == errno.EADDRNOTAVAIL]

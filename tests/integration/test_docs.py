@@ -127,8 +127,8 @@ class Newcomer:
 
     def _environment(self, command: Command, up: Up) -> dict[str, str]:
         folders = [str(path.parent) for tool, path in TOOLS.items() if tool in command.text]
-        # What the reader's system has as its defaults: ports, and the folder of `make up`.
-        moved = {name: value for name, value in up.environment().items() if name.startswith("UGC_LOCAL_")}
+        # The reader's system is in the default directory, where the commands find its servers.
+        moved = {"UGC_LOCAL_DIRECTORY": up.environment()["UGC_LOCAL_DIRECTORY"]}
         return {"PATH": os.pathsep.join([*folders, PATH]), "HOME": str(self._home), "LANG": "C.UTF-8", **moved}
 
 

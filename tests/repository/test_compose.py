@@ -112,7 +112,7 @@ def schema_file() -> Path:
 
 
 def test_profiles_stand_alone() -> None:
-    """Every service is in one profile, and in that profile is whatever it waits for."""
+    """Every service is in one profile, together with every service that it depends on."""
     for profile, names in PROFILES.items():
         assert {name for name, service in SERVICES.items() if service["profiles"] == [profile]} == names
         for name in names:
@@ -129,7 +129,7 @@ def test_ports(profile: str) -> None:
 
 
 def test_volumes() -> None:
-    """Every store has a volume of its own, and every declared volume has its store."""
+    """Every store has its own volume, and every declared volume is used by a store."""
     sources = [source for name in SERVICES for source, _ in mounts(name) if not source.startswith(".")]
 
     assert sorted(sources) == sorted(COMPOSE["volumes"])
@@ -150,7 +150,7 @@ def test_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_other_variables() -> None:
-    """No UGC_ variable stands outside the environments that are checked above."""
+    """Every UGC_ variable of the file is in an environment that the test above checks."""
     known = {variable for name in PROCESSES for variable in SERVICES[name]["environment"]}
     comments_cut = re.sub(r"#.*", "", COMPOSE_FILE.read_text(encoding="utf-8"))
 
@@ -178,7 +178,7 @@ def test_xml(path: Path) -> None:
 
 
 def test_cluster_topology() -> None:
-    """The servers and keepers named in the configuration are the services, and each knows itself by its own name."""
+    """The servers and keepers in the configuration are the services, and each is configured with its own name."""
     server, keeper = (ET.parse(ROOT / "db" / "cluster" / f"{each}.xml") for each in ("server", "keeper"))  # noqa: S314 -- files of this repository
     shards = [[host.text for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
 
@@ -193,7 +193,7 @@ def test_cluster_topology() -> None:
 
 
 def test_cluster_etl() -> None:
-    """Each shard has one etl, whose inserts need both replicas of that shard and follow one another."""
+    """Each shard has one etl, whose inserts require both replicas of the shard and are not parallel."""
     server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of this repository
     shards = [[str(host.text) for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
     environments = [SERVICES[name]["environment"] for name in sorted(PROFILES["cluster"]) if name.startswith("etl-")]
@@ -212,7 +212,7 @@ def test_cluster_etl() -> None:
 
 @pytest.mark.parametrize("broker", sorted(name for name in PROFILES["cluster"] if name.startswith("kafka-")))
 def test_cluster_brokers_are_given_up_in_time(broker: str) -> None:
-    """A killed broker loses its partitions before ingest gives up waiting, and misses several heartbeats first."""
+    """A killed broker loses its partitions before ingest stops waiting, but only after several missed heartbeats."""
     environment = SERVICES[broker]["environment"]
     session = int(environment["KAFKA_BROKER_SESSION_TIMEOUT_MS"])
     group = int(environment["KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS"])
@@ -224,5 +224,5 @@ def test_cluster_brokers_are_given_up_in_time(broker: str) -> None:
 
 
 def mounts(name: str) -> list[tuple[str, str]]:
-    """Return what a service mounts, and where."""
+    """Return the source and the target of each mount of a service."""
     return [(source, target) for source, target, *_ in (text.split(":") for text in SERVICES[name].get("volumes", []))]

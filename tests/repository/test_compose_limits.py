@@ -1,4 +1,4 @@
-"""What the compose file bounds, pins and watches, of every service."""
+"""Limits, exact versions and health checks of every service in the compose file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from etl.alive import Heartbeat, heartbeat_problem
 from local.settings import ROOT
 from tests.repository.test_compose import PROCESSES, SERVICES
 
-# Ends by itself, and everything else waits for that.
+# These end by themselves, and the others wait for that.
 ONE_SHOT = {"migrate", "cluster-migrate"}
 EXACT = re.compile(r"[a-z0-9./-]+:\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 RUN_SECONDS_MAX = 60
@@ -26,14 +26,14 @@ RUN_SECONDS_MAX = 60
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_limits(name: str) -> None:
-    """Every service has a limit of memory and of processes."""
+    """Every service has a memory limit and a limit of processes."""
     assert re.fullmatch(r"[1-9]\d*[mg]", str(SERVICES[name]["mem_limit"]))
     assert 0 < SERVICES[name]["pids_limit"] <= 4_096
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_health(name: str) -> None:
-    """Every service that goes on has a health check with limits, and is started again when it ends."""
+    """Every long-running service has a complete health check, and is restarted when it ends."""
     service = SERVICES[name]
     if name in ONE_SHOT:
         assert service["restart"].startswith("on-failure")
@@ -44,7 +44,7 @@ def test_health(name: str) -> None:
 
 
 def test_versions() -> None:
-    """Every image that is fetched is one exact version."""
+    """Every image from a registry has an exact version."""
     images = {service["image"] for name, service in SERVICES.items() if name not in PROCESSES}
     bases = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -54,7 +54,7 @@ def test_versions() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if "wget" in str(SERVICES[name].get("healthcheck"))])
 def test_wget_asks_no_proxy(name: str) -> None:
-    """A probe by wget runs without the proxies that Docker may put into a container."""
+    """A probe by wget runs without the proxies that Docker may configure for a container."""
     test = SERVICES[name]["healthcheck"]["test"]
 
     assert test[1 : test.index("wget")] == ["env", "-u", "http_proxy", "-u", "HTTP_PROXY"]
@@ -62,7 +62,7 @@ def test_wget_asks_no_proxy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gateway", "cluster-gateway"])
 def test_gateway_check_asks_no_proxy(name: str) -> None:
-    """The gateway's own check, run as it stands, reaches this machine with a dead proxy in the environment."""
+    """The gateway's health check succeeds although the environment names a proxy that does not exist."""
     with HTTPServer(("127.0.0.1", 0), Ready) as server:
         _, python, option, code = SERVICES[name]["healthcheck"]["test"]
         code = code.replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
@@ -74,7 +74,7 @@ def test_gateway_check_asks_no_proxy(name: str) -> None:
             timeout=RUN_SECONDS_MAX,
             check=False,
         )
-        # A check that failed has asked nothing: let the server end.
+        # A check that failed has sent no request: the server must not wait for one.
         if done.returncode:
             server.socket.close()
         thread.join()
@@ -92,12 +92,12 @@ class Ready(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("name", ["ingest", "cluster-ingest"])
 def test_ingest_check_asks_no_proxy(name: str) -> None:
-    """The check of ingest switches grpc's use of http_proxy off."""
+    """The health check of ingest disables gRPC's use of http_proxy."""
     assert '("grpc.enable_http_proxy", 0)' in SERVICES[name]["healthcheck"]["test"][-1]
 
 
 def test_clickhouse_users() -> None:
-    """Only the user that nobody reaches from outside manages access; who comes over the network has a password."""
+    """Only a user that cannot connect over the network manages access; every other user has a password."""
     users = ET.parse(ROOT / "db" / "cluster" / "users.xml").find("users")  # noqa: S314 -- a file of the repository
     assert users is not None
     for user in users:
@@ -114,7 +114,7 @@ def test_clickhouse_users() -> None:
 
 
 def test_every_replica_is_asked_with_the_password() -> None:
-    """The servers of the cluster reach each other as the user that has a password."""
+    """The servers of the cluster connect to each other as the user with the password."""
     server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of the repository
     replicas = list(server.iterfind("remote_servers/ugc/shard/replica"))
 

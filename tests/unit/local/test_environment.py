@@ -1,4 +1,4 @@
-"""The environment of child processes is chosen, and no connection to the project's own processes asks a proxy."""
+"""Child processes inherit only chosen variables, and no connection to the processes of this machine uses a proxy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from local.processes.program import Child, Program, child_environment
 from local.settings import ROOT
 from local.setup.steps import run
 
-# What a user may have set for other programs; each of them changes how one of the children works.
+# What a user may have set for other programs; each of them would change how a child process works.
 HOSTILE = {
     "http_proxy": "http://127.0.0.1:9",
     "https_proxy": "http://127.0.0.1:9",
@@ -42,14 +42,14 @@ PRODUCT = ("common", "services", "gateway", "etl", "db", "local")
 
 
 def test_what_a_child_inherits() -> None:
-    """The project's settings and what programs need to be found come through, nothing else; the locale is UTF-8."""
+    """A child inherits the settings and what it needs to find programs, nothing else; its locale is UTF-8."""
     inherited = child_environment({**HOSTILE, **CHOSEN, "PATH": "/bin"}, {"UGC_ETL_GROUP": "group"})
 
     assert inherited == {**CHOSEN, "PATH": "/bin", "LC_ALL": "C.UTF-8", "UGC_ETL_GROUP": "group"}
 
 
 def test_a_started_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that is really started has that environment, below any path."""
+    """A started program has that environment, in a folder with any name."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "папка для журналов & more"
@@ -64,7 +64,7 @@ def test_a_started_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_set_up_keeps_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tools that download find the user's proxies, and the locale in which Java opens any path."""
+    """Tools that download get the user's proxies, and a locale in which Java opens any path."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     run(["sh", "-c", 'echo "$http_proxy $LC_ALL"'], tmp_path / "log")
@@ -73,7 +73,7 @@ def test_set_up_keeps_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_make_chooses_the_locale() -> None:
-    """Whatever the user's locale, `make up` and `make test` run in one in which any path can be read."""
+    """Whatever the user's locale, `make up` and `make test` run in one in which every path can be read."""
     asked = ["make", "--no-print-directory", "--eval=shown: ; @echo $$LC_ALL", "shown"]
     environment = {**os.environ, "LC_ALL": "C"}
     shown = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
@@ -82,7 +82,7 @@ def test_make_chooses_the_locale() -> None:
 
 
 def test_a_probe_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe reaches a server of this machine though the environment names a proxy that is not there."""
+    """A probe reaches a server of this machine although the environment names a proxy that does not exist."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
@@ -97,14 +97,14 @@ def test_a_probe_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
-    """Find the calls of something by its last name."""
+    """Find the calls of a function or method by its name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and name in (getattr(node.func, "attr", ""), getattr(node.func, "id", "")):
             yield node
 
 
 def test_no_connection_asks_for_a_proxy() -> None:
-    """No module of the product calls urlopen, and each that opens a gRPC channel switches the proxy off."""
+    """No module of the product calls urlopen, and each that opens a gRPC channel disables the proxy."""
     modules = [path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts]
     sources = {path: path.read_text(encoding="utf-8") for path in modules}
     openers = {path for path, text in sources.items() if list(calls(ast.parse(text), "insecure_channel"))}
@@ -114,7 +114,7 @@ def test_no_connection_asks_for_a_proxy() -> None:
 
 
 def words(text: str) -> set[str]:
-    """Return the names and texts of a module."""
+    """Return the names and string constants of a module."""
     nodes = list(ast.walk(ast.parse(text)))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     return names | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}

@@ -105,5 +105,8 @@ def test_not_an_address_of_this_machine() -> None:
     """An address that this machine does not have is refused with the system's reason."""
     with pytest.raises(PortBusyError, match=r"gateway cannot listen on 192\.0\.2\.1:8000: "):
         refuse_busy_ports([Listener("gateway", "UGC_GATEWAY_LISTEN", Address("192.0.2.1", 8000))])
-    with pytest.raises(PortBusyError, match=r"no-such-host\.invalid"):
-        refuse_busy_ports([Listener("gateway", "UGC_GATEWAY_LISTEN", Address("no-such-host.invalid", 8000))])
+    for host in ("no-such-host.invalid", "empty..label"):
+        with pytest.raises(
+            PortBusyError, match=rf"gateway cannot listen on {re.escape(host)}:8000: .*UGC_GATEWAY_LISTEN"
+        ):
+            refuse_busy_ports([Listener("gateway", "UGC_GATEWAY_LISTEN", Address(host, 8000))])

@@ -1,4 +1,4 @@
-"""Logs of child processes stay small, whatever their size was, while the children go on writing."""
+"""The logs of child processes have a size limit, also while the children write to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local.processes.supervisor import Supervisor
 from tests.support.processes.system import await_equal
 
 BYTES_MAX = 20_000
-# Writes numbered lines without end, a few hundred of them a turn of the supervisor.
+# Writes numbered lines indefinitely, a few hundred between two checks of the supervisor.
 WRITER = """
 import itertools, sys, time
 for number in itertools.count():
@@ -27,12 +27,12 @@ for number in itertools.count():
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test reach the limit."""
+    """Make the limit small enough for a test."""
     monkeypatch.setattr(rotation, "LOG_BYTES_MAX", BYTES_MAX)
 
 
 def test_small_logs_are_left(tmp_path: Path) -> None:
-    """A log within the limit, and one that is not there, are left as they are."""
+    """A log within the limit stays as it is, and a missing one is not created."""
     log = tmp_path / "log"
     rotate(log)
     log.write_bytes(b"x" * BYTES_MAX)
@@ -43,7 +43,7 @@ def test_small_logs_are_left(tmp_path: Path) -> None:
 
 
 def test_copies(tmp_path: Path) -> None:
-    """A larger log becomes the youngest copy, the others one older, and the oldest goes."""
+    """A larger log becomes copy 1, the numbers of the other copies go up by one, and the oldest copy is deleted."""
     log = tmp_path / "log"
     for number in range(rotation.LOG_COPIES_MAX + 2):
         log.write_bytes(b"%d" % number * (BYTES_MAX + 1))
@@ -56,7 +56,7 @@ def test_copies(tmp_path: Path) -> None:
 
 
 def test_a_huge_log(tmp_path: Path) -> None:
-    """Of what has grown beyond all measure, as before there was a limit, the end is kept."""
+    """Only the end of a log is kept that is many times larger than the limit."""
     log = tmp_path / "log"
     log.write_bytes(b"x" * 10 * BYTES_MAX + b"the end")
     rotate(log)
@@ -66,7 +66,7 @@ def test_a_huge_log(tmp_path: Path) -> None:
 
 
 def test_before_the_start(tmp_path: Path) -> None:
-    """A program that is started again and again, and ends at once, does not make its log grow."""
+    """The log of a program that is restarted again and again stays within the limit."""
     program = Program("short", (sys.executable, "-c", "print('x' * 15_000)"), tmp_path / "log")
     for _ in range(5):
         child = Child(program)
@@ -78,7 +78,7 @@ def test_before_the_start(tmp_path: Path) -> None:
 
 
 def test_while_it_runs(tmp_path: Path) -> None:
-    """A program that writes all the while is bounded, and its lines stay whole: none is cut, no hole is left."""
+    """The log of a running program stays within the limit; its lines are complete, without zero bytes between them."""
     log = tmp_path / "log"
     program = Program("writer", (sys.executable, "-c", WRITER), log)
     with Supervisor(lambda _: None) as supervisor:
@@ -91,7 +91,7 @@ def test_while_it_runs(tmp_path: Path) -> None:
     copies = [copy(log, number) for number in range(1, rotation.LOG_COPIES_MAX + 1)]
     assert sorted(tmp_path.iterdir()) == sorted([log, *copies])
     assert max(each.stat().st_size for each in copies) <= BYTES_MAX
-    # What a copy begins and ends with may be cut.
+    # The first and the last line of a copy may be cut.
     lines = [line for each in copies for line in each.read_bytes().split(b"\n")[1:-1]]
     assert {len(line) for line in lines} == {len("line 000000000")}
     assert {line[:5] for line in lines} == {b"line "}
