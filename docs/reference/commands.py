@@ -31,6 +31,8 @@ def page() -> str:
 def section(command: str) -> str:
     """Return what a command prints of itself, without its settings."""
     program = Path(sys.executable).parent / command
+    if not program.exists():
+        sys.exit(f"{command} is not installed: run `make test` once, which installs what pyproject.toml lists")
     done = subprocess.run(
         [str(program), "--help"],
         capture_output=True,
