@@ -54,7 +54,8 @@ def section(name: str, found: list[SettingReference], readers: dict[str, list[st
     rows = [header, "|---|---|---|---|" + ("---|" if shared else "")]
     for each in sorted(found, key=lambda reference: reference.variable):
         limits = ", ".join(word for word in (each.type, each.unit, each.limits) if word)
-        default = f"`{each.default}`" if each.default else "not set"
+        # Words that describe a default are not a value to copy.
+        default = each.default if " " in each.default else f"`{each.default}`" if each.default else "not set"
         row = f"| `{each.variable}` | {cell(default)} | {cell(limits)} | {cell(each.description)} |"
         rows.append(row + (f" {', '.join(readers[each.variable])} |" if shared else ""))
     return f"## {name}\n\n" + "\n".join(rows) + "\n"
