@@ -37,11 +37,15 @@ class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
         if request.payload.event == "slow":
             await asyncio.sleep(30)
         seen = {key: value for key, value in context.invocation_metadata() if key in SEEN}
-        await context.send_initial_metadata((("x-http-code", "201"), ("x-seen", json.dumps(seen, sort_keys=True))))
+        identity = ("x-request-id", seen["x-request-id"])
+        await context.send_initial_metadata(
+            (("x-http-code", "201"), ("x-seen", json.dumps(seen, sort_keys=True)), identity)
+        )
+        context.set_trailing_metadata((identity,))
         return ingest_service_pb2.ProduceResponse(event_id=request.event_id)
 
     async def BatchProduce(self, request: event_pb2.EventBatch, context: Any) -> Any:  # noqa: N802 -- as above
-        context.set_trailing_metadata((("x-http-code", "207"),))
+        context.set_trailing_metadata((("x-http-code", "207"), ("x-request-id", "its-own"), ("x-more", "metadata")))
         return ingest_service_pb2.BatchProduceResponse(accepted=len(request.events))
 
 
