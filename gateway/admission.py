@@ -29,9 +29,9 @@ class Quota:
     def take(self, client: str, number: int, what: str) -> None:
         """Add to what is in use; OverloadedError, which names `what`, when that would pass a limit."""
         if self.in_use + number > self.maximum:
-            raise OverloadedError(f"too many {what}, try again")
+            raise OverloadedError(f"too many {what}, retry later")
         if client != NO_CLIENT and self.by_client.get(client, 0) + number > self.client_max:
-            raise OverloadedError(f"too many {what} of one client, try again")
+            raise OverloadedError(f"too many {what} of one client, retry later")
         self.add(client, number)
 
     def add(self, client: str, number: int) -> None:
@@ -57,7 +57,7 @@ class Admission:
     @contextlib.contextmanager
     def in_flight(self, client: str) -> Iterator[None]:
         """Count a request as in flight; OverloadedError when there are too many."""
-        self.requests.take(client, 1, "requests in work")
+        self.requests.take(client, 1, "requests in flight")
         try:
             yield
         finally:

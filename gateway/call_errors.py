@@ -15,10 +15,10 @@ DETAILS = "grpc-status-details-bin"
 DEADLINE_EXCEEDED = "context deadline exceeded"
 UNREACHABLE = "the service behind the gateway cannot be reached"
 CONNECTION_LOST = "the connection to the service broke before it answered; whether it acted on the request is unknown"
-CALL_DROPPED = "the service did not take the call"
-NOT_GRPC = "what answered for the service does not speak gRPC"
-REQUEST_HEADERS_TOO_LARGE = "the headers that go on to the service are larger than it takes"
-RESPONSE_TOO_LARGE = "the service's answer is larger than the gateway takes"
+CALL_DROPPED = "the service dropped the call"
+NOT_GRPC = "the response did not come from a gRPC service"
+REQUEST_HEADERS_TOO_LARGE = "the headers forwarded to the service are larger than it accepts"
+RESPONSE_TOO_LARGE = "the service's response is larger than the gateway accepts"
 
 # How texts of the gRPC library begin, in the order in which they are matched; tests hold them to the library in use.
 LIBRARY_TEXTS: Mapping[str, str] = {

@@ -108,13 +108,15 @@ class LargeBodyQueue:
         The body of a client that has disconnected is not decoded: ConnectionResetError.
         """
         if self.waiting >= self.waiting_max:
-            raise OverloadedError("too many large bodies wait, try again")
+            raise OverloadedError("too many large bodies are waiting, retry later")
         self.waiting += 1
         try:
             async with asyncio.timeout(self.wait_seconds_max):
                 await self._turn.acquire()
         except TimeoutError as error:
-            raise OverloadedError(f"a large body waited {self.wait_seconds_max:g} s for its turn, try again") from error
+            raise OverloadedError(
+                f"a large body waited {self.wait_seconds_max:g} s for its turn, retry later"
+            ) from error
         finally:
             self.waiting -= 1
         try:

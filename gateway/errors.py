@@ -140,7 +140,7 @@ class HeadersTooLargeError(GatewayError):
     http_status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
     def __init__(self, bytes_max: int) -> None:
-        super().__init__(f"the headers that go on to the service are larger than {bytes_max} bytes")
+        super().__init__(f"the headers forwarded to the service are larger than {bytes_max} bytes")
 
 
 class BodyEncodingError(GatewayError):

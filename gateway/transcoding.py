@@ -136,12 +136,12 @@ class Transcoder:
         try:
             message.ParseFromString(data)
         except DecodeError as error:
-            text = f"the service's answer is not a valid {route.method.output_type.full_name}"
+            text = f"the service's response is not a valid {route.method.output_type.full_name}"
             raise rpc_error(code_pb2.INTERNAL, text) from error
         try:
             value = self._part(route, message) if route.response_body else self._writer.message(message)
         except ValueError as error:  # a timestamp or a duration out of range
-            text = f"the service's answer has no JSON form: {error}"
+            text = f"the service's response has no JSON form: {error}"
             raise rpc_error(code_pb2.UNKNOWN, text) from error
         return to_json(value)
 

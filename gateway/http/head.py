@@ -85,4 +85,4 @@ def request_id(text: str | None = None) -> str:
 def check_expectation(request: Request) -> None:
     """Raise ExpectationError for an Expect header other than 100-continue, which HTTP/1.0 does not have."""
     if request.headers.get("Expect", "").lower() not in ("", CONTINUE) and not request.is_http_1_0:
-        raise ExpectationError("Expect takes 100-continue alone")
+        raise ExpectationError("the only supported value of Expect is 100-continue")

@@ -59,7 +59,9 @@ def read_scalar(field: Field, text: str) -> Scalar | None:
     except UnicodeEncodeError as error:
         raise RequestError(f'parsing field "{field.name}": the text is not UTF-8') from error
     except InvalidValueError as error:
-        raise RequestError(f'parsing field "{field.name}": "{quoted(text)}" is no {field.type_name}') from error
+        raise RequestError(
+            f'parsing field "{field.name}": "{quoted(text)}" is not a valid {field.type_name}'
+        ) from error
 
 
 def read_message(types: MessageTypes, target: Message, field: Field, text: str, *, of_path: bool) -> None:
@@ -79,7 +81,7 @@ def read_message(types: MessageTypes, target: Message, field: Field, text: str, 
     except UndecodableError as error:
         raise RequestError(f'parsing field "{field.name}": {error.message}') from error
     except InvalidValueError as error:
-        raise RequestError(f'parsing field "{field.name}": "{quoted(text)}" is no {name}') from error
+        raise RequestError(f'parsing field "{field.name}": "{quoted(text)}" is not a valid {name}') from error
 
 
 def read_number(field: Field, text: str) -> Scalar | None:

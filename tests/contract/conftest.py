@@ -1,4 +1,4 @@
-"""Servers of the contract tests: events.v1 behind a gateway of its own, on free ports, gone with the test session."""
+"""Servers of the contract tests: events.v1 and gateways in front of it, as processes on free ports."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.contract.endpoints import gateway, ingest
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent / "grpc_gateway"
 EVENTS = "events/v1/events.proto"
-# The recorded gateway's clients are on its own host, as ours are.
+# The clients of the recorded gateway were on its own host, as those of the tests are.
 LOCALHOST = "127.0.0.1"
 
 
 class Generated(NamedTuple):
-    """What protoc makes of events.proto."""
+    """What protoc generates from events.proto."""
 
     directory: Path
     descriptors: Path
@@ -84,14 +84,14 @@ def down_gateway(events: Generated, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[str]:
+async def gateway_url() -> AsyncIterator[str]:
     port = free_port()
     async with ingest(port), gateway(port) as url:
         yield url
 
 
 def gateway_program(events: Generated, target: Address, logs: Path) -> Program:
-    """Describe a gateway of events.v1 with the settings that users get."""
+    """Describe a gateway of events.v1 with default settings."""
     address = Address(LOCALHOST, free_port())
     return Program(
         name="gateway",

@@ -1,4 +1,4 @@
-"""The gateway of the product in this process, in front of a service that accepts everything."""
+"""The gateway and a fake ingest in this process, and clients for them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from gateway.settings import GatewaySettings
 
 LOCAL = Address("127.0.0.1", 0)
 BODY_BYTES_MAX = 4_096
-# Far above what anything here needs on a slow machine.
+# Far above what any test needs on a slow machine.
 WAIT_SECONDS_MAX = 60
 SEEN = ("x-request-id", "traceparent", "x-forwarded-for", "authorization")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
-    """Accepts everything, with the status that the real one sets; `slow` as the kind of event takes too long."""
+    """Accepts every event, with the statuses that ingest sets; an event named `slow` takes longer than any timeout."""
 
     async def Produce(self, request: event_pb2.Event, context: Any) -> Any:  # noqa: N802 -- named by gRPC
         if request.payload.event == "slow":
@@ -51,8 +51,8 @@ class Ingest(ingest_service_pb2_grpc.IngestServiceServicer):
 
 @contextlib.asynccontextmanager
 async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio.HealthServicer]:
-    """Serve on a port; yield what says whether it is healthy."""
-    # Metadata as large as the real one takes it.
+    """Serve the fake ingest on a port; yield its health servicer."""
+    # The same limit of metadata as in ingest.
     limits = (("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 65_536))
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *limits))
     checks = health.aio.HealthServicer()
@@ -68,7 +68,7 @@ async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio
 
 @contextlib.asynccontextmanager
 async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
-    """Serve in front of a port; yield the URL."""
+    """Serve the gateway in front of a port; yield its URL."""
     chosen = {
         "gateway_listen": LOCAL,
         "ingest_target": f"127.0.0.1:{port}",
@@ -86,18 +86,18 @@ async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
 
 async def post(url: str, body: bytes, **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    # The library warns of large bytes, not of a file.
+    # The library warns about large bytes, but not about a file.
     async with aiohttp.ClientSession() as session, session.post(url, data=io.BytesIO(body), headers=named) as answer:
         return answer.status, json.loads(await answer.read()), answer.headers
 
 
 async def until_taken(url: str, body: bytes, **headers: str) -> None:
-    """Send until it is not refused for want of room, which a request that is soon answered may take."""
+    """Send until it is not 503: another request may hold the quota for a moment."""
     while (await post(url, body, **headers))[0] == 503:
         pass
 
 
 async def open_connection(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to a gateway, to send what no client library would."""
+    """Connect to a gateway, to send bytes that no client library sends."""
     host, _, port = url.removeprefix("http://").partition(":")
     return await asyncio.open_connection(host, int(port))

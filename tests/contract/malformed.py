@@ -1,4 +1,4 @@
-"""Requests that are not HTTP, or that servers and proxies read in more than one way."""
+"""Requests that are not valid HTTP, or that servers and proxies read in different ways."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ POST = LINE + b"Host: a\r\n"
 TWO = b"Content-Length: 2\r\n\r\n{}"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
-# Sent after each request: it must not be answered where the end of the one before is not sure.
+# Sent after each request: it must not be answered when the end of the one before is ambiguous.
 NEXT = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 HEADS = {

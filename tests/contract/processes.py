@@ -1,4 +1,4 @@
-"""The gateway of the product as a process of its own, with the event loop that users get."""
+"""The gateway as a process of its own, with the event loop of production."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.contract.conftest import LOCALHOST, ROOT, is_alive
 
 
 def gateway_program(log: Path, port: int, **environment: str) -> Program:
-    """Describe a gateway in front of a port, with the settings that users get and some of the test."""
+    """Describe a gateway in front of a port, with default settings except those of the test."""
     address = Address(LOCALHOST, free_port())
     return Program(
         name="gateway",

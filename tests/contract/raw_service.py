@@ -1,4 +1,4 @@
-"""A service of raw HTTP/2 frames, which answers each call as no library would let it."""
+"""A service of raw HTTP/2 frames, for responses that no library can send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 PREFACE_BYTES = 24
 
-# Writes the answer to the call of a stream; closes or aborts the connection as it likes.
+# Writes the response to the call of a stream; may close or abort the connection.
 Answer = Callable[[int, asyncio.StreamWriter], None]
 
 
@@ -22,7 +22,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def text(value: bytes) -> bytes:
-    """Return a string of HPACK, whose length has a prefix of seven bits."""
+    """Return a string of HPACK, whose length has a 7-bit prefix."""
     if len(value) < 127:
         return bytes([len(value)]) + value
     rest, prefix = len(value) - 127, bytearray([127])
@@ -59,7 +59,7 @@ def reset(code: int) -> Answer:
 
 
 def http_status(code: int) -> Answer:
-    """Answer as a proxy does that has no gRPC behind it."""
+    """Answer as a proxy without a gRPC server behind it."""
     head = fields((b":status", str(code).encode()))
     return lambda stream, writer: writer.write(frame(HEADERS, END_HEADERS | END_STREAM, stream, head))
 
@@ -91,7 +91,7 @@ def aborted(_stream: int, writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def raw_service(answer: Answer) -> AsyncIterator[int]:
-    """Serve on the port yielded; every call gets the same answer."""
+    """Serve on the port yielded; every call gets the same response."""
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -115,6 +115,6 @@ async def raw_service(answer: Answer) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        # The gateway has closed its channel by now, which ends them.
+        # They end, because the gateway has closed its channel.
         await asyncio.gather(*connections)
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Bodies in front of the gateway: compressed, too large, too slow, and so large that others would have to wait."""
+"""Bodies that are compressed, too large, too slow, or so large that other requests would have to wait."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from local.processes.ports import free_port
 from tests.contract.endpoints import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
 
 
-async def test_gzip_is_read_by_header_and_by_magic_bytes(door: str) -> None:
+async def test_gzip_is_read_by_header_and_by_magic_bytes(gateway_url: str) -> None:
     """A compressed body is decompressed; a corrupt one is 400; one that grows too large is 413 with the limit."""
-    url, body = f"{door}/api/v1/produce", gzip.compress(b'{"event_id": "e"}')
+    url, body = f"{gateway_url}/api/v1/produce", gzip.compress(b'{"event_id": "e"}')
     assert (await post(url, body, Content_Encoding="gzip"))[0] == 201
     assert (await post(url, body))[0] == 201
     assert (await post(url, body[:-9]))[0] == 400
@@ -30,24 +30,24 @@ async def test_gzip_is_read_by_header_and_by_magic_bytes(door: str) -> None:
     assert str(BODY_BYTES_MAX) in answer["message"]
 
 
-async def test_an_oversize_body_is_413(door: str) -> None:
-    """Announced or chunked, a body beyond the limit is refused with the limit in the message."""
+async def test_an_oversize_body_is_413(gateway_url: str) -> None:
+    """A body above the limit, announced or chunked, is refused with the limit in the message."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for _chunk in range(10):
             yield b" " * 1_000
 
-    status, answer, _headers = await post(f"{door}/api/v1/produce", b" " * (BODY_BYTES_MAX + 1))
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/produce", b" " * (BODY_BYTES_MAX + 1))
     assert (status, str(BODY_BYTES_MAX) in answer["message"]) == (413, True)
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{door}/api/v1/produce", data=chunks()) as refused,
+        session.post(f"{gateway_url}/api/v1/produce", data=chunks()) as refused,
     ):
         assert refused.status == 413
 
 
-async def test_a_large_body_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a large body is being read, however long that takes, others are answered."""
+async def test_a_large_body_does_not_block_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a large body is being decoded, other requests are answered."""
     begun, others_answered, read = threading.Event(), threading.Event(), Transcoder.request
 
     def slowly(self: Transcoder, *request: Any, strict: bool) -> Any:
@@ -67,7 +67,7 @@ async def test_a_large_body_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_slow_body_is_408() -> None:
-    """A client that does not finish its body is not waited for longer than the limit."""
+    """A client that does not finish its body gets 408 after the limit."""
     async with gateway(free_port(), gateway_body_seconds_max=0.2) as url:
         reader, writer = await open_connection(url)
         writer.write(b"POST /api/v1/produce HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")

@@ -1,4 +1,4 @@
-"""Another origin's script in a real browser: it may call when its origin is on the list, and else it may not."""
+"""CORS in a real browser: scripts of listed origins may call the gateway, others may not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local.up.example import DOCUMENTED_EVENT
 from tests.contract.endpoints import gateway, ingest
 from tests.support.clients.browser import browsing, needs_chromium
 
-# With headers that need a preflight; what it returns shows which headers a script may read.
+# With headers that need a preflight; the result shows which response headers a script may read.
 CALL = """async ([url, body]) => {
   const headers = { 'Content-Type': 'application/json', 'X-Strict': 'true', 'X-Request-Id': 'from-a-browser' }
   try {
@@ -31,10 +31,10 @@ async def call_from(origin: str, target: str) -> Any:
 
 @needs_chromium
 async def test_scripts_of_other_origins() -> None:
-    """The browser itself lets the listed origin send and read, and keeps the answer from another."""
-    port, door_port = free_port(), free_port()
+    """The browser lets the listed origin send and read, and hides the response from another one."""
+    port, gateway_port = free_port(), free_port()
     async with ingest(port), gateway(port) as listed, gateway(port) as stranger:
-        listen = f"127.0.0.1:{door_port}"
-        async with gateway(port, gateway_listen=listen, gateway_cors_origins=listed) as door:
-            assert await call_from(listed, door) == [201, "from-a-browser"]
-            assert await call_from(stranger, door) == "TypeError"
+        listen = f"127.0.0.1:{gateway_port}"
+        async with gateway(port, gateway_listen=listen, gateway_cors_origins=listed) as gateway_url:
+            assert await call_from(listed, gateway_url) == [201, "from-a-browser"]
+            assert await call_from(stranger, gateway_url) == "TypeError"

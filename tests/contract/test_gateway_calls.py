@@ -1,4 +1,4 @@
-"""Calls that break or answer oddly behind the gateway: what clients see of it, and what they never see."""
+"""Calls that fail or get unusual responses behind the gateway, and what clients see of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATED = (b"x-http-code", b"201")
 
 
 async def answer_of(service: raw.Answer, **headers: str) -> tuple[int, Any, Any]:
-    """Return status, JSON and headers of a request whose call gets an answer of raw frames."""
+    """Return status, JSON and headers of a request whose call gets a response of raw frames."""
     async with raw.raw_service(service) as port, gateway(port, gateway_timeout_seconds=20) as url:
         return await post(f"{url}/api/v1/produce", b'{"event_id": "e"}', **headers)
 
@@ -45,7 +45,7 @@ async def answer_of(service: raw.Answer, **headers: str) -> tuple[int, Any, Any]
     ],
 )
 async def test_a_call_that_the_client_did_not_end(service: raw.Answer) -> None:
-    """However a call breaks: 503 with a delay, in words of the gateway, and no address of the network behind it."""
+    """A call that breaks is 503 with a delay and a text of the gateway, without an address of the network behind it."""
     status, answer, headers = await answer_of(service)
 
     assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
@@ -63,8 +63,8 @@ async def test_a_call_that_the_client_did_not_end(service: raw.Answer) -> None:
         pytest.param(raw.answered(b"", (), (), status=14), 1, 503, id="the service's own answer"),
     ],
 )
-async def test_sent_again(first: raw.Answer, calls: int, wanted: int) -> None:
-    """A call that the service has not seen goes out once more, any other one never."""
+async def test_transparent_retry(first: raw.Answer, calls: int, wanted: int) -> None:
+    """Only a call that the service has not seen is retried, once."""
     seen: list[int] = []
     then = raw.answered(STORED, (CREATED,), ())
 
@@ -77,16 +77,16 @@ async def test_sent_again(first: raw.Answer, calls: int, wanted: int) -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 500])
-async def test_what_answers_is_no_grpc(code: int) -> None:
-    """The text is one of the gateway, whatever status something in between answers with."""
+async def test_the_service_does_not_speak_grpc(code: int) -> None:
+    """The text is one of the gateway, whatever HTTP status a proxy answers with."""
     status, answer, _headers = await answer_of(raw.http_status(code))
 
     assert status >= 400
-    assert answer["message"] == "what answered for the service does not speak gRPC"
+    assert answer["message"] == "the response did not come from a gRPC service"
 
 
-async def test_a_service_without_room() -> None:
-    """A stream refused for its rate is 429 with a delay."""
+async def test_an_overloaded_service() -> None:
+    """A stream refused with ENHANCE_YOUR_CALM is 429 with a delay."""
     status, answer, headers = await answer_of(raw.reset(11))
 
     assert (status, answer["code"], headers["Retry-After"]) == (429, 8, "1")
@@ -99,20 +99,20 @@ async def test_a_service_without_room() -> None:
     ids=["message", "metadata"],
 )
 async def test_an_answer_that_is_too_large(message: bytes, metadata: tuple[tuple[bytes, bytes], ...]) -> None:
-    """To try again does not help, so nothing says so."""
+    """A response above the limit is 500 without Retry-After, because a retry does not help."""
     service = raw.answered(message, (CREATED, *metadata), ())
     async with raw.raw_service(service) as port, gateway(port, gateway_answer_bytes_max=10_000) as url:
         status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
 
-    assert (status, answer["message"]) == (500, "the service's answer is larger than the gateway takes")
+    assert (status, answer["message"]) == (500, "the service's response is larger than the gateway accepts")
     assert "Retry-After" not in headers
 
 
 @pytest.mark.parametrize(
     "target", ["127.0.0.1:{port}", "[::1]:{port}", "localhost:{port}", "unix:no.socket", "unresolvable.invalid:1"]
 )
-async def test_a_service_that_is_not_there(target: str) -> None:
-    """The text names neither host nor address."""
+async def test_an_unreachable_service(target: str) -> None:
+    """The text of an unreachable service names neither host nor address."""
     async with gateway(0, ingest_target=target.format(port=free_port())) as url:
         status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
 
@@ -144,7 +144,7 @@ async def test_a_service_that_is_not_there(target: str) -> None:
 )
 @pytest.mark.parametrize("place", ["before the message", "after it", "after it, as trailers"])
 async def test_an_acknowledged_request_is_answered(name: bytes, value: bytes, place: str) -> None:
-    """Metadata that no header can hold cannot turn a success into an error; it is left out."""
+    """Metadata that no header can hold is left out, and does not turn a success into an error."""
     odd = ((name, value), (b"x-good", b"yes"))
     initial, trailing = ((CREATED, *odd), ()) if place == "before the message" else ((CREATED,), odd)
     asked = {"TE": "trailers"} if place == "after it, as trailers" else {}
@@ -161,8 +161,8 @@ async def test_an_acknowledged_request_is_answered(name: bytes, value: bytes, pl
     "details",
     [b"\xff\xff\xff", b"\x08\x03\x1a\x04\x0a\x01a\xff", b"\x08\x0e\x12\x01m\x1a\x2a" + b"\xff" * 42],
 )
-async def test_details_that_are_none(details: bytes) -> None:
-    """Details which cannot be read leave the service's code as it is."""
+async def test_unreadable_details(details: bytes) -> None:
+    """Error details that cannot be parsed leave the service's code unchanged."""
     metadata = ((b"grpc-message", b"later"), (b"grpc-status-details-bin", b"\0" + details))
     status, answer, headers = await answer_of(raw.answered(b"", (), metadata, status=14))
 
@@ -170,7 +170,7 @@ async def test_details_that_are_none(details: bytes) -> None:
 
 
 async def test_a_broken_retry_info() -> None:
-    """A detail whose bytes are not those of its type leaves the service's error as it is."""
+    """A detail whose bytes do not match its type leaves the service's error unchanged."""
     url = b"type.googleapis.com/google.rpc.RetryInfo"
     detail = b"\x0a" + bytes([len(url)]) + url + b"\x12\x02\xff\xff"
     rich = b"\x08\x0e\x12\x05later\x1a" + bytes([len(detail)]) + detail
@@ -181,7 +181,7 @@ async def test_a_broken_retry_info() -> None:
 
 
 async def test_the_request_id_is_answered_once() -> None:
-    """The id of a request is in one header, also when the service returns it in its metadata."""
+    """The request id is in one header, also when the service returns it in its metadata."""
     for metadata in (((b"x-request-id", b"mine"),), ()):
         service = raw.answered(STORED, (CREATED, *metadata), metadata)
         _status, _answer, headers = await answer_of(service, X_Request_Id="mine")
@@ -193,7 +193,7 @@ async def test_the_request_id_is_answered_once() -> None:
     "variable", ["http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"]
 )
 async def test_no_proxy_of_the_environment(variable: str, tmp_path: Path) -> None:
-    """The gateway reaches its service directly, and is ready, whatever proxy its environment names."""
+    """The gateway connects to its service directly, whatever proxy its environment names."""
     port, address, dead = free_port(), Address(LOCALHOST, free_port()), f"http://127.0.0.1:{free_port()}"
     program = Program(
         name="gateway",

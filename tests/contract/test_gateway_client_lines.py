@@ -1,4 +1,4 @@
-"""What clients can make the gateway log: one short line of a kind, whatever they send and however often."""
+"""What clients can make the gateway log: a few short lines of each kind, whatever they send and however often."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CAUSES = {
 
 
 async def sent(url: str, data: bytes, *, reset: bool) -> None:
-    """Send bytes and leave, politely or by a reset."""
+    """Send bytes and disconnect, by closing or by a reset."""
     _reader, writer = await open_connection(url)
     writer.write(data)
     await writer.drain()
@@ -50,7 +50,7 @@ async def sent(url: str, data: bytes, *, reset: bool) -> None:
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("cause", CAUSES)
 async def test_what_clients_can_cause(cause: str, reset: bool, tmp_path: Path) -> None:
-    """Sixty times the same is at most two lines, short, below error, without a stack and without what was sent."""
+    """Sixty equal requests log at most two lines: short, below level error, without a stack and without client data."""
     port, log = free_port(), tmp_path / "gateway.log"
     async with ingest(port):
         with running(gateway_program(log, port)) as child:

@@ -1,4 +1,4 @@
-"""No error gives back much of what a client sent: every quoted value is cut, and control characters are escaped."""
+"""Errors quote little of what a client sent: every value is cut, and control characters are escaped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def url() -> AsyncIterator[str]:
 
 
 async def send(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-    """Post and return status and answer, whatever it is."""
+    """Post, and return status and response body."""
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
         return answer.status, await answer.read()
 
@@ -48,7 +48,7 @@ def assert_short(status: int, answer: bytes) -> None:
 
 @pytest.mark.parametrize("filling", FILLINGS)
 async def test_bodies_are_not_echoed(url: str, filling: str) -> None:
-    """A long key or value of any type, anywhere in a body, comes back cut."""
+    """A long name or value of any type, anywhere in a body, is quoted cut."""
     long = filling * (LONG // len(filling))
     text = json.dumps(long) if filling in ("\x00", "\x1b") else f'"{long}"'
     for body in (
@@ -68,7 +68,7 @@ async def test_bodies_are_not_echoed(url: str, filling: str) -> None:
 
 @pytest.mark.parametrize("filling", FILLINGS)
 async def test_forms_and_queries_are_not_echoed(url: str, filling: str) -> None:
-    """A long value or name of a parameter comes back cut."""
+    """A long value or name of a parameter is quoted cut."""
     long = filling * (60_000 // len(filling.encode()))
     for body in (
         f"batch_count={long}",
@@ -100,14 +100,14 @@ async def test_forms_and_queries_are_not_echoed(url: str, filling: str) -> None:
 )
 @pytest.mark.parametrize("filling", ["A", "9", "\t;", ',"'])
 async def test_headers_are_not_echoed(url: str, name: str, filling: str) -> None:
-    """A long header comes back cut, whatever it is for."""
+    """A long value of any header is quoted cut."""
     value = "x" + filling * (8_000 // len(filling)) + "x"
     assert_short(*await send(f"{url}{PRODUCE}", b'{"event_id": 1}', {name: value}))
 
 
 @given(st.text())
 def test_quoted_text(text: str) -> None:
-    """Whatever the text, what is quoted of it is printable and short, and short printable text is quoted as it is."""
+    """Quoted text is always printable and short; short printable text is quoted unchanged."""
     shown = quoted(text)
     assert shown.isprintable()
     assert len(shown) <= QUOTED_CHARACTERS_MAX * len("\\U0010ffff") + 3
@@ -116,7 +116,7 @@ def test_quoted_text(text: str) -> None:
 
 @given(st.text(min_size=MESSAGE_CHARACTERS_MAX))
 def test_messages_are_limited(text: str) -> None:
-    """Whoever forgets to quote: an error of the gateway is cut as a whole."""
+    """An error message is cut as a whole, also when a value in it was not quoted."""
     error: GatewayError = RequestError(text * 10)
     assert error.message == quoted(text * 10, MESSAGE_CHARACTERS_MAX)
     assert error.message.isprintable()

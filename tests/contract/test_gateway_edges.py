@@ -1,4 +1,4 @@
-"""What seeded requests to the real grpc-gateway v2.33.0 showed beyond its records: the same answers are ours."""
+"""Behaviour of the real grpc-gateway v2.33.0 that seeded requests showed beyond its records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(gateway: Address, path: str, body: bytes, headers: dict[str, str]) -> t
 @pytest.mark.parametrize(
     ("field", "value", "read"),
     [
-        ("ratio", "3.4028235677973366e38", 3.4028235e38),  # by way of a double it would be too large
+        ("ratio", "3.4028235677973366e38", 3.4028235e38),  # as a double it would be too large
         ("payload", '"AQID\\n"', "AQID"),
         ("payload", '"AQ\\r\\nID"', "AQID"),
         ("occurredAt", '"0000-12-31T23:59:59-00:01"', "0001-01-01T00:00:59Z"),
@@ -61,7 +61,7 @@ def test_a_value(events_gateway: Address, field: str, value: str, read: object) 
     ],
 )
 def test_a_query(events_gateway: Address, query: str, accepted: int) -> None:
-    """Both names and all of Go's words for true are read; what the body sets, and what is unknown, is passed over."""
+    """Proto and JSON names and all of Go's forms of true are read; fields of the body and unknown names are ignored."""
     status, answer = call(events_gateway, f"{BATCH}?{query}", ONE, JSON)
 
     assert (status, answer["accepted"]) == (200, accepted)
@@ -80,7 +80,7 @@ def test_a_query(events_gateway: Address, query: str, accepted: int) -> None:
     ],
 )
 def test_a_bad_query(events_gateway: Address, query: str) -> None:
-    """A value that is none, a field given twice, a path through a scalar, a key of no map: 400."""
+    """Invalid values, a field given twice, a path through a scalar, a map key of another field: 400."""
     status, answer = call(events_gateway, f"{BATCH}?{query}", ONE, JSON)
 
     assert (status, answer["code"]) == (400, 3)
@@ -91,7 +91,7 @@ def test_a_bad_query(events_gateway: Address, query: str) -> None:
     [("100S", 100), ("2H", 7_200), ("0S", -1), ("99999999H", -1), ("9999999999999999999S", -1)],
 )
 def test_a_timeout(events_gateway: Address, timeout: str, remaining: float) -> None:
-    """The service sees the time that the client gave, however long; the test server calls very long ones none."""
+    """The service gets the timeout of the client, however long; the test server reports a very long one as none."""
     status, answer = call(events_gateway, PRODUCE, META, {**JSON, "Grpc-Timeout": timeout})
 
     assert status == 200
@@ -99,15 +99,15 @@ def test_a_timeout(events_gateway: Address, timeout: str, remaining: float) -> N
 
 
 @pytest.mark.parametrize("timeout", ["1n", "1u"])
-def test_a_timeout_of_no_time(events_gateway: Address, timeout: str) -> None:
-    """A time that is over before the call: 504."""
+def test_an_expired_timeout(events_gateway: Address, timeout: str) -> None:
+    """A timeout that expires before the call is 504."""
     status, answer = call(events_gateway, PRODUCE, META, {**JSON, "Grpc-Timeout": timeout})
 
     assert (status, answer["code"]) == (504, 4)
 
 
 def test_metadata(events_gateway: Address) -> None:
-    """Pragma says what Cache-Control would, to servers of old."""
+    """`Pragma: no-cache` is forwarded as Cache-Control, as by Go."""
     _status, answer = call(events_gateway, PRODUCE, META, {**JSON, "Pragma": "no-cache"})
 
     assert answer["seenMetadata"]["grpcgateway-pragma"] == "no-cache"
@@ -115,7 +115,7 @@ def test_metadata(events_gateway: Address) -> None:
 
 
 def test_a_form_with_an_overridden_method_is_a_query(events_gateway: Address) -> None:
-    """Its body is parameters and no body: the method's message is empty."""
+    """The body of such a form is query parameters: the method's message is empty."""
     headers = {**FORM, "X-HTTP-Method-Override": "POST"}
 
     assert call(events_gateway, BATCH, b"failFast=true", headers) == (200, {"accepted": 0, "results": []})
@@ -128,12 +128,12 @@ def test_a_form_with_an_overridden_method_is_a_query(events_gateway: Address) ->
     [("/api/v1/produce%ff", 404), ("/api/v1/produce#x", 404), ("//api/v1/produce", 404), ("/api%2fv1%2fproduce", 200)],
 )
 def test_a_path(events_gateway: Address, path: str, expected: int) -> None:
-    """A path is compared as it was sent, percent-encoding undone."""
+    """A path is matched after its percent-encoding is undone."""
     assert raw(events_gateway, path, META)[0] == expected
 
 
 def test_trailers(events_gateway: Address) -> None:
-    """To a client that accepts them, metadata after the message and after an error goes as trailers."""
+    """A client that accepts trailers gets the metadata that follows the message or the error."""
     status, head, rest = raw(events_gateway, PRODUCE, b'{"mode": "headers"}', "TE: trailers")
     assert (status, b"Trailer: Grpc-Trailer-X-Trail\r\n" in head) == (200, True)
     assert rest.endswith(b"\r\n0\r\nGrpc-Trailer-X-Trail: t1\r\n\r\n")
@@ -154,8 +154,8 @@ def test_trailers(events_gateway: Address) -> None:
         ("abort:UNAVAILABLE", "1"),
     ],
 )
-def test_when_to_try_again(events_gateway: Address, mode: str, seconds: str) -> None:
-    """Every 429 and 503 has Retry-After: of RetryInfo, rounded up, else of metadata, else of our settings."""
+def test_retry_after(events_gateway: Address, mode: str, seconds: str) -> None:
+    """Every 429 and 503 has Retry-After: from RetryInfo, rounded up, else from metadata, else from the setting."""
     status, head, _rest = raw(events_gateway, PRODUCE, json.dumps({"mode": mode}).encode())
 
     assert status in (429, 503)
@@ -163,7 +163,7 @@ def test_when_to_try_again(events_gateway: Address, mode: str, seconds: str) -> 
 
 
 def test_expectations(events_gateway: Address) -> None:
-    """A client that waits for 100 Continue gets it before its answer; any other expectation is 417."""
+    """A client that waits for 100 Continue gets it before the response; any other expectation is 417."""
     status, head, _rest = raw(events_gateway, PRODUCE, META, "Expect: 100-continue")
     assert (status, head) == (100, b"HTTP/1.1 100 Continue")
     assert raw(events_gateway, PRODUCE, META, "Expect: more")[0] == 417
@@ -171,8 +171,8 @@ def test_expectations(events_gateway: Address) -> None:
     assert sent(events_gateway, large + b"Connection: close\r\n\r\n")[0] == 413
 
 
-def test_what_is_no_http(events_gateway: Address) -> None:
-    """A method that HTTP does not know, or a broken head, is 400 with google.rpc.Status, as every error."""
+def test_malformed_requests(events_gateway: Address) -> None:
+    """An invalid method or a malformed head is 400 with google.rpc.Status."""
     for request in (b"FOO /api/v1/produce HTTP/1.1\r\nHost: test\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"):
         status, head, rest = sent(events_gateway, request)
         assert (status, b"application/json" in head, json.loads(rest)["code"]) == (400, True, 3)
@@ -180,7 +180,7 @@ def test_what_is_no_http(events_gateway: Address) -> None:
 
 
 def raw(gateway: Address, path: str, body: bytes, *headers: str) -> tuple[int, bytes, bytes]:
-    """Post over a socket of our own; return the status, the head and all that follows it."""
+    """Post on a raw socket; return the status, the head and all that follows it."""
     lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return sent(gateway, "\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 

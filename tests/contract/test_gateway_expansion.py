@@ -1,4 +1,4 @@
-"""Gzip expands within a size, a ratio and a debt; large bodies are read one by one, and few wait."""
+"""Gzip expands within limits of size, ratio and client bucket; large bodies wait in a bounded queue."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def url() -> AsyncIterator[str]:
 @pytest.mark.parametrize("members", [1, 2, GZIP_MEMBERS_MAX])
 @pytest.mark.parametrize("level", [0, 9])
 def test_gzip_is_read_whole(size: int, members: int, level: int) -> None:
-    """Members of any size, stored or compressed, are read one after the other; one cut anywhere is refused."""
+    """All gzip members are decompressed, stored or compressed; a truncated body is refused."""
     part = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     packed = gzip.compress(part, level) * members
     assert gunzip(packed, Allowance(BODY_BYTES_MAX * 3, 1_100)) == part * members
@@ -55,13 +55,13 @@ def test_gzip_is_read_whole(size: int, members: int, level: int) -> None:
 
 
 def test_gzip_members_are_limited() -> None:
-    """Members that hold nothing are limited in number."""
+    """The number of gzip members is limited, even of empty ones."""
     with pytest.raises(RequestError, match=str(GZIP_MEMBERS_MAX)):
         gunzip(gzip.compress(b"") * (GZIP_MEMBERS_MAX + 1), Allowance(BODY_BYTES_MAX, 100))
 
 
 def test_expansion_is_limited() -> None:
-    """Above 4 MiB the ratio counts, below the size alone."""
+    """Below 4 MiB only the size is limited, above it the ratio too."""
     zeros = gzip.compress(b"0" * (FREE_BYTES + 1))
     with pytest.raises(ExpandsTooMuchError, match="100 times"):
         gunzip(zeros, Allowance(BODY_BYTES_MAX, 100))
@@ -70,8 +70,8 @@ def test_expansion_is_limited() -> None:
         gunzip(zeros, Allowance(4_096, 100))
 
 
-def test_buckets_are_forgotten() -> None:
-    """A client in debt is held to a ratio that events stay below, until time has passed; others are not."""
+def test_buckets_leak() -> None:
+    """A client whose bucket overflows is held to a low ratio until the bucket has leaked; other clients are not."""
     now = 0.0
     buckets = ClientBuckets(lambda: now)
     buckets.charge("a", 1_000, 1_000 * OVERFLOW_RATIO_MAX)
@@ -87,8 +87,8 @@ def test_buckets_are_forgotten() -> None:
     assert len(gunzip(packed, buckets.allowance("a", BODY_BYTES_MAX, 100))) == 20_000
 
 
-def test_a_debt_has_a_limit() -> None:
-    """What the service refused counts for more, and no debt lasts for more than a minute or so."""
+def test_the_level_of_a_bucket_is_limited() -> None:
+    """A body that the service refused counts for more, and no bucket overflows for longer than a minute."""
     buckets = ClientBuckets(lambda: 0.0)
     buckets.charge("a", 100, 31_000, by_service=True)
     assert buckets.level("a") == 32 * 30_000
@@ -96,16 +96,16 @@ def test_a_debt_has_a_limit() -> None:
     assert buckets.allowance("a", BODY_BYTES_MAX, 100).wait_seconds < 60
 
 
-def test_debtors_are_limited() -> None:
-    """So many clients are remembered, the last ones."""
+def test_the_number_of_buckets_is_limited() -> None:
+    """Only the buckets of the clients charged last are kept."""
     buckets = ClientBuckets(lambda: 0.0)
     for number in range(CLIENTS_MAX + 10):
         buckets.charge(str(number), 0, 2 * BUCKET_BYTES)
     assert (buckets.level("0"), buckets.level(str(CLIENTS_MAX + 9))) == (0, 2 * BUCKET_BYTES)
 
 
-async def test_refused_bodies_make_a_debt(url: str) -> None:
-    """What a client's refused bodies expanded to counts; then only what expands little is read, and that always."""
+async def test_refused_bodies_fill_the_bucket(url: str) -> None:
+    """Refused bodies that expand much lead to 429; bodies that expand little, and plain ones, are still accepted."""
     packed = gzip.compress(MANY_VALUES)
     statuses = [(await post(f"{url}{BATCH}", packed))[0] for _attempt in range(8)]
     assert statuses[0] == 400
@@ -115,7 +115,7 @@ async def test_refused_bodies_make_a_debt(url: str) -> None:
 
 
 async def test_large_bodies_wait_in_a_bounded_queue() -> None:
-    """One is read, so many wait, the next is refused; one whose client has left is not read; none waits for long."""
+    """One body is decoded while others wait; above the limit they are refused, and that of a gone client is skipped."""
     large, begun, go_on = LargeBodyQueue(2, WAIT_SECONDS_MAX), threading.Event(), threading.Event()
     done: list[str] = []
 
@@ -130,7 +130,7 @@ async def test_large_bodies_wait_in_a_bounded_queue() -> None:
     await asyncio.to_thread(begun.wait, WAIT_SECONDS_MAX)
     gone = asyncio.create_task(large.run(named("gone"), lambda: True))
     second = asyncio.create_task(large.run(named("second"), lambda: False))
-    await asyncio.sleep(0)  # both tasks begin, and wait
+    await asyncio.sleep(0)  # both tasks start and wait
     assert large.waiting == 2
     with pytest.raises(OverloadedError, match="large bodies"):
         await large.run(named("refused"), lambda: False)
@@ -142,8 +142,8 @@ async def test_large_bodies_wait_in_a_bounded_queue() -> None:
     large.close()
 
 
-async def test_a_turn_that_does_not_come_is_given_up() -> None:
-    """A body waits no longer for its turn than a call may take."""
+async def test_the_wait_in_the_queue_is_limited() -> None:
+    """A body waits in the queue no longer than a call may take."""
     large, begun, go_on = LargeBodyQueue(2, 0.01), threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -160,6 +160,6 @@ async def test_a_turn_that_does_not_come_is_given_up() -> None:
 
 
 def test_raw_deflate_is_not_gzip() -> None:
-    """What begins like gzip and is not is refused."""
+    """A body with the magic bytes of gzip that is not gzip is refused."""
     with pytest.raises(RequestError, match=r"not valid gzip$"):
         gunzip(b"\x1f\x8b" + zlib.compress(b"{}"), Allowance(BODY_BYTES_MAX, 100))

@@ -55,36 +55,41 @@ async def test_browsers_of_other_origins_may_not() -> None:
         assert headers["Vary"] == "Origin"
 
 
-async def test_without_a_list_no_preflight_is_answered(door: str) -> None:
+async def test_without_a_list_no_preflight_is_answered(gateway_url: str) -> None:
     """By default OPTIONS is a wrong method, as any other."""
-    status, headers = await preflight(f"{door}/api/v1/produce", PAGE)
+    status, headers = await preflight(f"{gateway_url}/api/v1/produce", PAGE)
     assert (status, headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/plain;charset=UTF-8", "application/octet-stream", ""])
-async def test_a_beacon_is_json_whatever_it_says_it_is(door: str, content_type: str) -> None:
+async def test_a_beacon_is_json_whatever_it_says_it_is(gateway_url: str, content_type: str) -> None:
     """What a closing page can send without a preflight is read as JSON."""
-    status, answer, _headers = await post(f"{door}/api/v1/produce", b'{"event_id": "e"}', Content_Type=content_type)
+    status, answer, _headers = await post(
+        f"{gateway_url}/api/v1/produce", b'{"event_id": "e"}', Content_Type=content_type
+    )
     assert (status, answer["eventId"]) == (201, "e")
 
 
-async def test_more_headers_than_a_call_can_carry(door: str) -> None:
+async def test_more_headers_than_a_call_can_carry(gateway_url: str) -> None:
     """What is passed on is bounded: 431 with the limit, and no word of trying again, which would not help."""
     headers = CIMultiDict([("Referer", "r" * 8_000)] * 5)
-    async with aiohttp.ClientSession() as session, session.post(f"{door}/api/v1/produce", headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{gateway_url}/api/v1/produce", headers=headers) as answer,
+    ):
         assert (answer.status, "Retry-After" in answer.headers) == (431, False)
         assert str(METADATA_BYTES_MAX) in (await answer.json())["message"]
 
 
-async def test_request_ids_and_traces_pass_through(door: str) -> None:
+async def test_request_ids_and_traces_pass_through(gateway_url: str) -> None:
     """The id comes back and goes on, with the trace and the token; a missing or unusable one is replaced."""
     given = {"X_Request_Id": "abc-1", "Traceparent": TRACE, "Authorization": "Bearer t"}
-    _status, _answer, headers = await post(f"{door}/api/v1/produce", b"{}", **given)
+    _status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{}", **given)
     seen = json.loads(headers["Grpc-Metadata-X-Seen"])
     assert headers["X-Request-Id"] == seen["x-request-id"] == "abc-1"
     assert (seen["traceparent"], seen["authorization"]) == (TRACE, "Bearer t")
     for unusable in ({}, {"X_Request_Id": "a b"}, {"X_Request_Id": "a" * 1_000}):
-        _status, _answer, headers = await post(f"{door}/api/v1/produce", b"{", **unusable)
+        _status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{", **unusable)
         assert len(headers["X-Request-Id"]) == 32
 
 
@@ -119,18 +124,21 @@ async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> 
 
 
 @pytest.mark.parametrize("second", ["Bearer t", "Bearer other", "Basic YTpi", ""])
-async def test_two_authorizations(door: str, second: str) -> None:
+async def test_two_authorizations(gateway_url: str, second: str) -> None:
     """It would not be clear who asks: refused by name, without a value."""
     headers = CIMultiDict([("Authorization", "Bearer secret"), ("Authorization", second)])
-    async with aiohttp.ClientSession() as session, session.post(f"{door}/api/v1/produce", headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{gateway_url}/api/v1/produce", headers=headers) as answer,
+    ):
         message = (await answer.json())["message"]
 
     assert (answer.status, "Authorization" in message, "secret" in message) == (400, True, False)
 
 
 @pytest.mark.parametrize("trace", ["", "x", f"{TRACE}-more", TRACE.upper(), f"{TRACE}, {TRACE}"])
-async def test_malformed_traces_end_here(door: str, trace: str) -> None:
+async def test_malformed_traces_end_here(gateway_url: str, trace: str) -> None:
     """What is no traceparent is not passed on; the request is served."""
-    status, _answer, headers = await post(f"{door}/api/v1/produce", b"{}", Traceparent=trace, Tracestate="a=b")
+    status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{}", Traceparent=trace, Tracestate="a=b")
 
     assert (status, "traceparent" in headers["Grpc-Metadata-X-Seen"]) == (201, False)

@@ -18,12 +18,12 @@ from local.processes.ports import free_port
 from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post, until_taken
 
 
-async def test_the_service_chooses_the_success_status(door: str) -> None:
+async def test_the_service_chooses_the_success_status(gateway_url: str) -> None:
     """x-http-code is honoured before and after the message, and not forwarded."""
-    status, answer, headers = await post(f"{door}/api/v1/produce", b'{"event_id": "e"}')
+    status, answer, headers = await post(f"{gateway_url}/api/v1/produce", b'{"event_id": "e"}')
     assert (status, answer) == (201, {"eventId": "e"})
     assert not [name for name in headers if "http-code" in name.lower()]
-    status, answer, _headers = await post(f"{door}/api/v1/batch_produce", b"[{}, {}]")
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/batch_produce", b"[{}, {}]")
     assert (status, answer) == (207, {"accepted": 2, "rejected": []})
 
 
@@ -46,47 +46,47 @@ async def test_the_service_chooses_the_success_status(door: str) -> None:
         (b"null", "the body: ugc.v1.Event must be an object"),
     ],
 )
-async def test_bad_json_is_400_and_named(door: str, body: bytes, named: str) -> None:
+async def test_bad_json_is_400_and_named(gateway_url: str, body: bytes, named: str) -> None:
     """Whatever is wrong with a body, the answer is 400 with google.rpc.Status that says where."""
-    status, answer, _headers = await post(f"{door}/api/v1/produce", body)
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/produce", body)
     assert (status, answer["code"], answer["details"]) == (400, 3, [])
     assert named in answer["message"]
 
 
-async def test_a_bad_event_of_a_batch_is_named_by_its_index(door: str) -> None:
+async def test_a_bad_event_of_a_batch_is_named_by_its_index(gateway_url: str) -> None:
     """The place in the array is part of the field's name."""
-    _status, answer, _headers = await post(f"{door}/api/v1/batch_produce", b'[{}, {"payload": {"event": 1}}]')
+    _status, answer, _headers = await post(f"{gateway_url}/api/v1/batch_produce", b'[{}, {"payload": {"event": 1}}]')
     assert "[1].payload.event" in answer["message"]
 
 
-async def test_unknown_keys_are_named_or_refused(door: str) -> None:
+async def test_unknown_keys_are_named_or_refused(gateway_url: str) -> None:
     """An unknown key is accepted and named in X-Unknown-Fields; with X-Strict it is a 400."""
     body = b'{"payload": {"mood": 1}, "x": {"y": 2}}'
-    status, _answer, headers = await post(f"{door}/api/v1/produce", body)
+    status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", body)
     assert (status, headers["X-Unknown-Fields"]) == (201, "payload.mood, x")
-    status, answer, _headers = await post(f"{door}/api/v1/produce", body, X_Strict="true")
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/produce", body, X_Strict="true")
     assert status == 400
     assert "payload.mood" in answer["message"]
 
 
 @pytest.mark.parametrize("name", ["k" * 3_000, "\U0001f600" * 500, "deep"], ids=["long", "escaped", "many"])
-async def test_long_unknown_keys(door: str, name: str) -> None:
+async def test_long_unknown_keys(gateway_url: str, name: str) -> None:
     """However long and many unknown keys are, the header that names them is short, and so is a refusal."""
     keys = {f"{number}{name}": 1 for number in range(1 if len(name) > 9 else 200)}
     body = json.dumps(keys, ensure_ascii=False).encode()
-    status, _answer, headers = await post(f"{door}/api/v1/produce", body)
+    status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", body)
     assert status == 201
     assert 0 < len(headers["X-Unknown-Fields"]) < 2_500
     assert len(headers["X-Unknown-Fields"].split(", ")) == min(len(keys), 20)
-    status, answer, _headers = await post(f"{door}/api/v1/produce", body, X_Strict="true")
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/produce", body, X_Strict="true")
     assert status == 400
     assert answer["message"].startswith('unknown field "0')
     assert len(answer["message"]) < 100
 
 
-async def test_a_late_service_is_504(door: str) -> None:
+async def test_a_late_service_is_504(gateway_url: str) -> None:
     """The gateway does not wait longer than its own limit, nor than the client's Grpc-Timeout."""
-    url, body = f"{door}/api/v1/produce", b'{"payload": {"event": "slow"}}'
+    url, body = f"{gateway_url}/api/v1/produce", b'{"payload": {"event": "slow"}}'
     status, answer, _headers = await post(url, body, Grpc_Timeout="100m")
     assert (status, answer["code"]) == (504, 4)
 
@@ -129,14 +129,14 @@ async def test_a_full_gateway_is_503_with_retry_after() -> None:
         slow.cancel()
 
 
-async def test_paths_and_methods(door: str) -> None:
+async def test_paths_and_methods(gateway_url: str) -> None:
     """Unknown paths are 404, known ones with another method 405 with Allow, malformed ones 400."""
     async with aiohttp.ClientSession() as session:
-        async with session.get(f"{door}/api/v1/produce") as answer:
+        async with session.get(f"{gateway_url}/api/v1/produce") as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-        async with session.post(f"{door}/api/v1/nothing", data=b"{}") as answer:
+        async with session.post(f"{gateway_url}/api/v1/nothing", data=b"{}") as answer:
             assert (answer.status, (await answer.json())["code"]) == (404, 5)
-        async with session.get(f"{door}/healthz") as answer:
+        async with session.get(f"{gateway_url}/healthz") as answer:
             assert answer.status == 200
 
 
@@ -155,9 +155,9 @@ def test_bad_settings_are_refused_by_name(name: str, value: object) -> None:
         GatewaySettings(**{name: value})  # type: ignore[arg-type]  # bad on purpose
 
 
-async def test_head_of_our_own_pages(door: str) -> None:
+async def test_head_of_our_own_pages(gateway_url: str) -> None:
     """HEAD is answered as GET, without a body."""
-    async with aiohttp.ClientSession() as session, session.head(f"{door}/api/openapi.json") as answer:
+    async with aiohttp.ClientSession() as session, session.head(f"{gateway_url}/api/openapi.json") as answer:
         assert (answer.status, await answer.read()) == (200, b"")
 
 

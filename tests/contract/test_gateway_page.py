@@ -44,12 +44,12 @@ class Watched:
 
 @needs_bundle
 @needs_chromium
-async def test_page_sends_its_example(door: str, tmp_path: Path) -> None:
+async def test_page_sends_its_example(gateway_url: str, tmp_path: Path) -> None:
     """The page shows every operation, sends its example by its own button, and asks no other host."""
     async with browsing() as browser:
         watched = Watched(await browser.new_page(viewport={"width": 1280, "height": 1600}))
         page = watched.page
-        await page.goto(f"{door}/api/openapi")
+        await page.goto(f"{gateway_url}/api/openapi")
         await page.get_by_text("Produce stores one event.").first.wait_for(timeout=WAIT_MS_MAX)
         await page.get_by_text("/api/v1/batch_produce").first.wait_for(timeout=WAIT_MS_MAX)
         await asyncio.sleep(SETTLED_SECONDS)
@@ -57,19 +57,19 @@ async def test_page_sends_its_example(door: str, tmp_path: Path) -> None:
         await page.get_by_role("button", name="Test Request (post /api/v1/produce)").click(timeout=WAIT_MS_MAX)
         await page.get_by_role("dialog").get_by_text('"some_event_data"').first.wait_for(timeout=WAIT_MS_MAX)
         send = page.get_by_role("dialog").get_by_role("button", name="Send", exact=False).first
-        async with page.expect_response(f"{door}/api/v1/produce", timeout=WAIT_MS_MAX):
+        async with page.expect_response(f"{gateway_url}/api/v1/produce", timeout=WAIT_MS_MAX):
             await send.click(timeout=WAIT_MS_MAX)
         await page.screenshot(path=str(tmp_path / "sent.png"))
-    sent = [answer for answer in watched.answers if answer.url == f"{door}/api/v1/produce"]
+    sent = [answer for answer in watched.answers if answer.url == f"{gateway_url}/api/v1/produce"]
 
     assert [answer.status for answer in sent] == [201]
-    assert watched.hosts() == {urlsplit(door).netloc}
+    assert watched.hosts() == {urlsplit(gateway_url).netloc}
     assert watched.complaints == []
 
 
-async def test_document(door: str) -> None:
+async def test_document(gateway_url: str) -> None:
     """GET /api/openapi.json is the committed document, byte for byte."""
-    async with aiohttp.ClientSession() as session, session.get(f"{door}/api/openapi.json") as answer:
+    async with aiohttp.ClientSession() as session, session.get(f"{gateway_url}/api/openapi.json") as answer:
         assert answer.content_type == "application/json"
         committed = Path(__file__).parents[2] / "proto" / "gen" / "ugc" / "v1" / "openapi.json"
         assert await answer.read() == committed.read_bytes()

@@ -66,9 +66,11 @@ async def test_a_service_at_an_address_of_ipv6() -> None:
     ],
 )
 @pytest.mark.parametrize(("path", "text"), [("produce", '{"event_id": "e"}'), ("batch_produce", '[{"event_id": "e"}]')])
-async def test_other_encodings(door: str, path: str, text: str, encoded: Callable[[str], bytes], named: str) -> None:
+async def test_other_encodings(
+    gateway_url: str, path: str, text: str, encoded: Callable[[str], bytes], named: str
+) -> None:
     """What is not plain UTF-8 is named, as grpc-gateway refuses it too."""
-    status, answer, _headers = await post(f"{door}/api/v1/{path}", encoded(text))
+    status, answer, _headers = await post(f"{gateway_url}/api/v1/{path}", encoded(text))
 
     assert (status, answer["code"]) == (400, 3)
     assert named in answer["message"]
@@ -76,25 +78,25 @@ async def test_other_encodings(door: str, path: str, text: str, encoded: Callabl
 
 
 @pytest.mark.parametrize("name", ["event_id", "eventId"])
-async def test_both_names_of_a_field(door: str, name: str) -> None:
+async def test_both_names_of_a_field(gateway_url: str, name: str) -> None:
     """The name in an answer can be sent back: it is the same field, also where unknown names are refused."""
     for headers in ({}, {"X_Strict": "true"}):
-        status, answer, told = await post(f"{door}/api/v1/produce", json.dumps({name: "e"}).encode(), **headers)
+        status, answer, told = await post(f"{gateway_url}/api/v1/produce", json.dumps({name: "e"}).encode(), **headers)
         assert (status, answer) == (201, {"eventId": "e"})
         assert "X-Unknown-Fields" not in told
 
 
 @pytest.mark.parametrize("body", ['{"event_id": "a", "eventId": "b"}', '{"eventId": "a", "eventId": "a"}'])
-async def test_a_field_by_both_names(door: str, body: str) -> None:
+async def test_a_field_by_both_names(gateway_url: str, body: str) -> None:
     """One field is sent once."""
-    assert (await post(f"{door}/api/v1/produce", body.encode()))[0] == 400
+    assert (await post(f"{gateway_url}/api/v1/produce", body.encode()))[0] == 400
 
 
 @pytest.mark.parametrize("name", ["EventId", "eventID", "event_Id", "event-id", "eventid", "payload.movieId"])
-async def test_near_misses_are_still_unknown(door: str, name: str) -> None:
+async def test_near_misses_are_still_unknown(gateway_url: str, name: str) -> None:
     """A field has two names, not more; any other is unknown."""
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{door}/api/v1/produce", json={name: "e"}) as answer,
+        session.post(f"{gateway_url}/api/v1/produce", json={name: "e"}) as answer,
     ):
         assert (answer.status, answer.headers["X-Unknown-Fields"]) == (201, name)
