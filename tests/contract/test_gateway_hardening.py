@@ -85,7 +85,7 @@ async def test_every_page() -> None:
     port = free_port()
     settings = GatewaySettings(gateway_demo=True)
     async with ingest(port), gateway(port, gateway_demo=True) as url, connecting(settings) as backend:
-        for path in build(settings, backend).api.pages:
+        for path in build(settings, backend)[0].api.pages:
             for method in ("GET", "HEAD"):
                 final = (await responses(url, f"{method} {path} HTTP/1.1".encode()))[-1]
 
