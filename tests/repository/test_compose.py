@@ -136,17 +136,16 @@ def test_volumes() -> None:
     assert {name for name in SERVICES if mounts(name)} == set(SERVICES) - set(PROCESSES)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-def test_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every UGC_ variable of a service is a setting of its process, with a value that the process accepts."""
-    service = SERVICES[name]
-    settings = SETTINGS[service["command"][0]]
-    fields = {PREFIX + field.upper() for field in settings.model_fields}
+    for name in PROCESSES:
+        settings, environment = SETTINGS[SERVICES[name]["command"][0]], SERVICES[name]["environment"]
 
-    assert set(service["environment"]) <= fields
-    for variable, value in service["environment"].items():
-        monkeypatch.setenv(variable, str(value))
-    settings()
+        assert set(environment) <= {PREFIX + field.upper() for field in settings.model_fields}, name
+        with monkeypatch.context() as patch:
+            for variable, value in environment.items():
+                patch.setenv(variable, str(value))
+            settings()
 
 
 def test_no_other_variables() -> None:
@@ -165,16 +164,16 @@ def test_mounted_files_exist() -> None:
     assert all(path.is_file() for path in mounted)
 
 
-@pytest.mark.parametrize("path", XML_FILES, ids=lambda path: path.name)
-def test_xml(path: Path) -> None:
+def test_xml() -> None:
     """ClickHouse's configuration is well-formed, and every variable that it reads is set where it is mounted."""
-    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 -- a file of this repository
-    wanted = {variable for element in root.iter() if (variable := element.get("from_env"))}
+    for path in XML_FILES:
+        root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 -- a file of this repository
+        wanted = {variable for element in root.iter() if (variable := element.get("from_env"))}
 
-    assert root.tag == "clickhouse"
-    for name, service in SERVICES.items():
-        if any(source.endswith(f"/{path.name}") for source, _ in mounts(name)):
-            assert wanted <= set(service["environment"])
+        assert root.tag == "clickhouse", path.name
+        for name, service in SERVICES.items():
+            if any(source.endswith(f"/{path.name}") for source, _ in mounts(name)):
+                assert wanted <= set(service["environment"]), f"{path.name} in {name}"
 
 
 def test_cluster_topology() -> None:
@@ -210,17 +209,17 @@ def test_cluster_etl() -> None:
         assert (each["insert_quorum_parallel"], each["select_sequential_consistency"]) == ("0", "1")
 
 
-@pytest.mark.parametrize("broker", sorted(name for name in PROFILES["cluster"] if name.startswith("kafka-")))
-def test_cluster_brokers_are_given_up_in_time(broker: str) -> None:
+def test_cluster_brokers_are_given_up_in_time() -> None:
     """A killed broker loses its partitions before ingest stops waiting, but only after several missed heartbeats."""
-    environment = SERVICES[broker]["environment"]
-    session = int(environment["KAFKA_BROKER_SESSION_TIMEOUT_MS"])
-    group = int(environment["KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS"])
+    for broker in sorted(name for name in PROFILES["cluster"] if name.startswith("kafka-")):
+        environment = SERVICES[broker]["environment"]
+        session = int(environment["KAFKA_BROKER_SESSION_TIMEOUT_MS"])
+        group = int(environment["KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS"])
 
-    assert session < IngestSettings.model_fields["ingest_delivery_seconds_max"].default * 1_000
-    assert int(environment["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"]) * 4 <= session
-    assert int(environment["KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS"]) <= group
-    assert int(environment["KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS"]) * 4 <= group
+        assert session < IngestSettings.model_fields["ingest_delivery_seconds_max"].default * 1_000, broker
+        assert int(environment["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"]) * 4 <= session, broker
+        assert int(environment["KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS"]) <= group, broker
+        assert int(environment["KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS"]) * 4 <= group, broker
 
 
 def mounts(name: str) -> list[tuple[str, str]]:
