@@ -1,1 +1,1 @@
-"""The HTTP door: translates JSON REST into gRPC by the descriptors alone."""
+"""The HTTP server: serves gRPC services as JSON over REST, from their descriptors alone."""

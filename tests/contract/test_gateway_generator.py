@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(PLUGIN is None, reason="protoc-gen-openapiv3 is 
 RUN_SECONDS_MAX = 60
 VERSION = "1.2.3"
 REFERENCE = "#/components/schemas/"
-# Ours says more: the rules of buf.validate, and examples.
+# The gateway's document has more: the rules of buf.validate, and examples.
 OURS_ALONE = frozenset({
     "examples", "example", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "required", "exclusiveMinimum", "exclusiveMaximum", "uniqueItems",
@@ -56,7 +56,7 @@ def generated(descriptors: bytes) -> dict[str, Any]:
     return whole
 
 
-def ours(descriptors: bytes) -> dict[str, Any]:
+def written(descriptors: bytes) -> dict[str, Any]:
     """Return the gateway's document in the same form, with the services that a server may not run."""
     schema = load_schema(descriptors)
     made = document(schema, load_routes(schema), VERSION, {service.full_name for service in schema.services()})
@@ -72,7 +72,7 @@ def differences(mine: Any, theirs: Any, place: str) -> list[str]:
         return [] if mine == theirs or is_bounded_integer(mine, theirs) else [f"{place}: {mine!r}, not {theirs!r}"]
     # The names of properties are no keywords.
     spare = frozenset() if place.endswith(".properties") else OURS_ALONE | {IN_OTHER_WORDS}
-    extra = [f"{place}.{key} is ours alone" for key in mine.keys() - theirs.keys() - spare]
+    extra = [f"{place}.{key} is only in the gateway's document" for key in mine.keys() - theirs.keys() - spare]
     lost = [f"{place}.{key} is missing" for key in theirs.keys() - mine.keys()]
     both = [key for key in theirs if key in mine and (key not in spare or key != IN_OTHER_WORDS)]
     return extra + lost + [found for key in both for found in differences(mine[key], theirs[key], f"{place}.{key}")]
@@ -126,7 +126,7 @@ def test_product() -> None:
 def test_declarations_of_the_product() -> None:
     """Title, summary, introduction, security and its schemes are what the real generator makes of the same options."""
     descriptors = product_descriptors().read_bytes()
-    theirs, mine = generated(descriptors), ours(descriptors)
+    theirs, mine = generated(descriptors), written(descriptors)
 
     assert mine["info"] == theirs["info"] | {"version": VERSION, "description": mine["info"]["description"]}
     assert mine["info"]["description"].startswith(theirs["info"]["description"])
@@ -141,7 +141,7 @@ def test_another_service(events: Generated) -> None:
 
 def check(descriptors: bytes) -> None:
     """Compare both documents of a descriptor set."""
-    theirs, mine = generated(descriptors), ours(descriptors)
+    theirs, mine = generated(descriptors), written(descriptors)
     known = {name: schema for name, schema in mine["schemas"].items() if name in theirs["schemas"]}
 
     assert differences(comparable(mine), comparable(theirs), "paths") == []

@@ -1,4 +1,4 @@
-"""What browsers and proxies say in headers, and what they are told: origins, content types, ids, traces, addresses."""
+"""Headers of browsers and proxies, and the responses to them: origins, content types, ids, traces, addresses."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ async def test_the_request_id_is_in_every_log_line(tmp_path: Path) -> None:
         ready=lambda: is_alive(address),
     )
     with running(program):
-        _status, _answer, told = await post(f"http://{address}/api/v1/produce", b"{}", X_Request_Id="mine-1")
+        _status, _answer, received = await post(f"http://{address}/api/v1/produce", b"{}", X_Request_Id="mine-1")
         _status, _answer, made = await post(f"http://{address}/api/v1/produce", b"{")
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     answered = [line for line in lines if line.get("path") == "/api/v1/produce"]
 
     assert [line["request_id"] for line in answered] == ["mine-1", made["X-Request-Id"]]
-    assert told["X-Request-Id"] == "mine-1"
+    assert received["X-Request-Id"] == "mine-1"
 
 
 async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> None:

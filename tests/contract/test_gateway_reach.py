@@ -81,9 +81,11 @@ async def test_other_encodings(
 async def test_both_names_of_a_field(gateway_url: str, name: str) -> None:
     """The name in an answer can be sent back: it is the same field, also where unknown names are refused."""
     for headers in ({}, {"X_Strict": "true"}):
-        status, answer, told = await post(f"{gateway_url}/api/v1/produce", json.dumps({name: "e"}).encode(), **headers)
+        status, answer, received = await post(
+            f"{gateway_url}/api/v1/produce", json.dumps({name: "e"}).encode(), **headers
+        )
         assert (status, answer) == (201, {"eventId": "e"})
-        assert "X-Unknown-Fields" not in told
+        assert "X-Unknown-Fields" not in received
 
 
 @pytest.mark.parametrize("body", ['{"event_id": "a", "eventId": "b"}', '{"eventId": "a", "eventId": "a"}'])

@@ -1,4 +1,4 @@
-"""What the real grpc-gateway answers, ours answers: its 192 recorded requests, replayed over a raw connection."""
+"""The gateway answers as the real grpc-gateway: 192 recorded requests, replayed over a raw connection."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Record = dict[str, Any]
 
 # Variants of other settings of grpc-gateway, which we do not have.
 NOT_OURS = {
-    "noerrdetails": "a gateway whose binary lacks google.rpc.BadRequest: ours always has the standard details",
+    "noerrdetails": "a gateway whose binary lacks google.rpc.BadRequest: this gateway always has the standard details",
     "legacymeta": "forwards Grpc-Metadata-* request headers as grpc-gateway did until 2.32",
 }
-# Records of a difference on purpose: what ours answers instead. The reasons are in gateway/README.md.
+# Records of an intended difference, with the answer of this gateway. The reasons are in gateway/README.md.
 METHOD_NOT_ALLOWED = {"code": 12, "message": "Method Not Allowed", "details": []}
 STATUS_ONLY: None = None
 DIFFERENT: dict[str, tuple[int, Any]] = {

@@ -1,4 +1,4 @@
-"""The demonstration in a real browser, before the real system: what its player tells arrives as rows."""
+"""The demonstration page in a real browser, with the real system: the events that its player sends become rows."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def kinds(tables: ClickHouse, viewer: str) -> list[str]:
 
 
 @needs_chromium
-async def test_what_a_player_tells_becomes_rows(system: Deployment, tables: ClickHouse) -> None:
+async def test_events_of_the_player_become_rows(system: Deployment, tables: ClickHouse) -> None:
     """Events sent by fetch, and the beacons of the page while it closes, are rows; each is stored once."""
     viewer = str(uuid.uuid4())
     async with browsing() as browser:
         page = await browser.new_page()
         await page.goto(f"{system.gateway_url}/api/demo?user={viewer}")
-        for button, told in (("Play", "play: 201"), ("Like", "like: 201"), ("Pause", "pause: 201")):
+        for button, shown in (("Play", "play: 201"), ("Like", "like: 201"), ("Pause", "pause: 201")):
             await page.get_by_role("button", name=button).click()
-            await page.get_by_text(told).wait_for(timeout=WAIT_MS_MAX)
-        # As a user closes a tab: the page hears of it, and sends its last beacons on its way out.
+            await page.get_by_text(shown).wait_for(timeout=WAIT_MS_MAX)
+        # As when a user closes a tab: the page sends its last beacons while it unloads.
         await page.close(run_before_unload=True)
         await_equal(lambda: sorted(set(kinds(tables, viewer))), sorted({*ONCE, "watch-progress"}))
 

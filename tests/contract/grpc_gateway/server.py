@@ -1,7 +1,7 @@
 """The service behind the recorded grpc-gateway, events.v1: the field `mode` picks the answer.
 
 Usage: python server.py GENERATED_DIR HOST:PORT, where GENERATED_DIR holds events/v1/*_pb2*.py made from events.proto.
-Behaves as the server.py that the records were made with; only its form is ours.
+Behaves as the server with which the records were made.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ INITIAL = {
 
 
 class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]  # as its import
-    """Answers as it is told."""
+    """Answers as the event of the request asks."""
 
     async def Produce(self, request: Any, context: Any) -> Any:  # noqa: N802 -- named and typed by gRPC
         """Answer as `mode` says."""
