@@ -36,8 +36,7 @@ HTTP_OPTIONS: str = annotations_pb2.DESCRIPTOR.name
 TEXT_CHARACTERS_MAX = 200
 NOT_FOUND: int = grpc.StatusCode.NOT_FOUND.value[0]
 
-Multicallable: TypeAlias = "grpc.aio.StreamStreamMultiCallable[ServerReflectionRequest, bytes]"
-Stream: TypeAlias = "grpc.aio.StreamStreamCall[ServerReflectionRequest, bytes]"
+Multicallable: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[ServerReflectionRequest, bytes]"
 
 
 class ReflectionError(DescriptorError):
@@ -90,11 +89,10 @@ class Reflection:
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
-        """Open a stream and list the services; ReflectionError when anything in the block fails or takes too long."""
-        streams: list[Stream] = []
+        """List the services; ReflectionError when that or anything in the block fails or takes too long."""
         try:
             async with asyncio.timeout(self._limits.seconds_max):
-                yield await self._opened(streams)
+                yield await self._opened()
         except TimeoutError as error:
             seconds = self._limits.seconds_max
             raise ReflectionError(f"the service did not respond to reflection within {seconds:g} s") from error
@@ -105,19 +103,16 @@ class Reflection:
             raise ReflectionError(f"the service ended the reflection call: {text}") from error
         except DecodeError as error:
             raise ReflectionError("a reflection response is not a valid message") from error
-        finally:
-            for stream in streams:
-                stream.cancel()
 
-    async def _opened(self, streams: list[Stream]) -> Session:
+    async def _opened(self) -> Session:
         """Return a session in the first version that the server supports."""
         for version in tuple(self._versions):
-            method: Multicallable = self._channel.stream_stream(
+            # A stream of one request each: the library may lose the status of a stream that ends during a later write.
+            method: Multicallable = self._channel.unary_stream(
                 f"/{version}.ServerReflection/ServerReflectionInfo",
                 request_serializer=ServerReflectionRequest.SerializeToString,
             )
-            streams.append(method())
-            session = Session(streams[-1], self._limits.bytes_max)
+            session = Session(method, self._limits.bytes_max)
             try:
                 await session.list_services()
             except grpc.aio.AioRpcError as error:
@@ -174,9 +169,9 @@ class Files:
 
 @dataclass
 class Session:
-    """One reflection stream, on which each request is followed by its response."""
+    """The requests of one attempt, each with its response."""
 
-    stream: Stream
+    method: Multicallable
     bytes_max: int
     received: int = 0
     # Sorted: the order of routes must not depend on the server's.
@@ -210,16 +205,17 @@ class Session:
         return files
 
     async def _ask(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
+        call = self.method(request)
         try:
-            with contextlib.suppress(asyncio.InvalidStateError):  # the stream has ended: reading raises its status
-                await self.stream.write(request)
-            data = await self.stream.read()
+            data = await call.read()
         except grpc.aio.AioRpcError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # The library raises the status of an ended call in the place of a cancellation or timeout.
+                # The library may raise the status of an ended call in the place of a cancellation or timeout.
                 raise asyncio.CancelledError from None
             raise
+        finally:
+            call.cancel()
         if not isinstance(data, bytes):
             raise ReflectionError("the service ended the reflection call without a response")
         self.received += len(data)

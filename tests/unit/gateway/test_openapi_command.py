@@ -58,9 +58,11 @@ async def test_running_server() -> None:
         status, output, errors = await run("--target", f"127.0.0.1:{port}")
         assert (status, errors) == (0, "")
         described.services.remove("ugc.v1.DebugService")
-        _, without_debug, _ = await run("--target", f"127.0.0.1:{port}")
+        status, without_debug, errors = await run("--target", f"127.0.0.1:{port}")
+        assert (status, errors) == (0, "")
 
-    _, of_file, _ = await run(str(PRODUCT), "--optional")
+    status, of_file, errors = await run(str(PRODUCT), "--optional")
+    assert (status, errors) == (0, "")
     assert without_comments(json.loads(output)) == without_comments(json.loads(of_file))
     assert json.loads(output)["info"] == json.loads(of_file)["info"]  # options are not comments
     assert DEBUG_PATH not in json.loads(without_debug)["paths"]
