@@ -1,4 +1,4 @@
-"""Our OpenAPI document beside that of grpc-gateway's own generator, protoc-gen-openapiv3 v2.33.0."""
+"""The gateway's OpenAPI document compared with that of grpc-gateway's generator, protoc-gen-openapiv3 v2.33.0."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.skipif(PLUGIN is None, reason="protoc-gen-openapiv3 is 
 RUN_SECONDS_MAX = 60
 VERSION = "1.2.3"
 REFERENCE = "#/components/schemas/"
-# The gateway's document has more: the rules of buf.validate, and examples.
+# What only the gateway's document has: the rules of buf.validate, and examples.
 OURS_ALONE = frozenset({
     "examples", "example", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "required", "exclusiveMinimum", "exclusiveMaximum", "uniqueItems",
 })  # fmt: skip
-# Comments of Google's own types are in our words, and of other messages they lose their examples.
+# The gateway has its own descriptions of Google's types, and shows examples apart from comments.
 IN_OTHER_WORDS = "description"
 
 
 def generated(descriptors: bytes) -> dict[str, Any]:
-    """Run the plugin as protoc does; return its documents' paths and schemas as one."""
+    """Run the plugin as protoc does; return the paths and schemas of its documents as one document."""
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
     request = plugin_pb2.CodeGeneratorRequest(
         proto_file=files,
@@ -46,7 +46,7 @@ def generated(descriptors: bytes) -> dict[str, Any]:
     response = plugin_pb2.CodeGeneratorResponse.FromString(process.stdout)
     assert not response.error, response.error
     documents = [json.loads(file.content) for file in response.file]
-    # As openapiv3-merge does: the first that declares something about the whole API wins.
+    # As openapiv3-merge does: the first document that declares something about the whole API wins.
     whole: dict[str, Any] = {"paths": {}, "schemas": {}, "securitySchemes": {}}
     for made in reversed(documents):
         whole["paths"].update(made["paths"])
@@ -64,33 +64,33 @@ def written(descriptors: bytes) -> dict[str, Any]:
 
 
 def differences(mine: Any, theirs: Any, place: str) -> list[str]:
-    """Name the places where we do not say what they say, or say more than rules and examples."""
+    """Name the places where the gateway's document differs by more than rules and examples."""
     if isinstance(theirs, list) and isinstance(mine, list) and len(theirs) == len(mine):
         pairs = enumerate(zip(mine, theirs, strict=True))
         return [found for number, (one, other) in pairs for found in differences(one, other, f"{place}[{number}]")]
     if not isinstance(theirs, dict) or not isinstance(mine, dict):
         return [] if mine == theirs or is_bounded_integer(mine, theirs) else [f"{place}: {mine!r}, not {theirs!r}"]
-    # The names of properties are no keywords.
+    # The names of properties are not keywords.
     spare = frozenset() if place.endswith(".properties") else OURS_ALONE | {IN_OTHER_WORDS}
-    extra = [f"{place}.{key} is only in the gateway's document" for key in mine.keys() - theirs.keys() - spare]
+    extra = [f"{place}.{key} is only in the document of the gateway" for key in mine.keys() - theirs.keys() - spare]
     lost = [f"{place}.{key} is missing" for key in theirs.keys() - mine.keys()]
     both = [key for key in theirs if key in mine and (key not in spare or key != IN_OTHER_WORDS)]
     return extra + lost + [found for key in both for found in differences(mine[key], theirs[key], f"{place}.{key}")]
 
 
 def is_bounded_integer(mine: Any, theirs: Any) -> bool:
-    """Whether a 64-bit integer, a string to them, is also a number to us, because only numbers have bounds."""
+    """Whether a 64-bit integer, to the generator a string, may also be a number, which can have bounds."""
     return bool(mine == ["integer", "string"] and theirs == "string")
 
 
 def resolved(schema: Any, schemas: dict[str, Any]) -> Any:
-    """Follow a reference: they write the message of a whole body in place, we refer to it."""
+    """Follow a reference: the generator describes the message of a whole body in place, the gateway refers to it."""
     name = schema.get("$ref", "").removeprefix(REFERENCE)
     return schemas[name] if name else schema
 
 
 def comparable(whole: dict[str, Any]) -> dict[str, Any]:
-    """Return what both must say of every operation."""
+    """Return what both documents must have for every operation."""
     return {
         f"{method} {path}": {
             "operation": operation["operationId"],
@@ -109,22 +109,22 @@ def comparable(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def content(part: dict[str, Any]) -> Any:
-    """Return the schema of a body or an answer."""
+    """Return the schema of a request or response body."""
     return part["content"]["application/json"]["schema"]
 
 
 def success(responses: dict[str, Any]) -> Any:
-    """Return the response of a success: theirs is 200, the gateway's are the declared ones or any."""
+    """Return the response of a success: the generator's is 200, the gateway's are the declared ones or any."""
     return next(response for status, response in responses.items() if status.startswith("2"))
 
 
 def test_product() -> None:
-    """Paths, operations, parameters, bodies and schemas are those of the real generator, and rules besides."""
+    """Paths, operations, parameters, bodies and schemas are those of the generator, with rules added."""
     check(product_descriptors().read_bytes())
 
 
 def test_declarations_of_the_product() -> None:
-    """Title, summary, introduction, security and its schemes are what the real generator makes of the same options."""
+    """Title, summary, introduction, security and its schemes are what the generator makes of the same options."""
     descriptors = product_descriptors().read_bytes()
     theirs, mine = generated(descriptors), written(descriptors)
 
@@ -135,7 +135,7 @@ def test_declarations_of_the_product() -> None:
 
 
 def test_another_service(events: Generated) -> None:
-    """So too of events.v1, which has maps, oneofs, enums and well-known types."""
+    """The same holds for events.v1, which has maps, oneofs, enums and well-known types."""
     check(events.descriptors.read_bytes())
 
 

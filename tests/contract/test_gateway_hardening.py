@@ -95,7 +95,7 @@ async def test_every_page() -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_pages_are_not_framed(path: str) -> None:
-    """No page of another site shows one of these in a frame, and none sends a form or moves its addresses."""
+    """No other site can show one of these pages in a frame; they send no forms and change no base address."""
     port = free_port()
     async with ingest(port), gateway(port, gateway_demo=True) as url:
         reader, writer = await open_connection(url)
@@ -126,7 +126,7 @@ async def test_pages_are_not_framed(path: str) -> None:
 )
 @pytest.mark.parametrize("token", ["Bearer t", None])
 async def test_challenges(message: bytes, token: str | None) -> None:
-    """A 401 has one challenge, valid whatever the service says; only who sent a token learns what is wrong with it."""
+    """A 401 has one valid challenge, whatever the service's message; only clients that sent a token get the reason."""
     service = raw.answered(b"", (), ((b"grpc-message", message),), status=16)
     given = {} if token is None else {"Authorization": token}
     async with raw.raw_service(service) as port, gateway(port) as url:

@@ -1,4 +1,4 @@
-"""Headers of browsers and proxies, and the responses to them: origins, content types, ids, traces, addresses."""
+"""Headers of browsers and proxies: origins, content types, request ids, traces, addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def preflight(url: str, origin: str) -> tuple[int, CIMultiDictProxy[str]]:
 
 
 async def test_browsers_of_allowed_origins_may_call() -> None:
-    """An allowed origin is echoed with all that a browser needs; answers and errors alike carry it."""
+    """Preflights, responses and errors for an allowed origin carry the CORS headers that a browser needs."""
     port = free_port()
     async with ingest(port), gateway(port, gateway_cors_origins=f"{PAGE}, http://other.example") as url:
         status, headers = await preflight(f"{url}/api/v1/produce", PAGE)
@@ -44,7 +44,7 @@ async def test_browsers_of_allowed_origins_may_call() -> None:
 
 
 async def test_browsers_of_other_origins_may_not() -> None:
-    """A preflight of another origin is 403; an answer to one says nothing that lets a script read it."""
+    """A preflight of another origin is 403; its other responses have no header that lets a script read them."""
     port = free_port()
     async with ingest(port), gateway(port, gateway_cors_origins=PAGE) as url:
         status, headers = await preflight(f"{url}/api/v1/produce", "https://evil.example")
@@ -56,14 +56,14 @@ async def test_browsers_of_other_origins_may_not() -> None:
 
 
 async def test_without_a_list_no_preflight_is_answered(gateway_url: str) -> None:
-    """By default OPTIONS is a wrong method, as any other."""
+    """Without a list of origins OPTIONS is a wrong method."""
     status, headers = await preflight(f"{gateway_url}/api/v1/produce", PAGE)
     assert (status, headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/plain;charset=UTF-8", "application/octet-stream", ""])
-async def test_a_beacon_is_json_whatever_it_says_it_is(gateway_url: str, content_type: str) -> None:
-    """What a closing page can send without a preflight is read as JSON."""
+async def test_a_beacon_is_json_whatever_its_content_type(gateway_url: str, content_type: str) -> None:
+    """Bodies that a closing page can send without a preflight are read as JSON."""
     status, answer, _headers = await post(
         f"{gateway_url}/api/v1/produce", b'{"event_id": "e"}', Content_Type=content_type
     )
@@ -71,7 +71,7 @@ async def test_a_beacon_is_json_whatever_it_says_it_is(gateway_url: str, content
 
 
 async def test_more_headers_than_a_call_can_carry(gateway_url: str) -> None:
-    """What is passed on is bounded: 431 with the limit, and no word of trying again, which would not help."""
+    """Too many forwarded headers are 431 with the limit, and without Retry-After, because a retry does not help."""
     headers = CIMultiDict([("Referer", "r" * 8_000)] * 5)
     async with (
         aiohttp.ClientSession() as session,
@@ -82,7 +82,7 @@ async def test_more_headers_than_a_call_can_carry(gateway_url: str) -> None:
 
 
 async def test_request_ids_and_traces_pass_through(gateway_url: str) -> None:
-    """The id comes back and goes on, with the trace and the token; a missing or unusable one is replaced."""
+    """The request id is returned and forwarded, with trace and token; a missing or invalid one is replaced."""
     given = {"X_Request_Id": "abc-1", "Traceparent": TRACE, "Authorization": "Bearer t"}
     _status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{}", **given)
     seen = json.loads(headers["Grpc-Metadata-X-Seen"])
@@ -94,7 +94,7 @@ async def test_request_ids_and_traces_pass_through(gateway_url: str) -> None:
 
 
 async def test_the_request_id_is_in_every_log_line(tmp_path: Path) -> None:
-    """What a gateway logs of a request has its id, the one of the client or the one that was made."""
+    """Log lines of a request have its id, the one of the client or the one that the gateway made."""
     log, address = tmp_path / "gateway.log", Address(LOCALHOST, free_port())
     program = Program(
         name="gateway",
@@ -105,17 +105,17 @@ async def test_the_request_id_is_in_every_log_line(tmp_path: Path) -> None:
         ready=lambda: is_alive(address),
     )
     with running(program):
-        _status, _answer, received = await post(f"http://{address}/api/v1/produce", b"{}", X_Request_Id="mine-1")
+        _status, _answer, echoed = await post(f"http://{address}/api/v1/produce", b"{}", X_Request_Id="mine-1")
         _status, _answer, made = await post(f"http://{address}/api/v1/produce", b"{")
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     answered = [line for line in lines if line.get("path") == "/api/v1/produce"]
 
     assert [line["request_id"] for line in answered] == ["mine-1", made["X-Request-Id"]]
-    assert received["X-Request-Id"] == "mine-1"
+    assert echoed["X-Request-Id"] == "mine-1"
 
 
-async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> None:
-    """X-Forwarded-For of a stranger is dropped; our own proxy's is kept, with the proxy behind it."""
+async def test_forwarded_addresses_count_from_trusted_networks_only() -> None:
+    """X-Forwarded-For of an untrusted peer is dropped; that of a trusted proxy is extended by its address."""
     port = free_port()
     for networks, expected in (("127.0.0.0/8", "10.0.0.1, 127.0.0.1"), ("10.0.0.0/8", "127.0.0.1")):
         async with ingest(port), gateway(port, gateway_trusted_networks=networks) as url:
@@ -125,7 +125,7 @@ async def test_forwarded_addresses_are_believed_from_trusted_networks_only() -> 
 
 @pytest.mark.parametrize("second", ["Bearer t", "Bearer other", "Basic YTpi", ""])
 async def test_two_authorizations(gateway_url: str, second: str) -> None:
-    """It would not be clear who asks: refused by name, without a value."""
+    """Two Authorization headers are refused by name, without their values."""
     headers = CIMultiDict([("Authorization", "Bearer secret"), ("Authorization", second)])
     async with (
         aiohttp.ClientSession() as session,
@@ -137,8 +137,8 @@ async def test_two_authorizations(gateway_url: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("trace", ["", "x", f"{TRACE}-more", TRACE.upper(), f"{TRACE}, {TRACE}"])
-async def test_malformed_traces_end_here(gateway_url: str, trace: str) -> None:
-    """What is no traceparent is not passed on; the request is served."""
+async def test_malformed_traces_are_not_forwarded(gateway_url: str, trace: str) -> None:
+    """An invalid traceparent is not forwarded; the request is served."""
     status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{}", Traceparent=trace, Tracestate="a=b")
 
     assert (status, "traceparent" in headers["Grpc-Metadata-X-Seen"]) == (201, False)

@@ -1,4 +1,4 @@
-"""The gateway in front of nobody, or of a service in this process: bad input gets a status of its own, never a 500."""
+"""The gateway in front of a fake ingest, or of none: every bad input gets a status of its own, never a 500."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.contract.endpoints import WAIT_SECONDS_MAX, gateway, ingest, post, un
 
 
 async def test_the_service_chooses_the_success_status(gateway_url: str) -> None:
-    """x-http-code is honoured before and after the message, and not forwarded."""
+    """x-http-code in initial or trailing metadata is the status, and is not forwarded."""
     status, answer, headers = await post(f"{gateway_url}/api/v1/produce", b'{"event_id": "e"}')
     assert (status, answer) == (201, {"eventId": "e"})
     assert not [name for name in headers if "http-code" in name.lower()]
@@ -47,14 +47,14 @@ async def test_the_service_chooses_the_success_status(gateway_url: str) -> None:
     ],
 )
 async def test_bad_json_is_400_and_named(gateway_url: str, body: bytes, named: str) -> None:
-    """Whatever is wrong with a body, the answer is 400 with google.rpc.Status that says where."""
+    """A bad body is 400, with a google.rpc.Status that names the place."""
     status, answer, _headers = await post(f"{gateway_url}/api/v1/produce", body)
     assert (status, answer["code"], answer["details"]) == (400, 3, [])
     assert named in answer["message"]
 
 
 async def test_a_bad_event_of_a_batch_is_named_by_its_index(gateway_url: str) -> None:
-    """The place in the array is part of the field's name."""
+    """The index in the array is part of the field's name."""
     _status, answer, _headers = await post(f"{gateway_url}/api/v1/batch_produce", b'[{}, {"payload": {"event": 1}}]')
     assert "[1].payload.event" in answer["message"]
 
@@ -71,7 +71,7 @@ async def test_unknown_keys_are_named_or_refused(gateway_url: str) -> None:
 
 @pytest.mark.parametrize("name", ["k" * 3_000, "\U0001f600" * 500, "deep"], ids=["long", "escaped", "many"])
 async def test_long_unknown_keys(gateway_url: str, name: str) -> None:
-    """However long and many unknown keys are, the header that names them is short, and so is a refusal."""
+    """Long and many unknown keys make neither the header that names them nor the error long."""
     keys = {f"{number}{name}": 1 for number in range(1 if len(name) > 9 else 200)}
     body = json.dumps(keys, ensure_ascii=False).encode()
     status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", body)
@@ -85,14 +85,14 @@ async def test_long_unknown_keys(gateway_url: str, name: str) -> None:
 
 
 async def test_a_late_service_is_504(gateway_url: str) -> None:
-    """The gateway does not wait longer than its own limit, nor than the client's Grpc-Timeout."""
+    """The gateway waits no longer than its own limit and the client's Grpc-Timeout."""
     url, body = f"{gateway_url}/api/v1/produce", b'{"payload": {"event": "slow"}}'
     status, answer, _headers = await post(url, body, Grpc_Timeout="100m")
     assert (status, answer["code"]) == (504, 4)
 
 
-async def test_nobody_behind_is_503_until_somebody_is() -> None:
-    """Without ingest: 503 with Retry-After and unready; soon after it starts, or starts again, everything works."""
+async def test_a_service_that_starts_later() -> None:
+    """Without ingest requests and readiness are 503; both recover when ingest starts, or restarts."""
     port = free_port()
     async with gateway(port) as url:
         status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
@@ -107,7 +107,7 @@ async def test_nobody_behind_is_503_until_somebody_is() -> None:
 
 
 async def until(url: str, status: int) -> None:
-    """Wait for a readiness."""
+    """Wait until /readyz returns a status."""
     async with asyncio.timeout(WAIT_SECONDS_MAX), aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{url}/readyz") as answer:
@@ -117,20 +117,20 @@ async def until(url: str, status: int) -> None:
 
 
 async def test_a_full_gateway_is_503_with_retry_after() -> None:
-    """More requests in work than allowed are refused at once."""
+    """Requests above the limit are refused at once."""
     port = free_port()
     changes = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX, "gateway_stop_seconds_max": 0}
     async with ingest(port), gateway(port, **changes) as url, asyncio.timeout(WAIT_SECONDS_MAX):
         slow = asyncio.create_task(until_taken(f"{url}/api/v1/produce", b'{"payload": {"event": "slow"}}'))
         status = 201
-        while status == 201:  # until the slow one is in work
+        while status == 201:  # until the slow one is in flight
             status, answer, headers = await post(f"{url}/api/v1/produce", b"{}")
         assert (status, answer["code"], headers["Retry-After"]) == (503, 14, "1")
         slow.cancel()
 
 
 async def test_paths_and_methods(gateway_url: str) -> None:
-    """Unknown paths are 404, known ones with another method 405 with Allow, malformed ones 400."""
+    """An unknown path is 404, a known one with a wrong method 405 with Allow."""
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{gateway_url}/api/v1/produce") as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
@@ -150,19 +150,19 @@ async def test_paths_and_methods(gateway_url: str) -> None:
     ],
 )
 def test_bad_settings_are_refused_by_name(name: str, value: object) -> None:
-    """The error names the setting."""
+    """The error of a bad setting names it."""
     with pytest.raises(ValidationError, match=name):
         GatewaySettings(**{name: value})  # type: ignore[arg-type]  # bad on purpose
 
 
-async def test_head_of_our_own_pages(gateway_url: str) -> None:
-    """HEAD is answered as GET, without a body."""
+async def test_head_of_a_page(gateway_url: str) -> None:
+    """HEAD of a page is answered as GET, without a body."""
     async with aiohttp.ClientSession() as session, session.head(f"{gateway_url}/api/openapi.json") as answer:
         assert (answer.status, await answer.read()) == (200, b"")
 
 
 async def test_a_bad_descriptor_set_stops_the_start(tmp_path: Path) -> None:
-    """The process refuses to boot on nonsense, by the setting's name."""
+    """The process refuses to start with a bad descriptor set, and names the setting."""
     nonsense = tmp_path / "nonsense.binpb"
     nonsense.write_bytes(b"nonsense")
     process = await asyncio.create_subprocess_exec(

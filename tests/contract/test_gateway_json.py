@@ -1,4 +1,4 @@
-"""The fast way from JSON to a message against the exact one: whatever the fast one reads, it reads as the exact one."""
+"""The fast reader of JSON against the exact one: every body that the fast one accepts, both read alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.json.reader import JsonReader
 from gateway.json.text import parse
 from tests.contract.conftest import Generated
 
-# Values as they are written, right and wrong ones of every kind.
+# JSON values of every kind, valid and invalid.
 TEXTS = [
     '""',
     '"a"',
@@ -115,7 +115,7 @@ GOOD = {
 PAIRS = st.sampled_from(sorted(GOOD)).flatmap(
     lambda name: st.sampled_from(GOOD[name]).map(lambda text: f'"{name}":{text}')
 )
-# Now and then one pair too many: a repeated name, an unknown one, a value of another type.
+# Sometimes with a pair too many: a repeated name, an unknown one, a value of another type.
 EXTRA: st.SearchStrategy[list[str]] = st.just([]) | st.lists(
     PAIRS | st.tuples(st.sampled_from(NAMES), ANYTHING).map(lambda found: f'"{found[0]}":{found[1]}'), max_size=1
 )
@@ -157,7 +157,7 @@ def read_exactly(kind: type[Message], field: str | None, body: bytes) -> tuple[M
 
 @pytest.mark.parametrize(("name", "field_name"), [("ProduceRequest", None), ("BatchProduceRequest", "events")])
 def test_the_fast_reader_agrees_with_the_exact_one(schema: Schema, name: str, field_name: str | None) -> None:
-    """What the fast reader accepts, the exact one accepts as the same message and without an unknown name."""
+    """The exact reader makes the same message of every body that the fast one accepts, without unknown names."""
     kind = schema.message_class(schema.pool.FindMessageTypeByName(f"events.v1.{name}"))
     reader = FastReader(kind, field_name)
     plain = FastReader(schema.message_class(schema.pool.FindMessageTypeByName("events.v1.Event")))
@@ -176,7 +176,7 @@ def test_the_fast_reader_agrees_with_the_exact_one(schema: Schema, name: str, fi
 
 
 def test_the_fast_reader_reads_what_clients_send(schema: Schema) -> None:
-    """The documented kinds of bodies do not need the exact reader; the trickier ones are left to it."""
+    """The fast reader accepts usual bodies, and leaves special cases to the exact one."""
     kind = schema.message_class(schema.pool.FindMessageTypeByName("events.v1.ProduceRequest"))
     reader = FastReader(kind)
     assert reader.read(b'{"mode": "a \\"b\\" \\u0022", "event": {"count": 5, "level": "LEVEL_INFO", "numbers": [1]}}')

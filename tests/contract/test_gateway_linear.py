@@ -1,4 +1,4 @@
-"""What a client sends costs no more than in proportion to its length: limits, and reviewed expressions."""
+"""The cost of a request is at most linear in its length: limits, and reviewed regular expressions."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def expressions() -> Iterator[str]:
 
 
 def test_no_header_is_read_by_a_quadratic_parser() -> None:
-    """The media type is read by hand: 32 KB of semicolons cost aiohttp's property half a second."""
+    """No module uses aiohttp's media type properties: 32 KB of semicolons cost them half a second."""
     for module in Path(gateway.__file__).parent.rglob("*.py"):
         used = {node.attr for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Attribute)}
         assert not used & PARSED, module
 
 
 def test_every_expression_is_reviewed() -> None:
-    """No regular expression reads what a client sends before somebody has judged what it costs."""
+    """The cost of every regular expression of the gateway has been reviewed."""
     assert set(expressions()) == set(REVIEWED)
 
 
@@ -120,7 +120,7 @@ def test_the_key_of_a_map(name: str, split: tuple[str, str] | None) -> None:
 
 @pytest.mark.parametrize("name", ["[" * 1_001, "a." * 501, "%5B" * 1_001, "a[" + "b" * 999 + "]"])
 def test_names_of_parameters_are_limited(name: str) -> None:
-    """A parameter's name has a limit, which the error names, and the error quotes little of the name."""
+    """The name of a parameter has a limit, which the error names while it quotes little of the name."""
     with pytest.raises(RequestError, match=str(KEY_CHARACTERS_MAX)) as caught:
         parse_query(f"{name}=1")
     assert len(caught.value.message) < 300
@@ -129,7 +129,7 @@ def test_names_of_parameters_are_limited(name: str) -> None:
 @pytest.mark.parametrize("filling", [b"[", b"[]", b"a.", b"%5B", b"a&", b"a=1&", b"+", b"a[b]=&", b"="])
 @pytest.mark.parametrize("path", ["/api/v1/random_batch_produce", "/api/v1/batch_produce"])
 async def test_forms_are_limited(filling: bytes, path: str) -> None:
-    """A form that stands for parameters is 413 above its limit, compressed or not, whatever it is made of."""
+    """A form that stands for query parameters is 413 above its limit, compressed or not."""
     port = free_port()
     body = filling * (1_000_000 // len(filling))
     headers = {"Content-Type": FORM, "X-HTTP-Method-Override": "POST"}
@@ -141,14 +141,14 @@ async def test_forms_are_limited(filling: bytes, path: str) -> None:
 
 @pytest.mark.parametrize("text", ["1" * 5_000 + "s", "1" * 60_000 + "h", "9" * 20 + "ns", "1.5h" + "1" * 5_000 + "s"])
 def test_durations_of_many_digits(text: str) -> None:
-    """Digits that no 64-bit number has are refused before they become one: Python limits its own conversion."""
+    """Too many digits for 64 bits are refused before they are converted, which Python itself limits."""
     with pytest.raises(InvalidValueError):
         duration(MessageTypes(), duration_pb2.Duration(), text)
 
 
 @pytest.mark.parametrize("text", ["0" * 5_000 + "1s", "1." + "0" * 5_000 + "s", "0." + "0" * 5_000 + "1h" + "1s"])
 def test_durations_of_many_zeros(text: str) -> None:
-    """Digits that change nothing are passed over, as in Go."""
+    """Leading and trailing zeros are ignored, as in Go."""
     target = duration_pb2.Duration()
     duration(MessageTypes(), target, text)
     assert (target.seconds, target.nanos) == (1, 0)
@@ -156,13 +156,13 @@ def test_durations_of_many_zeros(text: str) -> None:
 
 @pytest.mark.parametrize("template", ["/v1/{a=**}/b/{c=**}", "/v1/**/**", "/v1/{a}{b}", "/v1/*{b}", "/v1/{a=x/*}*"])
 def test_templates_are_linear(template: str) -> None:
-    """A template whose match could take more than linear time stops the gateway at start."""
+    """The gateway refuses to start with a template whose match could take more than linear time."""
     with pytest.raises(DescriptorError, match=r"wildcards in one segment|more than one"):
         compile_template(template)
 
 
 def test_any_in_any_is_limited() -> None:
-    """Each level of google.protobuf.Any copies what is in it: there are only so many."""
+    """The nesting of google.protobuf.Any is limited, because each level copies the levels inside it."""
     kind = "type.googleapis.com/google.protobuf.Any"
     body = "{}"
     for _level in range(ANY_LEVELS_MAX + 1):
@@ -172,7 +172,7 @@ def test_any_in_any_is_limited() -> None:
 
 
 def test_unknown_names_cost_little_at_any_depth() -> None:
-    """What is noted of an unknown key is short, however deep it stands and however long the keys above it are."""
+    """The record of an unknown key is short, however deep it is and however long the keys above it are."""
     reader = JsonReader(MessageTypes(), strict=False)
     reader.path = ["k" * 100_000] * 500
     reader.unknown_name("u" * 100_000)
@@ -181,7 +181,7 @@ def test_unknown_names_cost_little_at_any_depth() -> None:
 
 
 def test_members_are_a_list() -> None:
-    """An object's members are kept in one list: to read an object is linear."""
+    """The members of an object are one list, so that reading it is linear."""
     value = parse(json.dumps(dict.fromkeys(map(str, range(1_000)), 0)).encode())
     assert isinstance(value, Members)
     assert len(value) == 1_000

@@ -1,4 +1,4 @@
-"""What is not HTTP, or is read in more than one way: refused at once and the connection closed, by both parsers."""
+"""Malformed and ambiguous HTTP is refused at once and the connection closed, with both parsers of aiohttp."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [0-9]{3} ")
 
 
 class Received(NamedTuple):
-    """What came back until the server closed the connection."""
+    """What arrived until the server closed the connection."""
 
     status: int
     head: bytes
@@ -47,31 +47,33 @@ async def sent(url: str, *parts: bytes) -> Received:
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             for part in parts:
                 writer.write(part)
-                await asyncio.sleep(0.005)  # so that the parts do not arrive as one; right either way
+                await asyncio.sleep(
+                    0.005
+                )  # so that the parts usually arrive one by one; the result must be the same either way
             try:
                 while chunk := await reader.read(65_536):
                     received += chunk
             except ConnectionError:
-                assert received  # closed while the rest of the request was on its way
+                assert received  # closed while the rest of the request was being sent
     finally:
         writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
     return Received(int(head.split()[1]), head, body, len(STATUS_LINE.findall(received)))
 
 
-# What the parser in Python takes: numbers of any size, and any byte in an extension, which nobody reads.
+# What the parser in Python accepts: numbers of any size, and any byte in an extension, which is ignored.
 TAKEN_IN_PYTHON = {"length beyond all", "beyond all", "NUL in an extension"}
 
 
 def skip_in_python(request: pytest.FixtureRequest, name: str) -> None:
-    """Skip what only the parser in C refuses, the one that is used wherever it is installed."""
+    """Skip a case that only the parser in C refuses, which is used wherever it is installed."""
     if name in TAKEN_IN_PYTHON and "Python" in request.node.callspec.id:
         pytest.skip("aiohttp's parser in Python takes it, which is used where the one in C is missing")
 
 
 @pytest.mark.parametrize("name", HEADS)
 async def test_a_malformed_head(request: pytest.FixtureRequest, url: str, name: str) -> None:
-    """400 with google.rpc.Status, once, and the connection is closed: whatever follows is not answered."""
+    """A malformed head is one 400 with google.rpc.Status; the connection is closed, and the rest not answered."""
     skip_in_python(request, name)
     received = await sent(url, HEADS[name], NEXT)
 
@@ -83,7 +85,7 @@ async def test_a_malformed_head(request: pytest.FixtureRequest, url: str, name: 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("parts", ["in one", "after the head", "bytewise"])
 async def test_a_malformed_body(request: pytest.FixtureRequest, url: str, name: str, parts: str) -> None:
-    """400 at once, in whichever packet the fault comes, and what follows it is not answered."""
+    """A malformed body is 400 at once, in whichever packet the fault is, and nothing after it is answered."""
     skip_in_python(request, name)
     body = BODIES[name]
     pieces = [body] if parts != "bytewise" else [body[index : index + 1] for index in range(len(body))]
@@ -109,7 +111,7 @@ async def test_a_malformed_body(request: pytest.FixtureRequest, url: str, name: 
 )
 @pytest.mark.parametrize("parts", ["in one", "after the line"])
 async def test_another_version(url: str, line: bytes, parts: str) -> None:
-    """505 in HTTP/1.x, and nothing is served."""
+    """Another version of HTTP is 505 in HTTP/1.x, and not served."""
     rest = b"\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
     received = await sent(url, *([line + rest] if parts == "in one" else [line + b"\r\n", rest[2:]]))
 
@@ -119,14 +121,14 @@ async def test_another_version(url: str, line: bytes, parts: str) -> None:
 
 @pytest.mark.parametrize("request_", [b"GET /healthz\r\n", b"GET /healthz\r\n\r\n", b"POST /api/v1/produce\r\n{}"])
 async def test_version_0_9(url: str, request_: bytes) -> None:
-    """A request line without a version is refused once it has ended; nobody waits for headers."""
+    """A request line without a version is refused as soon as it ends, before any header."""
     assert (await sent(url, request_)).status in (400, 505)
 
 
 @pytest.mark.parametrize("name", [b"Authorization", b"Cookie", b"X-Anything"])
 @pytest.mark.parametrize("parts", [1, 3, 50])
 async def test_a_long_header(url: str, name: bytes, parts: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Up to the limit it passes, above it is 431 with its name and the limit; no value in the answer or the log."""
+    """A header above the limit is 431 with its name and the limit, without its value in response or log."""
     fits = SECRET * 2_000
     assert len(fits) < LINE_BYTES_MAX - 100
     good = POST + name + b": " + fits + b"\r\nConnection: close\r\n" + TWO
@@ -141,11 +143,11 @@ async def test_a_long_header(url: str, name: bytes, parts: int, capsys: pytest.C
 
 @pytest.mark.parametrize("parts", [1, 3, 50])
 async def test_a_long_target(url: str, parts: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Up to the limit it passes, above it is 414 with the limit; no part of it in the answer or the log."""
+    """A target above the limit is 414 with the limit, without any part of it in response or log."""
     fits = SECRET * 2_000
     good = b"GET /healthz?" + fits + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     assert (await sent(url, *cut(good, parts))).status == 200
-    capsys.readouterr()  # the answer of a request that is served is logged with its path when so chosen
+    capsys.readouterr()  # at level debug a request that is served is logged with its path
     received = await sent(url, *cut(good.replace(fits, SECRET * 2_100), parts))
 
     assert (received.status, received.answers) == (414, 1)
@@ -155,7 +157,7 @@ async def test_a_long_target(url: str, parts: int, capsys: pytest.CaptureFixture
 
 
 async def test_many_headers(url: str) -> None:
-    """Up to their number they pass, above it is 431 with the limit."""
+    """More headers than the limit are 431 with the limit."""
     headers = b"".join(b"X-%d: a\r\n" % number for number in range(HEADERS_MAX - 4))
     assert (await sent(url, POST + headers + b"Connection: close\r\n" + TWO)).status == 201
     for more in (5, 100, 2_000):
@@ -164,21 +166,21 @@ async def test_many_headers(url: str) -> None:
 
 
 async def test_a_head_without_end(url: str) -> None:
-    """A head as a whole is limited too, whatever its lines are."""
+    """The size of the head as a whole is limited too."""
     received = await sent(url, POST, *[b"X-A: " + b"a" * 30_000 + b"\r\n"] * 5, b"Content-Length: 2")
 
     assert received.status == 431
 
 
 async def test_a_long_name(url: str) -> None:
-    """A header whose name alone is too long is not named."""
+    """The error of a header whose name is too long does not quote the name."""
     received = await sent(url, POST + SECRET * 3_000 + b": a\r\n" + TWO)
 
     assert (received.status, SECRET in received.body) == (431, False)
 
 
 async def test_expectations_of_http_1_0(url: str) -> None:
-    """HTTP/1.0 has no answer before the answer: an expectation is passed over, whatever it is."""
+    """Expectations are ignored under HTTP/1.0, which has no interim responses."""
     for expectation in (b"100-continue", b"more"):
         received = await sent(url, POST.replace(b"1.1", b"1.0") + b"Expect: " + expectation + b"\r\n" + TWO)
         assert (received.status, received.answers) == (201, 1)
@@ -202,7 +204,7 @@ async def test_expectations_of_http_1_0(url: str) -> None:
     ],
 )
 async def test_a_good_host(url: str, host: bytes) -> None:
-    """Names, addresses of both kinds, with a port and without, and none at all."""
+    """Valid hosts are names, IPv4 and IPv6 addresses, with a port or without, and the empty host."""
     received = await sent(url, LINE + b"Host: " + host + b"\r\nConnection: close\r\n" + TWO)
 
     assert received.status == 201
@@ -222,12 +224,12 @@ async def test_a_good_host(url: str, host: bytes) -> None:
 )
 @pytest.mark.parametrize("parts", [1, 20])
 async def test_what_is_allowed(url: str, request_: bytes, parts: int) -> None:
-    """Nothing is refused that HTTP allows."""
+    """Everything that HTTP allows is accepted."""
     assert (await sent(url, *cut(request_, parts))).status == 201
 
 
 def test_every_class_of_the_library_has_a_text() -> None:
-    """A new exception of aiohttp is noticed here; until then it has the text of any other."""
+    """Every exception that aiohttp defines for a request has a text of the gateway."""
     known = {
         kind
         for kind in vars(http_exceptions).values()
@@ -239,6 +241,6 @@ def test_every_class_of_the_library_has_a_text() -> None:
 
 
 def cut(data: bytes, parts: int) -> list[bytes]:
-    """Cut bytes into so many parts."""
+    """Split bytes into parts."""
     size = -(-len(data) // parts)
     return [data[start : start + size] for start in range(0, len(data), size)]

@@ -13,7 +13,7 @@ import pytest
 from gateway.openapi.page import missing_bundle
 from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
 
-# Time for whatever the page would still ask for; "networkidle" never comes, though all its requests have ended.
+# Time for further requests of the page; "networkidle" is never reached, although all requests have ended.
 SETTLED_SECONDS = 1.5
 needs_bundle = pytest.mark.skipif(
     missing_bundle() is not None, reason="Scalar's bundle was not fetched: run the set-up"
@@ -21,7 +21,7 @@ needs_bundle = pytest.mark.skipif(
 
 
 class Watched:
-    """A browser's page: what it asked for, what its console reported, and what came back from the API."""
+    """A page in a browser: its requests, its console errors, and its responses."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
@@ -34,18 +34,18 @@ class Watched:
         page.on("response", self.note)
 
     def note(self, answer: Any) -> None:
-        """Keep an answer; Playwright takes no built-in function for this."""
+        """Record a response; Playwright accepts no built-in function as a handler."""
         self.answers.append(answer)
 
     def hosts(self) -> set[str]:
-        """Return the hosts that were asked for anything."""
+        """Return the hosts of all requests."""
         return {urlsplit(url).netloc for url in self.asked if urlsplit(url).scheme not in ("data", "blob")}
 
 
 @needs_bundle
 @needs_chromium
 async def test_page_sends_its_example(gateway_url: str, tmp_path: Path) -> None:
-    """The page shows every operation, sends its example by its own button, and asks no other host."""
+    """The page shows every operation, sends its example by its button, and sends no request to another host."""
     async with browsing() as browser:
         watched = Watched(await browser.new_page(viewport={"width": 1280, "height": 1600}))
         page = watched.page

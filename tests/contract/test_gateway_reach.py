@@ -1,4 +1,4 @@
-"""Clients of the other kind of address, with another encoding, by the other name of a field."""
+"""Clients with IPv4 and IPv6 addresses, with other encodings, and with either name of a field."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this system has no IPv6")
 
 @needs_ipv6
 async def test_any_address_serves_both_kinds() -> None:
-    """`[::]` takes clients of IPv4 too, who are seen under their own address."""
+    """A gateway at `[::]` accepts IPv4 clients too, and forwards their IPv4 address."""
     port = free_port()
     async with ingest(port), gateway(port, gateway_listen=Address("::", 0)) as url:
         listening = url.rpartition(":")[2]
@@ -32,7 +32,7 @@ async def test_any_address_serves_both_kinds() -> None:
 @needs_ipv6
 @pytest.mark.parametrize(("networks", "is_trusted"), [("127.0.0.0/8", True), ("10.0.0.0/8", False)])
 async def test_networks_of_ipv4_behind_any_address(networks: str, is_trusted: bool) -> None:
-    """A trusted network of IPv4 is trusted on a socket for both kinds as well."""
+    """A trusted IPv4 network is trusted on a dual-stack socket too."""
     port = free_port()
     listening = Address("::", 0)
     async with ingest(port), gateway(port, gateway_listen=listening, gateway_trusted_networks=networks) as url:
@@ -45,7 +45,7 @@ async def test_networks_of_ipv4_behind_any_address(networks: str, is_trusted: bo
 
 @needs_ipv6
 async def test_a_service_at_an_address_of_ipv6() -> None:
-    """The service may be given by an address in brackets."""
+    """The target may be an IPv6 address in brackets."""
     port = free_port()
     async with ingest(port, host="[::1]"), gateway(port, ingest_target=f"[::1]:{port}") as url:
         assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
@@ -69,7 +69,7 @@ async def test_a_service_at_an_address_of_ipv6() -> None:
 async def test_other_encodings(
     gateway_url: str, path: str, text: str, encoded: Callable[[str], bytes], named: str
 ) -> None:
-    """What is not plain UTF-8 is named, as grpc-gateway refuses it too."""
+    """A body that is not plain UTF-8 is refused with the name of its encoding."""
     status, answer, _headers = await post(f"{gateway_url}/api/v1/{path}", encoded(text))
 
     assert (status, answer["code"]) == (400, 3)
@@ -79,7 +79,7 @@ async def test_other_encodings(
 
 @pytest.mark.parametrize("name", ["event_id", "eventId"])
 async def test_both_names_of_a_field(gateway_url: str, name: str) -> None:
-    """The name in an answer can be sent back: it is the same field, also where unknown names are refused."""
+    """The name of a field in a response is accepted in requests too, also with X-Strict."""
     for headers in ({}, {"X_Strict": "true"}):
         status, answer, received = await post(
             f"{gateway_url}/api/v1/produce", json.dumps({name: "e"}).encode(), **headers
@@ -90,13 +90,13 @@ async def test_both_names_of_a_field(gateway_url: str, name: str) -> None:
 
 @pytest.mark.parametrize("body", ['{"event_id": "a", "eventId": "b"}', '{"eventId": "a", "eventId": "a"}'])
 async def test_a_field_by_both_names(gateway_url: str, body: str) -> None:
-    """One field is sent once."""
+    """A field sent under both of its names is a duplicate."""
     assert (await post(f"{gateway_url}/api/v1/produce", body.encode()))[0] == 400
 
 
 @pytest.mark.parametrize("name", ["EventId", "eventID", "event_Id", "event-id", "eventid", "payload.movieId"])
 async def test_near_misses_are_still_unknown(gateway_url: str, name: str) -> None:
-    """A field has two names, not more; any other is unknown."""
+    """Other spellings of a field's name are unknown names."""
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{gateway_url}/api/v1/produce", json={name: "e"}) as answer,

@@ -1,4 +1,4 @@
-"""The gateway answers as the real grpc-gateway: 192 recorded requests, replayed over a raw connection."""
+"""The gateway answers the 192 recorded requests as the real grpc-gateway did, over a raw connection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from common.settings import Address
 RECORDS = Path(__file__).parent / "grpc_gateway" / "records.jsonl"
 Record = dict[str, Any]
 
-# Variants of other settings of grpc-gateway, which we do not have.
-NOT_OURS = {
-    "noerrdetails": "a gateway whose binary lacks google.rpc.BadRequest: this gateway always has the standard details",
+# Variants of grpc-gateway's settings that this gateway does not have.
+UNSUPPORTED_VARIANTS = {
+    "noerrdetails": "a gateway whose binary lacks google.rpc.BadRequest: this one always has the standard details",
     "legacymeta": "forwards Grpc-Metadata-* request headers as grpc-gateway did until 2.32",
 }
-# Records of an intended difference, with the answer of this gateway. The reasons are in gateway/README.md.
+# Records of intended differences, with the gateway's response. The reasons are in gateway/README.md.
 METHOD_NOT_ALLOWED = {"code": 12, "message": "Method Not Allowed", "details": []}
 STATUS_ONLY: None = None
 DIFFERENT: dict[str, tuple[int, Any]] = {
@@ -41,12 +41,12 @@ DIFFERENT: dict[str, tuple[int, Any]] = {
     "x-http-code in response metadata": (201, STATUS_ONLY),
     "deep nesting": (400, STATUS_ONLY),
 }
-# Headers that carry what the service said, and those of them that are of its transport.
+# Headers that carry metadata of the service, and those of them that belong to its transport.
 FROM_THE_SERVICE = ("grpc-metadata-", "www-authenticate")
 OF_THE_TRANSPORT = ("Grpc-Metadata-Content-Type", "Grpc-Metadata-Grpc-Accept-Encoding")
-# Bytes, which no header can hold, are base64 with us; what a 401 says is a scheme and its parameters.
-HEADERS_IN_OUR_FORM = {"Grpc-Metadata-X-Bin-Bin": "AAH/", "Www-Authenticate": 'Bearer realm="gateway"'}
-# Metadata that says who forwarded a call, and where it listens.
+# The gateway encodes bytes as base64, and writes a valid challenge for a 401.
+HEADERS_IN_ANOTHER_FORM = {"Grpc-Metadata-X-Bin-Bin": "AAH/", "Www-Authenticate": 'Bearer realm="gateway"'}
+# Metadata that names the gateway which forwarded a call.
 OF_THE_GATEWAY = ("user-agent", "x-forwarded-host", "x-request-id", "traceparent")
 
 
@@ -59,13 +59,13 @@ def applicable() -> list[Any]:
     return [
         pytest.param(record, id=f"{record['variant']}-{number}-{re.sub('[^a-zA-Z0-9]+', '-', record['name'])[:40]}")
         for number, record in enumerate(load())
-        if record["variant"] not in NOT_OURS
+        if record["variant"] not in UNSUPPORTED_VARIANTS
     ]
 
 
 @pytest.mark.parametrize("record", applicable())
 def test_answers_as_recorded(record: Record, events_gateway: Address, down_gateway: Address) -> None:
-    """Status, `code` and JSON are those of grpc-gateway, except where we differ on purpose."""
+    """Status, `code` and JSON are those of grpc-gateway, except for the intended differences."""
     if "abridged" in record.get("note", ""):
         depth = 11_000
         body = '{"event":{"attributes":' + '{"a":' * depth + "1" + "}" * depth + "}}"
@@ -75,8 +75,8 @@ def test_answers_as_recorded(record: Record, events_gateway: Address, down_gatew
     if record["name"] in DIFFERENT:
         expected_status, expected = DIFFERENT[record["name"]]
     assert status == expected_status, answer
-    assert telling(headers) == telling(
-        [(name, HEADERS_IN_OUR_FORM.get(name, value)) for name, value in recorded(record)]
+    assert service_headers(headers) == service_headers(
+        [(name, HEADERS_IN_ANOTHER_FORM.get(name, value)) for name, value in recorded(record)]
     )
     if expected is not None:
         assert comparable(answer) == comparable(expected)
@@ -86,18 +86,18 @@ def test_answers_as_recorded(record: Record, events_gateway: Address, down_gatew
 
 
 def recorded(record: Record) -> list[tuple[str, str]]:
-    """Return the headers of a recorded answer, without those that are not forwarded on purpose."""
+    """Return the headers of a recorded response, without those that the gateway does not forward."""
     headers = record["response"]["headers"] if record["name"] not in DIFFERENT else []
     return [(name, value) for name, value in headers if name not in OF_THE_TRANSPORT]
 
 
-def telling(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def service_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers that come from the service."""
     return sorted((name.lower(), value) for name, value in headers if name.lower().startswith(FROM_THE_SERVICE))
 
 
 def test_every_difference_is_recorded() -> None:
-    """The table of differences names nothing that the records do not have."""
+    """Every entry of the table of differences is a record."""
     assert {record["name"] for record in load()} >= set(DIFFERENT)
 
 
@@ -124,7 +124,7 @@ def replay(record: Record, gateway: Address) -> tuple[int, Any, list[tuple[str, 
 
 
 def comparable(answer: Any) -> Any:
-    """Leave out what varies: the messages of decoders, and who the gateway is."""
+    """Return a response without what varies: the messages of decoders, and the name of the gateway."""
     if isinstance(answer, dict) and "code" in answer:
         decoder_speaks = answer["code"] in (3, 14) and not answer["details"]
         return {**answer, "message": "..."} if decoder_speaks else answer

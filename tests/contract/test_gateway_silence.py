@@ -1,4 +1,4 @@
-"""Who is silent locks nobody out: idle connections, half a head, a body that never comes, and many of them at once."""
+"""Silent clients do not lock others out: idle connections, half a head, a body that never arrives, many at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SERVING = HealthCheckResponse.SERVING
 
 @dataclass(eq=False)
 class Fake:
-    """A connection that remembers whether it was dropped."""
+    """A fake connection that records whether it was dropped."""
 
     is_in_flight: bool = False
     request: bool = False
@@ -50,7 +50,7 @@ class Fake:
 
 
 def test_the_longest_silent_makes_room() -> None:
-    """At the limit the connection that was silent for longest is dropped, but none that has a request in work."""
+    """At the limit the connection that was silent for longest is dropped, but none with a request in flight."""
     connections = Connections(3, LONG_SECONDS)
     working, silent, active, new, newer = Fake(is_in_flight=True), Fake(), Fake(), Fake(), Fake()
     for connection in (working, silent, active):
@@ -59,7 +59,7 @@ def test_the_longest_silent_makes_room() -> None:
     connections.touch(active)
     connections.add(new)
     assert [one.dropped for one in (working, silent, active, new)] == [False, True, False, False]
-    connections.touch(silent)  # what was dropped may still send something
+    connections.touch(silent)  # a dropped connection may still receive data
     connections.discard(silent)
     connections.add(newer)
     assert [one.dropped for one in (working, active, new, newer)] == [False, True, False, False]
@@ -67,7 +67,7 @@ def test_the_longest_silent_makes_room() -> None:
 
 
 def test_a_head_has_a_limit() -> None:
-    """A head is waited for from the opening, later from its first byte; further bytes give no more time."""
+    """The time for a head starts with the connection, later with its first byte; further bytes do not extend it."""
     now = 0.0
     connections = Connections(10, 10, lambda: now)
     silent, drip, asking = Fake(), Fake(), Fake()
@@ -80,7 +80,7 @@ def test_a_head_has_a_limit() -> None:
         connections.touch(drip)
         connections.sweep()
     assert [one.dropped for one in (silent, drip, asking)] == [True, True, False]
-    # Answered, idle for long, then half a head.
+    # Answered, then idle for long, then half a head.
     asking.request, now = False, 1_000.0
     connections.sweep()
     connections.touch(asking)
@@ -92,8 +92,8 @@ def test_a_head_has_a_limit() -> None:
     assert asking.dropped
 
 
-def test_bytes_after_an_answer_are_no_head() -> None:
-    """The rest of a body that was refused is read and thrown away: it does not begin a head."""
+def test_the_rest_of_a_refused_body_is_not_a_head() -> None:
+    """The rest of a refused body is discarded, and does not start the time for a head."""
     now = 0.0
     connections = Connections(10, 10, lambda: now)
     refused = Fake(request=True)
@@ -107,14 +107,14 @@ def test_bytes_after_an_answer_are_no_head() -> None:
 
 
 def test_the_slowest_rate_of_a_body() -> None:
-    """Nothing has the grace alone; each byte gives its part of a second; nothing gives more than the whole limit."""
+    """Each byte received extends the deadline beyond the grace period, up to the limit in total."""
     rate = BodyRate(30, 5, 1_000)
     assert [rate.deadline(received) for received in (0, 1_000, 10_000, 10**9)] == [5, 6, 15, 30]
 
 
 @pytest.mark.parametrize("sent", [b"", b"P", HEAD, b"GET /healthz HTTP/1.1\r\n"])
-async def test_half_a_head_is_not_waited_for(sent: bytes) -> None:
-    """A connection that sends nothing or half a head is closed; one that has had an answer may be idle for longer."""
+async def test_half_a_head_has_a_limit(sent: bytes) -> None:
+    """A connection that sends nothing or half a head is closed; one that had a response may be idle for longer."""
     async with gateway(free_port(), gateway_head_seconds_max=0.2) as url, asyncio.timeout(WAIT_SECONDS_MAX):
         reader, writer = await open_connection(url)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -134,8 +134,8 @@ async def test_half_a_head_is_not_waited_for(sent: bytes) -> None:
 
 @pytest.mark.parametrize("head", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
 @pytest.mark.parametrize("sent", [b"", b"1"])
-async def test_a_body_that_does_not_come_is_408(head: bytes, sent: bytes) -> None:
-    """A body is waited for as long as its pace allows, far below the whole limit; the error names both."""
+async def test_a_body_that_does_not_arrive_is_408(head: bytes, sent: bytes) -> None:
+    """A body below the slowest rate is 408 long before the limit in total; the error names both."""
     limits = {"gateway_body_seconds_max": LONG_SECONDS, "gateway_body_grace_seconds": 0.2}
     async with gateway(free_port(), **limits) as url, asyncio.timeout(WAIT_SECONDS_MAX):
         reader, writer = await open_connection(url)
@@ -146,7 +146,7 @@ async def test_a_body_that_does_not_come_is_408(head: bytes, sent: bytes) -> Non
 
 
 async def test_idle_connections_make_room() -> None:
-    """With many times as many idle connections as there may be, another client's calls succeed."""
+    """Calls succeed while another client opens many times the limit of idle connections."""
     port = free_port()
     async with ingest(port), gateway(port, gateway_connections_max=20) as url, contextlib.AsyncExitStack() as idle:
         for _connection in range(200):
@@ -157,7 +157,7 @@ async def test_idle_connections_make_room() -> None:
 
 
 async def test_nobody_is_locked_out(tmp_path: Path) -> None:
-    """With 2,000 idle connections and 300 bodies that never come, reopened as they end, all calls succeed."""
+    """All calls succeed beside 2,000 idle connections and 300 bodies that never arrive, always reopened."""
     if descriptors_for(DESCRIPTORS) < DESCRIPTORS:
         pytest.skip(f"this machine allows a process less than {DESCRIPTORS} descriptors")
     port = free_port()
@@ -188,7 +188,7 @@ async def test_nobody_is_locked_out(tmp_path: Path) -> None:
 
 
 async def always_open(url: str, sent: bytes) -> None:
-    """Hold a connection and be silent on it, again and again."""
+    """Keep a silent connection open, and open it again when it is closed."""
     for _time in itertools.count():
         reader, writer = await open_connection(url)
         try:
@@ -196,13 +196,13 @@ async def always_open(url: str, sent: bytes) -> None:
             while await reader.read(1_000):
                 pass
         except ConnectionError:
-            pass  # it was closed: the next one is opened
+            pass  # closed by the server: open the next one
         finally:
             writer.close()
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:
-    """End a task."""
+    """Cancel a task at the end."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -210,7 +210,7 @@ async def cancelled(task: asyncio.Task[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def held_open(url: str, sent: bytes) -> AsyncIterator[None]:
-    """Hold a connection open on which only so much is sent."""
+    """Keep a connection open on which only these bytes are sent."""
     _reader, writer = await open_connection(url)
     writer.write(sent)
     try:
@@ -220,7 +220,7 @@ async def held_open(url: str, sent: bytes) -> AsyncIterator[None]:
 
 
 def test_descriptors_are_raised() -> None:
-    """As many connections as descriptors allow; the limit is raised where that is not enough and may be done."""
+    """The limit of connections is what file descriptors allow, whose limit is raised as far as permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

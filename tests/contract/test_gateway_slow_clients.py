@@ -1,4 +1,4 @@
-"""Clients that send no more, take no answer, or are too many: what they get, and what they cannot hold."""
+"""Clients that half-close, do not read their response, or are too many."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STORED = b'{"eventId":"e"}'
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[str, Child]]:
-    """Serve by a process that cuts clients after a second, in front of a service that accepts everything."""
+    """Serve by a process that resets slow readers after a second, in front of a fake ingest."""
     port = free_port()
     program = gateway_program(
         tmp_path / "gateway.log", port, UGC_GATEWAY_ANSWER_SECONDS_MAX="1", UGC_GATEWAY_TIMEOUT_SECONDS="3"
@@ -41,7 +41,7 @@ async def served(tmp_path: Path) -> AsyncIterator[tuple[str, Child]]:
 
 
 async def half_closed(url: str, *parts: bytes) -> bytes:
-    """Send, say that nothing more comes, and return what comes back until the end."""
+    """Send, half-close, and return everything until the end."""
     reader, writer = await open_connection(url)
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         for part in parts:
@@ -56,21 +56,21 @@ async def half_closed(url: str, *parts: bytes) -> bytes:
 
 @pytest.mark.parametrize("request_", [ONE, CHUNKED, ONE.replace(b"1.1", b"1.0")], ids=["length", "chunks", "HTTP/1.0"])
 async def test_half_closed_clients_get_their_answer(served: tuple[str, Child], request_: bytes) -> None:
-    """Who sends no more is answered, and the connection is closed after it."""
+    """A half-closed client gets its response, and then the connection is closed."""
     received = await half_closed(served[0], request_)
 
     assert (received.split()[1], received.count(STORED)) == (b"201", 1)
 
 
 async def test_half_closed_clients_get_all_answers(served: tuple[str, Child]) -> None:
-    """So are requests that were sent one behind the other."""
+    """A half-closed client gets the responses of all pipelined requests."""
     received = await half_closed(served[0], ONE * 5)
 
     assert (received.count(b" 201 "), received.count(STORED)) == (5, 5)
 
 
 async def test_half_closed_clients_get_a_late_answer(served: tuple[str, Child]) -> None:
-    """Also when it takes long; what comes before it is what HTTP lets every client pass over."""
+    """A half-closed client gets a late response too; before it come only interim responses, which clients ignore."""
     received = await half_closed(served[0], SLOW)
     last = received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
 
@@ -78,7 +78,7 @@ async def test_half_closed_clients_get_a_late_answer(served: tuple[str, Child]) 
 
 
 async def test_clients_that_are_gone(tmp_path: Path) -> None:
-    """Who closes for good is not taken for one that waits: the connection ends, though the service never answers."""
+    """A client that has disconnected does not keep its connection, although the service never answers."""
     async with raw_service(lambda _stream, _writer: None) as port:
         patience = {"UGC_GATEWAY_TIMEOUT_SECONDS": "600", "UGC_GATEWAY_STOP_SECONDS_MAX": "0"}
         program = gateway_program(tmp_path / "gateway.log", port, **patience)
@@ -89,7 +89,7 @@ async def test_clients_that_are_gone(tmp_path: Path) -> None:
             for _reader, writer in clients:
                 writer.write(ONE)
                 await writer.drain()
-            await until(lambda: descriptors(child) > before + len(clients))  # and the channel to the service
+            await until(lambda: descriptors(child) > before + len(clients))  # and one for the channel to the service
             for _reader, writer in clients:
                 writer.close()
                 await writer.wait_closed()
@@ -98,12 +98,12 @@ async def test_clients_that_are_gone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("request_", [ONE[:-1], CHUNKED[:-5], ONE[:40], b"", POST], ids=str)
 async def test_half_closed_in_the_middle(served: tuple[str, Child], request_: bytes) -> None:
-    """A request that can never be complete is not waited for."""
+    """A half-closed connection with an incomplete request is closed at once."""
     assert await half_closed(served[0], request_) == b""
 
 
-async def test_a_client_that_takes_no_answer(served: tuple[str, Child]) -> None:
-    """It is cut off: what waits for it is not kept; others are served meanwhile, and the log has one line."""
+async def test_a_client_that_does_not_read(served: tuple[str, Child]) -> None:
+    """Its connection is reset and its response dropped; other clients are served, and the log has one line."""
     url, child = served
     with contextlib.ExitStack() as opened:
         clients = [opened.enter_context(await silent_reader(url)) for _client in range(20)]
@@ -115,8 +115,8 @@ async def test_a_client_that_takes_no_answer(served: tuple[str, Child]) -> None:
     assert [(line["event"], line["level"]) for line in lines] == [("a client did not read its response", "info")]
 
 
-async def test_a_client_that_takes_its_answer_slowly(served: tuple[str, Child]) -> None:
-    """It gets all of it, however many periods that takes."""
+async def test_a_client_that_reads_slowly(served: tuple[str, Child]) -> None:
+    """A client that reads steadily gets the whole response, however many periods that takes."""
     url, _child = served
     loop, size = asyncio.get_running_loop(), 0
     with await silent_reader(url) as client:
@@ -124,12 +124,12 @@ async def test_a_client_that_takes_its_answer_slowly(served: tuple[str, Child]) 
             while piece := await loop.sock_recv(client, 65_536):
                 before, size = size, size + len(piece)
                 if before // 500_000 < size // 500_000:
-                    await asyncio.sleep(0.6)  # slower than it is written; how much slower does not matter
+                    await asyncio.sleep(0.6)  # slower than it is written
     assert size > 3_000_000
 
 
 async def test_more_connections_than_descriptors(served: tuple[str, Child]) -> None:
-    """A process that may open no more files goes on serving once it may, and says so in a line."""
+    """A process without free file descriptors logs one line, and serves again when there are some."""
     url, child = served
     assert (await post(f"{url}/api/v1/produce", b"{}"))[0] == 201
     before = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
@@ -145,7 +145,7 @@ async def test_more_connections_than_descriptors(served: tuple[str, Child]) -> N
 
 
 async def silent_reader(url: str) -> socket.socket:
-    """Ask for the largest page, with a small window, and read nothing of it."""
+    """Request the largest page with a small receive window, and read nothing of it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     client.setblocking(False)  # noqa: FBT003 -- named by the library

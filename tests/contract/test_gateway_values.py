@@ -1,4 +1,4 @@
-"""Bodies that are small on the way and large in memory are stopped while they are read, by limits that are named."""
+"""Bodies that are small when sent and large in memory are stopped while they are read, with the limit in the error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRODUCE, BATCH = "/api/v1/produce", "/api/v1/batch_produce"
 TOO_MANY_EVENTS = "events: must have 1 to 10000 events, not "
 TOO_MANY_VALUES = "JSON values"
 LARGE = 5_600_000
-# 16 MB each, 16 kB of gzip; what they are stopped by at BATCH.
+# 16 MB each, 16 kB of gzip; and the error that stops them at BATCH.
 BOMBS = {
     "objects": (b"[" + b"{}," * LARGE + b"{}]", TOO_MANY_EVENTS),
     "numbers": (b"[" + b"1," * LARGE + b"1]", TOO_MANY_EVENTS),
@@ -58,7 +58,7 @@ async def url() -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("name", BOMBS)
 async def test_bombs_are_refused(url: str, name: str) -> None:
-    """Whatever the values are, they are refused with the limit in the message."""
+    """Too many values of any kind are refused with the limit in the message."""
     body, words = BOMBS[name]
     packed = gzip.compress(body)
     assert len(packed) < 100_000
@@ -69,7 +69,7 @@ async def test_bombs_are_refused(url: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_stopped_early(name: str, transcoder: Transcoder) -> None:
-    """Of 16 MB no more than a few are ever made: the gzip stops where the values are too many."""
+    """Decompression stops where the values are too many: only a few MB of 16 are ever expanded."""
     found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", BATCH)
     limits = transcoder.limits(found.route)
     assert limits is not None
@@ -82,7 +82,7 @@ def test_bombs_are_stopped_early(name: str, transcoder: Transcoder) -> None:
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("path", [BATCH, PRODUCE])
 def test_bombs_take_little_memory(name: str, path: str, transcoder: Transcoder) -> None:
-    """A body that was not compressed takes less than 100 MB for each of its megabytes, and less than 100 MB in all."""
+    """The largest plain body takes less than 100 MB of memory, whatever its values are."""
     found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", path)
     body = BOMBS[name][0][:BODY_BYTES_MAX]
     tracemalloc.start()
@@ -97,7 +97,7 @@ def test_bombs_take_little_memory(name: str, path: str, transcoder: Transcoder) 
 @pytest.mark.parametrize(("count", "is_refused"), [(1, False), (10_000, False), (10_001, True), (200_000, True)])
 @pytest.mark.parametrize("item", ["{}", '{"event_id": "e", "x": 1}', '{"payload": {}}'])
 def test_items_of_a_list(count: int, is_refused: bool, item: str, transcoder: Transcoder) -> None:
-    """A list is refused from the first item on that is too many, by both readers, in the words of the service."""
+    """A list with one item too many is refused by both readers, with the text of the service."""
     found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", BATCH)
     body = b"[" + b",".join([item.encode()] * count) + b"]"
     if not is_refused:
@@ -112,7 +112,7 @@ def test_items_of_a_list(count: int, is_refused: bool, item: str, transcoder: Tr
 @pytest.mark.parametrize("length", [10_001, 100_000, 1_000_000, 4_000_000])
 @pytest.mark.parametrize("value", ["1", "null", '""', "[]", "{}", '{"a":1}', '"\\"[[[,,,"'])
 def test_values_of_one_event(length: int, value: str, transcoder: Transcoder) -> None:
-    """An event has no lists: values in keys that it does not have are limited much lower."""
+    """A message without lists has a much lower limit, which holds for values of unknown keys."""
     found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", PRODUCE)
     body = f'{{"x": [{",".join([value] * length)}]}}'.encode()
     with pytest.raises(RequestError, match=f"{VALUES_WITHOUT_LISTS_MAX} JSON values"):
@@ -120,8 +120,8 @@ def test_values_of_one_event(length: int, value: str, transcoder: Transcoder) ->
 
 
 @pytest.mark.parametrize("text", ["[1,{", ',"', "\\\\\\", '\\",[{', "{[,", "\\\\,", 'a\\"'])
-def test_what_stands_in_texts_is_no_value(text: str, transcoder: Transcoder) -> None:
-    """Commas and brackets in a text are no values, however many there are and whatever stands before its end."""
+def test_separators_in_texts_are_not_values(text: str, transcoder: Transcoder) -> None:
+    """Commas and brackets in texts do not count as values."""
     found = load_routes(load_schema(product_descriptors().read_bytes())).match("POST", PRODUCE)
     body = json.dumps({"some_client_data": text * 200_000}).encode()
     assert transcoder.request(found, "", body, strict=False).message
@@ -139,7 +139,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_values_are_counted(value: Any) -> None:
-    """The count is never below the number of values, and of values in texts there are none."""
+    """The count is an upper bound of the values, and does not count texts' content."""
 
     def count(one: Any) -> int:
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
@@ -154,7 +154,7 @@ def test_values_are_counted(value: Any) -> None:
 
 
 async def test_ten_thousand_documented_events_pass(url: str) -> None:
-    """The largest batch of the documented event passes, plain and compressed to a two-hundredth."""
+    """A batch of 10,000 documented events is accepted, plain and compressed to a two-hundredth."""
     body = b"[" + b",".join([DOCUMENTED_EVENT.encode()] * 10_000) + b"]"
     for sent in (body, gzip.compress(body)):
         status, answer, _headers = await post(f"{url}{BATCH}", sent)

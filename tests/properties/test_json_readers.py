@@ -1,4 +1,4 @@
-"""The gateway's readers of JSON against protobuf's own: what the fast one reads is what json_format reads."""
+"""The gateway's readers of JSON against protobuf's json_format: they make the same messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.json.message_types import MessageTypes
 from gateway.json.reader import JsonReader
 from gateway.json.text import parse
 
-# json_format takes what it takes in all of these, so that what is compared are the values.
+# json_format accepts all of these, so that only the values are compared.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ['"', "\\", '\\"', "a\\", "\0"]
 )
@@ -27,7 +27,7 @@ PAYLOADS = st.fixed_dictionaries(
     },
 )
 EVENTS = st.fixed_dictionaries({}, optional={"payload": PAYLOADS, **dict.fromkeys(STRING_FIELDS, TEXTS)})
-# The same in other words of JSON: integers as strings, null for what is absent, spaces, escapes.
+# Other forms of the same JSON: spaces and escapes.
 STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1]), "ensure_ascii": st.booleans()})
 SETTINGS = settings(max_examples=500, deadline=None)
 FAST, FAST_BATCH = FastReader(Event), FastReader(EventBatch, "events")
@@ -36,12 +36,12 @@ FAST, FAST_BATCH = FastReader(Event), FastReader(EventBatch, "events")
 @SETTINGS
 @given(EVENTS, STYLES)
 def test_an_event(event: dict[str, object], style: dict[str, bool]) -> None:
-    """The fast reader takes every event that is written as documented, and reads it as json_format does."""
+    """The fast reader accepts every event in the documented form, and reads it as json_format does."""
     text = json.dumps(event, **style)  # type: ignore[arg-type]  # the styles are json.dumps's own arguments
     fast = FAST.read(text.encode())
     if "\\\\" not in text:  # an escaped backslash is left to the exact reader
         assert fast is not None
-    for read in (fast, exactly(text)):
+    for read in (fast, read_exactly(text)):
         if read is not None:
             assert read == json_format.Parse(text, Event())
 
@@ -49,7 +49,7 @@ def test_an_event(event: dict[str, object], style: dict[str, bool]) -> None:
 @SETTINGS
 @given(st.lists(EVENTS, max_size=4))
 def test_a_batch(events: list[dict[str, object]]) -> None:
-    """A list of events likewise, as the field of its batch."""
+    """The fast reader reads a list of events as json_format reads the field of a batch."""
     text = json.dumps(events)
     fast = FAST_BATCH.read(text.encode())
     if "\\\\" not in text:
@@ -60,8 +60,8 @@ def test_a_batch(events: list[dict[str, object]]) -> None:
 
 @SETTINGS
 @given(EVENTS, st.sampled_from(STRING_FIELDS))
-def test_other_words_for_the_same(event: dict[str, object], absent: str) -> None:
-    """Null is absent, an integer may be a string, a name may be the proto's; both readers say the same."""
+def test_other_forms_of_an_event(event: dict[str, object], absent: str) -> None:
+    """The fast reader leaves null and integers as strings to the exact one, which reads as json_format does."""
     payload = event.get("payload")
     stamped = payload if isinstance(payload, dict) else {}
     loose = {**{key: value for key, value in event.items() if key != absent}, absent: None}
@@ -69,11 +69,11 @@ def test_other_words_for_the_same(event: dict[str, object], absent: str) -> None
     text = json.dumps(loose)
 
     assert FAST.read(text.encode()) is None
-    assert exactly(text) == json_format.Parse(text, Event())
+    assert read_exactly(text) == json_format.Parse(text, Event())
 
 
-def exactly(text: str) -> Event:
-    """Read by the exact reader."""
+def read_exactly(text: str) -> Event:
+    """Return the event of the exact reader."""
     event = Event()
     JsonReader(MessageTypes(), strict=True).message(event, parse(text.encode()))
     return event

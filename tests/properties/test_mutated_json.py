@@ -1,6 +1,6 @@
-"""Mutated JSON bodies through the transcoder: each becomes a message or is refused with 400, and nothing else happens.
+"""Mutated JSON bodies through the transcoder: each one becomes a message or is refused with 400.
 
-UGC_TEST_MUTATIONS is how many bodies; the full count, 500,000, takes a few minutes.
+UGC_TEST_MUTATIONS sets the number of bodies; the full number, 500,000, takes a few minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.inputs.mutations import mutated
 
 BODIES = int(os.environ.get("UGC_TEST_MUTATIONS", "50000"))
 SEED = 20_261_124
-# Far above what one body needs on the slowest machine: it ends a hang, it measures nothing.
+# Far above what one body needs on the slowest machine: it ends a hang, and measures nothing.
 HANG_SECONDS = 120
 EVENT = DOCUMENTED_EVENT.encode()
 EVENTS = [
@@ -47,7 +47,7 @@ TYPES = MessageTypes()
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    """End a body that hangs."""
+    """Raise TimeoutError for a body that hangs."""
 
     def hung(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"a body has taken more than {HANG_SECONDS} s")
@@ -59,7 +59,7 @@ def bounded() -> Iterator[None]:
 
 
 def exactly(route: Any, body: bytes) -> Any:
-    """Return the message as the exact reader reads it, without the fast one before it."""
+    """Return the message of the exact reader, without the fast one before it."""
     message = SCHEMA.message_class(route.method.input_type)()
     reader, value = JsonReader(TYPES, strict=False), None if is_blank(body) else parse(body)
     if route.body == "*":
@@ -72,7 +72,7 @@ def exactly(route: Any, body: bytes) -> Any:
 
 @pytest.mark.parametrize("path", list(GOOD))
 def test_mutated_bodies(path: str) -> None:
-    """Half of the bodies to each path: a message, the same as the exact reader's, or RequestError (seeded)."""
+    """Each body becomes the message of the exact reader, or is a RequestError (seeded)."""
     transcoder, match = Transcoder(SCHEMA), load_routes(SCHEMA).match("POST", path)
     outcomes: Counter[str] = Counter()
     for number, body in enumerate(mutated(GOOD[path], JSON_MUTATIONS, BODIES // 2, SEED)):

@@ -1,7 +1,7 @@
 """The service behind the recorded grpc-gateway, events.v1: the field `mode` picks the answer.
 
 Usage: python server.py GENERATED_DIR HOST:PORT, where GENERATED_DIR holds events/v1/*_pb2*.py made from events.proto.
-Behaves as the server with which the records were made.
+Behaves as the server.py that the records were made with; only its form differs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ INITIAL = {
 
 
 class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc]  # as its import
-    """Answers as the event of the request asks."""
+    """Answers by the field `mode`."""
 
     async def Produce(self, request: Any, context: Any) -> Any:  # noqa: N802 -- named and typed by gRPC
         """Answer as `mode` says."""
@@ -91,7 +91,7 @@ class EventService(events_pb2_grpc.EventServiceServicer):  # type: ignore[misc] 
 
 
 def echo(request: Any, context: Any) -> Any:
-    """Return what was asked, and what came with it."""
+    """Return the request and its metadata."""
     response = events_pb2.ProduceResponse(
         event_id=request.event.event_id, offset=9007199254740993, partition=3, payload=request.event.payload
     )
@@ -108,7 +108,7 @@ def echo(request: Any, context: Any) -> Any:
 
 
 async def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     events_pb2_grpc.add_EventServiceServicer_to_server(EventService(), server)
     server.add_insecure_port(sys.argv[2])

@@ -1,4 +1,4 @@
-"""Settings of the gateway that are compared with what others send: a spelling that never matches stops the start."""
+"""Origins, networks and targets: the gateway refuses to start with a spelling that never matches."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ NO_ORIGINS = [
 
 
 def chosen(**values: Any) -> GatewaySettings:
-    """Return settings of texts, as the environment gives them."""
+    """Return settings from texts, as in the environment."""
     return GatewaySettings(**values)
 
 
 def refusal(setting: str, value: str) -> str:
-    """Return what is said of a bad value, in front of a good one and behind it."""
+    """Return the errors of a bad value before and after a good one."""
     with pytest.raises(ValidationError) as raised:
         chosen(**{setting: value})
     assert [error["loc"][0] for error in raised.value.errors()] == [setting]
@@ -92,7 +92,7 @@ def refusal(setting: str, value: str) -> str:
 
 @pytest.mark.parametrize("origin", SENT)
 def test_origins_that_browsers_send(origin: str) -> None:
-    """They are taken as they are."""
+    """Origins that browsers send are accepted unchanged."""
     assert chosen(gateway_cors_origins=f" {origin} ,http://other.example").gateway_cors_origins == (
         origin,
         "http://other.example",
@@ -101,7 +101,7 @@ def test_origins_that_browsers_send(origin: str) -> None:
 
 @pytest.mark.parametrize(("origin", "spelling"), SPELLED.items())
 def test_origins_that_no_browser_sends(origin: str, spelling: str) -> None:
-    """They are refused with the spelling that a browser sends, which is then taken."""
+    """An origin that no browser sends is refused with the spelling that one sends, which is accepted."""
     assert f"it sends {spelling!r}" in refusal("gateway_cors_origins", f"http://other.example, {origin}")
     assert chosen(gateway_cors_origins=spelling).gateway_cors_origins == (spelling,)
 
@@ -110,15 +110,15 @@ def test_origins_that_no_browser_sends(origin: str, spelling: str) -> None:
     "origin", [f"https://{host}.example" for host in ("stra\u00dfe", "\u03c3\u03c2", "a\u200db", "\u1e9e")]
 )
 def test_origins_that_only_browsers_can_spell(origin: str) -> None:
-    """They are refused without a spelling that would be wrong."""
+    """An origin that browsers spell differently from Python is refused without a suggestion."""
     found = refusal("gateway_cors_origins", origin)
     assert "punycode" in found
     assert "it sends" not in found
 
 
 @pytest.mark.parametrize("origin", NO_ORIGINS)
-def test_what_is_no_origin(origin: str) -> None:
-    """It is refused with what one looks like."""
+def test_invalid_origins(origin: str) -> None:
+    """An invalid origin is refused with an example of a valid one."""
     assert repr(origin) in refusal("gateway_cors_origins", f"{origin},http://other.example")
 
 
@@ -137,12 +137,12 @@ def test_what_is_no_origin(origin: str) -> None:
     ],
 )
 def test_networks_that_never_match(network: str, said: str) -> None:
-    """Networks are refused with the right spelling too."""
+    """A network that never matches is refused with the right spelling."""
     assert said in refusal("gateway_trusted_networks", f"192.168.0.0/16,{network}")
 
 
 def test_networks() -> None:
-    """Networks of both kinds, and single addresses, are read."""
+    """IPv4 and IPv6 networks and single addresses are accepted."""
     settings = chosen(gateway_trusted_networks="10.0.0.0/8, fd00::/8, 192.168.1.1, ::1")
 
     assert list(map(str, settings.gateway_trusted_networks)) == ["10.0.0.0/8", "fd00::/8", "192.168.1.1/32", "::1/128"]
@@ -154,7 +154,7 @@ def test_networks() -> None:
      "unix:/run/ingest.sock", "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6:[::1]:50051"],
 )  # fmt: skip
 def test_targets(target: str) -> None:
-    """A host with a port, or one of gRPC's own schemes."""
+    """A target is a host with a port, or has one of gRPC's schemes."""
     assert chosen(ingest_target=target).ingest_target == target
 
 
@@ -164,5 +164,5 @@ def test_targets(target: str) -> None:
      "ingest:50051/", "in gest:50051", "ingest:50051,ingest:50052"],
 )  # fmt: skip
 def test_bad_targets(target: str) -> None:
-    """What can never be reached stops the start."""
+    """The gateway refuses to start with a target that can never be reached."""
     assert refusal("ingest_target", target)

@@ -1,4 +1,4 @@
-"""Which traces of a client go on to the service."""
+"""Which trace contexts of a client are forwarded to the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
 
 @pytest.mark.parametrize("parent", [PARENT, PARENT.replace("00-", "01-", 1), f"cc{PARENT[2:]}-what-comes.next"])
 def test_a_trace(parent: str) -> None:
-    """Parent and state are passed on, also of versions to come; several lines of state are one."""
+    """Parent and state are forwarded, also of future versions; several lines of state are one list."""
     first, second = STATE.split(",")
     given = [("traceparent", parent), ("tracestate", first), ("accept", "*/*"), ("tracestate", second)]
 
@@ -42,12 +42,12 @@ def test_a_trace(parent: str) -> None:
     ],
 )
 def test_a_malformed_parent(parent: str) -> None:
-    """Without a valid parent nothing is passed on."""
+    """Without a valid parent nothing is forwarded."""
     assert trace_metadata([("traceparent", parent), ("tracestate", STATE)]) == []
 
 
 def test_two_parents() -> None:
-    """Two parents are as good as none."""
+    """With two parents nothing is forwarded."""
     assert trace_metadata([("traceparent", PARENT), ("traceparent", PARENT)]) == []
 
 
@@ -73,5 +73,5 @@ def test_two_parents() -> None:
     ],
 )
 def test_a_malformed_state(state: str) -> None:
-    """A malformed state is left out; the parent stands without it."""
+    """A malformed state is left out, and the parent is forwarded without it."""
     assert trace_metadata([("traceparent", PARENT), ("tracestate", state)]) == [("traceparent", PARENT)]
