@@ -23,7 +23,7 @@ RUN_SECONDS_MAX = 60
 VERSION = "1.2.3"
 REFERENCE = "#/components/schemas/"
 # What only the gateway's document has: the rules of buf.validate, and examples.
-OURS_ALONE = frozenset({
+GATEWAY_KEYWORDS = frozenset({
     "examples", "example", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "required", "exclusiveMinimum", "exclusiveMaximum", "uniqueItems",
 })  # fmt: skip
@@ -71,7 +71,7 @@ def differences(mine: Any, theirs: Any, place: str) -> list[str]:
     if not isinstance(theirs, dict) or not isinstance(mine, dict):
         return [] if mine == theirs or is_bounded_integer(mine, theirs) else [f"{place}: {mine!r}, not {theirs!r}"]
     # The names of properties are not keywords.
-    spare = frozenset() if place.endswith(".properties") else OURS_ALONE | {IN_OTHER_WORDS}
+    spare = frozenset() if place.endswith(".properties") else GATEWAY_KEYWORDS | {IN_OTHER_WORDS}
     extra = [f"{place}.{key} is only in the document of the gateway" for key in mine.keys() - theirs.keys() - spare]
     lost = [f"{place}.{key} is missing" for key in theirs.keys() - mine.keys()]
     both = [key for key in theirs if key in mine and (key not in spare or key != IN_OTHER_WORDS)]
