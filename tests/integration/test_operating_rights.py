@@ -19,6 +19,7 @@ from local.processes.ports import free_port
 from local.processes.program import running
 from local.settings import ROOT
 from tests.support.inputs.events import numbered
+from tests.support.processes.clickhouse_files import with_pieces
 from tests.support.processes.loading import identified, load, write
 from tests.support.processes.system import Deployment
 
@@ -53,17 +54,13 @@ def documented() -> dict[str, list[str]]:
 def server(tmp_path: Path) -> Iterator[Restricted]:
     """Start a server that has the documented users and the database `ugc`."""
     folder, port = tmp_path / "clickhouse", free_port()
-    folder.mkdir()
     program = clickhouse_program(folder, port, free_port())
     users = "".join(
         USER.format(name=name, grants="".join(f"<query>{grant}</query>" for grant in grants))
         for name, grants in documented().items()
     )
     backups = f"<backups><allowed_path>{folder / 'backups'}/</allowed_path></backups>"
-    for name, end, more in ((USERS, "</users>", users), (CONFIGURATION, "</clickhouse>", backups)):
-        path = folder / name
-        path.write_text(path.read_text(encoding="utf-8").replace(end, more + end), encoding="utf-8")
-    with running(program):
+    with running(with_pieces(program, {USERS: users, CONFIGURATION: backups})):
         restricted = Restricted(port)
         assert migrate(restricted.url("default"))
         yield restricted

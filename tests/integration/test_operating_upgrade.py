@@ -57,7 +57,7 @@ def test_older_tables(deployment: Deployment, tables: ClickHouse) -> None:
     write(deployment, [b"garbage", *(identified(numbered(number)) for number in range(1, 10))])
     with running(deployment.etl()):
         deadline = time.monotonic() + WAIT_SECONDS_MAX
-        while "code: 16" not in deployment.log("etl").lower():
+        while "Code: 16" not in deployment.log("etl"):
             assert time.monotonic() < deadline, deployment.log("etl")
             time.sleep(0.1)
         assert offsets(tables) == []

@@ -16,6 +16,7 @@ from local.processes.ports import free_port
 from local.processes.program import running
 from local.settings import ROOT
 from tests.support.inputs.events import numbered
+from tests.support.processes.clickhouse_files import with_pieces
 from tests.support.processes.loading import SETTINGS, await_rows, identified, load, offsets, write
 from tests.support.processes.system import Deployment
 
@@ -44,9 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         USER.format(name=name, grants="".join(f"<query>{grant}</query>" for grant in grants))
         for name, grants in {"etl": every, "few": few}.items()
     )
-    known = (folder / USERS).read_text(encoding="utf-8")
-    (folder / USERS).write_text(known.replace("</users>", f"{users}</users>"), encoding="utf-8")
-    with running(program):
+    with running(with_pieces(program, {USERS: users})):
         yield f"127.0.0.1:{port}/{DATABASE}"
 
 

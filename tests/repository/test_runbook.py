@@ -69,8 +69,8 @@ def test_every_cause_is_in_the_code() -> None:
     page = RUNBOOK.read_text(encoding="utf-8")
     (table,) = re.findall(r"^\| `error` contains \|.*\n\|.*\n((?:\|.*\n)+)", page, re.MULTILINE)
     causes = {cause for row in table.splitlines() for cause in quoted(row.split(" | ")[0])}
-    codes = {int(cause.removeprefix("code: ")) for cause in causes if cause.startswith("code: ")}
-    texts = {cause for cause in causes if not cause.startswith("code: ")} - NOT_IN_CODE
+    codes = {int(cause.removeprefix("Code: ")) for cause in causes if cause.startswith("Code: ")}
+    texts = {cause for cause in causes if not cause.startswith("Code: ")} - NOT_IN_CODE
 
     assert codes <= STATE_ERRORS.keys() | SIZE_ERRORS.keys() | QUORUM_ERRORS.keys()
     code = string_constants()

@@ -15,6 +15,7 @@ from local.kafka.server import LIBRARIES, kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
 from local.settings import ROOT
+from tests.support.processes.clickhouse_files import with_pieces
 from tests.support.processes.system import Deployment
 
 TOPIC, GROUP, DATABASE = "ugc.events", "ugc-etl", "ugc"
@@ -103,11 +104,9 @@ def operated(folder: Path, clickhouse_configuration: str = "") -> Iterator[Opera
     make_tools(folder / "tools")
     (folder / "backups").mkdir()
     clickhouse = clickhouse_program(folder / "clickhouse", ports["9000"], ports["8123"])
-    configuration = folder / "clickhouse" / CONFIGURATION
-    pieces = system.placed(clickhouse_configuration).replace("<clickhouse>", "").replace("</clickhouse>", "")
-    configuration.write_text(configuration.read_text().replace("</clickhouse>", f"{pieces}</clickhouse>"))
+    piece = system.placed(clickhouse_configuration).replace("<clickhouse>", "").replace("</clickhouse>", "")
     with (
-        running(clickhouse),
+        running(with_pieces(clickhouse, {CONFIGURATION: piece})),
         running(kafka_program(folder / "kafka", ports["9092"], free_port(), group_session_milliseconds=4_000)),
     ):
         system.shell(".venv/bin/ugc-migrate")
