@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 # In the locale C, Java and the start of Python cannot read a path that has a letter beyond ASCII.
 export LC_ALL = C.UTF-8
+# The set-up is a package of this folder, which Python does not search with this variable.
+unexport PYTHONSAFEPATH
 
 .PHONY: up test test-inputs test-faults test-mutants check bench generate pictures reference docs lock format
 

@@ -53,8 +53,8 @@ def install(lock: str, environment: Path, log: Path) -> None:
 def prepared_uv(environment: Path, log: Path) -> tuple[str, dict[str, str]]:
     """Make the environment again if it is not usable; return a uv and the variables that it needs."""
     usable = is_usable(environment)
-    if not usable and environment.exists():
-        shutil.rmtree(environment)
+    if not usable:
+        remove(environment)
     own = shutil.which("uv")
     if own and uv_version(own) >= UV_MIN:
         if not usable:
@@ -67,6 +67,14 @@ def prepared_uv(environment: Path, log: Path) -> tuple[str, dict[str, str]]:
         (environment / INCOMPLETE).touch()
         run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", "locks/uv.txt"], log)
     return locked, uv_variables(output_of([*pip, "config", "list"]), os.environ)
+
+
+def remove(environment: Path) -> None:
+    """Remove whatever is in the place of an environment; of a symbolic link, only the link."""
+    if environment.is_symlink() or environment.is_file():
+        environment.unlink()
+    elif environment.exists():
+        shutil.rmtree(environment)
 
 
 def is_usable(environment: Path) -> bool:

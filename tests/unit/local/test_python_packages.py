@@ -88,6 +88,22 @@ def test_uv_of_the_user(tmp_path: Path, path: Path) -> None:
     assert is_usable(environment)
 
 
+@pytest.mark.parametrize("kind", ["symbolic link", "dangling link", "file"])
+def test_in_the_place_of_an_environment(tmp_path: Path, path: Path, kind: str) -> None:
+    """A link or a file in the place of the environment is replaced; what a link points to is kept."""
+    (path / "uv").symlink_to(UV)
+    environment, other = tmp_path / "environment", tmp_path / "other"
+    if kind == "symbolic link":
+        other.mkdir()
+        (other / "file").touch()
+    environment.touch() if kind == "file" else environment.symlink_to(other)
+
+    prepared_uv(environment, tmp_path / "log")
+    assert is_usable(environment)
+    assert not environment.is_symlink()
+    assert kind != "symbolic link" or [each.name for each in other.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("version", [None, "0.4.30", "unknown"])
 def test_locked_uv(tmp_path: Path, path: Path, commands: list[str], version: str | None) -> None:
     """Without a uv, or with one that is too old, pip installs the locked one, checked by hash, into the environment."""
