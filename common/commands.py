@@ -7,6 +7,7 @@ imports its libraries, reads a setting, or connects to a server. This module the
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -106,6 +107,17 @@ class Print(argparse.Action):
         """Print and exit."""
         write_out(self._text())
         parser.exit()
+
+
+def seconds(text: str) -> float:
+    """Read the value of an argument that is a duration; raise ArgumentTypeError unless it is a finite number from 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text!r}")
+    return number
 
 
 def product_version() -> str:

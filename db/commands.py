@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from datetime import UTC, datetime
 
-from common.commands import Command
+from common.commands import Command, seconds
 from common.running_system import use_running_system
 
 REASONS = ("undecodable", "refused", "duplicate")
@@ -104,17 +103,6 @@ def replay() -> None:
     from db.replay import main
 
     main(given)
-
-
-def seconds(text: str) -> float:
-    """Read a duration; ArgumentTypeError when it is not a finite number from 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text!r}")
-    return number
 
 
 def moment(text: str) -> datetime:

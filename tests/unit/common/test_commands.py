@@ -48,7 +48,7 @@ MODULES = {
 BAD_SETTINGS = {name: "not valid" for kind in SETTINGS.values() for name in kind.model_fields}
 SECONDS_MAX = 60
 # What these commands need before they look at other arguments.
-REQUIRED = {"ugc-replay": ["--reason", "refused"], "ugc-openapi": ["--target", "localhost:1"]}
+REQUIRED = {"ugc-replay": ["--reason", "refused"], "ugc-openapi": ["descriptors.binpb"]}
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
