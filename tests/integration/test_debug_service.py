@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import grpc
@@ -9,7 +10,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from db.clickhouse.client import ClickHouse
 from local.processes.program import running
-from tests.support.processes.system import Deployment, await_equal, everything, post
+from tests.support.processes.system import Deployment, await_equal, everything, get, post
 
 PATH = "/api/v1/random_batch_produce"
 SERVICE = "ugc.v1.DebugService"
@@ -21,6 +22,11 @@ def services(deployment: Deployment) -> set[str]:
         return set(ProtoReflectionDescriptorDatabase(channel).get_services())
 
 
+def documented(deployment: Deployment) -> set[str]:
+    """Return the paths of the OpenAPI document that the gateway serves."""
+    return set(json.loads(get(f"{deployment.gateway_url}/api/openapi.json")[1])["paths"])
+
+
 def test_disabled(tmp_path: Path, kafka: str, topic: str) -> None:
     """By default it answers 404 with the setting that enables it, and reflection does not list it."""
     deployment = Deployment(tmp_path, kafka, topic, database="clickhouse://default@127.0.0.1:9/none")
@@ -30,6 +36,7 @@ def test_disabled(tmp_path: Path, kafka: str, topic: str) -> None:
         assert (status, answer["code"]) == (404, 5)
         assert "UGC_INGEST_DEBUG=true" in answer["message"]
         assert SERVICE not in services(deployment)
+        assert PATH not in documented(deployment)
 
 
 def test_enabled(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
@@ -41,4 +48,5 @@ def test_enabled(tmp_path: Path, kafka: str, topic: str, database: str, tables: 
         status, answer = post(f"{deployment.gateway_url}{PATH}?batch_count=10001", b"")
         assert (status, answer["details"][0]["fieldViolations"][0]["field"]) == (400, "batch_count")
         assert SERVICE in services(deployment)
+        assert PATH in documented(deployment)
         await_equal(lambda: tables.rows("SELECT uniqExact(event_id) FROM events"), [(1_000,)])
