@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from common.commands import Command, seconds
+from common.commands import Command
 
 SECONDS_MAX = 10.0
 
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         metavar="SECONDS",
-        type=seconds,
+        type=float,
         default=SECONDS_MAX,
         help=f"with --target: how long the server may take, {SECONDS_MAX:g} by default",
     )
