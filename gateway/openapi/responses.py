@@ -15,8 +15,8 @@ METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 # Returned by the gateway for every operation; a service may return some of them too.
 OF_EVERY_OPERATION: Statuses = {
     HTTPStatus.BAD_REQUEST: (
-        "The request is not valid: malformed JSON, a value of a wrong type, an unknown parameter, or a value that the "
-        "service rejects. `message` names the field, `details` may hold a `google.rpc.BadRequest` with the violations. "
+        "The request is not valid: malformed JSON, a value of a wrong type, or a value that the service rejects. "
+        "`message` names the field, `details` may hold a `google.rpc.BadRequest` with the violations. "
         "Do not send it again unchanged."
     ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
