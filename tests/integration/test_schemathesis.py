@@ -34,7 +34,7 @@ CHECKED = CHECKS.get_by_names([
     "response_headers_conformance",
     "response_schema_conformance",
 ])  # fmt: skip
-OPERATIONS = ("IngestService_Produce", "IngestService_BatchProduce")
+OPERATIONS = ("IngestService_Produce", "IngestService_BatchProduce", "DebugService_RandomBatchProduce")
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 # A round ends early when hypothesis finds no more requests of a kind.
 ROUNDS_MAX = 10
@@ -45,7 +45,9 @@ EACH = -(-CASES // (len(OPERATIONS) * len(MODES)))
 def api(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Any]:
     """Run ingest and gateway; the value is the document as it is served."""
     assert provision(kafka, TOPIC, LAYOUT)
-    deployment = Deployment(tmp_path_factory.mktemp("api"), kafka, TOPIC, "clickhouse://nobody@127.0.0.1:1/none")
+    settings = {"UGC_INGEST_DEBUG": "true"}
+    nowhere = "clickhouse://nobody@127.0.0.1:1/none"
+    deployment = Deployment(tmp_path_factory.mktemp("api"), kafka, TOPIC, nowhere, settings)
     with running(deployment.ingest()), running(deployment.gateway()):
         yield schemathesis.openapi.from_url(f"{deployment.gateway_url}/api/openapi.json")
 
