@@ -18,7 +18,7 @@ from gateway.request import Network
 
 # Names by which gRPC finds a service.
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
-# Of an address of IPv4 written as one of IPv6, which the gateway reads as what it is.
+# The prefix of an IPv4 address in IPv6 form; the gateway compares such an address as IPv4.
 MAPPED_BITS = 96
 
 
