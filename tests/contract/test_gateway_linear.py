@@ -66,6 +66,8 @@ REVIEWED = {
     r"%(?![0-9A-Fa-f]{2})": LINEAR,
     r"(\*\*|\*)": OPERATOR,
     r"\*\*|\*": OPERATOR,
+    r"[2-5][0-9]{2}": OPERATOR,
+    r"google/(protobuf|api|rpc)/([a-z_]{1,50})\.proto": OPERATOR,
     "''.join(pattern)": "a path template: one ** and one wildcard a segment, which check_wildcards holds",
 }
 
