@@ -67,8 +67,8 @@ async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio
 
 
 @contextlib.asynccontextmanager
-async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
-    """Serve the gateway in front of a port; yield its URL."""
+async def gateway(port: int, *, has_discovery: Any = True, **changes: Any) -> AsyncIterator[str]:
+    """Serve the gateway in front of a port; yield its URL. Without discovery it calls the service for clients only."""
     chosen = {
         "gateway_listen": LOCAL,
         "ingest_target": f"127.0.0.1:{port}",
@@ -80,7 +80,7 @@ async def gateway(port: int, **changes: Any) -> AsyncIterator[str]:
     settings = GatewaySettings(**chosen)
     async with connecting(settings) as backend:
         made, source = build(settings, backend)
-        async with discovering(made, backend, source), serving(made) as address:
+        async with discovering(made, backend, source if has_discovery else None), serving(made) as address:
             yield f"http://{address}"
 
 

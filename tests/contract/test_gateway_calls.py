@@ -25,7 +25,7 @@ CREATED = (b"x-http-code", b"201")
 
 async def answer_of(service: raw.Answer, **headers: str) -> tuple[int, Any, Any]:
     """Return status, JSON and headers of a request whose call gets a response of raw frames."""
-    async with raw.raw_service(service) as port, gateway(port, gateway_timeout_seconds=20) as url:
+    async with raw.raw_service(service) as port, gateway(port, has_discovery=False, gateway_timeout_seconds=20) as url:
         return await post(f"{url}/api/v1/produce", b'{"event_id": "e"}', **headers)
 
 
