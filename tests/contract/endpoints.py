@@ -67,7 +67,7 @@ async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio
 
 
 @contextlib.asynccontextmanager
-async def gateway(port: int, *, has_discovery: Any = True, **changes: Any) -> AsyncIterator[str]:
+async def gateway(port: int, *, has_discovery: bool = True, **changes: Any) -> AsyncIterator[str]:
     """Serve the gateway in front of a port; yield its URL. Without discovery it calls the service for clients only."""
     chosen = {
         "gateway_listen": LOCAL,

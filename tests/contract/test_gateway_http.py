@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -119,8 +120,12 @@ async def until(url: str, status: int) -> None:
 async def test_a_full_gateway_is_503_with_retry_after() -> None:
     """Requests above the limit are refused at once."""
     port = free_port()
-    changes = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX, "gateway_stop_seconds_max": 0}
-    async with ingest(port), gateway(port, **changes) as url, asyncio.timeout(WAIT_SECONDS_MAX):
+    changes: dict[str, Any] = {"gateway_concurrency_max": 1, "gateway_timeout_seconds": WAIT_SECONDS_MAX}
+    async with (
+        ingest(port),
+        gateway(port, gateway_stop_seconds_max=0, **changes) as url,
+        asyncio.timeout(WAIT_SECONDS_MAX),
+    ):
         slow = asyncio.create_task(until_taken(f"{url}/api/v1/produce", b'{"payload": {"event": "slow"}}'))
         status = 201
         while status == 201:  # until the slow one is in flight

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -136,7 +137,7 @@ async def test_half_a_head_has_a_limit(sent: bytes) -> None:
 @pytest.mark.parametrize("sent", [b"", b"1"])
 async def test_a_body_that_does_not_arrive_is_408(head: bytes, sent: bytes) -> None:
     """A body below the slowest rate is 408 long before the limit in total; the error names both."""
-    limits = {"gateway_body_seconds_max": LONG_SECONDS, "gateway_body_grace_seconds": 0.2}
+    limits: dict[str, Any] = {"gateway_body_seconds_max": LONG_SECONDS, "gateway_body_grace_seconds": 0.2}
     async with gateway(free_port(), **limits) as url, asyncio.timeout(WAIT_SECONDS_MAX):
         reader, writer = await open_connection(url)
         writer.write(HEAD + head + sent)
