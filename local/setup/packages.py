@@ -6,11 +6,14 @@ import base64
 import hashlib
 import io
 import json
+import platform
+import sys
 import tarfile
 from pathlib import Path
 
 from local.setup.steps import LOCAL, ROOT, SetupError, Step, run
 
+ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 STATIC = ROOT / "gateway" / "openapi" / "static"
 
 
@@ -25,8 +28,19 @@ def clickhouse_step() -> Step:
     """Return the step that fetches ClickHouse with npm."""
     folder = ROOT / "local" / "clickhouse"
     inputs = folder / "package.json", folder / "package-lock.json"
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
-    return Step("clickhouse", inputs, (folder / "node_modules",), lambda log: run(command, log))
+    # In the folder and without --prefix, with which npm does not read the configuration of the machine. The log has
+    # each download, because npm reports none that failed.
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=http"]
+    library = folder / "node_modules" / "@chdb" / clickhouse_package() / "libchdb.so"
+    return Step("clickhouse", inputs, (library,), lambda log: run(command, log, directory=folder))
+
+
+def clickhouse_package() -> str:
+    """Return the name of the npm package that has ClickHouse for this machine; SetupError if there is none."""
+    system, machine = sys.platform, platform.machine().lower()
+    if system not in ("linux", "darwin") or machine not in ARCHITECTURES:
+        raise SetupError(f"ClickHouse is not available for {system} on {machine}; set UGC_CLICKHOUSE_URL to a server")
+    return f"lib-{system}-{ARCHITECTURES[machine]}" + ("-gnu" if system == "linux" else "")
 
 
 def page_step() -> Step:

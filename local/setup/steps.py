@@ -63,6 +63,9 @@ def run_step(step: Step, started: dict[str, float]) -> None:
         step.install(log)
     finally:
         del started[step.name]
+    if missing := [str(path) for path in step.outputs if not path.exists()]:
+        # A tool may succeed without them: npm passes over an optional package that it could not fetch.
+        raise SetupError(f"{step.name}: not installed: {', '.join(missing)}; the end of {log}:\n{tail(log)}")
     seconds = time.monotonic() - since
     marker = stamp(step)
     marker.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +109,8 @@ def printing_progress(started: Mapping[str, float]) -> Iterator[None]:
         thread.join()
 
 
-def run(command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> None:
-    """Run a command in the repository with its output in the log; SetupError with the end of the log when it fails."""
+def run(command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None, directory: Path = ROOT) -> None:
+    """Run a command with its output in the log; SetupError with the end of the log when it fails."""
     with log.open("ab") as output:
         status = subprocess.run(
             command,
@@ -115,12 +118,16 @@ def run(command: Sequence[str], log: Path, variables: Mapping[str, str] | None =
             stderr=output,
             stdin=subprocess.DEVNULL,
             check=False,
-            cwd=ROOT,
+            cwd=directory,
             env={**os.environ, **(variables or {}), **LOCALE},
         ).returncode
     if status:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
-        raise SetupError(f"`{' '.join(command[:4])} ...` ended with status {status}; the end of its output:\n{tail}")
+        raise SetupError(f"`{' '.join(command[:4])} ...` ended with status {status}; the end of {log}:\n{tail(log)}")
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
 def print_line(text: str) -> None:

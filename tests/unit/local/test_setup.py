@@ -141,6 +141,16 @@ def test_done_once(local: Path) -> None:
     assert ran == ["1", "2", "2"]
 
 
+def test_step_without_its_output(local: Path) -> None:
+    """A step whose tool succeeds without making the output fails with the end of the log, and is due again."""
+    target = local.parent / "missing"
+    step = Step("a step", (), (target,), lambda log: run(["sh", "-c", "echo up to date"], log))
+
+    with pytest.raises(SetupError, match=r"not installed: .*missing(?s:.*)up to date"):
+        run_steps([step])
+    assert is_due(step)
+
+
 def test_failed_step_is_due_again(local: Path) -> None:
     """A step that fails raises an error with the end of its output, and runs again the next time."""
     source = local.parent / "source"
