@@ -52,7 +52,7 @@ def page_step() -> Step:
         folder = LOCAL / "page"
         folder.mkdir(parents=True, exist_ok=True)
         package = f"{bundle['name']}@{bundle['version']}"
-        run(["npm", "pack", package, "--silent", "--pack-destination", str(folder)], log)
+        run(["npm", "pack", package, "--loglevel=http", "--pack-destination", str(folder)], log)
         archive = max(folder.glob("*.tgz"), key=lambda path: path.stat().st_mtime).read_bytes()
         digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
         if digest != bundle["integrity"]:
