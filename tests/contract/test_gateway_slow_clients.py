@@ -27,6 +27,9 @@ SLOW = POST + b"Content-Length: %d\r\n\r\n" % len(SLOW_BODY) + SLOW_BODY
 TCP_STATE_CLOSED = 7
 STORED = b'{"eventId":"e"}'
 
+# States of a TCP socket in /proc/net/tcp.
+ESTABLISHED, CLOSE_WAIT = "01", "08"
+
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[str, Child]]:
@@ -84,16 +87,15 @@ async def test_clients_that_are_gone(tmp_path: Path) -> None:
         program = gateway_program(tmp_path / "gateway.log", port, **patience)
         with running(program) as child:
             url = f"http://{child.program.listens['UGC_GATEWAY_LISTEN']}"
-            before = descriptors(child)
             clients = [await open_connection(url) for _client in range(5)]
             for _reader, writer in clients:
                 writer.write(ONE)
                 await writer.drain()
-            await until(lambda: descriptors(child) >= before + len(clients))
+            await until(lambda: connections(url) == len(clients))
             for _reader, writer in clients:
                 writer.close()
                 await writer.wait_closed()
-            await until(lambda: descriptors(child) <= before + 1)
+            await until(lambda: connections(url) == 0)
 
 
 @pytest.mark.parametrize("request_", [ONE[:-1], CHUNKED[:-5], ONE[:40], b"", POST], ids=str)
@@ -159,6 +161,13 @@ async def silent_reader(url: str) -> socket.socket:
 def is_cut(client: socket.socket) -> bool:
     """Whether the server has reset the connection."""
     return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_STATE_CLOSED
+
+
+def connections(url: str) -> int:
+    """Count the connections that a server has not closed, including those that its clients have closed."""
+    port = int(url.rpartition(":")[2])
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(fields[1].endswith(f":{port:04X}") and fields[3] in (ESTABLISHED, CLOSE_WAIT) for fields in sockets)
 
 
 def descriptors(child: Child) -> int:
