@@ -1,4 +1,6 @@
-"""Sends a made-up week of a small cinema: 5 movies, 150 viewers, always the same events. Needs Python alone.
+"""Sends a made-up week of a small cinema: 5 movies, 150 viewers, always the same events.
+
+Needs only Python's standard library.
 
 Each event has a fixed event_id, so running it again stores nothing twice.
 
