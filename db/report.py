@@ -83,11 +83,12 @@ def print_report(console: Console, report: Report) -> None:
         console.print(f"{report.elsewhere:,} {STORED_ELSEWHERE}")
     for reason in report.unsettled:
         console.print(f"[yellow]UNSETTLED[/] {escape(reason)}: rows may be missing from these counts")
-    holds = "no breach in what was counted" if report.unsettled else "clean: every consumed message is one row"
+    holds = "no breach in what was counted" if report.unsettled else CLEAN
     verdict = f"{len(report.breaches)} breaches" if report.breaches else holds
     console.print(f"{verdict}; lag {report.lag:,}, in flight {report.in_flight:,}")
 
 
+CLEAN = "clean: every consumed message is one row of events or rejected_events"
 NUMBERS = (
     *("first", "last", "events", "rejected", "missing", "twice", "beyond", "repeated", "far repeats", "elsewhere"),
     *("in flight", "low", "committed", "high", "lag"),

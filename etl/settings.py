@@ -38,12 +38,12 @@ class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettin
     """Seconds that an insert may run in ClickHouse (max_execution_time); then it fails and is recovered."""
 
     etl_refused_ratio_max: float = Field(default=0.01, gt=0, le=1)
-    """Part of a partition's last 100,000 rows that ClickHouse may refuse; above it the partition pauses and is retried
+    """Share of a partition's last 100,000 rows that ClickHouse may refuse; above it the partition pauses and is retried
     each minute. The process exits with status 1 if ClickHouse accepts no good rows either."""
 
     etl_refused_in_a_row_max: int = Field(default=1_000, ge=1, le=1_000_000)
-    """Consecutive rows of a partition that ClickHouse may refuse; above it the partition pauses as above
-    UGC_ETL_REFUSED_RATIO_MAX."""
+    """Consecutive rows of a partition that ClickHouse may refuse; above it the partition pauses and is retried
+    each minute, as with UGC_ETL_REFUSED_RATIO_MAX."""
 
     etl_retry_seconds_min: float = Field(default=0.2, gt=0, le=60)
     """Seconds before a failed partition is retried for the first time; the delay doubles with each further failure."""

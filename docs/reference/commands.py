@@ -13,8 +13,8 @@ INTRODUCTION = """\
 # Commands
 
 This page lists the commands that an installation has, as each describes itself with `--help`, and the targets of
-`make`. With `make up` they are in `.venv/bin`; the container image has all but `ugc-up` and `ugc-servers`. The
-[settings](settings.md) are explained on a page of their own.
+`make`. The settings, which `--help` also lists, are on the page [settings](settings.md). With `make up` the commands
+are in `.venv/bin`; the container image has all but `ugc-up` and `ugc-servers`.
 """
 COLUMNS = 110
 HELP_SECONDS_MAX = 60

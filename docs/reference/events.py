@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # Events
 
 This page lists the calls and messages of the API, with the unit and the limit of each field. REST and gRPC share
-them; in REST a name of JSON or of the proto is accepted. The source is
-[proto/ugc/v1](../../proto/ugc/v1/event.proto).
+them. In a REST request both names of a field are accepted, `event_id` and `eventId`; a REST response has the JSON name,
+`eventId`. The source is [proto/ugc/v1](../../proto/ugc/v1/event.proto).
 """
 # Field numbers of descriptor.proto, by which comments name their place.
 MESSAGE, SERVICE, FIELD, METHOD = 4, 6, 2, 2

@@ -23,7 +23,7 @@ from local.settings import ROOT
 from tests.support.clients.browser import WAIT_MS_MAX, browsing, needs_chromium
 from tests.support.documents.pages import Command, commands, differs
 from tests.support.processes.system import await_equal
-from tests.support.processes.up import Up, await_output
+from tests.support.processes.up import Up, await_output, command_line
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are found through /proc")
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -150,6 +150,17 @@ def test_commands(page: str, shared: Up, tmp_path: Path) -> None:
                 problems += [f"line {command.line}: {problem}" for problem in newcomer.check(command, up)]
 
     assert problems == []
+
+
+def test_the_etl_of_the_tutorial(shared: Up) -> None:
+    """The pattern by which the tutorial kills the etl finds that of the running system, and no process but etls."""
+    (kill,) = [each.text for each in commands(ROOT / "docs" / "tutorial.md") if each.text.startswith("pkill -9 -f ")]
+    find = kill.replace("pkill -9 -f", "pgrep -f")
+    done = subprocess.run(["bash", "-c", find], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [int(pid) for pid in done.stdout.split()]
+
+    assert {command_line(pid).split()[1:] == ["-m", "etl"] for pid in found} == {True}
+    assert sum(str(shared.folder) in Path(f"/proc/{pid}/environ").read_text() for pid in found) == 1
 
 
 @needs_chromium

@@ -15,7 +15,7 @@ ENTRY = re.compile(
 )
 NO_ACTION = re.compile(r"^\| (?P<message>`.*`) \| (?P<reason>.+) \|$", re.MULTILINE)
 QUOTED = re.compile(r"`` (.+?) ``|`([^`]+)`")
-PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Over when.**")
+PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Resolved when.**")
 # Written by Python's faulthandler, which common/watchdog.py has end the process; and errors of the operating system and
 # of Kafka's client.
 NOT_IN_CODE = {
@@ -78,7 +78,7 @@ def test_every_cause_is_in_the_code() -> None:
 
 
 def test_every_entry_is_complete() -> None:
-    """Each entry names its message, and has the four parts: meaning, impact, action, and how to see that it is over."""
+    """Each entry names its message, and has the four parts: meaning, impact, action, and when it is resolved."""
     page = RUNBOOK.read_text(encoding="utf-8")
     entries = list(ENTRY.finditer(page))
 

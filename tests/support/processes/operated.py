@@ -119,8 +119,9 @@ def operated(folder: Path, clickhouse_configuration: str = "") -> Iterator[Opera
 
 
 def make_clone(system: Operated) -> None:
-    """Make a folder that has what a clone has, but data of its own."""
-    system.clone.mkdir()
+    """Make a folder that has what a clone has after the set-up, but data of its own."""
+    (system.clone / ".local" / "kafka").mkdir(parents=True)
+    (system.clone / ".local" / "kafka" / "libs").symlink_to(LIBRARIES)
     for entry in ROOT.iterdir():
         if entry.name not in {".local", ".git"}:
             (system.clone / entry.name).symlink_to(entry)

@@ -106,6 +106,7 @@ def test_a_wrong_event_is_dropped(client: ModuleType) -> None:
         Answer(503, PAGE, {"Retry-After": formatdate(0, usegmt=True)}),
         Answer(429, "[]", {"Retry-After": "soon"}),
         Answer(504, ""),
+        Answer(201, "{", {"Content-Length": "999"}),
     ],
 )
 def test_a_batch_that_may_succeed_later_is_sent_again(client: ModuleType, refusal: Answer) -> None:
