@@ -10,7 +10,7 @@ import pytest
 from local.settings import ROOT
 from tests.support.documents.pages import Command, commands
 from tests.support.inputs.events import numbered
-from tests.support.processes.operated import Operated, operated
+from tests.support.processes.operated import TOOL_CLASSES, Operated, operated
 from tests.support.processes.system import ingest_stub, send_until_accepted
 
 PAGES = sorted((ROOT / "docs" / "operating").glob("*.md"))
@@ -49,6 +49,17 @@ def test_only_commands_that_cannot_run_here_are_left_out() -> None:
     left_out = [(place, each) for place, each in COMMANDS if each.not_run]
 
     assert [place for place, each in left_out if not re.search(r"\b(docker|sudo|make bench)\b", each.text)] == []
+
+
+def test_the_classes_of_kafkas_tools() -> None:
+    """The runbook names the class behind each of Kafka's scripts that it uses."""
+    page = (ROOT / "docs" / "operating" / "runbook.md").read_text(encoding="utf-8")
+    named = {
+        script: f"org.apache.kafka.tools.{name}" for name, script in re.findall(r"`(\w+)`\s\(`([\w-]+\.sh)`\)", page)
+    }
+    named["kafka-consumer-groups.sh"] = re.findall(r"^ *java -cp '.*' (\S+) ", page, re.MULTILINE)[0]
+
+    assert named == {script: TOOL_CLASSES[script] for script in re.findall(r"/opt/kafka/bin/(\S+)", page)}
 
 
 @pytest.mark.parametrize("command", [each for _, each in ALONE], ids=[place for place, _ in ALONE])
