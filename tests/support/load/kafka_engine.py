@@ -40,7 +40,8 @@ FROM queue
 
 
 def write_schema(format_schema_path: Path) -> None:
-    """Write the messages of the contract into one file without imports."""
+    """Write the messages of the contract into one file without imports; the folder need not exist."""
+    format_schema_path.mkdir(parents=True, exist_ok=True)
     text = (ROOT / "proto" / "ugc" / "v1" / "event.proto").read_text()
     (format_schema_path / SCHEMA).write_text(OPTIONS.sub(";", LINES.sub("", text)))
 
