@@ -11,13 +11,14 @@ from google.protobuf.descriptor import Descriptor, DescriptorBase, FieldDescript
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from gateway.errors import DescriptorError
+from gateway.errors import DescriptorError, quoted
 from gateway.json.limits import ItemRule
 
 if TYPE_CHECKING:
     from buf.validate.validate_pb2 import FieldRules
     from google.api.http_pb2 import HttpRule
 
+ERROR_CHARACTERS_MAX = 500
 # Field numbers within descriptor.proto, as SourceCodeInfo's paths use them.
 FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6
 MESSAGE_FIELD, MESSAGE_NESTED, MESSAGE_ENUM = 2, 3, 4
@@ -95,7 +96,10 @@ def load_schema(data: bytes, listed: frozenset[str] | None = None) -> Schema:
         try:
             pool.AddSerializedFile(file.SerializeToString())
         except TypeError as error:
-            raise DescriptorError(f"{file.name} does not load (compile with --include_imports): {error}") from error
+            text = quoted(str(error), ERROR_CHARACTERS_MAX)
+            raise DescriptorError(
+                f"{quoted(file.name)} does not load (compile with --include_imports): {text}"
+            ) from error
     schema = Schema(pool, files, listed=listed)
     for file in files:
         schema.comments.update(comments(file))

@@ -48,22 +48,26 @@ class ReflectedServices:
         self._health = health
         self._reflection = reflection
         self._learned: Learned | None = None
-        self._failure: DescriptorError | None = None
+        # Why the learned descriptors cannot be served; the text alone, for an exception keeps what its frames refer to.
+        self._problem = ""
 
     async def refresh(self) -> Api | None:
         """Return what to serve when the service's descriptors have changed."""
         learned = await self._reflection.learn()
         if learned == self._learned:
-            if self._failure is not None:
-                raise self._failure
+            if self._problem:
+                raise DescriptorError(self._problem)
             return None
-        self._learned, self._failure = learned, None
         try:
             # Beside the event loop, because large descriptors take long.
             api = await asyncio.to_thread(self._build, learned)
         except DescriptorError as error:
-            self._failure = error
+            self._learned, self._problem = learned, str(error)
             raise
+        except Exception as error:
+            self._learned, self._problem = learned, f"the descriptors cannot be served: {type(error).__name__}"
+            raise DescriptorError(self._problem) from error
+        self._learned, self._problem = learned, ""
         logger().info("learned the services", services=sorted(learned.services), routes=len(api.routes.all))
         return api
 
@@ -92,8 +96,9 @@ class OptionalServices:
             served = frozenset()
         if served == self._served:
             return None
+        api = with_document(self._api, self._settings, self._schema, served)
         self._served = served
-        return with_document(self._api, self._settings, self._schema, served)
+        return api
 
 
 def source_of(settings: GatewaySettings, health: Health, backend: Backend) -> tuple[Api, Source | None]:
@@ -121,7 +126,7 @@ async def discovering(gateway: Gateway, backend: Backend, source: Source | None)
     connected = asyncio.Event()
     tasks = [
         asyncio.create_task(note_connections(backend, connected)),
-        asyncio.create_task(keep_current(gateway, source, connected)),
+        asyncio.create_task(keep_current(gateway, source, backend, connected)),
     ]
     try:
         yield
@@ -137,13 +142,13 @@ async def note_connections(backend: Backend, connected: asyncio.Event) -> None:
         connected.set()
 
 
-async def keep_current(gateway: Gateway, source: Source, connected: asyncio.Event) -> None:
+async def keep_current(gateway: Gateway, source: Source, backend: Backend, connected: asyncio.Event) -> None:
     """Refresh what the gateway serves, until cancelled."""
     outage = OutageLog("learning the services behind the gateway")
     while True:
         connected.clear()
         try:
-            await refresh(gateway, source, outage)
+            await refresh(gateway, source, backend, outage)
         except Exception:  # noqa: BLE001 -- the last resort: what is served stays, and is refreshed the next time
             log_limited(logging.ERROR, "learning the services failed unexpectedly", exc_info=True)
         with contextlib.suppress(TimeoutError):
@@ -151,14 +156,19 @@ async def keep_current(gateway: Gateway, source: Source, connected: asyncio.Even
                 await connected.wait()
 
 
-async def refresh(gateway: Gateway, source: Source, outage: OutageLog) -> None:
+async def refresh(gateway: Gateway, source: Source, backend: Backend, outage: OutageLog) -> None:
     """Ask the service once; what cannot be used is logged, and what is served stays."""
     try:
         api = await source.refresh()
     except UnreachableError as error:
         if source.is_required:
             outage.failed(error)
-        return
+            return
+        if not await backend.is_serving():
+            return  # the service is down, which /readyz shows
+        # A proxy between them answers for reflection alone.
+        outage.failed(error)
+        api = None
     except DescriptorError as error:
         outage.failed(error)
         if source.is_required:

@@ -85,7 +85,8 @@ class Reflection:
         async with self._session() as session:
             wanted = [name for name in session.services if not name.startswith(INFRASTRUCTURE)]
             files = await session.files_of(wanted)
-        return Learned(frozenset(session.services), files.serialized())
+        # Beside the event loop, because large descriptors take long.
+        return Learned(frozenset(session.services), await asyncio.to_thread(files.serialized))
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:

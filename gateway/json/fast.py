@@ -8,7 +8,7 @@ never lowers the count). A body that the fast path refuses is not wrong: the exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, cast
@@ -42,6 +42,7 @@ ESCAPED_QUOTE = b'\\"'
 QUOTES_OF_A_STRING = 2
 # Types are made for every place of a message type, and their number grows fast with the levels.
 LEVELS_MAX = 6
+TYPES_MAX = 1_000
 
 # What msgspec makes of a JSON value of a type below.
 PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | bool"
@@ -59,10 +60,11 @@ class FastReader:
         self._kind, self._field = kind, body_field
         descriptor = cast("Descriptor", kind.DESCRIPTOR)
         if body_field is None:
-            whole = plain_message(descriptor, (), rules)
+            whole = plain_message(descriptor, (), rules, iter(range(TYPES_MAX)))
             plain: PlainField | None = PlainField(whole.typed, whole.quotes)
         else:
-            plain = plain_field(descriptor.fields_by_name[body_field], (descriptor.full_name,), rules)
+            body = descriptor.fields_by_name[body_field]
+            plain = plain_field(body, (descriptor.full_name,), rules, iter(range(TYPES_MAX)))
         self._quotes = plain.quotes if plain is not None and plain.quotes is not None else quotes_of_a_string
         self._decoder = msgspec.json.Decoder(plain.typed) if plain is not None else None
 
@@ -110,12 +112,17 @@ class PlainField(NamedTuple):
     quotes: QuoteCounter | None
 
 
-def plain_message(descriptor: Descriptor, within: tuple[str, ...], rules: ItemRules) -> PlainMessage:
-    """Return how a message is read; fields of a type that contains it are left to the exact reader."""
+def plain_message(
+    descriptor: Descriptor, within: tuple[str, ...], rules: ItemRules, budget: Iterator[int]
+) -> PlainMessage:
+    """Return how a message is read; fields of a type that contains it are left to the exact reader.
+
+    So are those of messages beyond the `budget`: types that contain one another have more paths than can be built.
+    """
     plain = PlainMessage(dict)
     types: dict[str, DecodedType] = {}
     for found in descriptor.fields:
-        read = plain_field(found, (*within, descriptor.full_name), rules)
+        read = plain_field(found, (*within, descriptor.full_name), rules, budget)
         if read is None:
             continue
         types[found.json_name] = read.typed
@@ -129,12 +136,14 @@ def plain_message(descriptor: Descriptor, within: tuple[str, ...], rules: ItemRu
     return plain
 
 
-def plain_field(found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules) -> PlainField | None:
+def plain_field(
+    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules, budget: Iterator[int]
+) -> PlainField | None:
     """Return how a field is read, or None to leave it to the exact reader."""
     oneof = found.containing_oneof
     if oneof is not None and len(oneof.fields) > 1:
         return None  # the constructor does not check that only one field of a oneof is set
-    single = plain_value(found, within, rules)
+    single = plain_value(found, within, rules, budget)
     if single is None or not found.is_repeated:
         return single
     counter = quotes_of_strings if single.quotes is None else quotes_of_items(single.quotes)
@@ -143,14 +152,18 @@ def plain_field(found: FieldDescriptor, within: tuple[str, ...], rules: ItemRule
     return PlainField(list_type, counter if rule is None else checked_by(rule, counter))
 
 
-def plain_value(found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules) -> PlainField | None:
+def plain_value(
+    found: FieldDescriptor, within: tuple[str, ...], rules: ItemRules, budget: Iterator[int]
+) -> PlainField | None:
     """Return how one value of a field is read, or None to leave it to the exact reader."""
     message = found.message_type
     if message is not None:
         is_nested_or_deep = message.full_name in within or len(within) >= LEVELS_MAX
         if is_nested_or_deep or message.full_name in SPECIAL_TYPES or message.GetOptions().map_entry:
             return None
-        plain = plain_message(message, within, rules)
+        if next(budget, None) is None:
+            return None
+        plain = plain_message(message, within, rules, budget)
         return PlainField(plain.typed, plain.quotes)
     if found.enum_type is not None:
         return PlainField(cast("DecodedType", Literal[tuple(found.enum_type.values_by_name)]), None)

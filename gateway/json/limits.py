@@ -142,12 +142,13 @@ def values_of(body: bytes, enough: int) -> int:
     return separators(b"".join(plain.split(b'"')[::2]))
 
 
-def has_list(field: FieldDescriptor, within: frozenset[str] = frozenset()) -> bool:
-    """Whether a field, or a field inside it, can hold any number of values."""
+def has_list(field: FieldDescriptor, seen: set[str] | None = None) -> bool:
+    """Whether a field, or a field inside it, can hold any number of values; `seen` are types already looked at."""
+    seen = set() if seen is None else seen
     message = field.message_type
     if field.is_repeated:
         return True
-    if message is None or message.full_name in within:
+    if message is None or message.full_name in seen:
         return False
-    inside = within | {message.full_name}
-    return message.full_name in SPECIAL_TYPES or any(has_list(inner, inside) for inner in message.fields)
+    seen.add(message.full_name)
+    return message.full_name in SPECIAL_TYPES or any(has_list(inner, seen) for inner in message.fields)

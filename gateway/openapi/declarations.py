@@ -116,6 +116,8 @@ def scheme(name: str, declared: dict[str, Any]) -> dict[str, Any]:
         raise DescriptorError(f"the security scheme {name!r} has no type")
     made = {**declared, "type": kind}
     if "in" in made:
+        if made["in"] not in SCHEME_PLACES:
+            raise DescriptorError(f"the security scheme {name!r} is in no known place")
         made["in"] = SCHEME_PLACES[made["in"]]
     missing = [field for field in SCHEME_FIELDS[kind] if field not in made]
     if missing:

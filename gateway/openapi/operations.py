@@ -15,6 +15,7 @@ from gateway.routing.routes import WHOLE_BODY, Route, field_at
 
 # A query can name fields of fields; this deep within one type that contains itself.
 RECURSION_MAX = 3
+FIELDS_MAX = 10_000
 
 
 class Operations:
@@ -71,9 +72,10 @@ def query_parameters(builder: SchemaBuilder, route: Route) -> Iterator[Json]:
     """Describe the fields that neither path nor body set."""
     if route.body == WHOLE_BODY:
         return
+    budget = iter(range(FIELDS_MAX))
     for field in route.method.input_type.fields:
         if field.name != route.body and not taken_by_oneof(field, route):
-            yield from flattened(builder, field, "", "", route.template.fields, {})
+            yield from flattened(builder, field, "", "", route.template.fields, {}, budget)
 
 
 def taken_by_oneof(field: FieldDescriptor, route: Route) -> bool:
@@ -92,10 +94,14 @@ def flattened(
     path_prefix: str,
     taken: tuple[str, ...],
     depth: dict[str, int],
+    budget: Iterator[int],
 ) -> Iterator[Json]:
-    """Describe a field as query parameters: a message by its fields, a map by its key, a list by its items."""
+    """Describe a field as query parameters: a message by its fields, a map by its key, a list by its items.
+
+    Fields beyond the `budget` are left out: types that contain one another have more paths than can be listed.
+    """
     name, path = prefix + field.json_name, path_prefix + field.name
-    if path in taken:
+    if path in taken or next(budget, None) is None:
         return
     message = field.message_type
     if message is None or builder.is_well_known(message.full_name):
@@ -107,7 +113,7 @@ def flattened(
     elif not field.is_repeated and depth.get(message.full_name, 0) < RECURSION_MAX:
         deeper = {**depth, message.full_name: depth.get(message.full_name, 0) + 1}
         for inner in message.fields:
-            yield from flattened(builder, inner, f"{name}.", f"{path}.", taken, deeper)
+            yield from flattened(builder, inner, f"{name}.", f"{path}.", taken, deeper, budget)
 
 
 def parameter(builder: SchemaBuilder, field: FieldDescriptor) -> Json:

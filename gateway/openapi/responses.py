@@ -37,6 +37,9 @@ OF_BODIES: Statuses = {
         "The body is larger than the limit after decompression, which `message` names. Split it."
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The `Content-Encoding` is not supported: use `gzip` or none.",
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "Too many compressed bodies of this client were rejected. Send the request again after the delay."
+    ),
 }
 # Of an operation with a security requirement.
 UNAUTHENTICATED: Statuses = {HTTPStatus.UNAUTHORIZED: "The credentials are missing, not valid or expired."}
