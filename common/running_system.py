@@ -18,6 +18,7 @@ from typing import TextIO
 DIRECTORY_VARIABLE = "UGC_LOCAL_DIRECTORY"
 DEFAULT_DIRECTORY = Path(__file__).resolve().parents[1] / ".local"
 FILE = "running.env"
+SERVERS = ("UGC_KAFKA_BOOTSTRAP_SERVERS", "UGC_CLICKHOUSE_URL")
 # A reader holds the lock for a moment, to see whether it is free.
 LOCK_SECONDS_MAX = 1.0
 LOCK_POLL_SECONDS = 0.02
@@ -28,8 +29,14 @@ class AlreadyRunningError(Exception):
 
 
 def use_running_system(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set each variable of the running system that the environment lacks; set nothing when no system runs."""
-    for name, value in running_settings(Path(environment.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY)).items():
+    """Set each variable of the running system that the environment lacks.
+
+    Nothing is set when no system runs, or when the environment names another Kafka or ClickHouse than the system's.
+    """
+    settings = running_settings(Path(environment.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY))
+    if any(environment.get(name) and environment[name] != settings.get(name) for name in SERVERS):
+        return
+    for name, value in settings.items():
         if not environment.get(name):
             environment[name] = value
 
@@ -55,6 +62,7 @@ def published(directory: Path, settings: Mapping[str, str]) -> Iterator[None]:
     # A ClickHouse URL may have a password.
     path.touch(mode=0o600)
     with path.open("r+", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
         deadline = time.monotonic() + LOCK_SECONDS_MAX
         while not locked(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:

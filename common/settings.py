@@ -111,7 +111,7 @@ class ClickHouseSettings(Settings):
 
     clickhouse_url: Annotated[str, Documented("URL")] = Field(
         default="clickhouse://default@localhost:9000/ugc",
-        pattern=r"^clickhouses?://[^/\s]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
+        pattern=r"^clickhouses?://[^/\s?#]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
     )
     """ClickHouse server, user, password and database, as `clickhouse://user:password@host:port/database`."""
 

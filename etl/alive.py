@@ -49,11 +49,8 @@ class Heartbeat:
 
 
 def exit_seconds(settings: EtlSettings) -> float:
-    """Return how long the loop may make no progress: what one call to ClickHouse may take, and the liveness limit."""
-    call_seconds_max = (
-        settings.etl_connect_seconds_max + settings.etl_insert_seconds_max + settings.etl_answer_seconds_max
-    )
-    return call_seconds_max + settings.etl_alive_seconds_max
+    """Return how long the etl may make no progress: the wait for ClickHouse's next packet, and the liveness limit."""
+    return settings.etl_connect_seconds_max + settings.etl_answer_seconds_max + settings.etl_alive_seconds_max
 
 
 def main() -> None:

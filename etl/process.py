@@ -40,12 +40,13 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     configure_logs("etl", settings.log_level)
     arm(settings.failpoint)
+    heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings))
     with (
         stop_flag() as stop,
-        connected_to_clickhouse(settings, client_type) as sink,
+        connected_to_clickhouse(settings, client_type, heartbeat.beat) as sink,
         connected_to_kafka(settings) as source,
     ):
-        loader = make_loader(settings, source, sink, threads())
+        loader = make_loader(settings, source, sink, threads(), heartbeat)
         source.join(loader)
         logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
         try:
@@ -55,7 +56,9 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
             sys.exit(EXIT_STOPPED)
 
 
-def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, background: Background) -> Loader:
+def make_loader(
+    settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, background: Background, heartbeat: Heartbeat
+) -> Loader:
     """Compose the loader."""
     clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
     refusals = Refusals(settings.etl_refused_ratio_max, settings.etl_refused_in_a_row_max)
@@ -67,5 +70,4 @@ def make_loader(settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink
     )
     restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
     delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
-    heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings))
     return Loader(source, restorer, delivery, limits, beat=heartbeat.beat)

@@ -63,7 +63,7 @@ class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettin
 
     etl_alive_seconds_max: float = Field(default=120.0, ge=5, le=3_600)
     """Age in seconds of UGC_ETL_ALIVE_FILE above which the liveness probe fails; keep it above the longest insert. A
-    process that makes no progress for so long beyond the longest call to ClickHouse ends with status 1."""
+    process that makes no progress for so long beyond the wait for ClickHouse's next packet ends with status 1."""
 
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)
     """Seconds within which Kafka must answer a request, such as an offset commit; then the partition is retried."""

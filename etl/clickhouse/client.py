@@ -8,7 +8,7 @@ length as a base-128 varint.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import clickhouse_driver
@@ -64,11 +64,20 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
     """
 
     keeps_connection = False
+    # Called before each packet that is waited for, of which ClickHouse sends some during a long query too.
+    beat: Callable[[], None] = staticmethod(lambda: None)
 
     def get_connection(self) -> Connection:
         """Return the next connection; texts of server errors are decoded whatever bytes they quote."""
         connection = super().get_connection()
         connection.receive_exception = lambda: read_exception(connection.fin)
+        receive = connection.receive_packet
+
+        def receive_packet() -> object:
+            self.beat()
+            return receive()
+
+        connection.receive_packet = receive_packet
         return connection
 
     def disconnect(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clickhouse_driver.errors import Error as DriverError
@@ -81,11 +81,14 @@ def conversion(block: Block, table: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(settings: EtlSettings, client_type: type[InsertClient] = InsertClient) -> Iterator[ClickHouseSink]:
-    """Create the client; it connects when first used, and again after each failure."""
+def connected(
+    settings: EtlSettings, client_type: type[InsertClient] = InsertClient, beat: Callable[[], None] = lambda: None
+) -> Iterator[ClickHouseSink]:
+    """Create the client; it connects when first used, and again after each failure; `beat` is called at each packet."""
     # The driver logs a warning for each failed connection; the loader logs an outage once.
     logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
     client = client_type.from_url(settings.clickhouse_url)
+    client.beat = beat
     client.connection.connect_timeout = settings.etl_connect_seconds_max
     client.connection.send_receive_timeout = settings.etl_answer_seconds_max
     # Otherwise the server ignores a misspelled setting.

@@ -11,7 +11,7 @@ import sys
 
 from local.setup.packages import clickhouse_step, kafka_step, page_step
 from local.setup.python_packages import python_step
-from local.setup.steps import SetupError, Step, is_due, run_steps
+from local.setup.steps import SetupError, Step, alone, is_due, run_steps
 
 PYTHON_MIN = (3, 11)
 JAVA_MIN = 17
@@ -26,10 +26,11 @@ def main() -> int:
     local_clickhouse = is_local("UGC_CLICKHOUSE_URL", tests=tests)
     try:
         check_prerequisites(local_kafka=local_kafka)
-        steps = [python_packages(tests=tests), page_step()]
-        steps += [kafka_step()] if local_kafka else []
-        steps += [clickhouse_step()] if local_clickhouse else []
-        run_steps([step for step in steps if is_due(step)])
+        with alone():
+            steps = [python_packages(tests=tests), page_step()]
+            steps += [kafka_step()] if local_kafka else []
+            steps += [clickhouse_step()] if local_clickhouse else []
+            run_steps([step for step in steps if is_due(step)])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -12,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 PROGRESS_SECONDS = 10
 STEP_SECONDS_MAX = 1_800
 LOG_TAIL_LINES = 15
+LOCK_POLL_SECONDS = 0.2
 # In the locale C, Java cannot open a file whose path has a letter beyond ASCII. The rest of the environment is the
 # user's: the tools that download must find the proxy and the registries that the user has set.
 LOCALE = {"LC_ALL": "C.UTF-8"}
@@ -35,6 +37,32 @@ class Step(NamedTuple):
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
     install: Callable[[Path], None]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other set-up of this clone runs, and let none run in the block."""
+    LOCAL.mkdir(parents=True, exist_ok=True)
+    with (LOCAL / "setup.lock").open("w") as file:
+        deadline = time.monotonic() + STEP_SECONDS_MAX
+        is_announced = False
+        while not locked(file):
+            if time.monotonic() > deadline:
+                raise SetupError(f"another set-up has held {file.name} for {STEP_SECONDS_MAX} s")
+            if not is_announced:
+                print_line("waiting for another set-up of this clone")
+                is_announced = True
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def locked(file: TextIO) -> bool:
+    """Lock a file until it is closed; False when another process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_due(step: Step) -> bool:

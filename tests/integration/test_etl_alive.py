@@ -21,7 +21,7 @@ from tests.support.processes.system import Deployment, await_equal
 
 RUN_SECONDS_MAX = 60
 EXIT_SECONDS_MAX = 120
-# The timeouts of a call to ClickHouse and of the loop: 8 s without progress end the process.
+# The timeouts of a call to ClickHouse and of the loop: 7 s without progress end the process.
 IMPATIENT = {
     "UGC_ETL_ALIVE_SECONDS_MAX": "5",
     "UGC_ETL_CONNECT_SECONDS_MAX": "1",
@@ -77,4 +77,4 @@ def test_stop_while_kafka_is_frozen(tmp_path: Path, clickhouse: str) -> None:
             etl.kill()
 
     assert status == 1
-    assert "Timeout (0:00:08)!" in deployment.log("etl")
+    assert "Timeout (0:00:07)!" in deployment.log("etl")

@@ -43,10 +43,10 @@ class AuthenticationSettings(Settings):
     """File with the issuer's public keys as JWKS, read once at start; a token names its key by `kid`, and must be
     signed with RS256 or ES256. Keys that cannot be used are skipped with a warning."""
 
-    ingest_auth_audience: str | None = None
+    ingest_auth_audience: Annotated[str | None, NeverEmpty()] = None
     """Value that a token's `aud` must contain; `aud` is not checked while this is unset."""
 
-    ingest_auth_issuer: str | None = None
+    ingest_auth_issuer: Annotated[str | None, NeverEmpty()] = None
     """Value that a token's `iss` must have; `iss` is not checked while this is unset."""
 
     ingest_auth_subject_is_user: bool = False

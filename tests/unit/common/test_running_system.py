@@ -75,6 +75,16 @@ def test_what_a_command_uses(tmp_path: Path) -> None:
     assert environment == {**SETTINGS, "UGC_KAFKA_TOPIC": "mine", "UGC_LOCAL_DIRECTORY": str(tmp_path)}
 
 
+@pytest.mark.parametrize("name", ["UGC_KAFKA_BOOTSTRAP_SERVERS", "UGC_CLICKHOUSE_URL"])
+def test_another_server(tmp_path: Path, name: str) -> None:
+    """A command whose environment names another Kafka or ClickHouse takes nothing from the running system."""
+    environment = {"UGC_LOCAL_DIRECTORY": str(tmp_path), name: "production"}
+    with published(tmp_path, SETTINGS):
+        use_running_system(environment)
+
+    assert environment == {"UGC_LOCAL_DIRECTORY": str(tmp_path), name: "production"}
+
+
 def test_default_directory(tmp_path: Path) -> None:
     """Without a setting it is the clone's own directory, and the tests do not use that."""
     assert Path(os.environ["UGC_LOCAL_DIRECTORY"]).is_dir()

@@ -6,6 +6,7 @@ import io
 import struct
 
 import pytest
+from clickhouse_driver.connection import Connection
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.readhelpers import read_exception as read_by_driver
 
@@ -59,3 +60,14 @@ def test_every_connection() -> None:
         connection.fin = Buffered(packet(b"\xff"))
 
         assert isinstance(connection.receive_exception(), ServerException)
+
+
+def test_each_packet_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`beat` is called before each packet that the client waits for, so that a long query is no standstill."""
+    monkeypatch.setattr(Connection, "receive_packet", lambda _: "packet")
+    client = InsertClient("nowhere")
+    beats: list[None] = []
+    client.beat = lambda: beats.append(None)
+
+    assert [client.connection.receive_packet() for _ in range(3)] == ["packet"] * 3
+    assert len(beats) == 3

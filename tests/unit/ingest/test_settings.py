@@ -66,6 +66,8 @@ def test_files(
         ({"UGC_INGEST_AUTH_SECRET": ""}, "UGC_INGEST_AUTH_SECRET", "is empty"),
         ({"UGC_INGEST_AUTH_KEY_FILE": ""}, "UGC_INGEST_AUTH_KEY_FILE", "is empty"),
         ({"UGC_INGEST_AUTH_JWKS_FILE": ""}, "UGC_INGEST_AUTH_JWKS_FILE", "is empty"),
+        ({"UGC_INGEST_AUTH_AUDIENCE": ""}, "UGC_INGEST_AUTH_AUDIENCE", "is empty"),
+        ({"UGC_INGEST_AUTH_ISSUER": ""}, "UGC_INGEST_AUTH_ISSUER", "is empty"),
         ({"UGC_INGEST_AUTH_KEY_FILE": "absent.pem"}, "UGC_INGEST_AUTH_KEY_FILE", "cannot be read"),
         ({"UGC_INGEST_AUTH_KEY_FILE": "private.pem"}, "UGC_INGEST_AUTH_KEY_FILE", "must hold a public key"),
         ({"UGC_INGEST_AUTH_JWKS_FILE": "public.pem"}, "UGC_INGEST_AUTH_JWKS_FILE", "must hold a JWKS"),

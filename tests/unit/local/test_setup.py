@@ -141,6 +141,15 @@ def test_done_once(local: Path) -> None:
     assert ran == ["1", "2", "2"]
 
 
+def test_one_set_up_at_a_time(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set-up waits for another one of the same clone, and gives up with the name of the lock."""
+    monkeypatch.setattr(steps, "STEP_SECONDS_MAX", 0)
+    with steps.alone(), pytest.raises(SetupError, match=str(local / "setup.lock")), steps.alone():
+        pytest.fail("the second set-up runs")
+    with steps.alone():
+        pass
+
+
 def test_step_without_its_output(local: Path) -> None:
     """A step whose tool succeeds without making the output fails with the end of the log, and is due again."""
     target = local.parent / "missing"
