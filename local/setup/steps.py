@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
+
+from common.running_system import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -46,7 +48,7 @@ def alone() -> Iterator[None]:
     with (LOCAL / "setup.lock").open("w") as file:
         deadline = time.monotonic() + STEP_SECONDS_MAX
         is_announced = False
-        while not locked(file):
+        while not locked(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise SetupError(f"another set-up has held {file.name} for {STEP_SECONDS_MAX} s")
             if not is_announced:
@@ -54,15 +56,6 @@ def alone() -> Iterator[None]:
                 is_announced = True
             time.sleep(LOCK_POLL_SECONDS)
         yield
-
-
-def locked(file: TextIO) -> bool:
-    """Lock a file until it is closed; False when another process has locked it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_due(step: Step) -> bool:
