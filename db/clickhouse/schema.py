@@ -108,7 +108,7 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
 
 
 def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
-    """Return whether every server that answers is up to date; then a server that does not answer is no error."""
+    """Return whether every server that answers is up to date; a server that does not answer is then not an error."""
     tables = [LEDGER_NAME, *tables_of(files)]
     with connected(with_database(url, "default")) as server:
         found = survey(server, cluster, database_of(url), tables)
