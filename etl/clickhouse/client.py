@@ -70,6 +70,9 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
     def get_connection(self) -> Connection:
         """Return the next connection; texts of server errors are decoded whatever bytes they quote."""
         connection = super().get_connection()
+        if "receive_packet" in vars(connection):
+            # The driver returns the same connection after it was closed, which has these functions already.
+            return connection
         connection.receive_exception = lambda: read_exception(connection.fin)
         receive = connection.receive_packet
 

@@ -71,3 +71,16 @@ def test_each_packet_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [client.connection.receive_packet() for _ in range(3)] == ["packet"] * 3
     assert len(beats) == 3
+
+
+def test_a_connection_that_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver returns the same connections for each query: after thousands a packet still costs one call."""
+    monkeypatch.setattr(Connection, "receive_packet", lambda _: "packet")
+    client = InsertClient("nowhere")
+    beats: list[None] = []
+    client.beat = lambda: beats.append(None)
+    for _ in range(5_000):
+        client.connection = client.get_connection()
+
+    assert client.connection.receive_packet() == "packet"
+    assert len(beats) == 1
