@@ -24,6 +24,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 # EX_IOERR of sysexits.h: a status that no command uses for a result.
 EXIT_CANNOT_WRITE = 74
 EXIT_NO_READER = 128 + signal.SIGPIPE
+STANDARD_ERROR = 2
 COLUMNS_MAX = 120
 COLUMNS_MIN = 40
 INDENT = "  "
@@ -57,6 +58,7 @@ class Command:
         Exits with status 0 after `--help` and `--version`, and with status 2 when an argument is not valid. From here
         on Ctrl-C ends the process with one line, until the command installs its own handler.
         """
+        open_standard_streams()
         end_on_interrupt(self.name)
         return self.parser().parse_args(arguments)
 
@@ -143,6 +145,18 @@ def write_out(text: str) -> None:
         sys.stdout = None
         sys.stderr.write(f"cannot write to standard output: {error}\n")
         sys.exit(EXIT_CANNOT_WRITE)
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that is closed.
+
+    Otherwise a socket could get the number 2, and a library that reports an error there would write into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 -- has no name
+    os.close(descriptor)
+    # Python sets the stream to None if the descriptor was closed when the process started.
+    sys.stderr = sys.stderr or os.fdopen(STANDARD_ERROR, "w", closefd=False)
 
 
 def end_on_interrupt(program: str) -> None:

@@ -170,3 +170,23 @@ def test_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = Command("ugc-test", "Test " * 50).help().splitlines()
 
     assert COLUMNS_MIN - 5 <= max(map(len, lines)) <= COLUMNS_MIN
+
+
+CLOSED = """
+import faulthandler, os, sys
+from common.commands import open_standard_streams
+open_standard_streams()
+faulthandler.dump_traceback_later(60, exit=True)
+print("text", file=sys.stderr, flush=True)
+sys.exit([os.readlink(f"/proc/self/fd/{number}") for number in range(3)] != [os.devnull] * 3)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc, which only Linux has")
+def test_closed_standard_streams() -> None:
+    """A process that was started without standard streams opens no file or socket in their place, and can log."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, CLOSED], cwd=ROOT, check=False
+    )
+
+    assert ended.returncode == 0
