@@ -39,7 +39,7 @@ test-mutants:
 
 ## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark
 bench:
-	@$(PYTHON) -m local.setup test
+	@$(PYTHON) -m local.setup bench
 	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
 
@@ -80,6 +80,7 @@ lock:
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group setup -o locks/uv.txt
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build pyproject.toml -o locks/run.txt
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --group dev -c locks/run.txt -c locks/uv.txt pyproject.toml -o locks/dev.txt
+	$(BIN)/uv pip compile $(LOCK_FLAGS) --group bench -c locks/run.txt -c locks/uv.txt -o locks/bench.txt
 
 LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links

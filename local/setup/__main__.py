@@ -1,4 +1,4 @@
-"""Sets a fresh machine up: `python3 -m local.setup run|test`; a second run takes no time."""
+"""Sets a fresh machine up: `python3 -m local.setup run|test|bench`; a second run takes no time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from local.setup.packages import clickhouse_step, kafka_step, page_step
-from local.setup.python_packages import python_step
+from local.setup.python_packages import benchmark_step, python_step
 from local.setup.steps import SetupError, Step, alone, is_due, run_steps
 
 PYTHON_MIN = (3, 11)
@@ -21,7 +21,8 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Check the prerequisites, then run the steps that are due; status 1 with a message on failure."""
-    tests = sys.argv[1:] == ["test"]
+    benchmarks = sys.argv[1:] == ["bench"]
+    tests = benchmarks or sys.argv[1:] == ["test"]
     local_kafka = is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", tests=tests)
     local_clickhouse = is_local("UGC_CLICKHOUSE_URL", tests=tests)
     try:
@@ -30,6 +31,7 @@ def main() -> int:
             steps = [python_packages(tests=tests), page_step()]
             steps += [kafka_step()] if local_kafka else []
             steps += [clickhouse_step()] if local_clickhouse else []
+            steps += [benchmark_step()] if benchmarks else []
             run_steps([step for step in steps if is_due(step)])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")

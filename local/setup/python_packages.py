@@ -17,6 +17,7 @@ from pathlib import Path
 from local.setup.steps import ROOT, Step, run
 
 VENV = ROOT / ".venv"
+BENCHMARKS = ROOT / ".local" / "bench" / "environment"
 # The oldest uv with which the commands below were tried.
 UV_MIN = (0, 5, 0)
 # Exists in an environment while packages are installed: what an interrupted installation leaves is not complete.
@@ -39,14 +40,24 @@ def python_step(lock: str, environment: Path = VENV) -> Step:
     return Step(name, inputs, (environment / "bin" / proof,), lambda log: install(lock, environment, log))
 
 
-def install(lock: str, environment: Path, log: Path) -> None:
-    """Make the environment hold exactly the packages of a lock, and the project itself."""
+def benchmark_step(environment: Path = BENCHMARKS) -> Step:
+    """Return the step that installs what the benchmarks compare with, and their profiler, without the project."""
+    inputs = ROOT / "locks" / "bench.txt", ROOT / "locks" / "uv.txt"
+    outputs = (environment / "bin" / "py-spy",)
+    return Step(
+        "benchmark packages", inputs, outputs, lambda log: install("bench.txt", environment, log, project=False)
+    )
+
+
+def install(lock: str, environment: Path, log: Path, *, project: bool = True) -> None:
+    """Make the environment hold exactly the packages of a lock, and the project itself unless it is left out."""
     uv, variables = prepared_uv(environment, log)
     (environment / INCOMPLETE).touch()
     python = ["--python", str(environment / "bin" / "python")]
     run([uv, "pip", "sync", *python, "--require-hashes", f"locks/{lock}"], log, variables)
-    # For the project nothing is fetched: the lock has its build tools.
-    run([uv, "pip", "install", *python, "--offline", "--no-deps", "--no-build-isolation", "--editable", "."], log)
+    if project:
+        # For the project nothing is fetched: the lock has its build tools.
+        run([uv, "pip", "install", *python, "--offline", "--no-deps", "--no-build-isolation", "--editable", "."], log)
     (environment / INCOMPLETE).unlink()
 
 

@@ -1,0 +1,141 @@
+"""A process that generates load: `python -m tests.support.load.worker` reads loads from stdin.
+
+For each load it opens the connections, warms the server up, prints `ready`, waits for a line, runs the load and prints
+the outcome as JSON. The caller reads its clocks between these lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import uvloop
+
+from local.settings import ROOT
+from tests.support.load.arrivals import poisson, spaced
+from tests.support.load.bodies import bodies
+from tests.support.load.loops import Outcome, closed, opened
+from tests.support.load.slots import GrpcSlot, Slot, connect, http_request
+
+STOP_SECONDS_MAX = 10.0
+ARRIVALS = {"poisson": poisson, "spaced": spaced}
+Reading = TypeVar("Reading")
+bodies_of = cache(bodies)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send: `protocol` is http or grpc; `target` a path or a method; `slots` connections or calls in flight.
+
+    `arrivals` is `closed`, or names a function of arrivals.py for an open loop of `per_second`.
+    """
+
+    protocol: str
+    address: str
+    target: str
+    events: int
+    slots: int
+    seconds: float
+    warm_seconds: float = 0.5
+    arrivals: str = "closed"
+    per_second: float = 0.0
+    seed: int = 0
+
+
+class Generator:
+    """Runs the worker process."""
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait(STOP_SECONDS_MAX)
+
+    def run(self, load: Load, read: Callable[[], Reading]) -> tuple[Outcome, Reading, Reading]:
+        """Run a load; return its outcome, and what `read` returns just before and just after it."""
+        self._write(json.dumps(asdict(load)))
+        if (line := self._read()) != "ready":
+            raise RuntimeError(f"the load generator printed {line!r}")
+        before = read()
+        self._write("go")
+        outcome = Outcome(**json.loads(self._read()))
+        return outcome, before, read()
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the load generator ended with status {self._process.wait(STOP_SECONDS_MAX)}")
+        return line.strip()
+
+
+async def serve(load: Load) -> None:
+    """Warm up, print `ready`, wait for a line, and print the outcome of the load."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with open_slots(load, failed) as slots:
+        await closed(slots, load.warm_seconds, failed)
+        write("ready")
+        sys.stdin.readline()
+        if load.arrivals == "closed":
+            outcome = await closed(slots, load.seconds, failed)
+        else:
+            due_times = ARRIVALS[load.arrivals](load.per_second, load.seconds, load.seed)
+            outcome = await opened(slots, due_times, failed)
+    write(json.dumps(asdict(outcome)))
+
+
+@asynccontextmanager
+async def open_slots(load: Load, failed: asyncio.Future[None]) -> AsyncIterator[Sequence[Slot]]:
+    """Open the connections of a load, and close them when the context ends."""
+    messages = bodies_of(load.protocol, load.events)
+    if load.protocol == "http":
+        requests = [http_request(load.address, load.target, body) for body in messages]
+        connections = [await connect(load.address, requests, b"201", failed) for _ in range(load.slots)]
+        yield connections
+        for connection in connections:
+            connection.close()
+        return
+    async with grpc.aio.insecure_channel(load.address) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(load.target)
+        yield [GrpcSlot(call, messages, failed) for _ in range(load.slots)]
+
+
+def write(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Serve loads until stdin ends."""
+    for line in iter(sys.stdin.readline, ""):
+        uvloop.run(serve(Load(**json.loads(line))))
+
+
+if __name__ == "__main__":
+    main()
