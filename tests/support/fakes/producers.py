@@ -37,7 +37,8 @@ class ScriptedProducer:
         assert (topic, partition) == (TOPIC, -1)
         index = len(self.taken)
         if index == self.room:
-            raise self.error
+            # Not the object itself: its traceback would keep the callback, and so the request would wait.
+            raise type(self.error)(*self.error.args)
         self.taken.append((key, value))
         error = TIMED_OUT if self.failing(index) else None
         report = threading.Thread(target=delivered, args=(error, Report(value)))
@@ -48,6 +49,7 @@ class ScriptedProducer:
             report.join()
 
     def report(self) -> None:
-        """Send the reports that were kept back."""
-        for start in self.reports:
+        """Send the reports that were kept back, and keep no reference to their callback."""
+        reports, self.reports = self.reports, []
+        for start in reports:
             start()
