@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -20,13 +19,12 @@ from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
 from services.ingest.settings import IngestSettings
-from tests.support.fakes.producers import TIMED_OUT, TOPIC, Report, ScriptedProducer
+from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 REASON = DeliveryFailure("Kafka: Local: Message timed out")
 FULL = DeliveryFailure("the queue to Kafka is full")
 # Timeout of waits that would otherwise hang a failing test.
 WAIT_SECONDS_MAX = 60
-SAMPLE = (b"a", b"b", b"c")
 # Hashes of org.apache.kafka.common.utils.Utils.murmur2 in Kafka's own test.
 MURMUR2 = {
     "21": -973932308,
@@ -160,9 +158,8 @@ async def with_broker(
 async def test_partition_of_java_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is assigned to the partition that Kafka's Java clients choose for it."""
     partitions: dict[Any, Any] = {}
-    # The partition is in the reports of success.
-    reported: dict[str, Any] = {"delivery.report.only.error": False}
-    async with with_broker(monkeypatch, **reported) as opened:
+    all_reports: dict[str, Any] = {"delivery.report.only.error": False}
+    async with with_broker(monkeypatch, **all_reports) as opened:
         for key in MURMUR2:
             await opened.publish([Record(key.encode(), b"x")])
             opened._producers.current.produce(
@@ -193,59 +190,6 @@ async def test_queue_of_a_real_producer(monkeypatch: pytest.MonkeyPatch) -> None
         failures = await opened.publish(records(*[b"%d" % number for number in range(25)]))
 
     assert failures == dict.fromkeys(range(10, 25), FULL)
-
-
-class Released:
-    """A producer that keeps each message's callback until the test reports it, as the Kafka client does."""
-
-    def __init__(self) -> None:
-        self.held: list[Any] = []
-
-    def produce(self, _topic: str, value: bytes, _key: bytes, _partition: int, callback: Any, *_: Any) -> None:
-        self.held.append((callback, value))
-
-    def report(self, error: KafkaError | None = None) -> None:
-        """Report the oldest message; a success is not passed to the callback."""
-        callback, value = self.held.pop(0)
-        if error is not None:
-            callback(error, Report(value))
-
-
-@pytest.mark.parametrize("failing", [frozenset[int](), frozenset({0}), frozenset({2}), frozenset({0, 1, 2})])
-@pytest.mark.parametrize("other_thread", [False, True])
-async def test_success_without_call(failing: frozenset[int], *, other_thread: bool) -> None:
-    """A request is answered when the last report has been processed and not before, though successes call nothing."""
-    producer = Released()
-    scripted: Any = producer
-    work = asyncio.ensure_future(KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).publish(records(*SAMPLE)))
-    for index in range(len(SAMPLE)):
-        await asyncio.sleep(0)
-        assert not work.done()
-        error = TIMED_OUT if index in failing else None
-        if other_thread:
-            await asyncio.to_thread(producer.report, error)
-        else:
-            producer.report(error)
-
-    assert await asyncio.wait_for(work, WAIT_SECONDS_MAX) == dict.fromkeys(failing, REASON)
-
-
-async def test_cancelled_request() -> None:
-    """The reports of a request that was cancelled are processed, and nothing is left of it."""
-    producer = Released()
-    scripted: Any = producer
-    work = asyncio.ensure_future(KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).publish(records(*SAMPLE)))
-    await asyncio.sleep(0)
-    callback = weakref.ref(producer.held[0][0])
-    work.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await work
-    producer.report(TIMED_OUT)
-    producer.report()
-    assert callback() is not None
-    producer.report()
-
-    assert callback() is None
 
 
 async def test_no_broker() -> None:
