@@ -15,6 +15,7 @@ from gateway.errors import OverloadedError
 
 # A client without a known address, behind a trusted proxy that does not name it: only the total limits apply to it.
 NO_CLIENT = ""
+REQUESTS, BYTES = "requests in flight", "bytes in flight"
 
 
 @dataclass
@@ -54,10 +55,24 @@ class Admission:
         self.requests = Quota(requests_max, max(1, int(requests_max * client_ratio_max)))
         self.bytes = Quota(bytes_max, max(1, int(bytes_max * client_ratio_max)))
 
+    def admit(self, client: str, number: int) -> None:
+        """Count a request as in flight whose bytes have arrived; OverloadedError when there are too many of either."""
+        self.bytes.take(client, number, BYTES)
+        try:
+            self.requests.take(client, 1, REQUESTS)
+        except OverloadedError:
+            self.bytes.add(client, -number)
+            raise
+
+    def release(self, client: str, number: int) -> None:
+        """Release a request that was admitted, and its bytes."""
+        self.bytes.add(client, -number)
+        self.requests.add(client, -1)
+
     @contextlib.contextmanager
     def in_flight(self, client: str) -> Iterator[None]:
         """Count a request as in flight; OverloadedError when there are too many."""
-        self.requests.take(client, 1, "requests in flight")
+        self.requests.take(client, 1, REQUESTS)
         try:
             yield
         finally:
@@ -83,7 +98,7 @@ class Reservation:
 
     def add(self, number: int) -> None:
         """Reserve more bytes; OverloadedError when there is no room for them."""
-        self._quota.take(self._client, number, "bytes in flight")
+        self._quota.take(self._client, number, BYTES)
         self._bytes += number
 
     def check(self, number: int) -> None:

@@ -14,12 +14,12 @@ from gateway.backend import Backend
 from gateway.decoding import RequestDecoder
 from gateway.errors import GatewayError
 from gateway.http.body import BodyRate, receive_body
+from gateway.http.connection import in_flight
 from gateway.http.cors import Cors
 from gateway.http.error_responses import error_response
 from gateway.http.head import HeadReader, check_expectation
 from gateway.http.metadata import call_timeout, request_metadata
 from gateway.http.responses import call_response, complete
-from gateway.http.server import in_flight
 from gateway.http.trailers import send
 from gateway.pages import PAGE_METHODS, Health, Pages, page_response
 from gateway.request import Request
@@ -46,11 +46,11 @@ class Gateway:
         self.settings = settings
         self.api = api
         self.health = health
-        self._backend = backend
-        self._heads = HeadReader(settings.gateway_trusted_networks)
-        self._cors = Cors(settings.gateway_cors_origins, settings.gateway_cors_seconds_max)
+        self.backend = backend
+        self.heads = HeadReader(settings.gateway_trusted_networks)
+        self.cors = Cors(settings.gateway_cors_origins, settings.gateway_cors_seconds_max)
         self._decoder = RequestDecoder(settings)
-        self._admission = Admission(
+        self.admission = Admission(
             settings.gateway_concurrency_max, settings.gateway_bytes_in_flight_max, settings.gateway_client_ratio_max
         )
         self._body_rate = BodyRate(
@@ -61,28 +61,28 @@ class Gateway:
 
     async def handle(self, connection: BaseRequest) -> StreamResponse:
         """Answer one request; every failure becomes a response with a status of its own and no stack trace."""
-        request = self._heads.read(connection)
+        request = self.heads.read(connection)
         with structlog.contextvars.bound_contextvars(request_id=request.id):
             try:
                 response = await self._respond(connection, request)
             except GatewayError as error:
-                response = self._error(error, request)
+                response = self.error_response(error, request)
             except ConnectionError:
                 raise  # the client has disconnected: there is nobody to answer
             except Exception:  # noqa: BLE001 -- the last resort: a bug is logged whole, and the client gets a 500
                 log_limited(logging.ERROR, "a request failed", method=request.method, path=request.path, exc_info=True)
-                response = self._error(GatewayError("internal error"), request)
+                response = self.error_response(GatewayError("internal error"), request)
             logger().debug("answered", method=request.method, path=request.path, status=response.status)
-        complete(response, request, self._cors)
+        complete(response, request, self.cors)
         return await send(connection, request, response)
 
     async def _respond(self, connection: BaseRequest, request: Request) -> StreamResponse:
         """Return the response of a page, a CORS preflight or a call."""
         api, path = self.api, decode_path(request.path)
         page = api.pages.get(path)
-        if self._cors.is_preflight(request.method, request.headers):
+        if self.cors.is_preflight(request.method, request.headers):
             methods = PAGE_METHODS if page is not None else api.routes.methods(path)
-            return Response(status=204, headers=self._cors.preflight(request.headers, methods))
+            return Response(status=204, headers=self.cors.preflight(request.headers, methods))
         if page is not None:
             return await page_response(page, request.method)
         check_expectation(request)
@@ -94,11 +94,11 @@ class Gateway:
     ) -> StreamResponse:
         """Receive and decode the body, call the method, return its response."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
-        with self._admission.reserving(request.client) as memory:
+        with self.admission.reserving(request.client) as memory:
             bytes_max = self._decoder.bytes_max(request, match)
             body = await receive_body(connection, request, bytes_max, self._body_rate, memory)
             with (
-                self._admission.in_flight(request.client),
+                self.admission.in_flight(request.client),
                 in_flight(connection),
                 self._decoder.charging(request, body),
             ):
@@ -106,11 +106,11 @@ class Gateway:
                     transcoder, request, match, body, lambda: connection.transport is None
                 )
                 memory.resize(len(call.message))
-                reply = await self._backend.call(match.route.call, call.message, request_metadata(request), timeout)
+                reply = await self.backend.call(match.route.call, call.message, request_metadata(request), timeout)
         answer = transcoder.answer(match.route, reply.message)
         return call_response(answer, reply.initial, reply.trailing, call.unknown_fields)
 
-    def _error(self, error: GatewayError, request: Request) -> Response:
+    def error_response(self, error: GatewayError, request: Request) -> Response:
         """Return the response of an error."""
         retry_seconds, has_token = self.settings.gateway_retry_seconds, "Authorization" in request.headers
         return error_response(error, self.api.transcoder.detail, retry_seconds, has_token=has_token)

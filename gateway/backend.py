@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 from google.rpc import code_pb2
@@ -34,12 +35,45 @@ class Reply:
     trailing: Metadata
 
 
+class Caller(Protocol):
+    """Who makes a call without a task of its own."""
+
+    def metadata(self) -> Metadata:
+        """Return the metadata of the call; GatewayError when there is too much of it."""
+
+    def answered(self, reply: Reply) -> None:
+        """Take the response of the service."""
+
+    def failed(self, error: Exception) -> None:
+        """Take the error of the call."""
+
+
 class Backend:
     """Calls methods of the service; `connecting` opens one."""
 
     def __init__(self, channel: grpc.aio.Channel, settings: GatewaySettings) -> None:
         self._channel = channel
         self._settings = settings
+        # The calls that were begun, while they run in a task.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, method: str, message: bytes, seconds: float | None, caller: Caller) -> None:
+        """Call a method, and give the result to the caller; GatewayError when the call cannot begin."""
+        metadata = caller.metadata()
+        task = asyncio.create_task(self._finish(method, message, metadata, seconds, caller))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _finish(
+        self, method: str, message: bytes, metadata: Metadata, seconds: float | None, caller: Caller
+    ) -> None:
+        """Make a call that was begun."""
+        try:
+            reply = await self.call(method, message, metadata, seconds)
+        except Exception as error:  # noqa: BLE001 -- the caller decides
+            caller.failed(error)
+        else:
+            caller.answered(reply)
 
     async def call(self, method: str, message: bytes, metadata: Metadata, seconds: float | None) -> Reply:
         """Call a method; CallError when the service returns an error, cannot be reached or takes too long.

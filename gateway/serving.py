@@ -12,8 +12,10 @@ from aiohttp.web import BaseSite, ServerRunner, SockSite, TCPSite
 from common.logs import logger
 from common.settings import Address
 from gateway.app import Gateway
+from gateway.http.connection import ConnectionLimits
 from gateway.http.connections import Connections, descriptors_for
 from gateway.http.server import HttpServer
+from gateway.lane import Lane
 
 # aiohttp takes 0 for no limit.
 STOP_SECONDS_MIN = 0.001
@@ -33,8 +35,8 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     server = HttpServer(
         gateway.handle,
         connections,
-        keepalive_seconds=settings.gateway_keepalive_seconds,
-        answer_seconds_max=settings.gateway_answer_seconds_max,
+        ConnectionLimits(settings.gateway_keepalive_seconds, settings.gateway_answer_seconds_max),
+        Lane(gateway) if settings.gateway_lane else None,
     )
     runner = ServerRunner(server, shutdown_timeout=max(settings.gateway_stop_seconds_max, STOP_SECONDS_MIN))
     await runner.setup()

@@ -184,6 +184,10 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
     gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
     """Seconds after which an idle connection is closed."""
 
+    gateway_lane: bool = True
+    """Whether ordinary requests are answered on the fast lane. Responses are the same without it, at several times the
+    cost; to find out whether a fault is in it."""
+
     gateway_cors_origins: Origins = ()
     """Origins whose scripts may call the gateway from a browser, as `https://cinema.example` separated by commas; none
     by default."""

@@ -74,6 +74,13 @@ class Connections:
         elif connection.is_waiting():
             self._heads.setdefault(connection, self._clock())
 
+    def note_request(self, connection: Connection) -> None:
+        """Note that a connection has received a whole request."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+            self._heads.pop(connection, None)
+
     def discard(self, connection: Connection) -> None:
         """Forget a connection."""
         self._open.pop(connection, None)

@@ -28,6 +28,7 @@ from gateway.http.refusals import (
     too_many_headers,
 )
 
+HEAD_END = b"\r\n\r\n"
 # The most frequent one first.
 VERSIONS = (HttpVersion11, HttpVersion10)
 Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
@@ -64,17 +65,33 @@ class StrictParser:
         self._is_new = True
         # Whether a request was refused: nothing that follows on the connection is read.
         self.is_broken = False
+        # Whether the bytes that were fed end where a request ends. False when that is not certain: it stays so then.
+        self.is_between = True
+        # The bytes fed since that was certain, and how many the request that they begin has; 0 when that is unknown.
+        self._fed_bytes = self._request_bytes = 0
         self.pause_reading = parser.pause_reading
         self.message_consumed = parser.message_consumed
         self.set_upgraded = parser.set_upgraded
 
     def feed_data(self, data: bytes) -> tuple[Messages, bool, bytes]:
         """Return the requests that begin in `data`; MalformedRequestError for HTTP that is not served here."""
+        if self.is_between:
+            self._fed_bytes = self._request_bytes = 0
+        self.is_between = False
         try:
-            return self._fed(data)
+            fed = self._fed(data)
         except MalformedRequestError:
             self.is_broken = True
             raise
+        if self._fed_bytes == 0:
+            self._request_bytes = request_bytes(fed[0], data)
+        self._fed_bytes += len(data)
+        self.is_between = self._fed_bytes == self._request_bytes and self._body.is_eof()
+        return fed
+
+    def skip_request(self) -> None:
+        """Note that a request on this connection was read without this parser."""
+        self._is_new = False
 
     def is_in_body(self) -> bool:
         """Whether a body is incomplete; then its reader, who waits for the rest, gets an error."""
@@ -115,6 +132,17 @@ class StrictParser:
         self._body.set_exception(MalformedBodyError())
         self._body.feed_eof()
         return MalformedRequestError(BAD_BODY)
+
+
+def request_bytes(messages: Messages, data: bytes) -> int:
+    """Return how many bytes the request has that begins with `data`, 0 when its messages do not show it."""
+    if len(messages) != 1 or messages[0][0].chunked or messages[0][0].upgrade:
+        return 0
+    head = data.find(HEAD_END)
+    # A line that ends in another way would make another end of the head possible.
+    if head < 0 or data.count(b"\n", 0, head) != data.count(b"\r\n", 0, head):
+        return 0
+    return head + len(HEAD_END) + int(messages[0][0].headers.get(hdrs.CONTENT_LENGTH) or 0)
 
 
 def check(message: RawRequestMessage) -> None:

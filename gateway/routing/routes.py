@@ -53,17 +53,27 @@ class Routes:
         self._by_method: dict[str, list[Route]] = {}
         for route in reversed(routes):
             self._by_method.setdefault(route.http_method, []).append(route)
+        # The matches of paths that are templates themselves.
+        self._literal = {
+            (one.http_method, one.template.text): self._find(one.http_method, one.template.text) for one in routes
+        }
 
     def match(self, http_method: str, path: str) -> Match:
         """Return the route of a request; NotFoundError, or WrongMethodError when other methods have the path."""
-        for route in self._by_method.get(http_method, ()):
-            fields = route.template.match(path)
-            if fields is not None:
-                return Match(route, fields)
+        found = self._literal.get((http_method, path)) or self._find(http_method, path)
+        if found is not None:
+            return found
         others = self.methods(path)
         if others:
             raise WrongMethodError(others)
         raise NotFoundError("Not Found")
+
+    def _find(self, http_method: str, path: str) -> Match | None:
+        for route in self._by_method.get(http_method, ()):
+            fields = route.template.match(path)
+            if fields is not None:
+                return Match(route, fields)
+        return None
 
     def methods(self, path: str) -> list[str]:
         """Return the HTTP methods that have routes of a path."""

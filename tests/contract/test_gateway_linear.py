@@ -14,6 +14,7 @@ from google.protobuf import any_pb2, duration_pb2
 
 import gateway
 from gateway.errors import DescriptorError, RequestError
+from gateway.http.ordinary import FIRST_LINE, HEADER
 from gateway.json.message_types import MessageTypes
 from gateway.json.reader import ANY_LEVELS_MAX, JsonReader
 from gateway.json.scalars import InvalidValueError
@@ -68,6 +69,8 @@ REVIEWED = {
     r"\*\*|\*": OPERATOR,
     r"[2-5][0-9]{2}": OPERATOR,
     r"google/(protobuf|api|rpc)/([a-z_]{1,50})\.proto": OPERATOR,
+    str(FIRST_LINE.pattern): LINEAR,
+    str(HEADER.pattern): "the end of a value is looked for once, from its last character: linear",
     "''.join(pattern)": "a path template: one ** and one wildcard a segment, which check_wildcards holds",
 }
 

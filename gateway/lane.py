@@ -1,0 +1,209 @@
+"""The fast lane: ordinary requests answered without a task, from their bytes to the bytes of the response.
+
+The result is the same as that of `Gateway.handle`. Only a request that is ordinary in every respect is taken, and its
+errors are those of the same steps. Whatever is not taken is parsed and handled in the usual way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Protocol
+
+import structlog
+from aiohttp.web import Response
+
+from common.logs import log_limited, logger
+from gateway.app import Api, Gateway
+from gateway.backend import Reply
+from gateway.decoding import LARGE_BODY_BYTES
+from gateway.errors import GatewayError, Pair
+from gateway.http.expansion import GZIP_MAGIC
+from gateway.http.head import new_request_id
+from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, request_metadata
+from gateway.http.ordinary import OrdinaryHead, OrdinaryHeads
+from gateway.http.responses import call_response, complete
+from gateway.http.written import STARTS, json_answer, whole_answer
+from gateway.routing.routes import Match
+
+STATUSES: Mapping[str | bytes, int] = {str(status): status for status in STARTS}
+
+
+class LaneConnection(Protocol):
+    """What the lane needs of the connection that a request came from."""
+
+    # The address of the client, and whether it is a trusted proxy; None before it is needed.
+    lane_peer: tuple[str, bool] | None
+    is_in_flight: bool
+
+    def remote_address(self) -> str:
+        """Return the address of the client, empty when it has none."""
+
+    def hold(self) -> None:
+        """Keep what arrives on the connection, until `finish`."""
+
+    def is_last(self) -> bool:
+        """Whether the client sends nothing more, so that the connection closes after the response."""
+
+    def finish(self, response: bytes, *, is_last: bool) -> None:
+        """Write the response, and go on with what has arrived; nothing is written when the client has disconnected."""
+
+
+class Lane:
+    """Takes the ordinary requests of a gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.admission = gateway.admission
+        self.backend = gateway.backend
+        self._body_bytes_max = min(gateway.settings.gateway_body_bytes_max, LARGE_BODY_BYTES)
+        self._heads = OrdinaryHeads()
+
+    def begin(self, connection: LaneConnection, data: bytes) -> bool:
+        """Begin to answer the request that the data is; False when it is not an ordinary one."""
+        read = self._heads.read(data)
+        if read is None:
+            return False
+        head, body = read
+        memo = head.memo
+        if not isinstance(memo, Memo) or memo.api is not self.gateway.api:
+            memo = self._route(head)
+        if memo is None or len(body) > self._body_bytes_max or body.startswith(GZIP_MAGIC):
+            return False
+        peer = connection.lane_peer
+        if peer is None:
+            peer = connection.lane_peer = self.gateway.heads.peer_of(connection.remote_address())
+        connection.hold()
+        turn = Turn(self, connection, head, memo, peer)
+        try:
+            turn.call(body)
+        except Exception as error:  # noqa: BLE001 -- the last resort, as in Gateway.handle
+            turn.failed(error)
+        return True
+
+    def _route(self, head: OrdinaryHead) -> Memo | None:
+        """Return what is the same for all requests with a head; None for a page, and for a path without a route."""
+        gateway, api = self.gateway, self.gateway.api
+        if head.path in api.pages or gateway.cors.is_preflight(head.method, head.headers):
+            return None
+        try:
+            match = api.routes.match(head.method, head.path)
+        except GatewayError:
+            return None
+        lines = "".join(f"{name}: {value}\r\n" for name, value in gateway.cors.headers(head.headers).items())
+        head.memo = memo = Memo(api, match, lines.encode())
+        return memo
+
+
+class Memo:
+    """What is the same for all requests with one head, while the same descriptors and the same relay are served."""
+
+    __slots__ = ("api", "cors", "match", "metadata", "names")
+
+    def __init__(self, api: Api, match: Match, cors: bytes) -> None:
+        self.api = api
+        self.match = match
+        # The lines of the response's CORS headers.
+        self.cors = cors
+        self.names: frozenset[str] | None = None
+        self.metadata = b""
+
+
+class Turn:
+    """One request on the lane, from its admission to its response."""
+
+    __slots__ = ("_bytes", "_client", "_connection", "_head", "_id", "_lane", "_memo", "_peer", "_unknown_fields")
+
+    def __init__(
+        self, lane: Lane, connection: LaneConnection, head: OrdinaryHead, memo: Memo, peer: tuple[str, bool]
+    ) -> None:
+        self._lane = lane
+        self._connection = connection
+        self._head = head
+        self._memo = memo
+        self._peer = peer
+        self._client = head.client_behind_proxy if peer[1] else peer[0]
+        self._id = head.given_id or new_request_id()
+        # The bytes that the request has reserved, None before it is admitted and after its response.
+        self._bytes: int | None = None
+        self._unknown_fields: tuple[str, ...] = ()
+
+    def call(self, body: bytes) -> None:
+        """Decode the body and call the service; its answer goes to `answered` or `failed`."""
+        lane, head, memo = self._lane, self._head, self._memo
+        lane.admission.admit(self._client, len(body))
+        self._bytes = len(body)
+        self._connection.is_in_flight = True
+        decoded = memo.api.transcoder.request(memo.match, head.query, body, strict=head.strict)
+        message, self._unknown_fields = decoded.message, decoded.unknown_fields
+        lane.admission.bytes.add(self._client, len(message) - len(body))
+        self._bytes = len(message)
+        lane.backend.begin(memo.match.route.call, message, head.seconds, self)
+
+    def metadata(self) -> list[Pair]:
+        """Return the metadata of the call."""
+        return request_metadata(self._head.request(self._id, self._peer))
+
+    def answered(self, reply: Reply) -> None:
+        """Write the response of a call that has succeeded."""
+        try:
+            self._release()
+            memo = self._memo
+            body = memo.api.transcoder.answer(memo.match.route, reply.message)
+            status = plain_status(reply) if not self._unknown_fields else None
+            if status is None:
+                with structlog.contextvars.bound_contextvars(request_id=self._id):
+                    response = call_response(body, reply.initial, reply.trailing, self._unknown_fields)
+                self._write(response)
+                return
+            self._log(status)
+            is_last = self._connection.is_last()
+            self._connection.finish(json_answer(status, self._id, memo.cors, body, is_last=is_last), is_last=is_last)
+        except Exception as error:  # noqa: BLE001 -- the last resort, as in Gateway.handle
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Write the response of an error."""
+        self._release()
+        request = self._head.request(self._id, self._peer)
+        with structlog.contextvars.bound_contextvars(request_id=self._id):
+            if not isinstance(error, GatewayError):
+                log_limited(logging.ERROR, "a request failed", method=request.method, path=request.path, exc_info=error)
+                error = GatewayError("internal error")
+            response = self._lane.gateway.error_response(error, request)
+        self._write(response)
+
+    def _write(self, response: Response) -> None:
+        """Write a response that is made in the usual way."""
+        complete(response, self._head.request(self._id, self._peer), self._lane.gateway.cors)
+        self._log(response.status)
+        is_last = self._connection.is_last()
+        self._connection.finish(whole_answer(response, is_last=is_last), is_last=is_last)
+
+    def _release(self) -> None:
+        """Release what the request has reserved, the first time."""
+        if self._bytes is not None:
+            self._lane.admission.release(self._client, self._bytes)
+            self._bytes = None
+
+    def _log(self, status: int) -> None:
+        if logger().is_enabled_for(logging.DEBUG):
+            head = self._head
+            logger().debug("answered", method=head.method, path=head.path, status=status, request_id=self._id)
+
+
+def plain_status(reply: Reply) -> int | None:
+    """Return the status of a success that has no other metadata to forward; None when it has."""
+    if reply.initial and not all(name in NOT_FORWARDED for name, _value in reply.initial):
+        return None
+    status = HTTPStatus.OK.value
+    for name, value in (*reply.initial, *reply.trailing):
+        if name == HTTP_CODE:
+            found = STATUSES.get(value)
+            if found is None:
+                return None
+            status = found
+        elif name not in NOT_FORWARDED:
+            return None
+    return status
