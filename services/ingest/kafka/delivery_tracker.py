@@ -29,7 +29,9 @@ class DeliveryCallback:
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         """Process one delivery report."""
         if error is not None:
-            self.failed.append((message.value(), error))
+            # Noted before the value is read: if that fails, the request must not be answered with success.
+            self.failed.append((None, error))
+            self.failed[-1] = message.value(), error
 
 
 class DeliveryTracker:
@@ -55,7 +57,8 @@ class DeliveryTracker:
     def failures_by_index(self, records: Sequence[Record], taken: int) -> dict[int, KafkaError]:
         """Return the errors of the failed records by index; the producer took the first `taken` records.
 
-        The search costs something only if a record failed.
+        All of them count as failed if one failed that cannot be assigned. The search costs something only if a record
+        failed.
         """
         if not self.failed:
             return {}
@@ -64,7 +67,13 @@ class DeliveryTracker:
         indexes: dict[bytes, list[int]] = {}
         for index in reversed(range(taken)):
             indexes.setdefault(records[index].value, []).append(index)
-        return {indexes[value].pop(): error for value, error in self.failed if value is not None}
+        failures: dict[int, KafkaError] = {}
+        for value, error in self.failed:
+            of_value = indexes.get(value or b"")
+            if not of_value:
+                return dict.fromkeys(range(taken), error)
+            failures[of_value.pop()] = error
+        return failures
 
     def _on_release(self, _reference: weakref.ref[DeliveryCallback]) -> None:
         """Set `done`, on the thread that has released the callback."""

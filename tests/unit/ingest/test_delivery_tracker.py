@@ -72,3 +72,25 @@ async def test_cancelled_request() -> None:
     producer.report()
 
     assert callback() is None
+
+
+class Unreadable(Report):
+    """A report whose message cannot be read."""
+
+    def value(self) -> bytes:
+        raise MemoryError
+
+
+async def test_failure_that_cannot_be_assigned() -> None:
+    """If a failure cannot be assigned to a record, no record of its request is answered with success."""
+    producer = Released()
+    scripted: Any = producer
+    work = asyncio.ensure_future(KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).publish(RECORDS))
+    await asyncio.sleep(0)
+    callback, value = producer.held.pop(0)
+    with pytest.raises(MemoryError):
+        callback(TIMED_OUT, Unreadable(value))
+    del callback
+    producer.held.clear()
+
+    assert await asyncio.wait_for(work, WAIT_SECONDS_MAX) == dict.fromkeys(range(len(RECORDS)), TIMEOUT)
