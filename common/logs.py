@@ -32,8 +32,11 @@ CODE = re.compile(r"(?:[Cc]ode: ?|code=|error )(-?\w+)")
 NUMBER = re.compile(r"[0-9a-fA-F]*\d[\w.:\-]*")
 
 
-def configure_logs(process: str, level: str) -> None:
-    """Configure structlog and the standard library's logging; every line has the name of the process."""
+def configure_logs(process: str, level: str, worker: int | None = None) -> None:
+    """Configure structlog and the standard library's logging; every line has the name of the process.
+
+    A process that is one of several workers has its number in every line too.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -44,11 +47,12 @@ def configure_logs(process: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LossyStream(sys.stderr))),
+        # Writes a line and its end at once: several workers write to one stream.
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LossyStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logger.cache_clear()
-    structlog.contextvars.bind_contextvars(process=process)
+    structlog.contextvars.bind_contextvars(process=process, **({} if worker is None else {"worker": worker}))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -1,8 +1,14 @@
-"""`ugc-gateway`: its command line; what the process opens and runs is in process.py."""
+"""`ugc-gateway`: its command line, and the parent of several workers; what a worker opens and runs is in process.py."""
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 from common.commands import Command
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
 
 COMMAND = Command(
     name="ugc-gateway",
@@ -15,9 +21,33 @@ COMMAND = Command(
 def main() -> None:
     """Run the command."""
     COMMAND.parse()
+    from common.settings import load
+    from gateway.settings import GatewaySettings
+
+    settings = load(GatewaySettings)
+    if settings.gateway_workers > 1:
+        sys.exit(run_several(settings))
     from gateway.process import main as run
 
     run()
+
+
+def run_several(settings: GatewaySettings) -> int:
+    """Run several workers until a stop signal; return the exit status."""
+    from common.logs import configure_logs
+    from common.workers.supervisor import Workers, run_workers
+
+    configure_logs("gateway", settings.log_level)
+    return run_workers(
+        Workers(
+            module="gateway.process",
+            server="UGC_GATEWAY",
+            listen=settings.gateway_listen,
+            count=settings.gateway_workers,
+            loop_seconds_max=settings.loop_seconds_max,
+            stop_seconds_max=settings.gateway_drain_seconds + settings.gateway_stop_seconds_max,
+        )
+    )
 
 
 if __name__ == "__main__":

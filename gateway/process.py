@@ -11,6 +11,7 @@ from common.lifecycle import stopping
 from common.logs import configure_logs, logger
 from common.settings import load
 from common.watchdog import watched
+from common.workers.worker import Worker, attached, this_worker
 from gateway.app import Gateway
 from gateway.backend import Backend, connecting
 from gateway.discovery import Source, discovering, source_of
@@ -26,20 +27,23 @@ EXIT_CANNOT_SERVE = 1
 EXIT_BAD_SETTING = 2
 
 
-def main() -> None:
-    """Run the gateway until SIGTERM or SIGINT; status 1 when it cannot listen, 2 when a setting is bad."""
-    settings = load(GatewaySettings)
+def main(worker: Worker | None = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT; status 1 when it cannot listen, 2 when a setting is bad.
+
+    `worker` is this process as one of several, which have equal shares of the limits.
+    """
+    settings = load(GatewaySettings).share()
     gc.set_threshold(*GC_THRESHOLDS)
-    configure_logs("gateway", settings.log_level)
+    configure_logs("gateway", settings.log_level, worker.number if worker else None)
     missing = missing_bundle()
     if missing is not None:
         sys.exit(missing)
-    sys.exit(uvloop.run(run(settings)))
+    sys.exit(uvloop.run(run(settings, worker)))
 
 
-async def run(settings: GatewaySettings) -> int:
+async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     """Serve until a signal; return the exit status."""
-    async with stopping() as stop, watched(settings), connecting(settings) as backend:
+    async with stopping() as stop, watched(settings), attached(worker), connecting(settings) as backend:
         try:
             gateway, source = build(settings, backend)
         except (DescriptorError, OSError) as error:
@@ -48,6 +52,8 @@ async def run(settings: GatewaySettings) -> int:
         try:
             async with discovering(gateway, backend, source), serving(gateway) as address:
                 logger().info("serving", address=str(address), target=settings.ingest_target)
+                if worker:
+                    worker.ready()
                 await stop.wait()
         except OSError as error:
             logger().error("cannot serve", setting="UGC_GATEWAY_LISTEN", error=str(error))
@@ -64,3 +70,7 @@ def build(settings: GatewaySettings, backend: Backend) -> tuple[Gateway, Source 
     health = Health(backend)
     api, source = source_of(settings, health, backend)
     return Gateway(settings, api, backend, health), source
+
+
+if __name__ == "__main__":
+    main(this_worker(sys.argv[1:]))

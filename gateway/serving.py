@@ -42,7 +42,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     await runner.setup()
     try:
         host = settings.gateway_listen.host
-        await site_at(runner, settings.gateway_listen).start()
+        await site_at(runner, settings.gateway_listen, is_shared=settings.gateway_workers > 1).start()
         async with connections.swept():
             yield Address(host, runner.addresses[0][1])
             gateway.health.is_draining = True
@@ -52,9 +52,14 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         gateway.close()
 
 
-def site_at(runner: ServerRunner, address: Address) -> BaseSite:
-    """Return the listener of an address; that of `::` also accepts IPv4, which the event loop would leave out."""
+def site_at(runner: ServerRunner, address: Address, *, is_shared: bool) -> BaseSite:
+    """Return the listener of an address; that of `::` also accepts IPv4, which the event loop would leave out.
+
+    An address that is shared with other workers is held by their parent.
+    """
     if address.host != ANY_ADDRESS:
-        return TCPSite(runner, address.host, address.port, backlog=BACKLOG, reuse_port=False)
-    listening = socket.create_server((address.host, address.port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return TCPSite(runner, address.host, address.port, backlog=BACKLOG, reuse_port=is_shared)
+    listening = socket.create_server(
+        (address.host, address.port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=is_shared
+    )
     return SockSite(runner, listening, backlog=BACKLOG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 from common.commands import product_version
 from common.settings import Address, AddressSetting, Documented, LogSettings, Settings, host_and_port
 from common.watchdog import WatchdogSettings
+from common.workers.setting import Divided, read_workers, share
 from gateway.http.origins import check_origins
 from gateway.request import Network
 
@@ -65,6 +66,16 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks), D
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
+# The limits of which each worker has a share, and the smallest possible shares.
+DIVIDED = (
+    Divided("gateway_large_bodies_max"),
+    Divided("gateway_concurrency_max"),
+    Divided(
+        "gateway_bytes_in_flight_max",
+        lambda settings: settings.get("gateway_body_bytes_max", 1) / settings.get("gateway_client_ratio_max", 1),
+    ),
+    Divided("gateway_connections_max"),
+)
 # Instead of the path of a file: the services are learned from the server.
 REFLECTION = Path("reflection")
 
@@ -209,6 +220,13 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
     gateway_stop_seconds_max: float = Field(default=10.0, ge=0, le=300)
     """Seconds after the drain that running requests have to finish; then they are cancelled."""
 
+    gateway_workers: Annotated[int, Documented("1 to 256, or `auto`")] = 1
+    """Worker processes that serve on the one address, to use several CPUs; `auto` is one for each CPU that affinity and
+    control group allow, or as many as the limits can be divided among. The limits of requests, bytes in flight,
+    connections and waiting large bodies are those of all workers together, and each worker has an equal share; one
+    client's part of its bytes in flight must hold the largest body. All other limits are those of one worker. More than
+    1 worker needs Linux."""
+
     @field_validator("gateway_bytes_in_flight_max")
     @classmethod
     def _holds_a_body(cls, bytes_max: int, info: ValidationInfo) -> int:
@@ -217,3 +235,12 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
         if bytes_max * info.data.get("gateway_client_ratio_max", 1) < body_bytes_max:
             raise ValueError(f"one client's part of it must hold a body of {body_bytes_max} bytes")
         return bytes_max
+
+    @field_validator("gateway_workers", mode="before")
+    @classmethod
+    def _can_share(cls, given: object, info: ValidationInfo) -> object:
+        return read_workers(given, DIVIDED, info.data)
+
+    def share(self) -> Self:
+        """Return the settings of one of the workers, which has its shares of the limits."""
+        return share(self, DIVIDED, self.gateway_workers)

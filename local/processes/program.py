@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.settings import Address
+from common.workers.worker import die_with_parent
 from local.processes.errors import ProgramError, StoppedError
 from local.processes.ports import Listener, refuse_busy_ports
 from local.processes.rotation import rotate
@@ -29,10 +28,7 @@ INHERITED = frozenset(
 INHERITED_PREFIXES = ("UGC_", "SSL_")
 # In the locale C, Java cannot open a file whose path has a letter beyond ASCII.
 LOCALE = {"LC_ALL": "C.UTF-8"}
-PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.05
-# Loaded now: between fork and exec a process must not load anything.
-LIBC = ctypes.CDLL(None)
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 15
 
@@ -157,16 +153,6 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; only on Linux."""
-    if not sys.platform.startswith("linux"):
-        return
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the call above.
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def child_environment(parent: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:

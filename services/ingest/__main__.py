@@ -1,8 +1,14 @@
-"""`ugc-ingest`: its command line; what the process opens and runs is in process.py."""
+"""`ugc-ingest`: its command line, and the parent of several workers; what a worker opens and runs is in process.py."""
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 from common.commands import Command
+
+if TYPE_CHECKING:
+    from services.ingest.settings import IngestSettings
 
 COMMAND = Command(
     name="ugc-ingest",
@@ -15,9 +21,38 @@ COMMAND = Command(
 def main() -> None:
     """Run the command."""
     COMMAND.parse()
+    from common.settings import load
+    from services.ingest.settings import IngestSettings
+
+    settings = load(IngestSettings)
+    if settings.ingest_workers > 1:
+        sys.exit(run_several(settings))
     from services.ingest.process import main as run
 
     run()
+
+
+def run_several(settings: IngestSettings) -> int:
+    """Run several workers until a stop signal; return the exit status."""
+    from common.logs import configure_logs
+    from common.workers.supervisor import Workers, run_workers
+
+    configure_logs("ingest", settings.log_level)
+    stop_seconds = (
+        settings.ingest_drain_seconds,
+        settings.ingest_stop_seconds_max,
+        settings.ingest_delivery_seconds_max,
+    )
+    return run_workers(
+        Workers(
+            module="services.ingest.process",
+            server="UGC_INGEST",
+            listen=settings.ingest_listen,
+            count=settings.ingest_workers,
+            loop_seconds_max=settings.loop_seconds_max,
+            stop_seconds_max=sum(stop_seconds),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ import socket
 import grpc
 
 from common.settings import Address
-
-# Errors that fail the start even if another address of the host can be bound.
-FATAL_ERRORS = (errno.EADDRINUSE, errno.EACCES)
+from common.workers.port import FATAL_ERRORS
 
 
-def listen(server: grpc.aio.Server, address: Address) -> int:
-    """Bind a server to an address and return the port; raise OSError with the reason if that fails."""
-    failures = bind_errors(address)
+def listen(server: grpc.aio.Server, address: Address, *, is_shared: bool = False) -> int:
+    """Bind a server to an address and return the port; raise OSError with the reason if that fails.
+
+    An address that is shared with other workers is held by their parent.
+    """
+    failures = [] if is_shared else bind_errors(address)
     for error in failures:
         if error.errno in FATAL_ERRORS:
             raise OSError(f"{address}: {error.strerror}")

@@ -14,6 +14,7 @@ from common.lifecycle import allow_open_files, stopping
 from common.logs import configure_logs, logger
 from common.settings import load
 from common.watchdog import watched
+from common.workers.worker import Worker, attached, this_worker
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
@@ -23,22 +24,25 @@ from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 
 
-def main() -> None:
-    """Run ingest until a stop signal; exit with status 1 after a fatal error, with 2 on an invalid setting."""
-    settings = load(IngestSettings)
-    configure_logs("ingest", settings.log_level)
+def main(worker: Worker | None = None) -> None:
+    """Run ingest until a stop signal; exit with status 1 after a fatal error, with 2 on an invalid setting.
+
+    `worker` is this process as one of several, which have equal shares of the limits.
+    """
+    settings = load(IngestSettings).share()
+    configure_logs("ingest", settings.log_level, worker.number if worker else None)
     for name, reason in settings.keys.skipped if settings.keys else ():
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     allow_open_files()
-    sys.exit(asyncio.run(run(settings)))
+    sys.exit(asyncio.run(run(settings, worker)))
 
 
-async def run(settings: IngestSettings) -> int:
+async def run(settings: IngestSettings, worker: Worker | None = None) -> int:
     """Serve until a stop signal or a fatal error of the producer; return the exit status."""
     loop = asyncio.get_running_loop()
     fatal: list[str] = []
-    async with stopping() as stop, watched(settings):
+    async with stopping() as stop, watched(settings), attached(worker):
 
         def on_fatal(reason: str) -> None:
             fatal.append(reason)
@@ -59,6 +63,8 @@ async def run(settings: IngestSettings) -> int:
                         authentication=settings.keys is not None,
                         debug=settings.ingest_debug,
                     )
+                    if worker:
+                        worker.ready()
                     await stop.wait()
             except OSError as error:
                 logger().error("cannot serve", setting="UGC_INGEST_LISTEN", error=str(error))
@@ -73,3 +79,7 @@ def authenticator(settings: IngestSettings) -> Authenticator | None:
     if settings.keys is None:
         return None
     return Authenticator(settings.keys, settings.token_rules, settings.ingest_auth_cache_tokens_max)
+
+
+if __name__ == "__main__":
+    main(this_worker(sys.argv[1:]))

@@ -72,7 +72,7 @@ async def serving(
     standard = StandardServices(health_servicer, (*listed, health.SERVICE_NAME, reflection.SERVICE_NAME))
     server.add_generic_rpc_handlers(standard.handlers())
     address = settings.ingest_listen
-    port = listen(server, address)
+    port = listen(server, address, is_shared=settings.ingest_workers > 1)
     async with interceptor.reader.enforcing(), standard.reader.enforcing():
         await server.start()
         watch = asyncio.create_task(watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds))
@@ -91,8 +91,9 @@ async def serving(
 def options(settings: IngestSettings) -> tuple[tuple[str, int], ...]:
     """Return the gRPC library's options: limits of connections, and of calls before they are admitted."""
     return (
-        # Otherwise two servers could share the port, and each would get half of the calls.
-        ("grpc.so_reuseport", 0),
+        # Without workers two servers could share the port, and each would get half of the calls. The parent of several
+        # workers holds the port for them.
+        ("grpc.so_reuseport", int(settings.ingest_workers > 1)),
         ("grpc.max_receive_message_length", settings.ingest_request_bytes_max),
         (
             "grpc.compression_enabled_algorithms_bitset",

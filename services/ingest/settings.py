@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Self
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from common.failpoints import FailpointSettings
-from common.settings import Address, AddressSetting, KafkaSettings, LogSettings, Settings
+from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
 from common.watchdog import WatchdogSettings
+from common.workers.setting import Divided, read_workers, share
 from services.ingest.auth.settings import AuthenticationSettings
+
+# The limits of which each worker has a share, and the smallest possible shares.
+DIVIDED = (
+    Divided("ingest_requests_max"),
+    Divided("ingest_bytes_in_flight_max", lambda settings: settings.get("ingest_request_bytes_max", 1)),
+    Divided("ingest_connections_max"),
+    Divided("ingest_queue_events_max"),
+    Divided("ingest_queue_kilobytes_max", lambda _settings: QUEUE_KILOBYTES_MIN),
+)
+QUEUE_KILOBYTES_MIN = 1_024
 
 
 class IngestListenSettings(Settings):
@@ -84,7 +97,7 @@ class ProducerSettings(Settings):
     ingest_queue_events_max: int = Field(default=200_000, ge=1, le=10_000_000)
     """Events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
-    ingest_queue_kilobytes_max: int = Field(default=262_144, ge=1_024, le=2_097_151)
+    ingest_queue_kilobytes_max: int = Field(default=262_144, ge=QUEUE_KILOBYTES_MIN, le=2_097_151)
     """Kilobytes of events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
     ingest_linger_seconds: float = Field(default=0.002, ge=0, le=1)
@@ -119,3 +132,19 @@ class IngestSettings(
 
     ingest_debug: bool = False
     """Whether RandomBatchProduce makes up events and stores them; for development only."""
+
+    ingest_workers: Annotated[int, Documented("1 to 256, or `auto`")] = 1
+    """Worker processes that serve on the one address, to use several CPUs; `auto` is one for each CPU that affinity and
+    control group allow, or as many as the limits can be divided among. The limits of requests, bytes in flight,
+    connections and the producer's queue are those of all workers together, and each worker has an equal share; its
+    share of bytes in flight must hold the largest request. All other limits are those of one worker. More than 1 worker
+    needs Linux."""
+
+    @field_validator("ingest_workers", mode="before")
+    @classmethod
+    def _can_share(cls, given: object, info: ValidationInfo) -> object:
+        return read_workers(given, DIVIDED, info.data)
+
+    def share(self) -> Self:
+        """Return the settings of one of the workers, which has its shares of the limits."""
+        return share(self, DIVIDED, self.ingest_workers)

@@ -1,0 +1,221 @@
+"""The parent of several workers: starts them, replaces one that dies or hangs, and stops all of them in order.
+
+The parent serves nothing itself. It imports neither gRPC nor Kafka's client, so that it stays small and cannot fail
+for the reasons for which a worker fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from common.lifecycle import stopping
+from common.logs import logger
+from common.settings import Address
+from common.workers.port import held_port
+from common.workers.worker import BEAT_SECONDS, READY, arguments
+
+# Periods without a sign of life after which a worker that has not served yet counts as hung: it loads its libraries.
+START_SILENCES_MAX = 120
+# Pauses before a worker is started again: doubled each time, until one has run for a while.
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 10.0
+STABLE_SECONDS = 60.0
+# How much longer than its own limits a worker may take, before it is killed.
+MARGIN_SECONDS = 5.0
+READ_BYTES = 4_096
+POLL_SECONDS = 0.01
+EXIT_KILLED = 1
+EXIT_CANNOT_SERVE = 1
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Which workers to run, and their limits.
+
+    Each runs `module`. `server` begins the names of its settings, as in UGC_INGEST. `loop_seconds_max` is how long an
+    event loop may be blocked before the worker ends by itself, `stop_seconds_max` the sum of its limits after SIGTERM.
+    """
+
+    module: str
+    server: str
+    listen: Address
+    count: int
+    loop_seconds_max: float
+    stop_seconds_max: float
+
+
+def run_workers(workers: Workers) -> int:
+    """Run workers on one port until a stop signal; return the exit status."""
+    setting = f"{workers.server}_LISTEN"
+    try:
+        with held_port(workers.listen) as address:
+            environment = {setting: str(address), f"{workers.server}_WORKERS": str(workers.count)}
+            return asyncio.run(WorkerSupervisor(workers, {**os.environ, **environment}).run())
+    except OSError as error:
+        logger().error("cannot serve", setting=setting, error=f"{workers.listen}: {error.strerror}")
+        return EXIT_CANNOT_SERVE
+
+
+class WorkerSupervisor:
+    """Runs workers until a stop signal."""
+
+    def __init__(self, workers: Workers, environment: Mapping[str, str]) -> None:
+        self._workers = workers
+        self._environment = environment
+        self._running: dict[int, WorkerProcess] = {}
+        self._ready = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        """Run the workers until a stop signal; return the exit status.
+
+        The first worker is started alone: a setting with which none can start ends this process with one message and
+        the worker's status.
+        """
+        async with stopping() as stop:
+            tasks = [asyncio.create_task(self._keep(1, stop))]
+            await either(self._ready, stop)
+            if not stop.is_set():
+                tasks += [asyncio.create_task(self._keep(each, stop)) for each in range(2, self._workers.count + 1)]
+            await stop.wait()
+            await self._end(tasks)
+        return self._status
+
+    async def _keep(self, number: int, stop: asyncio.Event) -> None:
+        """Run one worker, and another one in its place when it ends, until the stop."""
+        pause = PAUSE_SECONDS_MIN
+        while not stop.is_set():
+            began = time.monotonic()
+            has_served, status = await self._run_once(number)
+            if stop.is_set():
+                self._status = self._status or max(status, 0)
+                return
+            if not has_served and not any(each.is_serving for each in self._running.values()):
+                # None can serve, and a supervisor outside must notice it.
+                self._status = status if status > 0 else EXIT_KILLED
+                stop.set()
+                return
+            if time.monotonic() - began > STABLE_SECONDS:
+                pause = PAUSE_SECONDS_MIN
+            if status:
+                logger().error("a worker failed, starting another", worker=number, error=cause(status), seconds=pause)
+            else:
+                logger().info("a worker stopped, starting another", worker=number, seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            pause = min(pause * 2, PAUSE_SECONDS_MAX)
+
+    async def _run_once(self, number: int) -> tuple[bool, int]:
+        """Run a worker to its end; return whether it has served, and its exit status."""
+        try:
+            process = self._running[number] = WorkerProcess(self._workers, number, self._environment)
+        except OSError as error:
+            logger().error("a worker cannot be started", worker=number, error=str(error))
+            return False, EXIT_KILLED
+        status = await process.wait(self._ready.set)
+        del self._running[number]
+        return process.has_served, status
+
+    async def _end(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Stop all workers at the same time; kill those that take longer than their limits allow."""
+        for each in self._running.values():
+            each.terminate()
+        _, late = await asyncio.wait(tasks, timeout=self._workers.stop_seconds_max + MARGIN_SECONDS)
+        for each in self._running.values():
+            each.kill("does not stop")
+        await asyncio.gather(*late)
+
+
+class WorkerProcess:
+    """One started worker. Create it on the main thread: Linux ends the worker when the thread that made it ends."""
+
+    def __init__(self, workers: Workers, number: int, environment: Mapping[str, str]) -> None:
+        """OSError when the process cannot be started."""
+        self.number = number
+        self.is_serving = self.has_served = False
+        self._silences_max = round((workers.loop_seconds_max + MARGIN_SECONDS) / BEAT_SECONDS)
+        self._end_seconds_max = workers.stop_seconds_max + MARGIN_SECONDS
+        self._channel, theirs = socket.socketpair()
+        self._channel.settimeout(0)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    (sys.executable, "-m", workers.module, *arguments(number, theirs.fileno(), os.getpid())),
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    # Ctrl-C in a terminal reaches only the parent, which stops the workers in order.
+                    process_group=0,
+                )
+            except OSError:
+                self._channel.close()
+                raise
+
+    async def wait(self, on_serving: Callable[[], None]) -> int:
+        """Return the exit status once the worker has ended, negative after a signal; kill it when it hangs."""
+        with self._channel:
+            await self._read_until_closed(on_serving)
+        self.is_serving = False
+        deadline = time.monotonic() + self._end_seconds_max
+        while (status := self._process.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill("does not end")
+                deadline = math.inf
+            await asyncio.sleep(POLL_SECONDS)
+        return status
+
+    async def _read_until_closed(self, on_serving: Callable[[], None]) -> None:
+        """Read what the worker reports until its end of the channel is closed, as at its death."""
+        loop, silences = asyncio.get_running_loop(), 0
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    received = await loop.sock_recv(self._channel, READ_BYTES)
+            except TimeoutError:
+                # Counted, not measured: this process may have been suspended together with the worker.
+                silences += 1
+                if silences == (self._silences_max if self.has_served else START_SILENCES_MAX):
+                    self.kill("does not answer")
+                continue
+            except ConnectionError:
+                return
+            if not received:
+                return
+            silences = 0
+            if READY in received:
+                self.is_serving = self.has_served = True
+                on_serving()
+
+    def terminate(self) -> None:
+        """Ask the worker to stop in order."""
+        self._process.terminate()
+        # A process that SIGSTOP has stopped does not handle SIGTERM.
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self, reason: str) -> None:
+        """End the worker at once."""
+        logger().error("a worker is killed", worker=self.number, pid=self._process.pid, reason=reason)
+        self._process.kill()
+
+
+async def either(one: asyncio.Event, other: asyncio.Event) -> None:
+    """Return when one of two events is set."""
+    waits = [asyncio.create_task(each.wait()) for each in (one, other)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for each in waits:
+        each.cancel()
+
+
+def cause(status: int) -> str:
+    """Return how a worker ended, as in `was killed by SIGKILL`."""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
