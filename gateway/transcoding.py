@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf import any_pb2
 from google.protobuf.descriptor_pool import Default
@@ -13,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2
 from gateway.descriptors import Schema
 from gateway.errors import UndecodableError, rpc_error
 from gateway.json.fast import FastReader
+from gateway.json.fast_writer import FastWriter
 from gateway.json.limits import VALUES_MAX, BodyLimits
 from gateway.json.message_types import MessageTypes
 from gateway.json.reader import JsonReader
@@ -25,8 +27,7 @@ from gateway.routing.routes import WHOLE_BODY, Match, Route
 STANDARD_DETAILS = error_details_pb2.DESCRIPTOR.name
 
 
-@dataclass(frozen=True)
-class CallMessage:
+class CallMessage(NamedTuple):
     """The message of a call in bytes, and the JSON names of the request that its type does not have."""
 
     message: bytes
@@ -50,14 +51,16 @@ class Transcoder:
         self._values_max = values_max
         self._types = MessageTypes(schema.item_rule)
         self._formats: dict[Route, BodyFormat] = {}
+        self._fast_writers: dict[Route, FastWriter] = {}
         self._setter = FieldSetter(self._types)
         self._writer = JsonWriter(self._types, schema.pool, Default())
 
     def prepare(self, routes: Iterable[Route]) -> None:
-        """Build what the bodies of routes are read with, so that no request waits for it."""
+        """Build what the bodies of routes are read and written with, so that no request waits for it."""
         for route in routes:
             if route.body:
                 self._format_of(route)
+            self._fast_writer_of(route)
 
     def limits(self, route: Route) -> BodyLimits | None:
         """Return the limits of a route's bodies, None when it reads none."""
@@ -69,9 +72,15 @@ class Transcoder:
         With `strict` an unknown JSON name is an error.
         """
         route = match.route
+        ordinary = self.ordinary(route, body)
+        if ordinary is not None and not match.fields and (not query or route.body == WHOLE_BODY):
+            return CallMessage(ordinary, ())
         reader = JsonReader(self._types, strict=strict)
         try:
-            message = self._read_body(reader, route, body)
+            if ordinary is not None:
+                message = self._schema.message_class(route.method.input_type).FromString(ordinary)
+            else:
+                message = self._read_body(reader, route, body)
             self._setter.from_path(message, match.fields)
             if route.body != WHOLE_BODY:
                 taken = [*match.fields, *([route.body] if route.body else [])]
@@ -83,19 +92,25 @@ class Transcoder:
         except (RecursionError, EncodeError, DecodeError) as error:
             raise UndecodableError("the body is nested deeper than a Protobuf message can be") from error
 
+    def ordinary(self, route: Route, body: bytes) -> bytes | None:
+        """Return the bytes of the message of an ordinary body, None for all others; RequestError beyond a limit.
+
+        They are the whole message of a request whose path and query set no field.
+        """
+        if not route.body:
+            return None
+        body_format = self._format_of(route)
+        body_format.limits.check(body)
+        return body_format.reader.read(body)
+
     def _read_body(self, reader: JsonReader, route: Route, body: bytes) -> Message:
-        """Return the message with the fields that the body sets."""
+        """Return the message with the fields that a body sets, which the fast reader has refused."""
         kind = self._schema.message_class(route.method.input_type)
         if not route.body:
             return kind()
         if is_blank(body):
             return self._without_body(route, kind())
-        body_format = self._format_of(route)
-        body_format.limits.check(body)
-        message = body_format.reader.read(body)
-        if message is not None:
-            return message
-        body_format.limits.check_items(body)
+        self._format_of(route).limits.check_items(body)
         return self._read_exactly(reader, route, kind(), body)
 
     def _without_body(self, route: Route, message: Message) -> Message:
@@ -130,8 +145,17 @@ class Transcoder:
             )
         return known
 
+    def _fast_writer_of(self, route: Route) -> FastWriter:
+        known = self._fast_writers.get(route)
+        if known is None:
+            kind = self._schema.message_class(route.method.output_type)
+            known = self._fast_writers[route] = FastWriter(kind)
+        return known
+
     def answer(self, route: Route, data: bytes) -> bytes:
         """Return the JSON of a response; CallError when it is not of the type of its method."""
+        if not route.response_body and (answer := self._fast_writer_of(route).write(data)) is not None:
+            return answer
         message = self._schema.message_class(route.method.output_type)()
         try:
             message.ParseFromString(data)

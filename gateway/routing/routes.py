@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 WHOLE_BODY = "*"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: a hash of its parts would cost each request a microsecond
 class Route:
     """One binding of a method. `body` is "*", the name of a field, or "" for none."""
 
@@ -30,7 +31,7 @@ class Route:
     body: str
     response_body: str
 
-    @property
+    @cached_property
     def call(self) -> str:
         """The method as gRPC names it, as in `/package.Service/Method`."""
         return f"/{self.method.containing_service.full_name}/{self.method.name}"

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.decoding import LARGE_BODY_BYTES
+from gateway.decoding import ORDINARY_BODY_BYTES_MAX
 from gateway.transcoding import Transcoder
 from local.processes.ports import free_port
 from tests.contract.endpoints import BODY_BYTES_MAX, WAIT_SECONDS_MAX, gateway, ingest, open_connection, post
@@ -56,8 +56,8 @@ async def test_a_large_body_does_not_block_other_requests(monkeypatch: pytest.Mo
         return read(self, *request, strict=strict)
 
     monkeypatch.setattr(Transcoder, "request", slowly)
-    port, body = free_port(), b'{"event_id": "' + b"e" * LARGE_BODY_BYTES + b'"}'
-    async with ingest(port), gateway(port, gateway_body_bytes_max=2 * LARGE_BODY_BYTES) as url:
+    port, body = free_port(), b'{"event_id": "' + b"e" * ORDINARY_BODY_BYTES_MAX + b'"}'
+    async with ingest(port), gateway(port, gateway_body_bytes_max=2 * ORDINARY_BODY_BYTES_MAX) as url:
         large = asyncio.create_task(post(f"{url}/api/v1/produce", body))
         assert await asyncio.to_thread(begun.wait, 20)
         async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:

@@ -170,7 +170,9 @@ def test_the_fast_reader_agrees_with_the_exact_one(schema: Schema, name: str, fi
             for fast_reader, message_kind, body_field in ((reader, kind, field_name), (plain, event, None)):
                 fast = fast_reader.read(given_body)
                 if fast is not None:
-                    assert read_exactly(message_kind, body_field, given_body) == (fast, {})
+                    exact = read_exactly(message_kind, body_field, given_body)
+                    assert exact is not None
+                    assert (exact[0].SerializeToString(), exact[1]) == (fast, {})
 
     agree()
 
@@ -180,10 +182,10 @@ def test_the_fast_reader_reads_what_clients_send(schema: Schema) -> None:
     kind = schema.message_class(schema.pool.FindMessageTypeByName("events.v1.ProduceRequest"))
     reader = FastReader(kind)
     assert reader.read(b'{"mode": "a \\"b\\" \\u0022", "event": {"count": 5, "level": "LEVEL_INFO", "numbers": [1]}}')
+    assert reader.read(b'{"mode": "a\\\\"}')
     for body in (
         b'{"mode": "a", "mode": "a"}',
         b'{"mode": "a", "nope": 1}',
-        b'{"mode": "a\\\\"}',
         b'{"event": {"text": "a", "number": 1}}',
         b'{"event": {"eventId": "a", "event_id": "a"}}',
         b'{"event": {"count": "5"}}',

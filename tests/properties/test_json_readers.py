@@ -36,14 +36,12 @@ FAST, FAST_BATCH = FastReader(Event), FastReader(EventBatch, "events")
 @SETTINGS
 @given(EVENTS, STYLES)
 def test_an_event(event: dict[str, object], style: dict[str, bool]) -> None:
-    """The fast reader accepts every event in the documented form, and reads it as json_format does."""
+    """The fast reader accepts every event in the documented form, and both readers read it as json_format does."""
     text = json.dumps(event, **style)  # type: ignore[arg-type]  # the styles are json.dumps's own arguments
-    fast = FAST.read(text.encode())
-    if "\\\\" not in text:  # an escaped backslash is left to the exact reader
-        assert fast is not None
-    for read in (fast, read_exactly(text)):
-        if read is not None:
-            assert read == json_format.Parse(text, Event())
+    expected = json_format.Parse(text, Event())
+
+    assert FAST.read(text.encode()) == expected.SerializeToString()
+    assert read_exactly(text) == expected
 
 
 @SETTINGS
@@ -51,11 +49,9 @@ def test_an_event(event: dict[str, object], style: dict[str, bool]) -> None:
 def test_a_batch(events: list[dict[str, object]]) -> None:
     """The fast reader reads a list of events as json_format reads the field of a batch."""
     text = json.dumps(events)
-    fast = FAST_BATCH.read(text.encode())
-    if "\\\\" not in text:
-        assert fast is not None
-    if fast is not None:
-        assert fast == json_format.Parse(f'{{"events": {text}}}', EventBatch())
+    expected = json_format.Parse(f'{{"events": {text}}}', EventBatch())
+
+    assert FAST_BATCH.read(text.encode()) == expected.SerializeToString()
 
 
 @SETTINGS
