@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.api --rows rest-one --trees OLD NEW` compares two clones of this project in one run, each
 with its own environment. The systems alternate in every round, and medians are printed. The CPU of the generator does
-not count; that of the broker is a column of its own and in no sum.
+not count; that of the broker stands beside the others and is in no sum.
 """
 
 from __future__ import annotations
@@ -11,51 +11,59 @@ import argparse
 import contextlib
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from local.settings import ROOT
-from tests.support.benchmarks.rows import KAFKA, ROWS, Row, Sample, measured, middle
+from tests.support.benchmarks.machine import this_machine
+from tests.support.benchmarks.report import THIS_PROJECT, Report
+from tests.support.benchmarks.rows import ROWS
+from tests.support.benchmarks.samples import Bench, Sample, comparisons, figures
 from tests.support.benchmarks.systems import System, kafka, peers, tree
+from tests.support.benchmarks.tables import show
 from tests.support.load.worker import Generator
 
-COLUMNS = 170
-BROKER_WARM_SECONDS = 4.0
-THREAD_SHARE_MIN = 0.02
-Samples = dict[tuple[str, str], list[Sample]]
+# The broker compiles its code meanwhile.
+WARM_ROWS, WARM_SECONDS = ("rest-batch", "rest-one"), 4.0
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write the report."""
     given = arguments()
-    names = labels(given.trees)
-    rows = [ROWS[name] for name in given.rows]
-    samples: Samples = {}
+    began, clock = datetime.now(UTC), time.monotonic()
+    trees = labels(given.trees)
+    samples: dict[tuple[str, str], list[Sample]] = {}
     with tempfile.TemporaryDirectory(prefix="ugc-bench-") as folder, kafka(Path(folder)) as (bootstrap, broker):
         for number in range(given.rounds):
-            with systems(Path(folder), bootstrap, names, peers_wanted=given.peers) as running, Generator() as generator:
-                order = list(running.values())
+            with systems(Path(folder), bootstrap, trees, given.peers) as running, Generator() as generator:
                 if number == 0:
-                    warm_up(generator, order[0], broker)
-                for row in rows:
-                    for system in order if number % 2 == 0 else reversed(order):
-                        if system.name in names or system.name in row.peers:
-                            one = measured(generator, row, system, broker, given.seconds)
-                            samples.setdefault((row.name, system.name), []).append(one)
-                            progress(number, row, system, one)
-    show(rows, samples, list(names))
-    if given.threads:
-        show_threads(rows, samples)
+                    warm_up(Bench(generator, broker, WARM_SECONDS), running[0])
+                bench = Bench(generator, broker, given.seconds)
+                measure(bench, given.rows, running if number % 2 == 0 else running[::-1], number)
+                for key, taken in bench.samples.items():
+                    samples.setdefault(key, []).extend(taken)
+    found = [each for (row, system), taken in samples.items() for each in figures(ROWS[row], system, taken)]
+    report = Report(
+        benchmark="api",
+        machine=this_machine(),
+        options={"rounds": str(given.rounds), "seconds": str(given.seconds), "rows": " ".join(given.rows)},
+        began=began.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - clock,
+        figures=tuple(sorted(found, key=lambda each: list(ROWS).index(each.row))),
+        comparisons=tuple(comparisons(found, list(trees))),
+    )
+    report.write()
+    show(report, details=given.threads)
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     options = argparse.ArgumentParser(prog="api", description="Measures the costs of both APIs.")
-    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    options.add_argument(
+        "--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=" ".join(ROWS)
+    )
     options.add_argument("--trees", nargs="+", type=Path, default=[ROOT], help="clones of this project to compare")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=3.0, help="of each row, system and round")
@@ -66,6 +74,8 @@ def arguments() -> argparse.Namespace:
 
 def labels(trees: list[Path]) -> dict[str, Path]:
     """Return the clones by a short name: that of the folder, with a number where two are the same."""
+    if len(trees) == 1:
+        return {THIS_PROJECT: trees[0].resolve()}
     found: dict[str, Path] = {}
     for path in trees:
         name = path.resolve().name
@@ -74,68 +84,34 @@ def labels(trees: list[Path]) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def systems(folder: Path, bootstrap: str, trees: dict[str, Path], *, peers_wanted: bool) -> Iterator[dict[str, System]]:
+def systems(folder: Path, bootstrap: str, trees: dict[str, Path], peers_wanted: bool) -> Iterator[list[System]]:
     """Run the clones, and the peers if they are wanted."""
     with contextlib.ExitStack() as stack:
-        found = {name: stack.enter_context(tree(name, root, folder, bootstrap, {})) for name, root in trees.items()}
+        found = [stack.enter_context(tree(name, root, folder, bootstrap, {})) for name, root in trees.items()]
         if peers_wanted:
-            found |= stack.enter_context(peers(folder, bootstrap))
+            found += stack.enter_context(peers(folder, bootstrap))
         yield found
 
 
-def warm_up(generator: Generator, system: System, broker: int) -> None:
-    """Let the broker compile its code before the first measurement."""
-    for name in ("rest-batch", "rest-one"):
-        measured(generator, ROWS[name], system, broker, BROKER_WARM_SECONDS)
+def warm_up(bench: Bench, system: System) -> None:
+    """Load the broker before the first measurement."""
+    for name in WARM_ROWS:
+        bench.measure(ROWS[name], system, seed=0)
 
 
-def progress(number: int, row: Row, system: System, one: Sample) -> None:
-    """Print one measurement."""
-    parts = ", ".join(f"{name} {value:,.1f}" for name, value in one.cpu.items())
-    sys.stdout.write(
-        f"round {number + 1}  {row.name:<11}{system.name:<12}{one.call:>9,.1f} us a call ({parts})"
-        f"  {one.events_per_second:>9,.0f} events/s\n"
-    )
-    sys.stdout.flush()
-
-
-def show(rows: list[Row], samples: Samples, trees: list[str]) -> None:
-    """Print medians, and the ratios to the peers with the aims."""
-    table = Table(box=box.SIMPLE, title="medians; microseconds of CPU of whole processes")
-    for name in ("", "system", "us/event", "us/call", "of it", "kafka", "events/s", "beside", "ratio", "aim"):
-        table.add_column(name, justify="left" if name in ("", "system", "of it", "beside") else "right", no_wrap=True)
-    for row in rows:
-        for (name, system), each in samples.items():
-            if name != row.name:
+def measure(bench: Bench, rows: list[str], running: list[System], number: int) -> None:
+    """Measure one round and print it."""
+    for row in map(ROWS.__getitem__, rows):
+        for system in running:
+            if system.is_peer and system.name not in row.peers:
                 continue
-            one = middle(each)
-            beside = samples.get((row.beside_row, row.beside)) if system in trees else None
-            ratio = f"{one.call / middle(beside).call:.2f}" if beside else ""
-            table.add_row(
-                row.title,
-                system,
-                f"{one.call / row.events:,.1f}",
-                f"{one.call:,.0f}",
-                ", ".join(f"{process} {value:,.0f}" for process, value in one.cpu.items() if process != KAFKA),
-                f"{one.cpu[KAFKA]:,.0f}",
-                f"{one.events_per_second:,.0f}",
-                row.beside if beside else "",
-                ratio,
-                f"{row.aim:g}" if ratio else "",
+            taken = bench.measure(row, system, seed=number)
+            parts = ", ".join(f"{name} {value:,.1f}" for name, value in taken.cpu.items())
+            rate = f"{taken.events_per_second:,.0f} events/s"
+            sys.stdout.write(
+                f"round {number + 1}  {row.name:<11}{system.name:<13}{taken.call:>9,.1f} us a call ({parts})  {rate}\n"
             )
-    Console(width=COLUMNS).print(table)
-
-
-def show_threads(rows: list[Row], samples: Samples) -> None:
-    """Print the CPU of the threads of each process."""
-    for row in rows:
-        for (name, system), each in samples.items():
-            if name == row.name:
-                one = middle(each)
-                for process, threads in one.threads.items():
-                    spent = sorted(threads.items(), key=lambda pair: -pair[1])
-                    parts = [f"{thread} {us:,.1f}" for thread, us in spent if us > THREAD_SHARE_MIN * one.cpu[process]]
-                    print(f"{row.name:<11}{system:<12}{process:<10} {', '.join(parts)}")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

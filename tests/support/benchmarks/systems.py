@@ -30,6 +30,7 @@ class System:
     http: str = ""
     grpc: str = ""
     pids: Mapping[str, int] = field(default_factory=dict)
+    is_peer: bool = False
 
 
 @contextlib.contextmanager
@@ -44,7 +45,8 @@ def kafka(folder: Path) -> Iterator[tuple[str, int]]:
 def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[str, str]) -> Iterator[System]:
     """Run ingest and the gateway of a clone of this project, with the clone's own environment."""
     ingest, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    topic = f"events-{name}"
+    label = name.replace(" ", "-")
+    topic = f"events-{label}"
     provision(bootstrap, topic, LAYOUT)
     environment = {
         "UGC_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -61,7 +63,7 @@ def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[
         return Program(
             name=f"{process} of {name}",
             argv=(python, "-m", module),
-            log=folder / f"{name}-{process}.log",
+            log=folder / f"{label}-{process}.log",
             environment=environment,
             directory=root,
             ready=(lambda: serving(ingest))
@@ -86,11 +88,11 @@ def peer(name: str, folder: Path, arguments: Sequence[str] = ()) -> Iterator[Sys
         ready_seconds_max=READY_SECONDS_MAX,
     )
     with running(program) as child:
-        yield System(name, str(address), str(address), {name: child.process.pid})
+        yield System(name, str(address), str(address), {name: child.process.pid}, is_peer=True)
 
 
 @contextlib.contextmanager
-def peers(folder: Path, bootstrap: str) -> Iterator[dict[str, System]]:
+def peers(folder: Path, bootstrap: str) -> Iterator[list[System]]:
     """Run all peers."""
     provision(bootstrap, "naive", LAYOUT)
     with (
@@ -98,4 +100,4 @@ def peers(folder: Path, bootstrap: str) -> Iterator[dict[str, System]]:
         peer("empty_http", folder) as http,
         peer("empty_grpc", folder) as grpc,
     ):
-        yield {each.name: each for each in (naive, http, grpc)}
+        yield [naive, http, grpc]

@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-import grpc
+from tests.support.load.errors import RefusedError
+from tests.support.load.http2 import GrpcConnection
 
 CONNECT_SECONDS_MAX = 10.0
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
-
-
-class RefusedError(Exception):
-    """A server did not answer as it should; the load ends."""
 
 
 class Slot(Protocol):
@@ -84,31 +81,14 @@ class HttpSlot(asyncio.Protocol):
 
 
 class GrpcSlot:
-    """One of the calls in flight on a channel."""
+    """One of the calls in flight on a connection."""
 
-    def __init__(
-        self,
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes],
-        bodies: Sequence[bytes],
-        failed: asyncio.Future[None],
-    ) -> None:
-        self._call = call
-        self._bodies = bodies
-        self._failed = failed
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, connection: GrpcConnection) -> None:
+        self._connection = connection
 
     def send(self, body: int, done: Callable[[], None]) -> None:
         """Start a call."""
-        self._task = asyncio.ensure_future(self._run(self._bodies[body % len(self._bodies)], done))
-
-    async def _run(self, body: bytes, done: Callable[[], None]) -> None:
-        try:
-            await self._call(body)
-        except grpc.RpcError as error:
-            if not self._failed.done():
-                self._failed.set_exception(RefusedError(str(error)))
-            return
-        done()
+        self._connection.send(body, done)
 
 
 def http_request(address: str, path: str, body: bytes) -> bytes:
@@ -129,3 +109,17 @@ async def connect(address: str, requests: Sequence[bytes], status: bytes, failed
     async with asyncio.timeout(CONNECT_SECONDS_MAX):
         _, slot = await loop.create_connection(lambda: HttpSlot(requests, status, failed), host, int(port))
     return slot
+
+
+async def connect_grpc(
+    address: str, method: str, bodies: Sequence[bytes], failed: asyncio.Future[None]
+) -> GrpcConnection:
+    """Open a connection for gRPC."""
+    host, _, port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_SECONDS_MAX):
+        _, connection = await loop.create_connection(
+            lambda: GrpcConnection(address, method, bodies, failed), host, int(port)
+        )
+        await connection.ready
+    return connection

@@ -18,14 +18,13 @@ from functools import cache
 from types import TracebackType
 from typing import Self, TypeVar
 
-import grpc
 import uvloop
 
 from local.settings import ROOT
 from tests.support.load.arrivals import poisson, spaced
 from tests.support.load.bodies import bodies
 from tests.support.load.loops import Outcome, closed, opened
-from tests.support.load.slots import GrpcSlot, Slot, connect, http_request
+from tests.support.load.slots import GrpcSlot, Slot, connect, connect_grpc, http_request
 
 STOP_SECONDS_MAX = 10.0
 ARRIVALS = {"poisson": poisson, "spaced": spaced}
@@ -120,9 +119,9 @@ async def open_slots(load: Load, failed: asyncio.Future[None]) -> AsyncIterator[
         for connection in connections:
             connection.close()
         return
-    async with grpc.aio.insecure_channel(load.address) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(load.target)
-        yield [GrpcSlot(call, messages, failed) for _ in range(load.slots)]
+    channel = await connect_grpc(load.address, load.target, messages, failed)
+    yield [GrpcSlot(channel)] * load.slots
+    channel.close()
 
 
 def write(line: str) -> None:
