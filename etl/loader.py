@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import methodcaller
 from typing import Protocol
 
 from common.failpoints import failpoint
@@ -23,6 +24,8 @@ IN_FLIGHT_POLL_SECONDS = 0.1
 # After so long in one iteration no further restoring step begins, so that restored partitions load meanwhile.
 RESTORE_SECONDS_PER_TURN = 0.5
 RESTORED = object()
+# Called for each message, without a Python function.
+PARTITION_OF: Callable[[Message], int] = methodcaller("partition")
 # A delivery that takes longer, such as a search for refused rows, gives other partitions their turn.
 TURN_SECONDS = 0.25
 # The wait before another attempt with a partition whose events are refused too often.
@@ -136,7 +139,7 @@ class Loader:
         return list(self._partitions.values())
 
     def _buffer(self, messages: Sequence[Message]) -> None:
-        for number, group in groupby(messages, lambda message: message.partition()):
+        for number, group in groupby(messages, PARTITION_OF):
             partition = self._partitions.get(number)
             if partition and partition.is_restored and not partition.buffer(list(group), self._monotonic()):
                 self._start_over(partition, SourceError(f"partition {number} lacks offset {partition.next_offset}"))

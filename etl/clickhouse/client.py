@@ -2,12 +2,14 @@
 
 Without a Python object per value this is many times cheaper than the driver's own encoding. The format is described at
 https://clickhouse.com/docs/interfaces/formats/Native: values of a fixed size are adjacent, a string is preceded by its
-length as a base-128 varint.
+length as a base-128 varint, and a LowCardinality column has the different values and an index for each row.
 """
 
 from __future__ import annotations
 
+import struct
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -28,14 +30,18 @@ from etl.events.rows import Column
 
 # The types of columns in inserts, and Arrow's types for them.
 ARROW_TYPES: dict[str, pa.DataType] = {
-    "FixedString(16)": pa.binary(16),
-    "FixedString(36)": pa.binary(36),
+    "UUID": pa.binary(16),
     "String": pa.binary(),
+    "LowCardinality(String)": pa.binary(),
     "Int64": pa.int64(),
     "UInt64": pa.uint64(),
 }
 INTEGER_BYTES = 8
 VARINT_BITS, VARINT_MORE = 7, 0x80
+# LowCardinality: the version of the format, and flags of a block that has all its values with it.
+KEYS_VERSION, HAS_KEYS, UPDATES_KEYS = 1, 1 << 9, 1 << 10
+# Bytes of an index, Arrow's type and ClickHouse's code of it. A block has fewer than 2**32 rows.
+INDEX_TYPES = ((1, pa.uint8(), 0), (2, pa.uint16(), 1), (4, pa.uint32(), 2))
 # Longer strings are rare, and are encoded one by one.
 TABLED_BYTES_MAX = 65_536
 NO_SEPARATOR = pa.scalar(b"", pa.binary())
@@ -131,23 +137,45 @@ def write_block(connection: Connection, structure: Sequence[tuple[str, str]], bl
 def encode(column: Column, kind: str) -> bytes:
     """Return the bytes of a column, which has no nulls; ArrowInvalid if a value is not of the type `kind`."""
     wanted = ARROW_TYPES[kind]
-    array = column if isinstance(column, pa.Array) else pa.array(column, wanted)
-    assert not array.null_count, kind  # noqa: S101 -- messages with nulls were rejected before
-    if array.type != wanted:
-        array = array.cast(wanted)
+    values = column if isinstance(column, pa.Array) else pa.array(column, wanted)
+    assert not values.null_count, kind  # noqa: S101 -- messages with nulls were rejected before
+    if values.type != wanted:
+        values = values.cast(wanted)
     if pa.types.is_binary(wanted):
-        return encode_strings(array)
-    width = INTEGER_BYTES if pa.types.is_integer(wanted) else wanted.byte_width
-    values: bytes = array.buffers()[1].slice(array.offset * width, len(array) * width).to_pybytes()
+        return encode_strings(values) if kind == "String" else encode_dictionary(values)
+    fixed = fixed_bytes(values, INTEGER_BYTES if pa.types.is_integer(wanted) else wanted.byte_width)
+    return swapped(fixed) if kind == "UUID" else fixed
+
+
+def fixed_bytes(column: pa.Array, width: int) -> bytes:
+    """Return the bytes of values of a fixed width."""
+    values: bytes = column.buffers()[1].slice(column.offset * width, len(column) * width).to_pybytes()
     return values
 
 
-def encode_strings(array: pa.Array) -> bytes:
+def swapped(uuids: bytes) -> bytes:
+    """Return UUIDs, 16 bytes each, as ClickHouse keeps them: two integers of 64 bits, least significant byte first."""
+    halves = array("Q", uuids)
+    halves.byteswap()
+    return halves.tobytes()
+
+
+def encode_dictionary(column: pa.Array) -> bytes:
+    """Return a column of strings as LowCardinality: its different values in order of appearance, then the indexes."""
+    encoded = column.dictionary_encode()
+    values, indexes = encoded.dictionary, encoded.indices
+    width, kind, code = next(each for each in INDEX_TYPES if len(values) < 1 << each[0] * 8)
+    head = struct.pack("<QQQ", KEYS_VERSION, code | HAS_KEYS | UPDATES_KEYS, len(values))
+    rows = struct.pack("<Q", len(indexes))
+    return b"".join((head, encode_strings(values), rows, fixed_bytes(indexes.cast(kind), width)))
+
+
+def encode_strings(column: pa.Array) -> bytes:
     """Return each string preceded by its length."""
-    lengths = pc.binary_length(array)
+    lengths = pc.binary_length(column)
     if pc.max(lengths).as_py() > TABLED_BYTES_MAX:
-        return b"".join(varint(len(value)) + value for value in array.to_pylist())
-    joined: bytes = pc.binary_join_element_wise(VARINTS.take(lengths), array, NO_SEPARATOR).buffers()[2].to_pybytes()
+        return b"".join(varint(len(value)) + value for value in column.to_pylist())
+    joined: bytes = pc.binary_join_element_wise(VARINTS.take(lengths), column, NO_SEPARATOR).buffers()[2].to_pybytes()
     return joined
 
 

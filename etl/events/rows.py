@@ -1,7 +1,6 @@
 """Kafka messages to ClickHouse columns: a pure function, so that the same messages always give the same rows.
 
-Values are sent to ClickHouse unchanged and converted there (etl/clickhouse/sink.py). Values that cannot be converted
-are found here, because one of them would fail the insert of the whole block.
+Values that ClickHouse would not accept are found here, because one of them would fail the insert of the whole block.
 """
 
 from __future__ import annotations
@@ -14,20 +13,16 @@ from itertools import compress
 from typing import Protocol, TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from etl.events.columns import EVENT_COLUMNS, MILLISECONDS_MAX, USER, convert, inconvertible, read_ids
 from etl.events.duplicates import DuplicateWindow
-from etl.events.identity import UUID_BYTES, UUID_PATTERN, identities, readable, split
+from etl.events.identity import identities, readable, split
 from etl.events.parsing import parse
 
 DIGEST_STEP = 16
-# The end of 2099. ClickHouse's DateTime64 allows later times, but no correct clock has them.
-SECONDS_MAX = 4_102_444_799
-MILLISECONDS_MAX = SECONDS_MAX * 1_000
 # Why a message is not a row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
 Column: TypeAlias = "Sequence[object] | pa.Array"
-ColumnReader: TypeAlias = Callable[[pa.RecordBatch], pa.Array]
 
 
 class Message(Protocol):
@@ -126,15 +121,20 @@ def decode(messages: Sequence[Message]) -> Rows:
     rejected = [reject(messages[index], UNDECODABLE, error) for index, error in faults.items()]
     every = range(len(messages))
     good: Sequence[int] = [index for index in every if index not in faults] if faults else every
-    if misfits := inconvertible(table):
+    # A column of texts is checked while it is packed; single rows are examined only if one of them does not fit.
+    converted = convert(table)
+    if converted is None:
+        misfits = inconvertible(table)
         ids = readable(*(column.take(pa.array(list(misfits), pa.int64())) for column in read_ids(table)))
         for (row, error), each in zip(misfits.items(), ids, strict=True):
             rejected.append(reject(messages[good[row]], UNDECODABLE, error, *each))
         fits = [row for row in range(table.num_rows) if row not in misfits]
-        table = table.take(pa.array(fits, pa.int64()))
+        converted = convert(table.take(pa.array(fits, pa.int64())))
+        assert converted is not None  # noqa: S101 -- `convert` and `inconvertible` make the same checks
         good = [good[row] for row in fits]
-    columns = [*(read(table) for read in EVENT_COLUMNS.values()), [messages[index].offset() for index in good]]
-    return Rows(columns, sorted(rejected, key=offset_of), identities(*read_ids(table)))
+    columns = [*(read(converted) for read in EVENT_COLUMNS.values()), [messages[index].offset() for index in good]]
+    keys = identities(converted.column("event_id"), converted.column(USER))
+    return Rows(columns, sorted(rejected, key=offset_of), keys)
 
 
 def without_duplicates(rows: Rows, messages: Sequence[Message], window: DuplicateWindow) -> Rows:
@@ -171,71 +171,3 @@ def reject(message: Message, reason: str, error: str, event_id: bytes = b"", use
 def offset_of(rejected: Rejected) -> int:
     """Return the offset of a message."""
     return rejected.offset
-
-
-def inconvertible(table: pa.RecordBatch) -> dict[int, str]:
-    """Return the rows whose values ClickHouse could not convert, by index, with the field and the problem."""
-    misfits: dict[int, str] = {}
-    for problem, fits in CONVERTIBLE.items():
-        valid = pc.fill_null(fits(table), fill_value=False)
-        if not pc.all(valid, min_count=0).as_py():
-            for row, is_valid in enumerate(valid.to_pylist()):
-                if not is_valid:
-                    misfits.setdefault(row, problem)
-    return misfits
-
-
-def top(name: str) -> ColumnReader:
-    """Return a reader of a field of EventRecord."""
-    return lambda table: table.column(name)
-
-
-def event(name: str) -> ColumnReader:
-    """Return a reader of a field of Event; null where the record has no event."""
-    return lambda table: pc.struct_field(table.column("event"), name)
-
-
-def payload(name: str) -> ColumnReader:
-    """Return a reader of a field of Payload; null where the event has no payload."""
-    return lambda table: pc.struct_field(table.column("event"), ["payload", name])
-
-
-def read_ids(table: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    """Return the columns of event_ids, and of users as text."""
-    return table.column("event_id"), payload("user_id")(table)
-
-
-def uuid(read: ColumnReader) -> ColumnReader:
-    """Return a check that a text is a UUID."""
-    return lambda table: pc.match_substring_regex(read(table), UUID_PATTERN)
-
-
-def up_to(read: ColumnReader, maximum: int) -> ColumnReader:
-    """Return a check that a number is from 0 to `maximum`."""
-    return lambda table: pc.and_(pc.greater_equal(read(table), 0), pc.less_equal(read(table), maximum))
-
-
-# The column of ClickHouse, and the reader of its value in the message.
-EVENT_COLUMNS: dict[str, ColumnReader] = {
-    "event_id": top("event_id"),
-    "event": payload("event"),
-    "movie_id": payload("movie_id"),
-    "user_id": payload("user_id"),
-    "event_data": payload("event_data"),
-    "event_time": payload("event_timestamp"),
-    "language": event("language"),
-    "timezone": event("timezone"),
-    "ip": event("ip"),
-    "version": event("version"),
-    "client_data": event("some_client_data"),
-    "received_at": top("received_at"),
-}
-# What is wrong with a row, and the check that fails then.
-CONVERTIBLE: dict[str, ColumnReader] = {
-    "event.payload is missing": lambda table: pc.is_valid(payload("movie_id")(table)),
-    "event_id is not 16 bytes": lambda table: pc.equal(pc.binary_length(table.column("event_id")), UUID_BYTES),
-    "event.payload.movie_id is not a UUID": uuid(payload("movie_id")),
-    "event.payload.user_id is not a UUID": uuid(payload("user_id")),
-    "event.payload.event_timestamp is out of range": up_to(payload("event_timestamp"), SECONDS_MAX),
-    "received_at is out of range": up_to(top("received_at"), MILLISECONDS_MAX),
-}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from operator import methodcaller
 from typing import Any, Protocol, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -22,8 +23,7 @@ from etl.settings import EtlSettings
 POLL_INTERVAL_SECONDS_MAX = 600
 # The next offset is not in the log.
 OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- the library's public constant
-# With less, the client would close connections on which the broker waits for messages.
-SOCKET_MILLISECONDS_MIN = 2_000
+SOCKET_MILLISECONDS_MIN = 2_000  # with less, the client would close connections on which the broker waits for messages
 # Messages are consumed in small groups, up to a total size: Kafka's client fetches more while a large group waits.
 CONSUMED_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
@@ -75,9 +75,8 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
             "topic.metadata.refresh.interval.ms": 10_000,
         }
     )
-    source = KafkaSource(
-        consumer, AdminClient({**connection, **quiet}), settings.kafka_topic, settings.etl_kafka_seconds_max, outage
-    )
+    admin = AdminClient({**connection, **quiet})
+    source = KafkaSource(consumer, admin, settings.kafka_topic, settings.etl_kafka_seconds_max, outage)
     try:
         yield source
     finally:
@@ -112,13 +111,16 @@ class KafkaSource:
         # The admin client queues its errors in memory until it is polled: one a second in an outage.
         self._admin.poll(0)
         consumed = self._consume(count, seconds)
-        messages = [message for message in consumed if message.error() is None]
-        if messages:
+        # KafkaError can neither be compared with None nor tested for truth.
+        errors = [error for error in map(methodcaller("error"), consumed) if error is not None]
+        if len(errors) < len(consumed):
             self._outage.over()
-        for message in consumed if len(messages) != len(consumed) else ():
-            if error := message.error():
-                self._handle(error, message.partition())
-        return cast("list[Message]", messages)
+        if errors:
+            for message in consumed:
+                if (error := message.error()) is not None:
+                    self._handle(error, message.partition())
+            consumed = [message for message in consumed if message.error() is None]
+        return cast("list[Message]", consumed)
 
     def _consume(self, count: int, seconds: float) -> list[ConsumedMessage]:
         consumed: list[ConsumedMessage] = []

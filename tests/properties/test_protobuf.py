@@ -121,15 +121,21 @@ def by_offset(rows: Rows) -> dict[int, Row]:
 def reference(record: EventRecord) -> Row:
     """Return the same for a message as upb decodes it; without an identity where it has none."""
     event, payload = record.event, record.event.payload
-    try:
-        identity = record.event_id + uuid.UUID(payload.user_id).bytes
-    except ValueError:
-        identity = b""
+    movie, user = bytes_of(payload.movie_id), bytes_of(payload.user_id)
+    identity = record.event_id + user if user else b""
     return (
-        *(record.event_id, payload.event, payload.movie_id, payload.user_id, payload.event_data),
+        *(record.event_id, payload.event, movie, user, payload.event_data),
         *(payload.event_timestamp, event.language, event.timezone, event.ip, event.version, event.some_client_data),
         *(record.received_at, identity),
     )
+
+
+def bytes_of(text: str) -> bytes:
+    """Return the bytes of a UUID; empty if the text is not one."""
+    try:
+        return uuid.UUID(text).bytes
+    except ValueError:
+        return b""
 
 
 def insertable(rows: Rows) -> None:
@@ -166,4 +172,5 @@ def event_id_and_user(row: Row) -> bytes:
     """Return the two columns as ClickHouse stores them."""
     event_id, user = row[0], row[3]
     assert isinstance(event_id, bytes)
-    return event_id + uuid.UUID(str(user)).bytes
+    assert isinstance(user, bytes)
+    return event_id + user

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.events.duplicates import DuplicateWindow
-from etl.events.identity import identities, readable, split, uuid_bytes
+from etl.events.identity import UUID_PATTERN, identities, packed, readable, split
 from etl.events.rows import DUPLICATE, decode, without_duplicates
 from tests.support.inputs.events import record, valid
 from tests.support.inputs.messages import FakeMessage
@@ -28,7 +29,7 @@ def test_bytes(events: list[tuple[uuid.UUID, uuid.UUID, object]], begin: int) ->
     users = pa.array(texts, pa.string())[begin:]
     expected = [key.bytes + user.bytes for key, user, _ in events[begin:]]
 
-    assert identities(keys, users) == expected
+    assert identities(keys, packed(users)) == expected
     assert [split(identity) for identity in expected] == [(key.bytes, user.bytes) for key, user, _ in events[begin:]]
 
 
@@ -43,8 +44,44 @@ def test_readable(key: bytes | None, text: str | None) -> None:
 
 def test_nothing() -> None:
     """Empty columns give no identities."""
-    assert identities(pa.array([], pa.binary()), pa.array([], pa.string())) == []
-    assert len(uuid_bytes(pa.array([], pa.string()))) == 0
+    users = packed(pa.array([], pa.string()))
+
+    assert users is not None
+    assert len(users) == 0
+    assert identities(pa.array([], pa.binary()), users) == []
+
+
+# Texts that are nearly UUIDs: their characters are replaced by hyphens, digits and others, also of two bytes.
+NEARLY = st.builds(
+    lambda user, at, character: f"{str(user)[:at]}{character}{str(user)[at + 1 :]}",
+    st.uuids(),
+    st.integers(0, 35),
+    st.sampled_from("-0aFgG \n\0\u0436"),
+)
+TEXTS = st.one_of(st.uuids().map(str), NEARLY, st.text(max_size=40), st.none())
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(0, 1))
+def test_packed_if_every_text_is_a_uuid(texts: list[str | None], begin: int) -> None:
+    """A column is packed if and only if each text matches the pattern, and then as the UUIDs' bytes."""
+    column = pa.array(texts, pa.string())[begin:]
+    found = packed(column)
+
+    if all(text is not None and re.search(UUID_PATTERN.replace(r"\z", r"\Z"), text) for text in texts[begin:]):
+        assert found is not None
+        assert found.to_pylist() == [uuid.UUID(text).bytes for text in texts[begin:]]
+    else:
+        assert found is None
+
+
+def test_hyphens_out_of_place() -> None:
+    """Texts with the right number of hyphens and digits in the wrong places are not UUIDs."""
+    moved = "0-0000000-0000-0000-0000-00000000000" + "0"
+    short, long = "0" * 8 + "-0000-0000-0000-" + "0" * 12, "-" * 36
+
+    assert [packed(pa.array([text], pa.string())) for text in (moved, moved[:36], long)] == [None] * 3
+    assert packed(pa.array([short], pa.string())) is not None
+    assert packed(pa.array([short, long], pa.string())) is None
 
 
 @pytest.mark.parametrize("step", [1, 2, 6])

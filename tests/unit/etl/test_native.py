@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ def driver_bytes(values: list[Any], kind: str) -> bytes:
     return socket.bytes
 
 
-@pytest.mark.parametrize("kind", ["String", "Int64", "UInt64", "FixedString(16)", "FixedString(36)"])
+@pytest.mark.parametrize("kind", ["String", "LowCardinality(String)", "Int64", "UInt64", "UUID"])
 @given(data=st.data())
 def test_as_the_driver(kind: str, data: st.DataObject) -> None:
     """Lists, Arrow arrays and slices of arrays are encoded as the driver encodes the same values."""
@@ -44,15 +45,17 @@ def test_as_the_driver(kind: str, data: st.DataObject) -> None:
         "String": st.binary(max_size=300),
         "Int64": st.integers(-(2**63), 2**63 - 1),
         "UInt64": st.integers(0, 2**64 - 1),
-        "FixedString(16)": st.binary(min_size=16, max_size=16),
-        "FixedString(36)": st.binary(min_size=36, max_size=36),
+        "UUID": st.binary(min_size=16, max_size=16),
+        "LowCardinality(String)": st.sampled_from([b"", b"RU", b"EN", b"x" * 200]) | st.binary(max_size=2),
     }
     values = data.draw(st.lists(strategies[kind], min_size=1, max_size=20))
     types = {"Int64": pa.int64(), "UInt64": pa.uint64()}
     array = pa.array([values[0], *values, values[0]], types.get(kind, pa.binary()))
 
-    assert encode(values, kind) == driver_bytes(values, kind)
-    assert encode(array[1:-1], kind) == driver_bytes(values, kind)
+    expected = driver_bytes([uuid.UUID(bytes=value) for value in values] if kind == "UUID" else values, kind)
+
+    assert encode(values, kind) == expected
+    assert encode(array[1:-1], kind) == expected
 
 
 def test_long_strings() -> None:
@@ -70,4 +73,12 @@ def test_texts() -> None:
 def test_a_wrong_length() -> None:
     """A value that does not fit a fixed length is an error, and is not truncated."""
     with pytest.raises(pa.ArrowInvalid):
-        encode(pa.array([b"short"], pa.binary()), "FixedString(16)")
+        encode(pa.array([b"short"], pa.binary()), "UUID")
+
+
+@pytest.mark.parametrize("different", [1, 255, 256, 257, 65_535, 65_536, 70_000])
+def test_indexes(different: int) -> None:
+    """The indexes of a LowCardinality column are as wide as the driver writes them."""
+    values = [b"%d" % (number % different) for number in range(different + 10)]
+
+    assert encode(values, "LowCardinality(String)") == driver_bytes(values, "LowCardinality(String)")

@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import Event, EventRecord
 
-from etl.events.rows import EVENT_COLUMNS, MILLISECONDS_MAX, Column, Rows, decode
+from etl.events.columns import EVENT_COLUMNS, MILLISECONDS_MAX
+from etl.events.rows import Column, Rows, decode
 from tests.support.inputs.events import documented, numbered, record, valid
 from tests.support.inputs.messages import FakeMessage
 
@@ -31,8 +32,8 @@ def test_every_field() -> None:
     assert dict(zip([*EVENT_COLUMNS, "kafka_offset"], row, strict=True)) == {
         "event_id": IDENTITY,
         "event": "some_event",
-        "movie_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2",
-        "user_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2",
+        "movie_id": USER.bytes,
+        "user_id": USER.bytes,
         "event_data": "some_event_data",
         "event_time": 1621932759,
         "language": "RU",
@@ -92,7 +93,7 @@ def test_conservation(seed: int) -> None:
     for offset, row in found.items():
         reference = EventRecord.FromString(sent[offset - 100])
         assert row[0] == reference.event_id
-        assert row[2] == reference.event.payload.movie_id
+        assert row[2] == uuid.UUID(reference.event.payload.movie_id).bytes
         assert row[10] == reference.event.some_client_data
 
 
