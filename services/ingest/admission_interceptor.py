@@ -11,20 +11,21 @@ from typing import TypeAlias
 
 import grpc
 
-from services.ingest.call import Call, Context
+from services.ingest.call import Call, Context, Failure, Response, StatusError
 from services.ingest.error_interceptor import intercept_errors
 from services.ingest.errors import deadline_exceeded, invalid_argument, resource_exhausted
 from services.ingest.events.violation_messages import FieldViolation
-from services.ingest.limits.admission import Admission, AdmittedRequest, RejectedError
-from services.ingest.limits.memory_budget import MemoryBudget
+from services.ingest.limits.admission import Admission, RejectedError
+from services.ingest.limits.memory_budget import SMALL_BYTES_MAX, MemoryBudget
 from services.ingest.limits.message_reader import MessageReader, MessageTimeoutError, MissingMessageError
 from services.ingest.limits.read_permits import TooManyReadsError
 
-Method: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+Method: TypeAlias = Callable[[bytes, Call], Awaitable[Response]]
 # The field that an error names when there is no message.
 REQUEST = "request"
 TIMED_OUT = "the message of the call did not arrive in time"
 TOO_MANY = "the message of the call was still arriving while too many others were, retry later"
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class AdmissionInterceptor:
@@ -39,34 +40,56 @@ class AdmissionInterceptor:
     def handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return gRPC's handler of a unary call that `method` answers."""
 
-        async def call(_messages: AsyncIterator[bytes], context: Context) -> bytes:
+        async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
+            call = Call(context.invocation_metadata() or ())
             try:
-                request, admitted = await self._admit(context)
-            except RejectedError as error:
-                rejection = str(error)
+                response = await self._respond(method, call, context)
+            except StatusError as error:
+                failure = call.failure(error.status)
+            except (grpc.aio.AbortError, grpc.aio.InternalError):
+                raise
+            except Exception as error:  # noqa: BLE001 -- the library would send any exception's text to the client
+                failure = call.unexpected(error)
             else:
-                with admitted:
-                    async with self._memory.reserve(len(request)):
-                        return await method(request, context)
+                # Trailing metadata is sent with the response; initial metadata would be an operation of its own.
+                context.set_trailing_metadata(call.success_metadata(response.http_code))
+                return response.message
             # Outside of the except block, in which the error's traceback would keep the message in memory.
-            return await Call(context).fail(resource_exhausted(rejection, self._retry_seconds))
+            return await abort(context, failure)
 
-        return grpc.stream_unary_rpc_method_handler(intercept_errors(call))
+        return grpc.stream_unary_rpc_method_handler(intercept_errors(respond))
 
-    async def _admit(self, context: Context) -> tuple[bytes, AdmittedRequest]:
+    async def _respond(self, method: Method, call: Call, context: Context) -> Response:
         peer = context.peer()
-        # Checked before the message is read too, as reading brings it into memory.
-        self._admission.check(peer)
-        request = await self.read_request(context)
-        return request, self._admission.admit(peer, len(request))
-
-    async def read_request(self, context: Context) -> bytes:
-        """Return the message of a call; fail the call if none arrives, raise RejectedError if there is no room now."""
         try:
-            return await self.reader.read(context, lambda: self._admission.check(context.peer()))
+            # Checked before the message is read too, as reading brings it into memory.
+            self._admission.check(peer)
+            request = await self._read_request(context, peer)
+            size = len(request)
+            self._admission.admit(peer, size)
+        except RejectedError as error:
+            raise StatusError(resource_exhausted(str(error), self._retry_seconds)) from None
+        try:
+            if size <= SMALL_BYTES_MAX:
+                return await method(request, call)
+            async with self._memory.reserve(size):
+                return await method(request, call)
+        finally:
+            self._admission.release(peer, size)
+
+    async def _read_request(self, context: Context, peer: str) -> bytes:
+        """Return the message of a call; raise StatusError if none arrives, RejectedError if there is no room now."""
+        try:
+            return await self.reader.read(context, peer, self._admission.check)
         except MessageTimeoutError:
-            await Call(context).fail(deadline_exceeded(TIMED_OUT))
+            raise StatusError(deadline_exceeded(TIMED_OUT)) from None
         except TooManyReadsError:
-            await Call(context).fail(resource_exhausted(TOO_MANY, self._retry_seconds))
+            raise StatusError(resource_exhausted(TOO_MANY, self._retry_seconds)) from None
         except MissingMessageError:
-            await Call(context).fail(invalid_argument([FieldViolation(field=REQUEST, description="is missing")]))
+            raise StatusError(invalid_argument([FieldViolation(field=REQUEST, description="is missing")])) from None
+
+
+async def abort(context: Context, failure: Failure) -> bytes:
+    """End a call with an error; raises."""
+    await context.abort(CODES[failure.code], failure.message, failure.metadata)
+    raise AssertionError  # abort does not return

@@ -1,61 +1,83 @@
-"""A call of a client: its metadata, its two ways to end, and its line in the log."""
+"""A call of a client, alone or relayed: its metadata, its two ways to end, and its line in the log."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import NoReturn, TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 import grpc
-from google.rpc.code_pb2 import Code
+from google.rpc.code_pb2 import INTERNAL, Code
 from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
-from structlog.contextvars import bind_contextvars
 
 from common.logs import log_limited, logger
 from services.ingest.metadata import REQUEST_ID, read_metadata
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...]
 REQUEST_ID_BYTES = 16
 # With this response metadata a service sets a success status other than 200, as in grpc-gateway.
 HTTP_CODE = "x-http-code"
 CREATED, MULTI_STATUS = "201", "207"
+STATUS_DETAILS = "grpc-status-details-bin"
+UNEXPECTED = "an unexpected error inside the server"
+
+
+class StatusError(Exception):
+    """The call ends with a google.rpc.Status other than OK."""
+
+    def __init__(self, status: Status) -> None:
+        assert status.code  # noqa: S101 -- OK is not an error
+        super().__init__(status.message)
+        self.status = status
+
+
+class Failure(NamedTuple):
+    """The end of a call with an error: the code (of google.rpc.Code), the message, and the trailing metadata."""
+
+    code: int
+    message: str
+    metadata: Pairs
+
+
+class Response(NamedTuple):
+    """The end of a call with OK: the encoded response, and the HTTP status for the gateway."""
+
+    message: bytes
+    http_code: str
 
 
 class Call:
-    """The metadata of a call, and its end by `succeed` or `fail`."""
+    """The metadata of a call. A method returns a Response or raises StatusError."""
 
-    def __init__(self, context: Context) -> None:
-        metadata = read_metadata(context.invocation_metadata() or ())
-        self._context = context
-        self.authorizations = metadata.authorizations
+    __slots__ = ("authorizations", "headers", "request_id")
+
+    def __init__(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        read = read_metadata(metadata)
+        self.authorizations = read.authorizations
         # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
-        self.headers = metadata.headers
-        self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
-        # gRPC runs each call in a task, so no other call's log lines get this id.
-        bind_contextvars(request_id=self.request_id)
+        self.headers = read.headers
+        self.request_id = read.request_id or os.urandom(REQUEST_ID_BYTES).hex()
 
-    async def succeed(self, accepted: int, rejected: int = 0) -> None:
-        """Send the initial metadata of an OK response, with the HTTP status for the gateway."""
-        code = MULTI_STATUS if rejected else CREATED
-        logger().debug("accepted", events=accepted, rejected=rejected)
-        await self._context.send_initial_metadata(((HTTP_CODE, code), (REQUEST_ID, self.request_id)))
+    def accepted(self, message: bytes, accepted: int, rejected: int = 0) -> Response:
+        """Return the response of a call that has stored events."""
+        logger().debug("accepted", events=accepted, rejected=rejected, request_id=self.request_id)
+        return Response(message, MULTI_STATUS if rejected else CREATED)
 
-    async def fail(self, status: Status) -> NoReturn:
-        """End the call with a google.rpc.Status."""
-        assert status.code  # noqa: S101 -- OK is not an error
+    def success_metadata(self, http_code: str) -> Pairs:
+        """Return the trailing metadata of an OK response."""
+        return (HTTP_CODE, http_code), (REQUEST_ID, self.request_id)
+
+    def failure(self, status: Status) -> Failure:
+        """Log the end of the call with an error, and return it."""
         code = Code.Name(status.code)
-        logger().debug("refused", code=code, reason=status.message)
-        log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message)
-        answer = rpc_status.to_status(status)
-        trailing = (*answer.trailing_metadata, (REQUEST_ID, self.request_id))
-        await self._context.abort_with_status(AbortStatus(answer.code, answer.details, trailing))
+        logger().debug("refused", code=code, reason=status.message, request_id=self.request_id)
+        log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message, request_id=self.request_id)
+        details = (STATUS_DETAILS, status.SerializeToString())
+        return Failure(status.code, status.message, (details, (REQUEST_ID, self.request_id)))
 
-
-class AbortStatus(grpc.Status):
-    """A gRPC status with trailing metadata, as `abort_with_status` takes it."""
-
-    def __init__(self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, str | bytes], ...]) -> None:
-        self.code = code
-        self.details = details
-        self.trailing_metadata = trailing
+    def unexpected(self, error: Exception) -> Failure:
+        """Log an unexpected error, and return INTERNAL with the request id of the log line."""
+        log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error, request_id=self.request_id)
+        return Failure(INTERNAL, UNEXPECTED, ((REQUEST_ID, self.request_id),))

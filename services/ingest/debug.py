@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from ugc.v1.debug_service_pb2 import RandomBatchProduceRequest
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
-from services.ingest.call import Call, Context
+from services.ingest.call import Call, Response, StatusError
 from services.ingest.errors import invalid_argument, not_found
 from services.ingest.events.validation import EventValidator
 from services.ingest.servicer import IngestServicer, violation
@@ -30,17 +30,16 @@ class DebugServicer:
         self._ingest = ingest
         self._validator = validator
 
-    async def random_batch_produce(self, request: bytes, context: Context) -> bytes:
+    async def random_batch_produce(self, request: bytes, call: Call) -> Response:
         """Create random events and store them; of the caller's user if its token is bound to one."""
-        call = Call(context)
-        user = await self._ingest.authorized_user(call)
+        user = self._ingest.authorized_user(call)
         try:
             parsed = RandomBatchProduceRequest.FromString(request)
         except DecodeError:
             problem = "is not the Protobuf of a ugc.v1.RandomBatchProduceRequest"
-            await call.fail(invalid_argument([violation("batch_count", problem)]))
+            raise StatusError(invalid_argument([violation("batch_count", problem)])) from None
         if violations := self._validator.violations(parsed):
-            await call.fail(invalid_argument(violations))
+            raise StatusError(invalid_argument(violations))
         count = parsed.batch_count if parsed.HasField("batch_count") else EVENTS_DEFAULT
         batch = random_batch(count, int(time.time()), random.Random(), user)  # noqa: S311 -- no secret
         return await self._ingest.produce_batch(call, batch.SerializeToString(), user)
@@ -49,9 +48,9 @@ class DebugServicer:
 class DisabledDebugServicer:
     """DebugService, disabled."""
 
-    async def random_batch_produce(self, _request: bytes, context: Context) -> bytes:
+    async def random_batch_produce(self, _request: bytes, _call: Call) -> Response:
         """Fail the call with the setting that enables the service."""
-        await Call(context).fail(not_found("the debug service is disabled; UGC_INGEST_DEBUG=true enables it"))
+        raise StatusError(not_found("the debug service is disabled; UGC_INGEST_DEBUG=true enables it"))
 
 
 def random_batch(count: int, now_seconds: int, chance: random.Random, user: str | None = None) -> EventBatch:

@@ -13,13 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeAlias, TypeVar
 
 import grpc
-from structlog.contextvars import get_contextvars
 
 from common.logs import log_limited
-from services.ingest.call import Context
-from services.ingest.metadata import REQUEST_ID
+from services.ingest.call import UNEXPECTED, Context
 
-UNEXPECTED = "an unexpected error inside the server"
 # The logger of the library's server, and the beginnings of its lines that clients cause, with what is logged instead.
 LIBRARY = "grpc._cython.cygrpc"
 CLIENT_CAUSED = {
@@ -65,11 +62,9 @@ def connection_lost() -> asyncio.CancelledError:
 
 
 async def abort(error: Exception, context: Context) -> NoReturn:
-    """Log an unexpected error, and end its call with INTERNAL and the request id of the log line."""
+    """Log an unexpected error, and end its call with INTERNAL."""
     log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error)
-    request_id = get_contextvars().get("request_id")
-    trailing = ((REQUEST_ID, request_id),) if request_id else ()
-    await context.abort(grpc.StatusCode.INTERNAL, UNEXPECTED, trailing)
+    await context.abort(grpc.StatusCode.INTERNAL, UNEXPECTED)
 
 
 def limit_library_log() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
+
+import uvloop
 
 # Read by gRPC when it is imported. Its core would write a line to standard error for each malformed header.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -35,18 +36,17 @@ def main(worker: Worker | None = None) -> None:
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     allow_open_files()
-    sys.exit(asyncio.run(run(settings, worker)))
+    sys.exit(uvloop.run(run(settings, worker)))
 
 
 async def run(settings: IngestSettings, worker: Worker | None = None) -> int:
     """Serve until a stop signal or a fatal error of the producer; return the exit status."""
-    loop = asyncio.get_running_loop()
     fatal: list[str] = []
     async with stopping() as stop, watched(settings), attached(worker):
 
         def on_fatal(reason: str) -> None:
             fatal.append(reason)
-            loop.call_soon_threadsafe(stop.set)
+            stop.set()
 
         async with publishing(settings, on_fatal) as publisher:
             validator = EventValidator(settings.ingest_event_bytes_max)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from google.rpc.error_details_pb2 import BadRequest
@@ -15,10 +16,10 @@ from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import UnauthenticatedError
 from services.ingest.batch_result import BatchResult
 from services.ingest.batch_validation import BatchValidator
-from services.ingest.call import Call, Context
+from services.ingest.call import Call, Response, StatusError
 from services.ingest.errors import delivery_error, invalid_argument, permission_denied, unauthenticated
 from services.ingest.events.identity import format_identity
-from services.ingest.events.records import Headers, Record, receipt_milliseconds, stamp
+from services.ingest.events.records import Headers, Record, receipt_milliseconds, stamp, stamp_one
 from services.ingest.events.validation import BatchLimits, EventValidator
 from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
@@ -27,17 +28,27 @@ from services.ingest.limits.time_slices import TimeSlice, TimeSlices
 
 # Events whose records are made between two checks of the time slice.
 EVENTS_PER_CHECK = 250
+# Tag and length of the field of a ProduceResponse, which is always the 36 characters of a UUID.
+EVENT_ID_HEAD = ProduceResponse(event_id="0" * 36).SerializeToString()[:2]
 
 
 class Publisher(Protocol):
     """Writes the records of accepted events."""
+
+    def send(
+        self, record: Record, headers: Headers | None, on_report: Callable[[DeliveryFailure | None], None]
+    ) -> None:
+        """Write one record; call `on_report` once, now or later in the event loop, with its failure or None."""
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         """Write all records; return the failures of those that were not acknowledged, by index."""
 
 
 class IngestServicer:
-    """The methods of IngestService. Requests are bytes, so that an event is stored exactly as it was sent."""
+    """The methods of IngestService. Requests are bytes, so that an event is stored exactly as it was sent.
+
+    A method returns the response of a call, or raises StatusError.
+    """
 
     def __init__(
         self,
@@ -54,40 +65,67 @@ class IngestServicer:
         self._authenticator = authenticator
         self._time_slices = TimeSlices()
 
-    async def produce(self, request: bytes, context: Context) -> bytes:
-        """Store one event and return its identity, or fail the call with what the client should do."""
-        call = Call(context)
-        user = await self.authorized_user(call)
+    def start_produce(self, request: bytes, call: Call, finish: Callable[[Response | Exception], None]) -> None:
+        """Start to store one event; `finish` is called once with the result, now or later in the event loop.
+
+        Raise StatusError, and never call `finish`, if the event is not handed to Kafka.
+        """
+        user = self.authorized_user(call)
         event, violations = self._validator.check(request)
         if violations:
-            await call.fail(invalid_argument(violations))
+            raise StatusError(invalid_argument(violations))
         if user is not None and not belongs_to(user, event):
-            await call.fail(permission_denied())
-        (identity,), records = stamp([request], [event], receipt_milliseconds())
-        failures = await self._publish(records, call.headers)
-        if failures:
-            await call.fail(delivery_error(failures[0], self._retry_seconds))
-        await call.succeed(accepted=1)
-        return ProduceResponse(event_id=format_identity(identity)).SerializeToString()
+            raise StatusError(permission_denied())
+        identity, record = stamp_one(request, event, receipt_milliseconds())
 
-    async def batch_produce(self, request: bytes, context: Context) -> bytes:
+        def on_report(failure: DeliveryFailure | None) -> None:
+            result: Response | Exception
+            try:
+                result = self._produced(identity, failure, call)
+            except Exception as error:  # noqa: BLE001 -- the call would otherwise not be answered
+                result = error
+            finish(result)
+
+        self._publisher.send(record, call.headers, on_report)
+
+    def _produced(self, identity: bytes, failure: DeliveryFailure | None, call: Call) -> Response | StatusError:
+        """Return the result of an event from its delivery report."""
+        if failure:
+            log_unacknowledged([failure], 1, call)
+            return StatusError(delivery_error(failure, self._retry_seconds))
+        return call.accepted(EVENT_ID_HEAD + format_identity(identity).encode(), accepted=1)
+
+    async def produce(self, request: bytes, call: Call) -> Response:
+        """Store one event and return its identity."""
+        done: asyncio.Future[Response | Exception] = asyncio.get_running_loop().create_future()
+
+        def finish(result: Response | Exception) -> None:
+            # The future of a cancelled call is done.
+            if not done.done():
+                done.set_result(result)
+
+        self.start_produce(request, call, finish)
+        result = await done
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def batch_produce(self, request: bytes, call: Call) -> Response:
         """Validate all events of a batch, store the valid ones and list the others by index."""
-        call = Call(context)
-        user = await self.authorized_user(call)
-        return await self.produce_batch(call, request, user)
+        return await self.produce_batch(call, request, self.authorized_user(call))
 
-    async def authorized_user(self, call: Call) -> str | None:
-        """Return the only user whose events the caller may send, None if any; fail the call without a valid token."""
+    def authorized_user(self, call: Call) -> str | None:
+        """Return the only user whose events the caller may send, None if any; raise StatusError without a token."""
         if self._authenticator is None:
             return None
         try:
             return self._authenticator.authenticate(call.authorizations)
         except UnauthenticatedError as error:
-            await call.fail(unauthenticated(str(error)))
+            raise StatusError(unauthenticated(str(error))) from None
 
-    async def produce_batch(self, call: Call, request: bytes, user: str | None) -> bytes:
+    async def produce_batch(self, call: Call, request: bytes, user: str | None) -> Response:
         """Do what `batch_produce` does, for an authenticated call."""
-        encoded = await self._split(call, request)
+        encoded = self._split(request)
         result = BatchResult(len(encoded), self._retry_seconds)
         async with self._time_slices.acquire() as time_slice:
             events = await BatchValidator(self._validator, result).validate(request, encoded, time_slice)
@@ -97,32 +135,37 @@ class IngestServicer:
             if len(indexes) < len(encoded):
                 encoded, events = [encoded[at] for at in indexes], [events[at] for at in indexes]
             records = await make_records(encoded, events, time_slice)
-        failures = await self._publish(records, call.headers) if records else {}
+        failures = await self._publish(records, call) if records else {}
         result.failed = {indexes[position]: failure for position, failure in failures.items()}
         if error := result.error():
-            await call.fail(error)
+            raise StatusError(error)
         response = await result.response(self._time_slices)
-        await call.succeed(response.accepted, len(response.rejected))
-        return response.SerializeToString()
+        return call.accepted(response.SerializeToString(), response.accepted, len(response.rejected))
 
-    async def _split(self, call: Call, request: bytes) -> list[bytes]:
+    def _split(self, request: bytes) -> list[bytes]:
         try:
             encoded = split_batch(request)
         except DecodeError:
-            await call.fail(invalid_argument([violation("events", "is not the Protobuf of a ugc.v1.EventBatch")]))
+            problem = violation("events", "is not the Protobuf of a ugc.v1.EventBatch")
+            raise StatusError(invalid_argument([problem])) from None
         low, high = self._limits.events_min, self._limits.events_max
         if not low <= len(encoded) <= high:
-            problem = f"must have {low} to {high} events, not {len(encoded)}"
-            await call.fail(invalid_argument([violation("events", problem)]))
+            problem = violation("events", f"must have {low} to {high} events, not {len(encoded)}")
+            raise StatusError(invalid_argument([problem]))
         return list(encoded)
 
-    async def _publish(self, records: Sequence[Record], headers: Headers | None) -> dict[int, DeliveryFailure]:
-        failures = await self._publisher.publish(records, headers)
+    async def _publish(self, records: Sequence[Record], call: Call) -> dict[int, DeliveryFailure]:
+        failures = await self._publisher.publish(records, call.headers)
         if failures:
-            reason = next(iter(failures.values())).reason
-            values = {"events": len(failures), "of": len(records), "reason": reason}
-            log_limited(logging.WARNING, "events were not acknowledged", **values)
+            log_unacknowledged(failures.values(), len(records), call)
         return failures
+
+
+def log_unacknowledged(failures: Collection[DeliveryFailure], total: int, call: Call) -> None:
+    """Log that events of a call were not acknowledged, rate-limited."""
+    reason = next(iter(failures)).reason
+    values = {"events": len(failures), "of": total, "reason": reason, "request_id": call.request_id}
+    log_limited(logging.WARNING, "events were not acknowledged", **values)
 
 
 async def make_records(encoded: Sequence[bytes], events: Sequence[Event], time_slice: TimeSlice) -> list[Record]:

@@ -18,7 +18,7 @@ from services.ingest.events.records import stamp
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.events.wire import join_batch, split_batch
 from services.ingest.servicer import IngestServicer
-from tests.support.clients.calls import AcceptingPublisher, fake_context
+from tests.support.clients.calls import AcceptingPublisher, plain_call
 from tests.support.inputs.events import numbered
 
 EVENT_BYTES_MAX = 65_536
@@ -55,7 +55,7 @@ def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) ->
     """Return the measures of batches of one size; of size 1 by Produce."""
     validator, rules = EventValidator(EVENT_BYTES_MAX), protovalidate.Validator()
     servicer = IngestServicer(validator, batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
-    context = fake_context()
+    context = plain_call()
     groups = [events[at : at + size] for at in range(0, EVENTS, size)]
     encoded = [[event.SerializeToString() for event in group] for group in groups]
     if size == 1:

@@ -15,7 +15,7 @@ from ugc.v1.event_pb2 import EventBatch
 
 from services.ingest.events.records import Headers, Record
 from services.ingest.kafka.errors import DeliveryFailure
-from tests.support.clients.calls import AcceptingPublisher
+from tests.support.clients.calls import AcceptingPublisher, BatchPublisher
 from tests.support.inputs.events import documented, valid
 from tests.support.processes.ingest_server import connection, ingest_server
 
@@ -29,10 +29,11 @@ LARGE = EventBatch(events=[valid(event_data="x" * 30_000)] * 10).SerializeToStri
 RETRYABLE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
-class BlockingPublisher:
+class BlockingPublisher(BatchPublisher):
     """Acknowledges once the test allows it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.free = asyncio.Event()
         self._began: asyncio.Queue[None] = asyncio.Queue()
 

@@ -13,13 +13,15 @@ from types import FrameType
 
 import grpc
 import pytest
+from google.rpc.code_pb2 import Code
 from structlog import DropEvent
 from structlog.testing import capture_logs
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 
+from services.ingest.call import StatusError
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.servicer import IngestServicer
-from tests.support.clients.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
+from tests.support.clients.calls import EVENT_BYTES_MAX, AcceptingPublisher, plain_call
 from tests.support.inputs.events import numbered, valid
 from tests.support.inputs.mutations import mutated
 from tests.support.inputs.protobuf_mutations import PROTOBUF_MUTATIONS
@@ -67,9 +69,9 @@ async def test_mutated_bodies(method: str) -> None:
         publisher.records = []
         signal.alarm(HANG_SECONDS)
         try:
-            await call(body, fake_context())
-        except AbortedError as error:
-            outcomes[error.code.name] += 1
+            await call(body, plain_call())
+        except StatusError as error:
+            outcomes[Code.Name(error.status.code)] += 1
         else:
             outcomes["OK"] += 1
         for record in publisher.records:

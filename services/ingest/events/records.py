@@ -36,7 +36,18 @@ def stamp(encoded: Sequence[bytes], events: Sequence[Event], now: int) -> tuple[
     client_ids = [event.event_id for event in events]
     generated = iter(new_identities(client_ids.count(""), now))
     identities = [parse_identity(text) if text else next(generated) for text in client_ids]
-    # A user_id in upper and in lower case is the same user, so it must give the same key.
-    keys = [event.payload.user_id.lower().encode() for event in events]
+    keys = [key_of(event) for event in events]
     values = [record_bytes(one, identity, received_at) for one, identity in zip(encoded, identities, strict=True)]
     return identities, list(map(Record._make, zip(keys, values, strict=True)))
+
+
+def stamp_one(encoded: bytes, event: Event, now: int) -> tuple[bytes, Record]:
+    """Return what `stamp` returns, for one event and in a fraction of its time."""
+    identity = parse_identity(event.event_id) if event.event_id else new_identities(1, now)[0]
+    return identity, Record(key_of(event), record_bytes(encoded, identity, received_at_bytes(now)))
+
+
+def key_of(event: Event) -> bytes:
+    """Return the key of an event's record."""
+    # A user_id in upper and in lower case is the same user, so it must give the same key.
+    return event.payload.user_id.lower().encode()

@@ -16,7 +16,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 
 from common.logs import logger
 
-POLL_SECONDS = 0.1
 # The default of the Kafka client, which is below the default of a topic.
 BATCH_BYTES_MAX = 1_000_000
 BATCH_BYTES_MIN = 1_000
@@ -49,22 +48,20 @@ class Producers:
             self._retired.append((self.current, time.monotonic()))
             self.current, self.batch_bytes_max = opened, wanted
 
-    def poll(self) -> None:
-        """Process delivery reports for POLL_SECONDS at most."""
-        self.current.poll(POLL_SECONDS)
-        with self._lock:
-            retired = list(self._retired)
-        for producer, _ in retired:
-            producer.poll(0)
-        with self._lock:
-            self._retired = [each for each in self._retired if not is_done(*each)]
-
-    def flush(self, seconds_max: float) -> int:
-        """Wait for the delivery reports of all records; return how many are missing after `seconds_max`."""
-        until = time.monotonic() + seconds_max
-        with self._lock:
-            producers = [*(producer for producer, _ in self._retired), self.current]
-        return sum(producer.flush(max(0.0, until - time.monotonic())) for producer in producers)
+    def poll(self) -> int:
+        """Process the delivery reports that have arrived, without waiting; return how many records are in flight."""
+        current = self.current
+        current.poll(0)
+        in_flight = len(current)
+        if self._retired:
+            with self._lock:
+                retired = list(self._retired)
+            for producer, _ in retired:
+                producer.poll(0)
+                in_flight += len(producer)
+            with self._lock:
+                self._retired = [each for each in self._retired if not is_done(*each)]
+        return in_flight
 
 
 def is_done(producer: Producer, retired_at: float) -> bool:

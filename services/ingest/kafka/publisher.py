@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
-from common.logs import log_limited, logger
+from common.logs import logger
 from services.ingest.events.records import Headers, Record
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, describe
-from services.ingest.kafka.producers import LIMIT_SECONDS, POLL_SECONDS, Producers, topic_limit
+from services.ingest.kafka.producers import LIMIT_SECONDS, Producers, topic_limit
+from services.ingest.kafka.report_polling import ReportPolling
+from services.ingest.kafka.single_report import SingleReport
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.settings import IngestSettings
 
@@ -64,7 +63,7 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
 async def publishing(settings: IngestSettings, on_fatal: Callable[[str], None]) -> AsyncIterator[KafkaPublisher]:
     """Open the producer; at the end of the block wait for the delivery reports of all records that it took.
 
-    `on_fatal` is called on another thread after a fatal error, which only a restart of the process resolves.
+    `on_fatal` is called in the event loop after a fatal error, which only a restart of the process resolves.
     """
 
     def report(error: KafkaError) -> None:
@@ -73,47 +72,68 @@ async def publishing(settings: IngestSettings, on_fatal: Callable[[str], None]) 
 
     configuration = {**producer_configuration(settings), "error_cb": report}
     producers = Producers(lambda bytes_max: Producer({**configuration, "batch.size": bytes_max}))
-    stopped = threading.Event()
-    poller = threading.Thread(target=_poll, args=(producers, stopped), name="kafka-poll")
-    poller.start()
+    polling = ReportPolling(producers)
 
     def read_limit(seconds_max: float) -> int | None:
         return topic_limit(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
-    try:
-        yield KafkaPublisher(producers, settings.kafka_topic, read_limit)
-    finally:
-        left = await asyncio.to_thread(producers.flush, settings.ingest_delivery_seconds_max)
-        stopped.set()
-        await asyncio.to_thread(poller.join)
-        if left:
-            logger().warning("events were left unacknowledged", events=left)
-
-
-def _poll(producers: Producers, stopped: threading.Event) -> None:
-    """Process delivery reports until the flag is set."""
-    while not stopped.is_set():
+    async with polling.running():
         try:
-            producers.poll()
-        except Exception as error:  # noqa: BLE001 -- without this thread no call would be answered
-            log_limited(logging.ERROR, "processing Kafka's delivery reports failed unexpectedly", exc_info=error)
-            stopped.wait(POLL_SECONDS)
+            yield KafkaPublisher(producers, settings.kafka_topic, read_limit, polling.wake)
+        finally:
+            if left := await polling.drain(settings.ingest_delivery_seconds_max):
+                logger().warning("events were left unacknowledged", events=left)
 
 
 class KafkaPublisher:
     """Publishes the records of all requests of a process."""
 
     def __init__(
-        self, producers: Producers, topic: str, read_limit: Callable[[float], int | None] = lambda _seconds: None
+        self,
+        producers: Producers,
+        topic: str,
+        read_limit: Callable[[float], int | None] = lambda _seconds: None,
+        on_send: Callable[[], None] = lambda: None,
     ) -> None:
-        """`read_limit` returns the topic's max.message.bytes, or None if Kafka does not answer in the given seconds."""
+        """`read_limit` returns the topic's max.message.bytes, or None if Kafka does not answer in the given seconds.
+
+        `on_send` is called after records were handed to the producer.
+        """
         self._producers = producers
         self._topic = topic
         self._read_limit = read_limit
+        self._on_send = on_send
         self._limit_until = 0.0
         self._time_slices = TimeSlices()
         self._failed_checks = 0
         self._unreachable_reason = ""
+
+    def send(
+        self, record: Record, headers: Headers | None, on_report: Callable[[DeliveryFailure | None], None]
+    ) -> None:
+        """Write one record; call `on_report` once, now or later in the event loop, with its failure or None.
+
+        While Kafka is unreachable the record fails at once and is not written.
+        """
+        if self._failed_checks >= FAILED_CHECKS_MAX:
+            on_report(DeliveryFailure(self._unreachable_reason))
+            return
+        batch_bytes_max = self._producers.batch_bytes_max
+        report = SingleReport()
+        rejection = self._hand_over(record, headers, report)
+        if rejection:
+            on_report(DeliveryFailure(rejection))
+            return
+
+        def on_delivery(error: KafkaError | None) -> None:
+            if error is not None:
+                on_report(self._failure(error, record, framing_bytes(headers), batch_bytes_max))
+            else:
+                on_report(None)
+
+        report.expect(on_delivery)
+        self._on_send()
+        failpoint("between-produce-and-report")
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         """Write all records, wait for their delivery reports, and return the failures by index.
@@ -128,10 +148,11 @@ class KafkaPublisher:
             taken, rejection = self._produce(records, tracker, headers)
         else:
             taken, rejection = await self._produce_in_slices(records, tracker, headers)
+        self._on_send()
         tracker.seal()
         failpoint("between-produce-and-report")
         await tracker.done
-        framing = FRAMING_BYTES + sum(len(name) + len(value or "") for name, value in headers or ())
+        framing = framing_bytes(headers)
         failures = {
             index: self._failure(error, records[index], framing, batch_bytes_max)
             for index, error in tracker.failures_by_index(records, taken).items()
@@ -160,12 +181,18 @@ class KafkaPublisher:
             try:
                 # Keyword arguments would cost a third more. `produce_batch` costs the same and takes no headers.
                 produce(topic, value, key, ANY_PARTITION, callback, None, NOW, headers)
-            except BufferError:
-                return index, "the queue to Kafka is full"
-            except KafkaException as error:
-                # The producer has failed fatally; `on_fatal` ends the process.
-                return index, describe(error.args[0])
+            except (BufferError, KafkaException) as error:
+                return index, rejection_of(error)
         return len(records), ""
+
+    def _hand_over(self, record: Record, headers: Headers | None, report: SingleReport) -> str:
+        """Pass one record to the producer; return why the producer rejects it, or an empty text."""
+        produce = self._producers.current.produce
+        try:
+            produce(self._topic, record.value, record.key, ANY_PARTITION, report, None, NOW, headers)
+        except (BufferError, KafkaException) as error:
+            return rejection_of(error)
+        return ""
 
     def _failure(self, error: KafkaError, record: Record, framing: int, batch_bytes_max: int) -> DeliveryFailure:
         failure = delivery_failure(error, len(record.key) + len(record.value) + framing, batch_bytes_max)
@@ -195,3 +222,16 @@ class KafkaPublisher:
             raise UnreachableError(describe(error.args[0])) from error
         if problem := metadata.topics[self._topic].error:
             raise UnreachableError(f"topic {self._topic}: {describe(problem)}")
+
+
+def rejection_of(error: BufferError | KafkaException) -> str:
+    """Return why the producer rejects a record."""
+    if isinstance(error, BufferError):
+        return "the queue to Kafka is full"
+    # The producer has failed fatally; `on_fatal` ends the process.
+    return describe(error.args[0])
+
+
+def framing_bytes(headers: Headers | None) -> int:
+    """Return an upper bound of what a record and its batch have beside key and value."""
+    return FRAMING_BYTES + sum(len(name) + len(value or "") for name, value in headers or ())

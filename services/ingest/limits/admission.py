@@ -5,7 +5,6 @@ A request counts from the moment its message has arrived, so a call without a me
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import NamedTuple
 
 # A tenth of each limit is reserved for connections that have less than 1/200 of it. Of the rest a connection may take
@@ -22,7 +21,17 @@ class InFlight(NamedTuple):
     size: int = 0
 
 
-NOTHING = InFlight()
+class Used:
+    """What a peer uses of the limits; changed in place, because each call changes it twice."""
+
+    __slots__ = ("requests", "size")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.size = 0
+
+
+NOTHING = Used()
 
 
 class RejectedError(Exception):
@@ -37,20 +46,25 @@ class Admission:
         self._bytes_max = bytes_max
         self._requests = 0
         self._bytes = 0
-        self._peers: dict[str, InFlight] = {}
+        self._peers: dict[str, Used] = {}
 
     @property
     def in_flight(self) -> InFlight:
         """The requests in flight of all peers."""
         return InFlight(self._requests, self._bytes)
 
-    def admit(self, peer: str, size: int) -> AdmittedRequest:
-        """Admit a request of `size` bytes until the block of the result ends; raise RejectedError without room."""
+    def admit(self, peer: str, size: int) -> None:
+        """Count a request of `size` bytes until it is released; raise RejectedError without room."""
         self.check(peer)
         if self._bytes + size > self._bytes_max:
             raise RejectedError(f"requests of {self._bytes_max} bytes are in flight, retry later")
-        self._change(peer, 1, size)
-        return AdmittedRequest(self, peer, size)
+        used = self._peers.get(peer)
+        if used is None:
+            used = self._peers[peer] = Used()
+        used.requests += 1
+        used.size += size
+        self._requests += 1
+        self._bytes += size
 
     def check(self, peer: str) -> None:
         """Raise RejectedError if a request of this peer would be rejected whatever its size."""
@@ -64,15 +78,12 @@ class Admission:
 
     def release(self, peer: str, size: int) -> None:
         """Count a request of `size` bytes as finished."""
-        self._change(peer, -1, -size)
-
-    def _change(self, peer: str, requests: int, size: int) -> None:
-        self._requests += requests
-        self._bytes += size
-        used = self._peers.get(peer, NOTHING)
-        if used.requests + requests:
-            self._peers[peer] = InFlight(used.requests + requests, used.size + size)
-        else:
+        used = self._peers[peer]
+        used.requests -= 1
+        used.size -= size
+        self._requests -= 1
+        self._bytes -= size
+        if not used.requests:
             del self._peers[peer]
 
 
@@ -81,22 +92,6 @@ def has_share(used: int, used_by_all: int, limit: int) -> bool:
     if used * SMALL_DIVISOR < limit or not used:
         return False
     return used >= SHARE_OF_FREE * (limit - limit // RESERVED_DIVISOR - used_by_all)
-
-
-class AdmittedRequest:
-    """Context manager that releases an admitted request at the end of its block."""
-
-    def __init__(self, admission: Admission, peer: str, size: int) -> None:
-        self._admission = admission
-        self._peer = peer
-        self._size = size
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._admission.release(self._peer, self._size)
 
 
 class StreamLimiter:

@@ -89,10 +89,13 @@ class MessageReader:
         self._queued: dict[Task, PendingRead] = {}
         self._reading: dict[Task, PendingRead] = {}
 
-    async def read(self, context: Readable, check: Callable[[], None] = lambda: None) -> bytes:
+    async def read(
+        self, context: Readable, peer: str | None = None, check: Callable[[str], None] | None = None
+    ) -> bytes:
         """Return the next message of a call; raise MissingMessageError, MessageTimeoutError or TooManyReadsError.
 
-        `check` is called after the wait for a permit, and raises if the message need not be read any more.
+        `check` is called with the name of the connection after a wait for a permit, and raises if the message need not
+        be read any more.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 -- gRPC runs each call in a task
@@ -100,8 +103,10 @@ class MessageReader:
         pending = PendingRead(context, self._tick, self._fast_tick, self._number)
         try:
             if not self._permits.try_acquire():
-                await self._acquire_permit(task, pending)
-            message = await self._read(task, pending, check)
+                await self._acquire_permit(task, pending, peer or context.peer())
+                if check is not None:
+                    self._check(check, peer or context.peer())
+            message = await self._read(task, pending)
         except asyncio.CancelledError:
             if pending.ended_by is None:
                 raise
@@ -111,8 +116,7 @@ class MessageReader:
             raise MissingMessageError
         return message
 
-    async def _acquire_permit(self, task: Task, pending: PendingRead) -> None:
-        peer = pending.context.peer()
+    async def _acquire_permit(self, task: Task, pending: PendingRead, peer: str) -> None:
         if self._permits.waiting >= WAITING_MAX and not self._permits.evict_for(peer):
             raise TooManyReadsError
         if self._next_fast_tick is None:
@@ -125,10 +129,16 @@ class MessageReader:
         self._number += 1
         pending.since_tick, pending.since_fast_tick, pending.number = self._tick, self._fast_tick, self._number
 
-    async def _read(self, task: Task, pending: PendingRead, check: Callable[[], None]) -> object:
+    def _check(self, check: Callable[[str], None], peer: str) -> None:
+        try:
+            check(peer)
+        except BaseException:
+            self._permits.release()
+            raise
+
+    async def _read(self, task: Task, pending: PendingRead) -> object:
         self._reading[task] = pending
         try:
-            check()
             message = await pending.context.read()
             is_fast = self._fast_tick - pending.since_fast_tick < FAST_TICKS_SLOW
             if is_fast and pending.number > self._finished_fast:

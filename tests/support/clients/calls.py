@@ -5,9 +5,9 @@ The publishers do not use Kafka.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import grpc
 import pytest
@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventRecord
 
 from services.ingest.auth.authentication import Authenticator
-from services.ingest.call import Context
+from services.ingest.call import Call
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.records import Headers, Record
 from services.ingest.events.validation import EventValidator, batch_limits
@@ -29,10 +29,31 @@ EVENT_BYTES_MAX = 65_536
 RETRY_SECONDS = 1.5
 
 
-class FakePublisher:
+class BatchPublisher:
+    """Publishes a single record as a batch of one; subclasses have `publish`."""
+
+    def __init__(self) -> None:
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
+        raise NotImplementedError
+
+    def send(
+        self, record: Record, headers: Headers | None, on_report: Callable[[DeliveryFailure | None], None]
+    ) -> None:
+        async def publish() -> None:
+            on_report((await self.publish([record], headers)).get(0))
+
+        task = asyncio.get_running_loop().create_task(publish())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+
+class FakePublisher(BatchPublisher):
     """Keeps its records; fails the events whose event_data is `fail`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.records: list[Record] = []
         self.headers: Headers | None = None
 
@@ -47,10 +68,11 @@ class FakePublisher:
         }
 
 
-class AcceptingPublisher:
+class AcceptingPublisher(BatchPublisher):
     """Acknowledges everything at once; keeps the records of the last request."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.records: Sequence[Record] = ()
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
@@ -85,31 +107,6 @@ async def failure(call: Awaitable[object]) -> Status:
     return status
 
 
-class AbortedError(Exception):
-    """The servicer has ended a call of `fake_context` with an error."""
-
-    def __init__(self, status: Any) -> None:
-        super().__init__(status.code, status.details)
-        self.code: grpc.StatusCode = status.code
-
-
-class FakeContext:
-    """The part of grpc.aio's context that the servicer uses."""
-
-    def __init__(self, metadata: Sequence[tuple[str, str]] = ()) -> None:
-        self.metadata = metadata
-        self.initial: Sequence[tuple[str, str]] = ()
-
-    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
-        return self.metadata
-
-    async def send_initial_metadata(self, metadata: Sequence[tuple[str, str]]) -> None:
-        self.initial = metadata
-
-    async def abort_with_status(self, status: Any) -> None:
-        raise AbortedError(status)
-
-
-def fake_context(*metadata: tuple[str, str]) -> Context:
-    """Return a context with the given metadata."""
-    return cast("Context", FakeContext(metadata))
+def plain_call(*metadata: tuple[str, str]) -> Call:
+    """Return a call with the given metadata."""
+    return Call(metadata)

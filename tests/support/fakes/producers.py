@@ -1,12 +1,18 @@
-"""A fake of the Kafka producer whose delivery reports the test chooses."""
+"""Fakes of Kafka for the publisher: a producer whose delivery reports the test chooses, and a mock broker."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError
+
+from services.ingest.kafka import publisher
+from services.ingest.kafka.publisher import KafkaPublisher, producer_configuration, publishing
+from services.ingest.settings import IngestSettings
 
 TOPIC = "ugc.events"
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
@@ -31,7 +37,7 @@ class ScriptedProducer:
         self.failing = failing
         self.late = late
         self.taken: list[tuple[bytes, bytes]] = []
-        self.reports: list[Callable[[], None]] = []
+        self.reports: list[threading.Thread] = []
 
     def produce(self, topic: str, value: bytes, key: bytes, partition: int, delivered: Any, *_: Any) -> None:
         assert (topic, partition) == (TOPIC, -1)
@@ -43,7 +49,7 @@ class ScriptedProducer:
         error = TIMED_OUT if self.failing(index) else None
         report = threading.Thread(target=delivered, args=(error, Report(value)))
         if self.late:
-            self.reports.append(report.start)
+            self.reports.append(report)
         else:
             report.start()
             report.join()
@@ -51,5 +57,19 @@ class ScriptedProducer:
     def report(self) -> None:
         """Send the reports that were kept back, and keep no reference to their callback."""
         reports, self.reports = self.reports, []
-        for start in reports:
-            start()
+        for each in reports:
+            each.start()
+
+
+@contextlib.asynccontextmanager
+async def with_broker(
+    monkeypatch: pytest.MonkeyPatch, on_fatal: Callable[[str], None] = print, **changes: Any
+) -> AsyncIterator[KafkaPublisher]:
+    """Publish to librdkafka's mock broker, whose topics have 4 partitions."""
+    monkeypatch.setattr(
+        publisher,
+        "producer_configuration",
+        lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
+    )
+    async with publishing(IngestSettings(), on_fatal) as opened:
+        yield opened

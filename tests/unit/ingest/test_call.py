@@ -49,7 +49,7 @@ async def test_kafka_headers(stub: IngestServiceStub, publisher: FakePublisher) 
         ("traceparent", PARENT.encode()),
         ("tracestate", b"vendor=1"),
     ]
-    assert dict(await call.initial_metadata())["x-request-id"] == "abc-1"
+    assert dict(await call.trailing_metadata())["x-request-id"] == "abc-1"
     await stub.BatchProduce(EventBatch(events=[documented()]), metadata=SENT[:1])
     assert publisher.headers == [("x-request-id", b"abc-1")]
 
@@ -73,7 +73,7 @@ async def test_generated_id(stub: IngestServiceStub, publisher: FakePublisher) -
     for metadata in ((), (), (("x-request-id", "x" * 129),), (("x-request-id", ""),)):
         call = stub.Produce(documented(), metadata=metadata)
         await call
-        made.add(dict(await call.initial_metadata())["x-request-id"])
+        made.add(dict(await call.trailing_metadata())["x-request-id"])
         assert publisher.headers is None
 
     assert len(made) == 4

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import grpc
 import pytest
 
 from services.ingest.error_interceptor import intercept_errors
-from tests.support.clients.calls import fake_context
 
 
 class Request:
@@ -18,6 +18,7 @@ class Request:
 async def test_aborted_call_keeps_nothing() -> None:
     """The error of an aborted call, which the library keeps for a while, does not reference the call's request."""
     kept: list[weakref.ref[Request]] = []
+    context: Any = None
 
     async def method(_messages: object, _context: object) -> None:
         request = Request()
@@ -28,7 +29,7 @@ async def test_aborted_call_keeps_nothing() -> None:
             raise grpc.aio.AbortError from None
 
     with pytest.raises(grpc.aio.AbortError) as caught:
-        await intercept_errors(method)(None, fake_context())
+        await intercept_errors(method)(None, context)
 
     assert caught.value
     assert kept[0]() is None

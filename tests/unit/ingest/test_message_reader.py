@@ -200,13 +200,14 @@ async def test_overtaken_reads_give_way() -> None:
 async def test_check_after_waiting() -> None:
     """A call that waited for its permit is checked again before its message is read."""
 
-    def reject() -> None:
+    def reject(peer: str) -> None:
+        assert peer == "a"
         raise RejectedError
 
     reader = MessageReader(seconds_max=100, slow_max=8, permits_max=1)
     (first,), (reading,) = await begin(reader, "a")
     second, third = Sender("a"), Sender("a")
-    rejected = asyncio.create_task(reader.read(second, reject))
+    rejected = asyncio.create_task(reader.read(second, check=reject))
     last = asyncio.create_task(reader.read(third))
     await asyncio.sleep(0)
     first.message.set_result(b"message")

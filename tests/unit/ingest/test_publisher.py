@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
-from structlog.testing import capture_logs
 
 from local.processes.ports import free_port
 from services.ingest.events.records import Record
@@ -19,10 +16,11 @@ from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
 from services.ingest.settings import IngestSettings
-from tests.support.fakes.producers import TOPIC, ScriptedProducer
+from tests.support.fakes.producers import TOPIC, ScriptedProducer, with_broker
 
 REASON = DeliveryFailure("Kafka: Local: Message timed out")
 FULL = DeliveryFailure("the queue to Kafka is full")
+FATAL = DeliveryFailure("Kafka: Local: Fatal error")
 # Timeout of waits that would otherwise hang a failing test.
 WAIT_SECONDS_MAX = 60
 # Hashes of org.apache.kafka.common.utils.Utils.murmur2 in Kafka's own test.
@@ -84,7 +82,7 @@ async def test_fatal_producer(room: int, *, late: bool) -> None:
     error = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     failures = await published(records(b"a", b"b", b"c"), room=room, error=error, late=late)
 
-    assert failures == dict.fromkeys(range(room, 3), DeliveryFailure("Kafka: Local: Fatal error"))
+    assert failures == dict.fromkeys(range(room, 3), FATAL)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -94,6 +92,35 @@ async def test_result_of_each_record(failed: set[int], *, late: bool) -> None:
     failures = await published(records(b"a", b"b", b"c"), failing=failed.__contains__, late=late)
 
     assert failures == dict.fromkeys(failed, REASON)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("room", "error", "failed", "expected"),
+    [
+        (1, None, False, None),
+        (1, None, True, REASON),
+        (0, BufferError(), False, FULL),
+        (0, KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True)), False, FATAL),
+    ],
+)
+async def test_single_record(
+    room: int, error: Exception | None, *, failed: bool, expected: DeliveryFailure | None, late: bool
+) -> None:
+    """A single record is reported exactly once, with its failure or none."""
+    producer = ScriptedProducer(room, error or BufferError(), failing=lambda _index: failed, late=late)
+    scripted: Any = producer
+    reported: list[DeliveryFailure | None] = []
+    KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).send(Record(b"key", b"a"), None, reported.append)
+    if late and room:
+        assert reported == []
+        threads = list(producer.reports)
+        producer.report()
+        for thread in threads:
+            thread.join()
+
+    assert reported == [expected]
+    assert producer.taken == [(b"key", b"a")] * room
 
 
 @pytest.mark.parametrize("failing", range(4))
@@ -139,20 +166,6 @@ def test_configuration_of_the_guarantee() -> None:
     assert "max.in.flight" not in given
     assert given.get("retries") is None
     Producer(given)
-
-
-@contextlib.asynccontextmanager
-async def with_broker(
-    monkeypatch: pytest.MonkeyPatch, on_fatal: Callable[[str], None] = print, **changes: Any
-) -> AsyncIterator[KafkaPublisher]:
-    """Publish to librdkafka's mock broker, whose topics have 4 partitions."""
-    monkeypatch.setattr(
-        publisher,
-        "producer_configuration",
-        lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
-    )
-    async with publishing(IngestSettings(), on_fatal) as opened:
-        yield opened
 
 
 async def test_partition_of_java_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,25 +239,3 @@ async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -
         work = asyncio.ensure_future(opened.publish(records(b"a")))
         await asyncio.sleep(0)
     assert await asyncio.wait_for(work, WAIT_SECONDS_MAX) == {}
-    assert not [thread for thread in threading.enumerate() if thread.name == "kafka-poll"]
-
-
-def test_poll_thread_survives_errors() -> None:
-    """An unexpected error ends neither the poll thread nor the calls that wait for delivery reports."""
-    stopped, polls = threading.Event(), list[int]()
-
-    class Producers:
-        """Fails three times, then works."""
-
-        def poll(self) -> None:
-            polls.append(len(polls))
-            if len(polls) <= 3:
-                raise RuntimeError("an unexpected report")
-            stopped.set()
-
-    producers: Any = Producers()
-    with capture_logs() as lines:
-        publisher._poll(producers, stopped)
-
-    assert len(polls) == 4
-    assert {line["log_level"] for line in lines} <= {"error"}

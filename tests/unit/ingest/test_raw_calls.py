@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -58,6 +58,14 @@ class FailingPublisher(FakePublisher):
     """Raises an unexpected error."""
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
+        raise ZeroDivisionError("a secret of the server")
+
+    def send(
+        self,
+        record: Record,  # noqa: ARG002 -- as the publisher has it
+        headers: Headers | None,  # noqa: ARG002 -- likewise
+        on_report: Callable[[DeliveryFailure | None], None],  # noqa: ARG002 -- likewise
+    ) -> None:
         raise ZeroDivisionError("a secret of the server")
 
 

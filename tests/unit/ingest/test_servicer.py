@@ -11,16 +11,16 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from services.ingest.call import StatusError
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.servicer import IngestServicer
 from tests.support.clients.calls import (
     EVENT_BYTES_MAX,
     RETRY_SECONDS,
-    AbortedError,
     FakePublisher,
     failure,
-    fake_context,
     ingest_channel,
+    plain_call,
 )
 from tests.support.inputs.events import documented, valid
 
@@ -42,7 +42,7 @@ def stub(channel: grpc.aio.Channel) -> IngestServiceStub:
 
 
 async def http_code(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
-    return str(dict(await call.initial_metadata())["x-http-code"])
+    return str(dict(await call.trailing_metadata())["x-http-code"])
 
 
 async def test_produce(stub: IngestServiceStub, publisher: FakePublisher) -> None:
@@ -65,15 +65,19 @@ async def test_idempotency_key(stub: IngestServiceStub, publisher: FakePublisher
     key = "018F5E2A-7B1C-7DEF-8ABC-0123456789AB"
     answer = await stub.Produce(valid(event_id=key))
 
+    await stub.BatchProduce(EventBatch(events=[valid(event_id=key)]))
+
     assert answer.event_id == key.lower()
-    assert EventRecord.FromString(publisher.records[0].value).event_id == uuid.UUID(key).bytes
+    assert [EventRecord.FromString(record.value).event_id for record in publisher.records] == [uuid.UUID(key).bytes] * 2
 
 
 async def test_same_user_same_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
     """A user_id in upper case gives the same key."""
-    await stub.Produce(valid(user_id=documented().payload.user_id.upper()))
+    event = valid(user_id=documented().payload.user_id.upper())
+    await stub.Produce(event)
+    await stub.BatchProduce(EventBatch(events=[event]))
 
-    assert publisher.records[0].key == documented().payload.user_id.encode()
+    assert [record.key for record in publisher.records] == [documented().payload.user_id.encode()] * 2
 
 
 async def test_invalid(stub: IngestServiceStub, publisher: FakePublisher) -> None:
@@ -175,8 +179,8 @@ async def test_response_fits_a_client(stub: IngestServiceStub) -> None:
 async def test_millions_of_empty_events() -> None:
     """A request of 4,000,000 empty events is rejected by their number without creating an object for each."""
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), FakePublisher(), RETRY_SECONDS)
-    with pytest.raises(AbortedError, match="not 4000000"):
-        await servicer.batch_produce(b"\x0a\x00" * 4_000_000, fake_context())
+    with pytest.raises(StatusError, match="not 4000000"):
+        await servicer.batch_produce(b"\x0a\x00" * 4_000_000, plain_call())
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, "not 0"), (10_001, "not 10001")])

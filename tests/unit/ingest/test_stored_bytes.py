@@ -11,10 +11,11 @@ from ptars import HandlerPool
 from ugc.v1 import event_pb2
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord, Payload
 
+from services.ingest.call import StatusError
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.events.wire import received_at_bytes, record_bytes, varint
 from services.ingest.servicer import IngestServicer
-from tests.support.clients.calls import EVENT_BYTES_MAX, AbortedError, AcceptingPublisher, fake_context
+from tests.support.clients.calls import EVENT_BYTES_MAX, AcceptingPublisher, plain_call
 from tests.support.inputs.events import valid
 
 VARINT, FIXED64, BYTES, OPEN, CLOSE, FIXED32 = range(6)
@@ -140,8 +141,8 @@ async def produced(event: bytes) -> Any:
     """Send one event; return what was published."""
     publisher = AcceptingPublisher()
     servicer = IngestServicer(VALIDATOR, batch_limits(), publisher, retry_seconds=1.0)
-    with contextlib.suppress(AbortedError):
-        await servicer.produce(event, fake_context())
+    with contextlib.suppress(StatusError):
+        await servicer.produce(event, plain_call())
     return publisher.records
 
 
@@ -150,7 +151,7 @@ async def batch_produced(events: list[bytes]) -> Any:
     publisher = AcceptingPublisher()
     servicer = IngestServicer(VALIDATOR, batch_limits(), publisher, retry_seconds=1.0)
     request = b"".join(sized(EventBatch.DESCRIPTOR.fields_by_name["events"].number, event) for event in events)
-    await servicer.batch_produce(request, fake_context())
+    await servicer.batch_produce(request, plain_call())
     return publisher.records
 
 

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse
 
 from services.ingest import batch_validation
+from services.ingest.call import StatusError
 from services.ingest.events import validation, violation_messages
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.servicer import IngestServicer
-from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AbortedError, AcceptingPublisher, fake_context
+from tests.support.clients.calls import EVENT_BYTES_MAX, RETRY_SECONDS, AcceptingPublisher, plain_call
 from tests.support.inputs.events import documented, valid
 
 EVENTS = 4_000
@@ -118,8 +120,8 @@ async def test_batches_yield(name: str, monkeypatch: pytest.MonkeyPatch) -> None
 
     async def send() -> None:
         try:
-            await servicer.batch_produce(request, fake_context())
-        except AbortedError:
+            await servicer.batch_produce(request, plain_call())
+        except StatusError:
             assert name in {"bad", "empty"}
 
     counting = asyncio.create_task(loop.count())
@@ -160,11 +162,12 @@ async def test_explanations_are_bounded(bad: Event, good: int, monkeypatch: pyte
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), RETRY_SECONDS)
     request = EventBatch(events=[*[documented()] * good, *[bad] * 9_000]).SerializeToString()
     if not good:
-        with pytest.raises(AbortedError, match="INVALID_ARGUMENT"):
-            await servicer.batch_produce(request, fake_context())
+        with pytest.raises(StatusError) as refused:
+            await servicer.batch_produce(request, plain_call())
+        assert refused.value.status.code == INVALID_ARGUMENT
     else:
-        answer = await servicer.batch_produce(request, fake_context())
-        response = BatchProduceResponse.FromString(answer)
+        answer = await servicer.batch_produce(request, plain_call())
+        response = BatchProduceResponse.FromString(answer.message)
         assert [rejected.index for rejected in response.rejected] == list(range(1, 9_001))
         assert {rejected.error.code for rejected in response.rejected} == {3}
         assert all(rejected.error.message for rejected in response.rejected)

@@ -1,0 +1,63 @@
+"""ReportPolling: the event loop polls the producers, often while records are in flight, whatever a report raises."""
+
+from __future__ import annotations
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from services.ingest.kafka.report_polling import BUSY_SECONDS, IDLE_SECONDS, ReportPolling
+
+# Timeout of waits that would otherwise hang a failing test.
+WAIT_SECONDS_MAX = 60
+
+
+async def test_polling_survives_errors() -> None:
+    """An unexpected error ends neither the polls nor the calls that wait for delivery reports."""
+    ended = asyncio.Event()
+
+    class Producers:
+        """Fails three times, then works."""
+
+        polls = 0
+
+        def poll(self) -> int:
+            self.polls += 1
+            if self.polls <= 3:
+                raise RuntimeError("an unexpected report")
+            ended.set()
+            return 0
+
+    polling = ReportPolling(Producers())
+    with capture_logs() as lines:
+        async with polling.running():
+            polling.wake()
+            await asyncio.wait_for(ended.wait(), WAIT_SECONDS_MAX)
+
+    assert {line["log_level"] for line in lines} <= {"error"}
+
+
+async def test_polls_are_rare_without_records() -> None:
+    """While no record is in flight the event loop polls only for errors of the producer."""
+    scheduled: list[float] = []
+
+    class Producers:
+        """Has one record in flight at first."""
+
+        polls = 0
+
+        def poll(self) -> int:
+            self.polls += 1
+            return int(self.polls == 1)
+
+    polling = ReportPolling(Producers())
+    async with polling.running():
+        scheduled.append(polling.next_seconds)
+        polling.wake()
+        scheduled.append(polling.next_seconds)
+        polling.tick()
+        scheduled.append(polling.next_seconds)
+        polling.tick()
+        scheduled.append(polling.next_seconds)
+
+    assert scheduled == [IDLE_SECONDS, BUSY_SECONDS, BUSY_SECONDS, IDLE_SECONDS]
