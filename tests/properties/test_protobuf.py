@@ -20,7 +20,7 @@ from etl.clickhouse.sink import WIRE
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import DUPLICATE, UNDECODABLE, Message, Rejected, Rows, decode, without_duplicates
 from etl.plan import Coordinates, Plan, Topic, events_block, rejected_block
-from services.ingest.events.records import stamp
+from services.ingest.events.records import keys_of, stamp
 from services.ingest.events.validation import EventValidator
 from services.ingest.events.wire import split_batch
 from tests.support.clients.calls import EVENT_BYTES_MAX
@@ -63,7 +63,7 @@ def run(messages: int, seed: int) -> Counter[str]:
         checked = [rules.check(event) for event in events]
         accepted = [index for index, (_, violations) in enumerate(checked) if not violations]
         batch_agrees(rules, events, accepted)
-        _, records = stamp([events[index] for index in accepted], [checked[index][0] for index in accepted], NOW)
+        _, records = stamp([events[index] for index in accepted], keys_of(checked[index][0] for index in accepted), NOW)
         values = [maker.record(event) for event in events]
         for index, stamped in zip(accepted, records, strict=True):
             values[index] = stamped.value
@@ -78,10 +78,10 @@ def batch_agrees(rules: EventValidator, events: Sequence[bytes], accepted: Seque
     request = b"".join(length_delimited(1, event) for event in good)
     if good:
         assert list(split_batch(request)) == good
-        assert rules.check_part(request, max(map(len, good))) is not None
+        assert rules.check_part(request, len(good), max(map(len, good))) is not None
     bad = next((event for index, event in enumerate(events) if index not in accepted), None)
     if bad is not None and len(bad) <= EVENT_BYTES_MAX:
-        assert rules.check_part(request + length_delimited(1, bad), EVENT_BYTES_MAX) is None
+        assert rules.check_part(request + length_delimited(1, bad), len(good) + 1, EVENT_BYTES_MAX) is None
         assert not rules.check_validity(bad)[1]
     assert all(rules.check_validity(event)[1] for event in good)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from ugc.v1.event_pb2 import Event
 
 from services.ingest.events.identity import new_identities, parse_identity
-from services.ingest.events.wire import received_at_bytes, record_bytes
+from services.ingest.events.wire import received_at_bytes, record_bytes, record_values
 
 # Headers of a Kafka message.
 Headers = list[tuple[str, str | bytes | None]]
@@ -27,27 +28,49 @@ def receipt_milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-def stamp(encoded: Sequence[bytes], events: Sequence[Event], now: int) -> tuple[list[bytes], list[Record]]:
+class EventKeys(NamedTuple):
+    """What the records of accepted events need beside the events' bytes; one entry for each event."""
+
+    # The key of the message: the user_id in lower case.
+    users: list[bytes]
+    # The identity that the client has chosen, 16 bytes, or nothing if the server chooses it.
+    identities: list[bytes]
+
+    def selected(self, indexes: Sequence[int]) -> EventKeys:
+        """Return the entries at some indexes."""
+        return EventKeys([self.users[at] for at in indexes], [self.identities[at] for at in indexes])
+
+
+def stamp(encoded: Sequence[bytes], keys: EventKeys, now: int) -> tuple[list[bytes], list[Record]]:
     """Return the identities of accepted events and their records.
 
     `encoded` are the bytes of the same events as received, `now` is the time of receipt in milliseconds.
     """
-    received_at = received_at_bytes(now)
-    client_ids = [event.event_id for event in events]
-    generated = iter(new_identities(client_ids.count(""), now))
-    identities = [parse_identity(text) if text else next(generated) for text in client_ids]
-    keys = [key_of(event) for event in events]
-    values = [record_bytes(one, identity, received_at) for one, identity in zip(encoded, identities, strict=True)]
-    return identities, list(map(Record._make, zip(keys, values, strict=True)))
+    identities = keys.identities
+    if missing := identities.count(b""):
+        generated = new_identities(missing, now)
+        if missing < len(identities):
+            following = iter(generated)
+            generated = [chosen or next(following) for chosen in identities]
+        identities = generated
+    values = record_values(encoded, identities, received_at_bytes(now))
+    # As Record(key, value), without a call of Python for each.
+    return identities, list(map(tuple.__new__, repeat(Record), zip(keys.users, values, strict=True)))
 
 
 def stamp_one(encoded: bytes, event: Event, now: int) -> tuple[bytes, Record]:
     """Return what `stamp` returns, for one event and in a fraction of its time."""
-    identity = parse_identity(event.event_id) if event.event_id else new_identities(1, now)[0]
+    identity = parse_identity(event.event_id) or new_identities(1, now)[0]
     return identity, Record(key_of(event), record_bytes(encoded, identity, received_at_bytes(now)))
 
 
 def key_of(event: Event) -> bytes:
-    """Return the key of an event's record."""
+    """Return the key of a valid event's record."""
     # A user_id in upper and in lower case is the same user, so it must give the same key.
     return event.payload.user_id.lower().encode()
+
+
+def keys_of(events: Iterable[Event]) -> EventKeys:
+    """Return the keys of valid events."""
+    pairs = [(key_of(event), parse_identity(event.event_id)) for event in events]
+    return EventKeys([user for user, _ in pairs], [identity for _, identity in pairs])

@@ -5,14 +5,17 @@ The rules are in proto/ugc/v1, the texts of violations in violation_messages.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import protovalidate
 from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord, Payload
 
+from services.ingest.events.columns import column_validator
+from services.ingest.events.records import EventKeys, keys_of
 from services.ingest.events.violation_messages import FieldViolation, explain
 from services.ingest.events.wire import event_head
 
@@ -45,6 +48,9 @@ def rules_of(kind: type[Message], field: str) -> validate_pb2.FieldRules:
 
 
 UUID_CHARACTERS = 36
+# The generated class types its descriptor as that of either implementation of Protobuf.
+BATCH = cast("Descriptor", EventBatch.DESCRIPTOR)
+USER_PATH, IDENTITY_PATH = "payload.user_id", "event_id"
 EMPTY_EVENT = Event()
 UNREADABLE = "is not the Protobuf of a ugc.v1.Event, or is nested more than 99 levels deep"
 
@@ -58,6 +64,8 @@ class EventValidator:
         self._rules = protovalidate.Validator()
         # Compiles the rules at start instead of in the first request.
         self._rules.collect_violations(EventBatch(events=[Event()]))
+        # None if the proto has a rule that protovalidate alone can check.
+        self._columns = column_validator(BATCH, USER_PATH, IDENTITY_PATH)
 
     def check(self, encoded: bytes, *, first_only: bool = False) -> tuple[Event, list[FieldViolation]]:
         """Return the event and its violations, or only the first; without violations the event is valid."""
@@ -80,19 +88,21 @@ class EventValidator:
             return EMPTY_EVENT, False
         return event, not self._rules.collect_violations(event, fail_fast=True)
 
-    def check_part(self, encoded: bytes, largest: int) -> Sequence[Event] | None:
-        """Return the events of a part of a batch if all are valid, None if each has to be checked separately.
+    def check_part(self, encoded: bytes, count: int, largest: int) -> EventKeys | None:
+        """Return the keys of a part of a batch if all its events are valid, None if each has to be checked separately.
 
-        `encoded` is an EventBatch, `largest` the size of its largest event. Most parts are valid, and checking a part
-        as a whole takes half the time of checking its events.
+        `encoded` is an EventBatch of `count` events, `largest` the size of its largest event. Most parts are valid and
+        are decided by columns, in a fraction of the time of checking each event.
         """
         if largest > self.event_bytes_max:
             return None
+        if self._columns is not None and (keys := self._columns.keys(encoded, count, largest)):
+            return keys
         try:
             batch = EventBatch.FromString(encoded)
         except DecodeError:
             return None
-        return None if self._rules.collect_violations(batch, fail_fast=True) else batch.events
+        return None if self._rules.collect_violations(batch, fail_fast=True) else keys_of(batch.events)
 
     def violations(self, message: Message, *, first_only: bool = False) -> list[FieldViolation]:
         """Return the violations of a message by the rules of its proto."""

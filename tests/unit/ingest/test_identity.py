@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import uuid
 
-from services.ingest.events.identity import format_identity, new_identities, parse_identity
+import pytest
+
+from services.ingest.events.identity import COLUMNS_MIN, RANDOM_BITS, format_identity, new_identities, parse_identity
 
 NOW = 1_700_000_000_123
 
 
-def test_layout() -> None:
+@pytest.mark.parametrize("count", [1, COLUMNS_MIN - 1, COLUMNS_MIN, 1000])
+def test_layout(count: int) -> None:
     """A new identity is a UUID of version 7 and the RFC's variant, and contains its time."""
-    for identity in new_identities(1000, NOW):
+    made_at_once = new_identities(count, NOW)
+
+    assert len(made_at_once) == count
+    for identity in made_at_once:
         made = uuid.UUID(bytes=identity)
 
         assert made.version == 7
@@ -22,6 +28,18 @@ def test_layout() -> None:
 def test_no_repetition() -> None:
     """Identities of one millisecond differ."""
     assert len(set(new_identities(10_000, NOW))) == 10_000
+
+
+@pytest.mark.parametrize("count", [1, COLUMNS_MIN])
+def test_all_other_bits_are_random(count: int) -> None:
+    """Each bit beside the time, the version and the variant is 0 in some identities and 1 in others."""
+    numbers = [int.from_bytes(made, "big") for _ in range(500) for made in new_identities(count, NOW)]
+    always, ever = -1, 0
+    for number in numbers:
+        always &= number
+        ever |= number
+
+    assert ever & ~always == RANDOM_BITS
 
 
 def test_text_and_bytes() -> None:
