@@ -15,10 +15,11 @@ from services.ingest.call import Call, Context, Failure, Response, StatusError
 from services.ingest.error_interceptor import intercept_errors
 from services.ingest.errors import deadline_exceeded, invalid_argument, resource_exhausted
 from services.ingest.events.violation_messages import FieldViolation
-from services.ingest.limits.admission import Admission, RejectedError
-from services.ingest.limits.memory_budget import SMALL_BYTES_MAX, MemoryBudget
+from services.ingest.limits.admission import RejectedError
+from services.ingest.limits.memory_budget import SMALL_BYTES_MAX
 from services.ingest.limits.message_reader import MessageReader, MessageTimeoutError, MissingMessageError
 from services.ingest.limits.read_permits import TooManyReadsError
+from services.ingest.relay.calls import Intake
 
 Method: TypeAlias = Callable[[bytes, Call], Awaitable[Response]]
 # The field that an error names when there is no message.
@@ -31,11 +32,12 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 class AdmissionInterceptor:
     """Applies the limits of a process to its methods, while a block of `reader.enforcing` is open."""
 
-    def __init__(self, reader: MessageReader, admission: Admission, memory: MemoryBudget, retry_seconds: float) -> None:
+    def __init__(self, reader: MessageReader, intake: Intake) -> None:
         self.reader = reader
-        self._admission = admission
-        self._memory = memory
-        self._retry_seconds = retry_seconds
+        self.intake = intake
+        self._admission = intake.admission
+        self._memory = intake.memory
+        self._retry_seconds = intake.retry_seconds
 
     def handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return gRPC's handler of a unary call that `method` answers."""

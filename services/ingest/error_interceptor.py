@@ -19,8 +19,9 @@ from services.ingest.call import UNEXPECTED, Context
 
 # The logger of the library's server, and the beginnings of its lines that clients cause, with what is logged instead.
 LIBRARY = "grpc._cython.cygrpc"
+INVALID_METADATA = "metadata that is not UTF-8 was left out"
 CLIENT_CAUSED = {
-    "Invalid encoding on": "metadata that is not UTF-8 was left out",
+    "Invalid encoding on": INVALID_METADATA,
     "ExecuteBatchError raised": "a client left before its answer",
 }
 M = TypeVar("M")

@@ -15,6 +15,7 @@ from ugc.v1 import debug_service_pb2, ingest_service_pb2
 from common.logs import OutageLog, log_limited, logger
 from common.memory import MemoryHeadroom
 from common.settings import Address
+from services.ingest import relay
 from services.ingest.admission_interceptor import AdmissionInterceptor
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.error_interceptor import limit_library_log
@@ -23,6 +24,7 @@ from services.ingest.limits.admission import Admission
 from services.ingest.limits.memory_budget import MemoryBudget
 from services.ingest.limits.message_reader import MessageReader
 from services.ingest.listening import listen
+from services.ingest.relay.limits import STREAM_SECONDS_MAX
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.standard_services import StandardServices
@@ -63,17 +65,25 @@ async def serving(
     """
     limit_library_log()
     server = grpc.aio.server(options=options(settings))
-    interceptor = admission_interceptor(settings)
+    has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
+    interceptor = admission_interceptor(settings, has_headroom)
     server.add_generic_rpc_handlers((ingest_handler(servicer, interceptor), debug_handler(debug, interceptor)))
     health_servicer = health.aio.HealthServicer()
     await set_health(health_servicer, NOT_SERVING)
     # Reflection does not list a disabled service.
     listed = (SERVICE, *([DEBUG_SERVICE] if isinstance(debug, DebugServicer) else []))
+    if settings.ingest_relay:
+        listed += (relay.SERVICE,)
     standard = StandardServices(health_servicer, (*listed, health.SERVICE_NAME, reflection.SERVICE_NAME))
     server.add_generic_rpc_handlers(standard.handlers())
+    relay_service = relay.RelayService(
+        relayed_methods(servicer, debug), interceptor.intake, relay_limits(settings), has_headroom
+    )
+    if settings.ingest_relay:
+        server.add_generic_rpc_handlers((relay_service.handler(),))
     address = settings.ingest_listen
     port = listen(server, address, is_shared=settings.ingest_workers > 1)
-    async with interceptor.reader.enforcing(), standard.reader.enforcing():
+    async with interceptor.reader.enforcing(), standard.reader.enforcing(), relay_service.enforcing():
         await server.start()
         watch = asyncio.create_task(watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds))
         try:
@@ -84,6 +94,7 @@ async def serving(
                 await watch
             await set_health(health_servicer, NOT_SERVING)
             await asyncio.sleep(settings.ingest_drain_seconds)
+            relay_service.stop()
             await server.stop(settings.ingest_stop_seconds_max)
             logger().info("stopped serving")
 
@@ -123,17 +134,20 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def admission_interceptor(settings: IngestSettings) -> AdmissionInterceptor:
+def admission_interceptor(
+    settings: IngestSettings, has_headroom: Callable[[], bool] = lambda: True
+) -> AdmissionInterceptor:
     """Return the interceptor with the limits of the settings."""
     # Slow reads: as many of the largest messages as fit into the limit of bytes in flight, more while there is memory.
     slow_max = settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max
     reads_max = max(READS_MIN, min(READS_MAX, slow_max))
-    has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
     return AdmissionInterceptor(
         MessageReader(settings.ingest_message_seconds_max, slow_max, reads_max, has_headroom),
-        Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
-        MemoryBudget(settings.ingest_request_bytes_max),
-        settings.ingest_retry_seconds,
+        relay.Intake(
+            Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
+            MemoryBudget(settings.ingest_request_bytes_max),
+            settings.ingest_retry_seconds,
+        ),
     )
 
 
@@ -145,6 +159,26 @@ def ingest_handler(servicer: IngestServicer, interceptor: AdmissionInterceptor) 
             "Produce": interceptor.handler(servicer.produce),
             "BatchProduce": interceptor.handler(servicer.batch_produce),
         },
+    )
+
+
+def relayed_methods(servicer: IngestServicer, debug: DebugServicer | DisabledDebugServicer) -> dict[str, relay.Method]:
+    """Return the methods that may be relayed, by their path."""
+    return {
+        f"/{SERVICE}/Produce": relay.Method(servicer.produce, servicer.start_produce),
+        f"/{SERVICE}/BatchProduce": relay.Method(servicer.batch_produce),
+        f"/{DEBUG_SERVICE}/RandomBatchProduce": relay.Method(debug.random_batch_produce),
+    }
+
+
+def relay_limits(settings: IngestSettings) -> relay.RelayLimits:
+    """Return the limits of relay streams by the settings."""
+    return relay.RelayLimits(
+        settings.ingest_relay_streams_max,
+        # As many as messages of the largest size fit into the limit of bytes in flight.
+        settings.ingest_bytes_in_flight_max // settings.ingest_request_bytes_max,
+        # When a connection is asked to close for its age, its stream ends well within the time that calls have left.
+        min(STREAM_SECONDS_MAX, settings.ingest_connection_grace_seconds / 2),
     )
 
 

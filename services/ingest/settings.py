@@ -77,6 +77,15 @@ class ConnectionSettings(Settings):
     ingest_connections_max: int = Field(default=10_000, ge=1, le=1_000_000)
     """Open connections, each a file descriptor; one more is closed at once."""
 
+    ingest_relay: bool = True
+    """Whether the relay service is offered, by which the gateway sends many calls in one stream; a relayed call costs a
+    fraction of a call of its own. Limits, authentication and errors are the same."""
+
+    ingest_relay_streams_max: int = Field(default=64, ge=1, le=10_000)
+    """Open relay streams, at most 4 on a connection; one more is rejected, and its client makes calls of their own. An
+    unread frame of each takes up to UGC_INGEST_REQUEST_BYTES_MAX of memory; if memory becomes scarce, streams are ended
+    once their calls are answered."""
+
     ingest_connection_idle_seconds_max: float = Field(default=300.0, ge=0.1, le=86_400)
     """Seconds without a call after which a connection is asked to close (GOAWAY); clients reconnect by themselves."""
 

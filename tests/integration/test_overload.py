@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -13,9 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from ugc.v1.event_pb2 import EventBatch
 
-from services.ingest.events.records import Headers, Record
-from services.ingest.kafka.errors import DeliveryFailure
-from tests.support.clients.calls import AcceptingPublisher, BatchPublisher
+from tests.support.clients.calls import AcceptingPublisher, BlockingPublisher
 from tests.support.inputs.events import documented, valid
 from tests.support.processes.ingest_server import connection, ingest_server
 
@@ -27,26 +25,6 @@ IN_FLIGHT_MIN = 500
 EVENT = documented().SerializeToString()
 LARGE = EventBatch(events=[valid(event_data="x" * 30_000)] * 10).SerializeToString()
 RETRYABLE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
-
-
-class BlockingPublisher(BatchPublisher):
-    """Acknowledges once the test allows it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.free = asyncio.Event()
-        self._began: asyncio.Queue[None] = asyncio.Queue()
-
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
-        self._began.put_nowait(None)
-        await self.free.wait()
-        return {}
-
-    async def began(self, count: int) -> None:
-        """Wait until as many more requests are in flight."""
-        async with asyncio.timeout(SECONDS_MAX):
-            for _ in range(count):
-                await self._began.get()
 
 
 def begin(channel: grpc.aio.Channel, method: str, request: bytes) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
@@ -110,7 +88,7 @@ async def test_bytes_in_flight_max() -> None:
     """Requests are rejected for the sum of their bytes before they are parsed; smaller ones are still admitted."""
     publisher = BlockingPublisher()
     budget = 3 * len(LARGE) + len(LARGE) // 2
-    limits = {"ingest_bytes_in_flight_max": budget, "ingest_request_bytes_max": len(LARGE) * 2}
+    limits: dict[str, Any] = {"ingest_bytes_in_flight_max": budget, "ingest_request_bytes_max": len(LARGE) * 2}
     async with ingest_server(publisher, **limits) as address, contextlib.AsyncExitStack() as opened:
         connections = [await opened.enter_async_context(connection(address)) for _ in range(4)]
         calls = [begin(each, BATCH_PRODUCE, LARGE) for each in connections[:3]]

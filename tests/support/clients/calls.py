@@ -27,6 +27,8 @@ from services.ingest.settings import IngestSettings
 
 EVENT_BYTES_MAX = 65_536
 RETRY_SECONDS = 1.5
+# Timeout of waits that would otherwise hang a failing test.
+SECONDS_MAX = 60.0
 
 
 class BatchPublisher:
@@ -78,6 +80,28 @@ class AcceptingPublisher(BatchPublisher):
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         self.records = records
         return {}
+
+
+class BlockingPublisher(BatchPublisher):
+    """Acknowledges once the test allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.records: list[Record] = []
+        self._began: asyncio.Queue[None] = asyncio.Queue()
+
+    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
+        self.records += records
+        self._began.put_nowait(None)
+        await self.free.wait()
+        return {}
+
+    async def began(self, count: int) -> None:
+        """Wait until as many more requests are in flight."""
+        async with asyncio.timeout(SECONDS_MAX):
+            for _ in range(count):
+                await self._began.get()
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from common.settings import Address
+from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.server import SERVING, serving
@@ -26,11 +27,13 @@ OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 @contextlib.asynccontextmanager
-async def ingest_server(publisher: Publisher, **changes: Any) -> AsyncIterator[str]:
+async def ingest_server(
+    publisher: Publisher, *, authenticator: Authenticator | None = None, **changes: Any
+) -> AsyncIterator[str]:
     """Serve on a free port; yield the address once the health service reports SERVING."""
     chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
     settings = IngestSettings(**chosen)
-    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS)
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS, authenticator)
     async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as address:
         async with connection(str(address)) as channel:
             await await_serving(channel)

@@ -55,8 +55,9 @@ class RelayServiceServicer:
 
         The end of the stream: A server that wants to end the stream sends `draining`, answers the calls it has accepted, and
         ends the stream with OK. A client that wants to end the stream closes its side; the server answers the calls that it has
-        accepted and ends the stream with OK. When the stream ends in any other way, the calls without an answer have the
-        status of the stream: as with a broken connection, the client does not know whether they were processed.
+        accepted and ends the stream with OK. So a call without an answer on a stream that has ended with OK was not processed,
+        and the client may send it again. When the stream ends in any other way, the calls without an answer have the status of
+        the stream: as with a broken connection, the client does not know whether they were processed.
 
         Metadata of the stream itself is not the metadata of its calls.
         """

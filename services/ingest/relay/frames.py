@@ -1,0 +1,115 @@
+"""The frames of a relay stream: encodes answers and the declaration, and reads the metadata of a call. Pure.
+
+Answers are encoded by hand, in a third of the time of the generated classes; a test compares both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from ugc.relay.v1.relay_service_pb2 import Answer, Declaration, RelayResponse
+
+from common.logs import log_limited
+from services.ingest.call import CREATED, HTTP_CODE, MULTI_STATUS, Call, Failure, Pairs, Response
+from services.ingest.error_interceptor import INVALID_METADATA
+from services.ingest.events.wire import varint
+from services.ingest.metadata import NAMES, REQUEST_ID
+
+VARINT, LENGTH_DELIMITED = 0, 2
+NAMES_BY_BYTES = {name.encode(): name for name in NAMES}
+# Encoded numbers below this are looked up.
+SMALL_MAX = 16_384
+SMALL_VARINTS = tuple(varint(number) for number in range(SMALL_MAX))
+
+
+def encoded_number(number: int) -> bytes:
+    """Return the varint of a non-negative number."""
+    return SMALL_VARINTS[number] if number < SMALL_MAX else varint(number)
+
+
+def tag(field: str, wire_type: int) -> bytes:
+    """Return the tag of a field of Answer, which is one byte because the field numbers are below 16."""
+    return bytes((Answer.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type,))
+
+
+def metadata_bytes(pairs: Pairs) -> bytes:
+    """Return encoded metadata of an answer."""
+    return b"".join(
+        METADATA_TAG + encoded_number(len(each)) + each
+        for name, value in pairs
+        for each in (name.encode(), value if isinstance(value, bytes) else value.encode())
+    )
+
+
+ANSWERS_TAG = bytes((RelayResponse.DESCRIPTOR.fields_by_name["answers"].number << 3 | LENGTH_DELIMITED,))
+ID_TAG = tag("id", VARINT)
+MESSAGE_TAG = tag("message", LENGTH_DELIMITED)
+METADATA_TAG = tag("metadata", LENGTH_DELIMITED)
+# The metadata of a success up to the request id.
+SUCCESS_METADATA = {
+    code: metadata_bytes(((HTTP_CODE, code),)) + METADATA_TAG + encoded_number(len(REQUEST_ID)) + REQUEST_ID.encode()
+    for code in (CREATED, MULTI_STATUS)
+}
+DRAINING = RelayResponse(draining=True).SerializeToString()
+
+
+def success(number: int, call: Call, response: Response) -> bytes:
+    """Return the field of a frame with the answer of a call that ended with OK."""
+    message, request_id = response.message, call.request_id.encode()
+    answer = b"".join(
+        (
+            ID_TAG,
+            encoded_number(number),
+            MESSAGE_TAG,
+            encoded_number(len(message)),
+            message,
+            SUCCESS_METADATA[response.http_code],
+            METADATA_TAG,
+            encoded_number(len(request_id)),
+            request_id,
+        )
+    )
+    return b"".join((ANSWERS_TAG, encoded_number(len(answer)), answer))
+
+
+def failed(number: int, failure: Failure) -> bytes:
+    """Return the field of a frame with the answer of a call that ended with an error."""
+    answer = Answer(id=number, status_code=failure.code, status_message=failure.message)
+    return field_of(answer.SerializeToString() + metadata_bytes(failure.metadata))
+
+
+def not_processed(number: int, failure: Failure) -> bytes:
+    """Return the field of a frame with the answer of a call that was not examined."""
+    answer = Answer(id=number, status_code=failure.code, status_message=failure.message, not_processed=True)
+    return field_of(answer.SerializeToString())
+
+
+def field_of(answer: bytes) -> bytes:
+    """Return the field of a frame with an encoded answer."""
+    return ANSWERS_TAG + encoded_number(len(answer)) + answer
+
+
+def declaration(methods: Sequence[str], calls_max: int, frame_bytes_max: int, message_bytes_max: int) -> bytes:
+    """Return the first frame of a stream."""
+    declared = Declaration(
+        metadata_names=sorted(NAMES),
+        methods=methods,
+        calls_max=calls_max,
+        frame_bytes_max=frame_bytes_max,
+        message_bytes_max=message_bytes_max,
+    )
+    return RelayResponse(declaration=declared).SerializeToString()
+
+
+def read_pairs(metadata: Sequence[bytes]) -> list[tuple[str, str]]:
+    """Return the metadata that ingest reads, as in a call of its own; a value that is not UTF-8 is left out."""
+    pairs = []
+    for at in range(0, len(metadata) - 1, 2):
+        name = NAMES_BY_BYTES.get(metadata[at])
+        if name is not None:
+            try:
+                pairs.append((name, metadata[at + 1].decode()))
+            except UnicodeDecodeError:
+                log_limited(logging.INFO, INVALID_METADATA)
+    return pairs

@@ -1,0 +1,239 @@
+"""One relay stream: reads frames of calls, and writes the answers that are ready at the same moment as one frame."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED
+from ugc.relay.v1 import relay_service_pb2
+from ugc.relay.v1.relay_service_pb2 import RelayRequest
+
+from services.ingest.call import Call, Failure, StatusError
+from services.ingest.errors import resource_exhausted
+from services.ingest.limits.time_slices import SLICE_SECONDS
+from services.ingest.relay import frames, limits
+from services.ingest.relay.calls import Intake, Method, RelayedCall
+
+# The text of the gRPC library.
+UNKNOWN_METHOD = Failure(UNIMPLEMENTED, "Method not found!", ())
+STREAM_ENDS = Failure(UNAVAILABLE, "the relay stream ends, send the call again", ())
+TOO_MANY = f"{limits.CALLS_MAX} calls of this stream are in progress, retry later"
+TOO_LARGE = Failure(
+    RESOURCE_EXHAUSTED, f"a relayed message must be at most {limits.MESSAGE_BYTES_MAX} bytes, send the call alone", ()
+)
+TOO_MUCH_METADATA = Failure(
+    RESOURCE_EXHAUSTED,
+    f"the metadata of a call must be at most {limits.METADATA_ENTRIES_MAX // 2} values of "
+    f"{limits.METADATA_BYTES_MAX} bytes",
+    (),
+)
+
+
+class Connection(Protocol):
+    """The part of grpc.aio's context that is used here."""
+
+    async def read(self) -> object:
+        """Return the next message as bytes, or grpc.aio.EOF."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message; returns when more can be sent."""
+
+
+class FrameError(Exception):
+    """The client has sent a frame that breaks the protocol, which ends the stream with this status."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class RelayStream:
+    """The calls of one stream, from `read` to `write`, which run at the same time."""
+
+    def __init__(
+        self, connection: Connection, peer: str, methods: Mapping[str, Method], intake: Intake, declaration: bytes
+    ) -> None:
+        self._connection = connection
+        self._peer = peer
+        self._methods = methods
+        self._intake = intake
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, RelayedCall] = {}
+        # Encoded fields of the next frames.
+        self._answers: list[bytes] = [declaration]
+        self._error: Exception | None = None
+        self._is_draining = False
+        # Whether no frame is being read or processed, and none will be.
+        self._has_ended = False
+        self._is_processing = False
+        self._writer: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._next_tick: asyncio.TimerHandle | None = None
+        self.began_at = self._loop.time()
+        # When the write that is in progress began.
+        self.writing_since: float | None = None
+
+    async def read(self) -> None:
+        """Read frames and begin their calls until the client closes its side."""
+        try:
+            while (frame := await self._next_frame()) is not None:
+                self._is_processing = True
+                await self._process(frame)
+                self._is_processing = False
+                if self._is_draining:
+                    self._wake_writer()
+        except Exception as error:  # noqa: BLE001 -- `write` raises it and so ends the stream
+            self._error = error
+        self._has_ended, self._is_processing = True, False
+        self._wake_writer()
+
+    async def write(self) -> None:
+        """Send answers until the stream has ended and every call is answered; raise FrameError if a frame is bad."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self._answers:
+                frame = self._take_answers()
+                self.writing_since = self._loop.time()
+                await self._connection.write(frame)
+                self.writing_since = None
+                self._wake_reader()
+            elif self._is_over():
+                return
+            else:
+                self._writer = self._loop.create_future()
+                await self._writer
+
+    def drain(self) -> None:
+        """Announce the end of the stream: calls from now on are not processed, those before are answered."""
+        if not self._is_draining:
+            self._is_draining = True
+            self._answers.append(frames.DRAINING)
+            self._wake_writer()
+
+    def close(self) -> None:
+        """Cancel the calls without an answer, because the stream has ended."""
+        if self._next_tick is not None:
+            self._next_tick.cancel()
+        for call in list(self._calls.values()):
+            call.cancel()
+
+    def _is_over(self) -> bool:
+        return (self._has_ended or self._is_draining) and not self._calls and not self._is_processing
+
+    async def _next_frame(self) -> bytes | None:
+        """Return the next frame, None at the end; wait while the client does not read its answers."""
+        while len(self._answers) >= limits.CALLS_MAX:
+            self._reader = self._loop.create_future()
+            await self._reader
+        frame = await self._connection.read()
+        return frame if isinstance(frame, bytes) else None
+
+    async def _process(self, frame: bytes) -> None:
+        request = parse(frame)
+        until = perf_counter() + SLICE_SECONDS
+        for count, given in enumerate(request.calls, 1):
+            self._begin(given)
+            if not count % limits.CALLS_PER_CHECK and perf_counter() > until:
+                # Other calls get their turn.
+                await asyncio.sleep(0)
+                until = perf_counter() + SLICE_SECONDS
+        for number in request.cancelled:
+            if (call := self._calls.get(number)) is not None:
+                call.cancel()
+
+    def _begin(self, given: relay_service_pb2.Call) -> None:
+        number, message = given.id, given.message
+        if not number or number in self._calls:
+            raise FrameError(grpc.StatusCode.INVALID_ARGUMENT, f"the id of a call is not valid or in use: {number}")
+        if self._is_draining:
+            self._add(frames.not_processed(number, STREAM_ENDS))
+            return
+        metadata = given.metadata[: limits.METADATA_ENTRIES_MAX + 1]
+        method = self._methods.get(given.method)
+        if failure := refusal(method, message, metadata):
+            self._add(frames.failed(number, failure))
+            return
+        assert method is not None  # noqa: S101 -- otherwise there is a failure
+        deadline = math.inf
+        if given.timeout_milliseconds:
+            deadline = self._loop.time() + given.timeout_milliseconds / 1000
+            if self._next_tick is None:
+                self._next_tick = self._loop.call_later(limits.DEADLINE_TICK_SECONDS, self._tick)
+        call = RelayedCall(number, self._peer, Call(frames.read_pairs(metadata)), deadline, self._on_end)
+        if len(self._calls) >= limits.CALLS_MAX:
+            call.finish(StatusError(resource_exhausted(TOO_MANY, self._intake.retry_seconds)))
+            return
+        self._calls[number] = call
+        self._intake.begin(call, method, message)
+
+    def _on_end(self, number: int, answer: bytes | None) -> None:
+        self._calls.pop(number, None)
+        if answer is not None:
+            self._add(answer)
+        elif not self._calls:
+            self._wake_writer()
+
+    def _add(self, answer: bytes) -> None:
+        self._answers.append(answer)
+        if self._writer is not None:
+            self._wake_writer()
+
+    def _take_answers(self) -> bytes:
+        """Return the next frame: all answers, or as many as fit."""
+        answers, size = self._answers, 0
+        for count, answer in enumerate(answers):
+            size += len(answer)
+            if size > limits.ANSWER_FRAME_BYTES_MAX and count:
+                self._answers = answers[count:]
+                return b"".join(answers[:count])
+        self._answers = []
+        return b"".join(answers)
+
+    def _tick(self) -> None:
+        """End the calls whose deadline has passed."""
+        now = self._loop.time()
+        for call in [call for call in self._calls.values() if call.deadline <= now]:
+            call.expire()
+        self._next_tick = self._loop.call_later(limits.DEADLINE_TICK_SECONDS, self._tick) if self._calls else None
+
+    def _wake_writer(self) -> None:
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+        self._writer = None
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def parse(frame: bytes) -> RelayRequest:
+    """Parse a frame; raise FrameError if it is not valid or too large."""
+    if len(frame) > limits.FRAME_BYTES_MAX:
+        text = f"a frame must be at most {limits.FRAME_BYTES_MAX} bytes, not {len(frame)}"
+        raise FrameError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+    try:
+        request = RelayRequest.FromString(frame)
+    except DecodeError:
+        raise FrameError(grpc.StatusCode.INVALID_ARGUMENT, "the frame is not a valid RelayRequest") from None
+    if len(request.calls) > limits.CALLS_MAX or len(request.cancelled) > limits.CANCELLED_MAX:
+        text = f"a frame must have at most {limits.CALLS_MAX} calls and {limits.CANCELLED_MAX} cancellations"
+        raise FrameError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+    return request
+
+
+def refusal(method: Method | None, message: bytes, metadata: Sequence[bytes]) -> Failure | None:
+    """Return the failure of a call that cannot be relayed."""
+    if method is None:
+        return UNKNOWN_METHOD
+    if len(message) > limits.MESSAGE_BYTES_MAX:
+        return TOO_LARGE
+    if len(metadata) > limits.METADATA_ENTRIES_MAX or sum(map(len, metadata)) > limits.METADATA_BYTES_MAX:
+        return TOO_MUCH_METADATA
+    return None

@@ -1,0 +1,68 @@
+"""Frames of the relay: what is encoded by hand equals the generated classes' encoding."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from ugc.relay.v1.relay_service_pb2 import Answer, RelayResponse
+
+from services.ingest.call import CREATED, MULTI_STATUS, Call, Failure, Response
+from services.ingest.relay import frames
+
+IDS = st.integers(1, 2**32 - 1) | st.sampled_from([1, 127, 128, 16_383, 16_384, 2**21, 2**28])
+MESSAGES = st.binary(max_size=300) | st.sampled_from([b"", b"x" * 127, b"x" * 128, b"x" * 20_000])
+PAIRS = st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40) | st.binary(max_size=40)), max_size=5)
+
+
+@given(
+    IDS, MESSAGES, st.text(st.sampled_from("abc-1"), min_size=1, max_size=200), st.sampled_from([CREATED, MULTI_STATUS])
+)
+def test_success(number: int, message: bytes, request_id: str, http_code: str) -> None:
+    """A successful answer has the response, and the metadata of the same call alone."""
+    call = Call([("x-request-id", request_id)])
+    pairs = call.success_metadata(http_code)
+    flat = [each if isinstance(each, bytes) else each.encode() for pair in pairs for each in pair]
+    expected = Answer(id=number, message=message, metadata=flat)
+
+    encoded = frames.success(number, call, Response(message, http_code))
+    assert RelayResponse.FromString(encoded) == RelayResponse(answers=[expected])
+
+
+@given(IDS, st.integers(1, 16), st.text(max_size=300), PAIRS)
+def test_failure(number: int, code: int, text: str, pairs: list[tuple[str, str | bytes]]) -> None:
+    """A failed answer has code, text and metadata."""
+    flat = [each if isinstance(each, bytes) else each.encode() for pair in pairs for each in pair]
+    expected = Answer(id=number, status_code=code, status_message=text, metadata=flat)
+
+    encoded = frames.failed(number, Failure(code, text, tuple(pairs)))
+    assert RelayResponse.FromString(encoded) == RelayResponse(answers=[expected])
+
+
+def test_fields_are_a_frame() -> None:
+    """Encoded answers, the declaration and the announcement of the end can be joined to one frame."""
+    failure = Failure(14, "away", ())
+    encoded = frames.declaration(["/a/b"], 1, 2, 3) + frames.failed(1, failure) + frames.not_processed(2, failure)
+    response = RelayResponse.FromString(encoded + frames.DRAINING)
+
+    assert (list(response.declaration.methods), response.draining) == (["/a/b"], True)
+    assert [(answer.id, answer.status_code, answer.not_processed) for answer in response.answers] == [
+        (1, 14, False),
+        (2, 14, True),
+    ]
+
+
+def test_metadata_of_a_call() -> None:
+    """Names that ingest does not read, a value that is not UTF-8, and a name without a value are left out."""
+    given_metadata = [
+        b"cookie",
+        b"a",
+        b"x-request-id",
+        b"abc",
+        b"traceparent",
+        b"\xff",
+        b"authorization",
+        b"b",
+        b"x-request-id",
+    ]
+
+    assert frames.read_pairs(given_metadata) == [("x-request-id", "abc"), ("authorization", "b")]
