@@ -45,8 +45,8 @@ def kafka(folder: Path) -> Iterator[tuple[str, int]]:
 def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[str, str]) -> Iterator[System]:
     """Run ingest and the gateway of a clone of this project, with the clone's own environment."""
     ingest, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    label = name.replace(" ", "-")
-    topic = f"events-{label}"
+    label = label_of(name)
+    topic = topic_of(name)
     provision(bootstrap, topic, LAYOUT)
     environment = {
         "UGC_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -74,6 +74,16 @@ def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[
 
     with running(program("ingest", "services.ingest")) as one, running(program("gateway", "gateway")) as other:
         yield System(name, gateway, ingest, {"ingest": one.process.pid, "gateway": other.process.pid})
+
+
+def label_of(name: str) -> str:
+    """Return a name as files and topics may have it."""
+    return name.replace(" ", "-")
+
+
+def topic_of(name: str) -> str:
+    """Return the topic of a clone."""
+    return f"events-{label_of(name)}"
 
 
 @contextlib.contextmanager

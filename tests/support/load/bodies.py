@@ -14,14 +14,25 @@ USER = '"user_id": "1ec4cd73-2fd5-4f25-af68-b6595d279af2"'
 VARIANTS, BATCH_VARIANTS = 256, 8
 
 
-def json_event(user: int) -> str:
+def json_event(user: int, event_id: uuid.UUID | None = None) -> str:
     """Return the documented event of one of many users."""
-    return DOCUMENTED_EVENT.replace(USER, f'"user_id": "{uuid.UUID(int=user)}"')
+    own = f'{{"event_id": "{event_id}", ' if event_id else "{"
+    return own + DOCUMENTED_EVENT.replace(USER, f'"user_id": "{uuid.UUID(int=user)}"')[1:]
+
+
+def event_id(number: int) -> uuid.UUID:
+    """Return the event_id of the event with this number."""
+    return uuid.UUID(int=number, version=4)
 
 
 def json_one() -> list[bytes]:
     """Return events for REST."""
     return [json_event(user).encode() for user in range(VARIANTS)]
+
+
+def json_identified(first: int, count: int) -> list[bytes]:
+    """Return events for REST with event_ids from that of the first number on."""
+    return [json_event(number % VARIANTS, event_id(number)).encode() for number in range(first, first + count)]
 
 
 def json_batch(size: int) -> list[bytes]:
@@ -31,24 +42,32 @@ def json_batch(size: int) -> list[bytes]:
 
 def message_one() -> list[bytes]:
     """Return events for Produce."""
-    return [event(user).SerializeToString() for user in range(VARIANTS)]
+    return [message(body) for body in json_one()]
 
 
 def message_batch(size: int) -> list[bytes]:
     """Return requests of BatchProduce."""
     return [
-        EventBatch(events=[event(first + at) for at in range(size)]).SerializeToString()
+        EventBatch(events=[event(json_event(first + at)) for at in range(size)]).SerializeToString()
         for first in range(BATCH_VARIANTS)
     ]
 
 
-def event(user: int) -> Event:
-    """Return the documented event of one of many users."""
-    return json_format.Parse(json_event(user), Event())
+def event(body: str | bytes) -> Event:
+    """Return the event of a JSON text."""
+    return json_format.Parse(body, Event())
 
 
-def bodies(protocol: str, events: int) -> list[bytes]:
-    """Return bodies for `http` or `grpc` of this number of events each."""
+def message(body: str | bytes) -> bytes:
+    """Return the Protobuf bytes of an event that is JSON."""
+    return event(body).SerializeToString()
+
+
+def bodies(protocol: str, events: int, identified: int = 0, first_identity: int = 0) -> list[bytes]:
+    """Return bodies for `http` or `grpc` of this number of events each; with `identified` so many single events."""
+    if identified:
+        found = json_identified(first_identity, identified)
+        return found if protocol == "http" else [message(body) for body in found]
     one: Callable[[], list[bytes]]
     one, batch = {"http": (json_one, json_batch), "grpc": (message_one, message_batch)}[protocol]
     return one() if events == 1 else batch(events)

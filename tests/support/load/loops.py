@@ -17,11 +17,15 @@ DRAIN_SECONDS_MAX = 30.0
 
 @dataclass
 class Outcome:
-    """What a load did: answered requests, seconds until the last answer, and latencies in seconds of an open loop."""
+    """What a load did: answered requests, and seconds until the last answer.
+
+    Of an open loop also the latencies in seconds, and by the number of each request the Unix time of its answer.
+    """
 
     completed: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    answered: dict[int, float] = field(default_factory=dict)
 
 
 async def closed(slots: Sequence[Slot], seconds: float, failed: asyncio.Future[None]) -> Outcome:
@@ -98,8 +102,11 @@ class DueQueue:
             self._waiting.append(due)
 
     def _send(self, slot: Slot, due: float) -> None:
+        number = self._sent
+
         def done() -> None:
             self.outcome.completed += 1
+            self.outcome.answered[number] = time.time()
             self.outcome.latencies.append(time.perf_counter() - self.began - due)
             if self._waiting:
                 self._send(slot, self._waiting.popleft())
@@ -109,7 +116,7 @@ class DueQueue:
                 self.finished.set_result(None)
 
         self._sent += 1
-        slot.send(self._sent, done)
+        slot.send(number, done)
 
 
 async def first_of(finished: asyncio.Future[None], failed: asyncio.Future[None], seconds: float) -> None:

@@ -36,7 +36,8 @@ bodies_of = cache(bodies)
 class Load:
     """What to send: `protocol` is http or grpc; `target` a path or a method; `slots` connections or calls in flight.
 
-    `arrivals` is `closed`, or names a function of arrivals.py for an open loop of `per_second`.
+    `arrivals` is `closed`, or names a function of arrivals.py for an open loop of `per_second`. With `identified` there
+    are so many different bodies, whose event_ids count from `first_identity`; 0: they have none, and are used again.
     """
 
     protocol: str
@@ -49,6 +50,8 @@ class Load:
     arrivals: str = "closed"
     per_second: float = 0.0
     seed: int = 0
+    identified: int = 0
+    first_identity: int = 0
 
 
 class Generator:
@@ -77,8 +80,10 @@ class Generator:
             raise RuntimeError(f"the load generator printed {line!r}")
         before = read()
         self._write("go")
-        outcome = Outcome(**json.loads(self._read()))
-        return outcome, before, read()
+        found = json.loads(self._read())
+        after = read()
+        answered = {int(number): at for number, at in found.pop("answered").items()}
+        return Outcome(**found, answered=answered), before, after
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -97,7 +102,8 @@ async def serve(load: Load) -> None:
     """Warm up, print `ready`, wait for a line, and print the outcome of the load."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     async with open_slots(load, failed) as slots:
-        await closed(slots, load.warm_seconds, failed)
+        if load.warm_seconds:
+            await closed(slots, load.warm_seconds, failed)
         write("ready")
         sys.stdin.readline()
         if load.arrivals == "closed":
@@ -111,7 +117,7 @@ async def serve(load: Load) -> None:
 @asynccontextmanager
 async def open_slots(load: Load, failed: asyncio.Future[None]) -> AsyncIterator[Sequence[Slot]]:
     """Open the connections of a load, and close them when the context ends."""
-    messages = bodies_of(load.protocol, load.events)
+    messages = bodies_of(load.protocol, load.events, load.identified, load.first_identity)
     if load.protocol == "http":
         requests = [http_request(load.address, load.target, body) for body in messages]
         connections = [await connect(load.address, requests, b"201", failed) for _ in range(load.slots)]

@@ -57,15 +57,16 @@ async def test_what_waits_for_a_slot_is_measured() -> None:
     queue = DueQueue([slot], 3)
     for due in (LATE, 2 * LATE, 3 * LATE):
         queue.arrive(due)
-    assert slot.bodies == [1]
+    assert slot.bodies == [0]
     slot.answer()
-    assert slot.bodies == [1, 2]
+    assert slot.bodies == [0, 1]
     slot.answer()
     assert not queue.finished.done()
     slot.answer()
 
     assert queue.finished.done()
-    assert slot.bodies == [1, 2, 3]
+    assert slot.bodies == [0, 1, 2]
+    assert list(queue.outcome.answered) == [0, 1, 2]
     assert [latency > least for latency, least in zip(queue.outcome.latencies, (50, 100, 150), strict=True)] == [
         True
     ] * 3
@@ -78,7 +79,7 @@ async def test_idle_slots_share_the_load() -> None:
     queue.arrive(0.0)
     queue.arrive(0.0)
 
-    assert [slot.bodies for slot in slots] == [[1], [2]]
+    assert [slot.bodies for slot in slots] == [[0], [1]]
 
 
 async def test_open_loop_sends_all() -> None:
