@@ -13,10 +13,10 @@ up:
 	@$(PYTHON) -m local.setup run
 	@exec $(BIN)/ugc-up $(if $(CHECK),--check)
 
-## test: set up, and run every test against real servers
+## test: set up, and run every test against real servers, in several processes; ARGS=-n0 runs them in one
 test:
 	@$(PYTHON) -m local.setup test
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto --durations 20 $(ARGS)
 
 ## test-inputs: send 10,000 requests of schemathesis, a million mutated bodies and a million Protobuf messages;
 ## `make test` sends 2,000, 100,000 and 30,000 of them

@@ -53,7 +53,10 @@ def local_programs(settings: LocalSettings, *, kafka: bool = True, clickhouse: b
     if kafka:
         programs.append(
             kafka_program(
-                settings.local_directory / "kafka", settings.local_kafka_port, settings.local_kafka_controller_port
+                settings.local_directory / "kafka",
+                settings.local_kafka_port,
+                settings.local_kafka_controller_port,
+                java_options=settings.local_kafka_java_options.split(),
             )
         )
     if clickhouse:

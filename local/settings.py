@@ -30,6 +30,9 @@ class LocalSettings(Settings):
     local_kafka_controller_port: int = Field(default=9093, ge=1, le=PORT_MAX)
     """Port of the local Kafka controller."""
 
+    local_kafka_java_options: str = ""
+    """Options for Java, added to those of the local Kafka broker and separated by spaces, as in `-Xmx1g -Xms1g`."""
+
     local_clickhouse_port: int = Field(default=9000, ge=1, le=PORT_MAX)
     """Port of the local ClickHouse server for its native protocol."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,9 +17,11 @@ from db.clickhouse.schema import migrate
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.clickhouse.server import clickhouse_program
+from local.kafka.files import QUICK
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import running
+from tests.support import parallel
 from tests.support.processes.shards import two_databases, two_servers
 
 # gRPC reads this when it is first imported, which no module above does. Tests start processes while gRPC calls are
@@ -30,12 +34,41 @@ HERE = "localhost,127.0.0.1,::1"
 for variable in ("no_proxy", "NO_PROXY"):
     os.environ[variable] = f"{os.environ[variable]},{HERE}" if os.environ.get(variable) else HERE
 
+# A broker of `ugc-up` lives for seconds, as the brokers of the fixtures do.
+os.environ.setdefault("UGC_LOCAL_KAFKA_JAVA_OPTIONS", QUICK)
+
 # A slow example on a busy machine is not a failure.
 hypothesis.settings.register_profile("without-deadline", deadline=None)
 hypothesis.settings.load_profile("without-deadline")
 
 PARTITIONS = 3
 LAYOUT = TopicLayout(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1, retention_hours=1)
+
+
+BEGAN = time.monotonic()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Choose the number of workers of `make test`."""
+    return parallel.workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Divide the tests among the workers."""
+    return parallel.scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what lasts longest, in a worker of `make test`."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = parallel.in_order(items)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the run has cost."""
+    terminalreporter.write_line(parallel.cost(time.monotonic() - BEGAN))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +84,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Kafka broker; yield its bootstrap server."""
     port, controller_port = free_port(), free_port()
     with running(
-        kafka_program(tmp_path_factory.mktemp("kafka"), port, controller_port, group_session_milliseconds=4_000)
+        kafka_program(
+            tmp_path_factory.mktemp("kafka"),
+            port,
+            controller_port,
+            group_session_milliseconds=4_000,
+            java_options=[QUICK],
+        )
     ):
         yield f"127.0.0.1:{port}"
 

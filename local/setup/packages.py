@@ -11,6 +11,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from local.kafka.files import ARCHIVE, LIBRARIES
+from local.setup.kafka_archive import make_archive
 from local.setup.steps import LOCAL, ROOT, SetupError, Step, run
 
 ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
@@ -18,10 +20,15 @@ STATIC = ROOT / "gateway" / "openapi" / "static"
 
 
 def kafka_step() -> Step:
-    """Return the step that fetches Kafka's jars with Maven."""
-    pom, libs = ROOT / "local" / "kafka" / "pom.xml", LOCAL / "kafka" / "libs"
+    """Return the step that fetches Kafka's jars with Maven, and archives their classes."""
+    pom = ROOT / "local" / "kafka" / "pom.xml"
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    return Step("kafka", (pom,), (libs,), lambda log: run([*command, f"-DoutputDirectory={libs}"], log))
+
+    def install(log: Path) -> None:
+        run([*command, f"-DoutputDirectory={LIBRARIES}"], log)
+        make_archive(log)
+
+    return Step("kafka", (pom,), (LIBRARIES, ARCHIVE), install)
 
 
 def clickhouse_step() -> Step:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from db.errors import ConflictError, UnavailableError
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import OffsetReader, provision
+from local.kafka.files import QUICK
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
@@ -63,7 +64,7 @@ def test_offsets(kafka: str) -> None:
 def test_kafka_keeps_its_data(tmp_path: Path) -> None:
     """Acknowledged messages survive kill -9 and a clean stop."""
     port = free_port()
-    bootstrap, program = f"127.0.0.1:{port}", kafka_program(tmp_path, port, free_port())
+    bootstrap, program = f"127.0.0.1:{port}", kafka_program(tmp_path, port, free_port(), java_options=[QUICK])
     with running(program) as child:
         provision(bootstrap, "kept", LAYOUT)
         produce(bootstrap, "kept", MESSAGES)

@@ -21,6 +21,7 @@ from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.kafka.topics import provision
 from local.clickhouse.server import clickhouse_program
+from local.kafka.files import QUICK
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
@@ -85,7 +86,7 @@ def test_kafka_down(tmp_path: Path, clickhouse: str) -> None:
     """Without Kafka events are UNAVAILABLE and 503 in time, health is NOT_SERVING, and both recover."""
     port, database = free_port(), f"{clickhouse}/kafka_down"
     migrate(database)
-    broker = kafka_program(tmp_path / "kafka", port, free_port())
+    broker = kafka_program(tmp_path / "kafka", port, free_port(), java_options=[QUICK])
     deployment = Deployment(tmp_path, f"127.0.0.1:{port}", "down", database, {"UGC_INGEST_DELIVERY_SECONDS_MAX": "1"})
     kafka = Child(broker)
     try:

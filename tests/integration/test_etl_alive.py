@@ -11,6 +11,7 @@ from pathlib import Path
 from db.clickhouse.client import connected
 from db.clickhouse.schema import migrate
 from db.kafka.topics import provision
+from local.kafka.files import QUICK
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
@@ -60,7 +61,7 @@ def test_stop_while_kafka_is_frozen(tmp_path: Path, clickhouse: str) -> None:
     database = f"{clickhouse}/frozen_kafka"
     migrate(database)
     broker, port = tmp_path / "kafka", free_port()
-    with running(kafka_program(broker, port, free_port())) as kafka:
+    with running(kafka_program(broker, port, free_port(), java_options=[QUICK])) as kafka:
         deployment = Deployment(tmp_path, f"127.0.0.1:{port}", "frozen", database, IMPATIENT)
         provision(deployment.kafka, deployment.topic, LAYOUT)
         etl = Child(deployment.etl())

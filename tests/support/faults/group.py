@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from local.kafka.server import LIBRARIES
+from local.kafka.files import LIBRARIES
 
 TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 TOOL_SECONDS_MAX = 60

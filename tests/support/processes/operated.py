@@ -11,7 +11,8 @@ from pathlib import Path
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.clickhouse.server import CONFIGURATION, clickhouse_program
-from local.kafka.server import LIBRARIES, kafka_program
+from local.kafka.files import LIBRARIES, QUICK
+from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
 from local.settings import ROOT
@@ -107,7 +108,11 @@ def operated(folder: Path, clickhouse_configuration: str = "") -> Iterator[Opera
     piece = system.placed(clickhouse_configuration).replace("<clickhouse>", "").replace("</clickhouse>", "")
     with (
         running(with_pieces(clickhouse, {CONFIGURATION: piece})),
-        running(kafka_program(folder / "kafka", ports["9092"], free_port(), group_session_milliseconds=4_000)),
+        running(
+            kafka_program(
+                folder / "kafka", ports["9092"], free_port(), group_session_milliseconds=4_000, java_options=[QUICK]
+            )
+        ),
     ):
         system.shell(".venv/bin/ugc-migrate")
         assert not provision(deployment.kafka, TOPIC, LAYOUT)

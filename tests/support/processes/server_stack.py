@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.settings import Address
 from local.clickhouse.server import clickhouse_program
+from local.kafka.files import QUICK
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, Program, running
@@ -93,6 +94,7 @@ def running_stack(folder: Path) -> Iterator[ServerStack]:
         kafka_port,
         free_port(),
         group_session_milliseconds=int(GROUP_SESSION_SECONDS * 1000),
+        java_options=[QUICK],
     )
     bootstrap = f"127.0.0.1:{kafka_port}"
     endpoints = Deployment(folder, bootstrap, topic="none", database="clickhouse://none/none")

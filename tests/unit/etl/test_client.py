@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import struct
 
 import pytest
+from clickhouse_driver.columns import datecolumn
 from clickhouse_driver.connection import Connection
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.readhelpers import read_exception as read_by_driver
@@ -84,3 +86,10 @@ def test_a_connection_that_is_used_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert client.connection.receive_packet() == "packet"
     assert len(beats) == 1
+
+
+def test_no_table_of_dates() -> None:
+    """The driver's table of dates is one that fills with use, and that is right about dates."""
+    assert len(datecolumn.DateColumn.date_lut) < 1_000
+    assert datecolumn.DateColumn.date_lut[19_000] == dt.date(2022, 1, 8)
+    assert datecolumn.DateColumn.date_lut_reverse[dt.date(2022, 1, 8)] == 19_000

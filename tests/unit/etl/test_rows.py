@@ -16,7 +16,7 @@ from etl.events.rows import Column, Rows, decode
 from tests.support.inputs.events import documented, numbered, record, valid
 from tests.support.inputs.messages import FakeMessage
 
-IDENTITY = uuid.uuid4().bytes
+IDENTITY = uuid.UUID("0192f0c1-7a3b-7c4d-8e5f-6a7b8c9d0e1f").bytes
 USER = uuid.UUID("1ec4cd73-2fd5-4f25-af68-b6595d279af2")
 
 

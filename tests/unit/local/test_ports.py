@@ -36,7 +36,7 @@ HOLDERS: dict[str, Callable[[int], socket.socket]] = {
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that starts the local system with settings, on free ports otherwise."""
-    monkeypatch.setattr("local.kafka.server.java", lambda *_: ("false",))
+    monkeypatch.setattr("local.kafka.files.java", lambda *_, **__: ("false",))
     monkeypatch.setattr("local.clickhouse.server.library", lambda: tmp_path)
 
     def start(settings: dict[str, str]) -> None:
