@@ -6,7 +6,7 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants check bench generate pictures reference docs lock format
+.PHONY: up test test-inputs test-faults test-mutants check bench profile generate pictures reference docs lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
 up:
@@ -37,11 +37,19 @@ test-mutants:
 	@$(PYTHON) -m local.setup test
 	@FAULT_SEEDS=0-0 $(BIN)/python -m pytest tests/faults/test_mutants.py $(ARGS)
 
-## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark
+## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark, KEEP=1 keeps the
+## results in tests/benchmarks/results and writes docs/reference/costs.md
 bench:
 	@$(PYTHON) -m local.setup bench
-	@set -e; for name in $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py)))); do \
-	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name $(ARGS); done
+	@if [ -n "$(KEEP)" ]; then $(BIN)/python -m tests.support.benchmarks.keep $(BENCHMARKS) && $(BIN)/python docs/generate.py; fi
+
+BENCHMARKS = $(or $(ONLY),$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
+
+## profile: profile a process under a load, as in PROCESS=gateway LOAD=rest-one ARGS=--native; see tests/benchmarks/README.md
+profile:
+	@$(PYTHON) -m local.setup bench
+	@$(BIN)/python -m tests.support.benchmarks.profile $(PROCESS) $(LOAD) $(ARGS)
 
 ## check: everything CI checks besides the tests
 check:

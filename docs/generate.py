@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import commands, events, settings, tables
+from reference import chart, commands, costs, events, settings, tables
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -22,6 +22,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands.page,
     "reference/events.md": events.page,
     "reference/tables.md": tables.page,
+    "reference/costs.md": costs.page,
+    "reference/costs.svg": chart.chart,
 }
 # An excerpt: a file, and the texts that its first line and the line after its last one hold; END is the file's end.
 EXCERPT = re.compile(

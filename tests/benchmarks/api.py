@@ -11,15 +11,12 @@ import argparse
 import contextlib
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from local.settings import ROOT
-from tests.support.benchmarks.machine import this_machine
-from tests.support.benchmarks.report import THIS_PROJECT, Report
-from tests.support.benchmarks.rows import ROWS
+from tests.support.benchmarks.report import THIS_PROJECT, Run
+from tests.support.benchmarks.rows import PEER_TITLES, ROWS
 from tests.support.benchmarks.samples import Bench, Sample, comparisons, figures
 from tests.support.benchmarks.systems import System, kafka, peers, tree
 from tests.support.benchmarks.tables import show
@@ -32,7 +29,7 @@ WARM_ROWS, WARM_SECONDS = ("rest-batch", "rest-one"), 4.0
 def main() -> None:
     """Measure, print, and write the report."""
     given = arguments()
-    began, clock = datetime.now(UTC), time.monotonic()
+    run = Run("api")
     trees = labels(given.trees)
     samples: dict[tuple[str, str], list[Sample]] = {}
     with tempfile.TemporaryDirectory(prefix="ugc-bench-") as folder, kafka(Path(folder)) as (bootstrap, broker):
@@ -45,17 +42,10 @@ def main() -> None:
                 for key, taken in bench.samples.items():
                     samples.setdefault(key, []).extend(taken)
     found = [each for (row, system), taken in samples.items() for each in figures(ROWS[row], system, taken)]
-    report = Report(
-        benchmark="api",
-        machine=this_machine(),
-        options={"rounds": str(given.rounds), "seconds": str(given.seconds), "rows": " ".join(given.rows)},
-        began=began.isoformat(timespec="seconds"),
-        seconds=time.monotonic() - clock,
-        figures=tuple(sorted(found, key=lambda each: list(ROWS).index(each.row))),
-        comparisons=tuple(comparisons(found, list(trees))),
-    )
-    report.write()
-    show(report, details=given.threads)
+    found.sort(key=lambda each: list(ROWS).index(each.row))
+    titles = {name: row.title for name, row in ROWS.items()} | PEER_TITLES
+    options = {"rounds": given.rounds, "seconds": given.seconds, "rows": " ".join(given.rows)}
+    show(run.end(found, comparisons(found, list(trees)), titles, options), details=given.threads)
 
 
 def arguments() -> argparse.Namespace:

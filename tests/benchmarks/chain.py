@@ -12,13 +12,11 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.benchmarks.chain import Chain, running_chain
 from tests.support.benchmarks.cpu import cpu_times
-from tests.support.benchmarks.machine import this_machine
-from tests.support.benchmarks.report import THIS_PROJECT, Figure, Report
+from tests.support.benchmarks.report import THIS_PROJECT, Figure, Run
 from tests.support.benchmarks.rows import POISSON, ROWS, Row
 from tests.support.benchmarks.samples import Sample, medians
 from tests.support.benchmarks.tables import show
@@ -41,7 +39,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=4.0, help="of each load")
     given = options.parse_args()
-    began, clock = datetime.now(UTC), time.monotonic()
+    run = Run("chain")
     samples: dict[str, list[Sample]] = defaultdict(list)
     delays: dict[str, list[list[float]]] = defaultdict(list)
     with (
@@ -58,17 +56,8 @@ def main() -> None:
                 rate = HALF * samples[name][-1].events_per_second
                 delays[name].append(to_visible(chain, generator, ROWS[name], rate, given.seconds, number))
                 progress(number, name, f"{percentile(delays[name][-1], 0.5):.3f} s from acknowledged to visible")
-    report = Report(
-        benchmark="chain",
-        machine=this_machine(),
-        options={"rounds": str(given.rounds), "seconds": str(given.seconds)},
-        began=began.isoformat(timespec="seconds"),
-        seconds=time.monotonic() - clock,
-        figures=tuple(figures(samples, delays)),
-        comparisons=(),
-    )
-    report.write()
-    show(report)
+    titles = {name: ROWS[name].title for name in PATHS}
+    show(run.end(figures(samples, delays), titles=titles, options=vars(given)))
 
 
 def sustained(chain: Chain, generator: Generator, row: Row, seconds: float) -> Sample:

@@ -18,10 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.kafka.layout import TopicLayout
@@ -30,6 +26,8 @@ from local.clickhouse.server import clickhouse_program
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, Program, running
+from tests.support.benchmarks.report import THIS_PROJECT, Comparison, Figure, Run
+from tests.support.benchmarks.tables import show
 from tests.support.load.backlog import fill
 from tests.support.load.kafka_engine import attach, detach, write_schema
 from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds
@@ -37,7 +35,14 @@ from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Mete
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
 FLUSH_ROWS = 50_000
-COLUMNS = 160
+ROW = "backlog"
+CPU, RATE = "CPU", "rate"
+TITLES = {
+    ROW: "a backlog in Kafka, loaded into ClickHouse",
+    "etl": "etl, exactly once",
+    "discard": "the same consumer, discarding",
+    "engine": "ClickHouse's Kafka engine, at least once",
+}
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ class Bench:
 def main() -> None:
     """Fill the topic, load it with each variant, and print the costs."""
     options = argparse.ArgumentParser(prog="etl_backlog", description="Measures the cost of loading a backlog.")
-    options.add_argument("--events", type=int, default=2_000_000)
+    options.add_argument("--events", type=int, default=2_000_000, help="also 10,000,000: then it takes 10 minutes")
     options.add_argument("--rounds", type=int, default=2)
     given = options.parse_args()
+    run = Run("etl_backlog")
     with tempfile.TemporaryDirectory(prefix="ugc-bench-") as folder, servers(Path(folder), given.events) as bench:
         for topic in (TOPIC, EMPTY_TOPIC):
             provision(bench.kafka, topic, LAYOUT)
@@ -98,7 +104,8 @@ def main() -> None:
             for name, drain in variants.items():
                 costs[name].append(drain(bench))
                 progress(f"round {number + 1}, {name}: {costs[name][-1]}")
-        show({name: median(each) for name, each in costs.items()}, given.events)
+        found = figures(costs, given.events)
+        show(run.end(found, comparisons(found, given.events), TITLES, vars(given)))
 
 
 @contextmanager
@@ -143,42 +150,43 @@ def drain_by_discarding(bench: Bench) -> Cost:
     return Cost(cpu, 0.0, 0.0, 0, seconds, messages / seconds)
 
 
-def median(costs: list[Cost]) -> Cost:
-    """Return the median of each figure."""
-    figures = ("client", "server", "merges", "parts", "seconds", "rows_per_second")
-    return Cost(*(statistics.median(getattr(each, name) for each in costs) for name in figures))
-
-
-def show(costs: dict[str, Cost], events: int) -> None:
-    """Print the table: microseconds of CPU per event, and the ratio to the Kafka engine."""
-    table = Table(box=box.SIMPLE, title=f"{events:,} events: microseconds of CPU per event, medians")
-    for name in (
-        "",
-        "process",
-        "ClickHouse",
-        "together",
-        "merges after",
-        "ratio",
-        "ratio with merges",
-        "seconds",
-        "rows/s",
-    ):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    engine = costs["engine"]
-    names = {
-        "etl": "etl, exactly once",
-        "discard": "the same consumer, discarding",
-        "engine": "ClickHouse's Kafka engine, at least once",
-    }
-    for name, cost in costs.items():
-        together = cost.client + cost.server
-        against = together / engine.server, (together + cost.merges) / (engine.server + engine.merges)
-        figures = [f"{value / events * 1e6:.2f}" for value in (cost.client, cost.server, together, cost.merges)]
-        ratios = (f"{each:.2f}" for each in against)
-        table.add_row(
-            names[name], *figures, *ratios, f"{cost.parts:g}", f"{cost.seconds:.1f}", f"{cost.rows_per_second:,.0f}"
+def figures(costs: dict[str, list[Cost]], events: int) -> list[Figure]:
+    """Return the figures of each variant: microseconds of CPU an event, with merges apart, and the rate."""
+    found = []
+    for name, each in costs.items():
+        own, server, merges = (
+            tuple(getattr(cost, part) / events * 1e6 for cost in each) for part in ("client", "server", "merges")
         )
-    Console(width=COLUMNS).print(table)
+        parts = {"process": statistics.median(own), "ClickHouse": statistics.median(server)}
+        together = tuple(map(sum, zip(own, server, strict=True)))
+        rates = tuple(cost.rows_per_second for cost in each)
+        found += [
+            Figure(ROW, name, CPU, "us an event", together, parts),
+            Figure(ROW, name, "CPU of merges after it", "us an event", merges),
+            Figure(ROW, name, RATE, "events/s", rates),
+            Figure(ROW, name, "inserted parts", "", tuple(cost.parts for cost in each)),
+            Figure(ROW, name, "time", "s", tuple(cost.seconds for cost in each)),
+        ]
+    return found
+
+
+def comparisons(found: list[Figure], events: int) -> list[Comparison]:
+    """Return the ratios of the etl to the Kafka engine."""
+    values = {(each.system, each.quantity): each for each in found}
+    return [
+        Comparison(
+            f"Loading {events:,} events: {quantity}",
+            THIS_PROJECT,
+            own.unit,
+            own.median,
+            "ClickHouse's Kafka engine",
+            values["engine", quantity].median,
+            aim,
+            higher=quantity == RATE,
+        )
+        for quantity, aim in ((CPU, 0.55), (RATE, 2.6))
+        if (own := values["etl", quantity])
+    ]
 
 
 def progress(text: str) -> None:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 import etl.events.rows
 from etl.events.duplicates import DuplicateWindow
 from etl.events.identity import identities
 from etl.events.rows import Message
+from tests.support.benchmarks.report import Figure, Run
+from tests.support.benchmarks.tables import show
 from tests.support.inputs.messages import FakeMessage
 from tests.support.load.backlog import records
 
@@ -42,19 +41,22 @@ def main() -> None:
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
+    run = Run("etl_identity")
     messages = [FakeMessage(value, at=at) for at, (_, value) in enumerate(records(given.events, seed=1))]
     batches = [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for _ in range(given.rounds):
         for name, variant in VARIANTS.items():
             costs[name].append(measured(batches, variant))
-    table = Table(box=box.SIMPLE, title=f"{given.events:,} events: microseconds of CPU per event, medians")
-    for column in ("identity", "decoding", "window", "together"):
-        table.add_column(column, justify="right")
+    found = []
     for name, each in costs.items():
-        decoding, window = (statistics.median(column) / given.events * 1e6 for column in zip(*each, strict=True))
-        table.add_row(name, f"{decoding:.2f}", f"{window:.2f}", f"{decoding + window:.2f}")
-    Console().print(table)
+        decoding, window = (
+            tuple(seconds / given.events * 1e6 for seconds in column) for column in zip(*each, strict=True)
+        )
+        parts = {"decoding": statistics.median(decoding), "duplicate window": statistics.median(window)}
+        together = tuple(map(sum, zip(decoding, window, strict=True)))
+        found.append(Figure(name, "etl", "CPU", "us an event", together, parts))
+    show(run.end(found, options=vars(given)))
 
 
 def measured(batches: Sequence[Sequence[Message]], variant: Identities) -> tuple[float, float]:

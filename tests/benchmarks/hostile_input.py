@@ -26,6 +26,7 @@ from db.kafka.topics import provision
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import running
+from tests.support.benchmarks.report import THIS_PROJECT, Figure, Run
 from tests.support.inputs.hostile_inputs import Input, over_grpc, over_http, reference
 from tests.support.load.meter import cpu_seconds
 from tests.support.processes.system import Deployment
@@ -157,19 +158,32 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="hostile_input", description="What hostile input costs.")
     options.add_argument("--only", default="", help="a part of the names of the inputs to send")
     only = options.parse_args().only
+    run, figures = Run("hostile_input"), list[Figure]()
     with tempfile.TemporaryDirectory(prefix="ugc-bench-") as folder, system(Path(folder)) as (meter, send):
         single = statistics.median(of_single_events(meter, send) for _round in range(3))
         say(f"one documented event costs {single * 1e3:.2f} CPU ms in both processes, {single / 5e-4:.1f} CPU s a MB\n")
         say(f"{'input':<52}{'requests':>9}{'MB sent':>9}{'CPU s/MB':>10}{'net':>8}{'MB more':>9}  answers")
         for one in [*over_http(), *over_grpc()]:
             if only in one.name:
-                show(meter.measure(one, send), single)
+                row = meter.measure(one, send)
+                show(row, single)
+                figures += figures_of(row, single)
+    run.end(figures, options={"CPU ms of one documented event": f"{single * 1e3:.2f}"})
 
 
 def of_single_events(meter: Meter, send: Sender) -> float:
     """Return the CPU seconds of one documented event."""
     row = meter.measure(reference(), send)
     return sum(row.cpu.values()) / row.requests
+
+
+def figures_of(row: Row, single: float) -> list[Figure]:
+    """Return the figures of one row."""
+    cost, more = (row.of_a_megabyte(single),), (max(row.memory.values()),)
+    return [
+        Figure(row.name, THIS_PROJECT, "CPU of a megabyte sent, net", "s", cost),
+        Figure(row.name, THIS_PROJECT, "more memory", "MB", more),
+    ]
 
 
 def show(row: Row, single: float) -> None:

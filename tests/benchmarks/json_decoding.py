@@ -20,6 +20,8 @@ from gateway.routing.routes import load_routes
 from gateway.settings import product_descriptors
 from gateway.transcoding import Transcoder
 from local.up.example import DOCUMENTED_EVENT
+from tests.support.benchmarks.report import Comparison, Figure, Run
+from tests.support.benchmarks.tables import show
 
 # Every measure does this many events a round, in turn with the others, and its best round counts: others share the
 # machine.
@@ -40,18 +42,24 @@ class Measure(NamedTuple):
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, print, and write the report."""
+    run = Run("json_decoding")
     measures = [*readers(), *requests()]
-    best = dict.fromkeys(measures, float("inf"))
+    costs: dict[Measure, list[float]] = {measure: [] for measure in measures}
     gc.collect()
     for _round in range(ROUNDS):
         for measure in measures:
-            best[measure] = min(best[measure], microseconds(measure))
-    reference = {measure.events: cost for measure, cost in best.items() if measure.name == REFERENCE}
-    print(f"{len(ONE)} bytes of JSON an event; best of {ROUNDS} rounds of {EVENTS} events\n")
-    print(f"{'reader':<40}{'batch':>7}{'us/event':>10}{'times faster':>14}")
-    for measure, cost in best.items():
-        print(f"{measure.name:<40}{measure.events:>7}{cost:>10.2f}{reference[measure.events] / cost:>14.1f}")
+            costs[measure].append(microseconds(measure))
+    best = {(measure.name, measure.events): min(each) for measure, each in costs.items()}
+    found, ratios = [], []
+    for (name, events), cost in best.items():
+        row = "one event" if events == 1 else f"an event of a request of {events}"
+        found.append(Figure(row, name, "CPU", "us an event", (cost,)))
+        if name != REFERENCE:
+            reference = best[REFERENCE, events]
+            ratios.append(Comparison(row, name, "us an event", cost, REFERENCE, reference))
+    options = {"best of rounds": ROUNDS, "events a round": EVENTS, "bytes of JSON an event": len(ONE)}
+    show(run.end(found, ratios, options=options))
 
 
 def readers() -> list[Measure]:
@@ -86,10 +94,10 @@ def requests() -> list[Measure]:
 
 def microseconds(measure: Measure) -> float:
     """Return the microseconds an event of one round."""
-    began = time.perf_counter()
+    began = time.process_time()
     for _call in range(EVENTS // measure.events):
         measure.run()
-    return (time.perf_counter() - began) / EVENTS * 1e6
+    return (time.process_time() - began) / EVENTS * 1e6
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from services.ingest.events.records import EventKeys, keys_of, stamp, stamp_one
 from services.ingest.events.validation import BATCH, IDENTITY_PATH, USER_PATH, EventValidator, batch_limits
 from services.ingest.events.wire import join_batch, split_batch
 from services.ingest.servicer import IngestServicer
+from tests.support.benchmarks.report import Figure, Run
+from tests.support.benchmarks.tables import show
 from tests.support.clients.calls import AcceptingPublisher, plain_call
 from tests.support.inputs.events import numbered
 
@@ -39,17 +41,17 @@ class Measure(NamedTuple):
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, print, and write the report."""
+    run = Run("validation")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     loop = asyncio.new_event_loop()
     events = [numbered(number) for number in range(EVENTS)]
     found = [(measure, best_microseconds(measure.run)) for size in BATCHES for measure in measures(events, size, loop)]
     loop.close()
-    print(f"{events[0].ByteSize()} bytes an event; best of {ROUNDS} rounds of {EVENTS} events\n")
-    print(f"{'step':<40}{'batch':>7}{'us/event':>10}{'of whole':>10}")
-    for measure, cost in found:
-        whole = next(one for other, one in found if other.batch == measure.batch and other.name.startswith("whole"))
-        print(f"{measure.name:<40}{measure.batch:>7}{cost:>10.2f}{cost / whole:>10.0%}")
+    rows = {1: "Produce"} | {size: f"batch of {size:,}" for size in BATCHES[1:]}
+    figures = [Figure(rows[measure.batch], measure.name, "CPU", "us an event", (cost,)) for measure, cost in found]
+    options = {"bytes an event": events[0].ByteSize(), "best of rounds": ROUNDS, "events a round": EVENTS}
+    show(run.end(figures, options=options))
 
 
 def measures(events: list[Event], size: int, loop: asyncio.AbstractEventLoop) -> list[Measure]:
@@ -113,9 +115,9 @@ def best_microseconds(run: Callable[[], object]) -> float:
     best = float("inf")
     gc.collect()
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        began = time.process_time()
         run()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     return best / EVENTS * 1e6
 
 

@@ -7,12 +7,15 @@ docs/generate.py makes the page of the costs.
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from local.settings import ROOT
-from tests.support.benchmarks.machine import Machine
+from tests.support.benchmarks.machine import Machine, this_machine
 
 RESULTS = ROOT / ".local" / "bench" / "results"
 KEPT = ROOT / "tests" / "benchmarks" / "results"
@@ -70,7 +73,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """All of one run of one benchmark."""
+    """All of one run of one benchmark; `titles` explain the names of rows and systems."""
 
     benchmark: str
     machine: Machine
@@ -78,7 +81,8 @@ class Report:
     began: str
     seconds: float
     figures: tuple[Figure, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    titles: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path = RESULTS) -> Path:
         """Write the report, in the place of that of an earlier run."""
@@ -99,7 +103,38 @@ def read(path: Path) -> Report:
         seconds=found["seconds"],
         figures=tuple(Figure(**{**each, "values": tuple(each["values"])}) for each in found["figures"]),
         comparisons=tuple(Comparison(**each) for each in found["comparisons"]),
+        titles=found["titles"],
     )
+
+
+class Run:
+    """A run of a benchmark that has begun."""
+
+    def __init__(self, benchmark: str) -> None:
+        self._benchmark = benchmark
+        self._began = datetime.now(UTC)
+        self._clock = time.monotonic()
+
+    def end(
+        self,
+        figures: Iterable[Figure],
+        comparisons: Iterable[Comparison] = (),
+        titles: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> Report:
+        """Write the report of the run and return it."""
+        report = Report(
+            benchmark=self._benchmark,
+            machine=this_machine(),
+            options={name: str(value) for name, value in (options or {}).items()},
+            began=self._began.isoformat(timespec="seconds"),
+            seconds=time.monotonic() - self._clock,
+            figures=tuple(figures),
+            comparisons=tuple(comparisons),
+            titles=dict(titles or {}),
+        )
+        report.write()
+        return report
 
 
 def rounded(value: object) -> object:
