@@ -18,7 +18,7 @@ from local.settings import ROOT
 from tests.support.benchmarks.report import THIS_PROJECT, Run
 from tests.support.benchmarks.rows import PEER_TITLES, ROWS
 from tests.support.benchmarks.samples import Bench, Sample, comparisons, figures
-from tests.support.benchmarks.systems import System, kafka, peers, tree
+from tests.support.benchmarks.systems import Clone, System, kafka, peers, tree
 from tests.support.benchmarks.tables import show
 from tests.support.load.worker import Generator
 
@@ -54,7 +54,8 @@ def arguments() -> argparse.Namespace:
     options.add_argument(
         "--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=" ".join(ROWS)
     )
-    options.add_argument("--trees", nargs="+", type=Path, default=[ROOT], help="clones of this project to compare")
+    trees = "clones of this project to compare, each with settings, as in ../before .,UGC_GATEWAY_WORKERS=2"
+    options.add_argument("--trees", nargs="+", default=[str(ROOT)], metavar="PATH[,NAME=VALUE]", help=trees)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=3.0, help="of each row, system and round")
     options.add_argument("--no-peers", dest="peers", action="store_false", help="measure the clones alone")
@@ -62,22 +63,22 @@ def arguments() -> argparse.Namespace:
     return options.parse_args()
 
 
-def labels(trees: list[Path]) -> dict[str, Path]:
-    """Return the clones by a short name: that of the folder, with a number where two are the same."""
-    if len(trees) == 1:
-        return {THIS_PROJECT: trees[0].resolve()}
-    found: dict[str, Path] = {}
-    for path in trees:
-        name = path.resolve().name
-        found[name if name not in found else f"{name}-{len(found)}"] = path.resolve()
+def labels(trees: list[str]) -> dict[str, Clone]:
+    """Return the clones by a short name: folder and settings, with a number where two are the same."""
+    found: dict[str, Clone] = {}
+    for text in trees:
+        path, *settings = text.split(",")
+        name = THIS_PROJECT if len(trees) == 1 else " ".join([Path(path).resolve().name, *settings])
+        pairs = dict(setting.split("=", 1) for setting in settings)
+        found[name if name not in found else f"{name} {len(found)}"] = Clone(Path(path).resolve(), pairs)
     return found
 
 
 @contextlib.contextmanager
-def systems(folder: Path, bootstrap: str, trees: dict[str, Path], peers_wanted: bool) -> Iterator[list[System]]:
+def systems(folder: Path, bootstrap: str, trees: dict[str, Clone], peers_wanted: bool) -> Iterator[list[System]]:
     """Run the clones, and the peers if they are wanted."""
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(tree(name, root, folder, bootstrap, {})) for name, root in trees.items()]
+        found = [stack.enter_context(tree(name, clone, folder, bootstrap)) for name, clone in trees.items()]
         if peers_wanted:
             found += stack.enter_context(peers(folder, bootstrap))
         yield found

@@ -16,7 +16,7 @@ from local.processes.ports import free_port
 from local.processes.program import Program, running
 from local.settings import ROOT
 from tests.support.benchmarks.report import THIS_PROJECT
-from tests.support.benchmarks.systems import System, kafka, topic_of, tree
+from tests.support.benchmarks.systems import Clone, System, kafka, topic_of, tree
 from tests.support.load.bodies import event_id
 
 DATABASE = "ugc"
@@ -89,7 +89,7 @@ def running_chain(folder: Path) -> Iterator[Chain]:
     with kafka(folder) as (bootstrap, broker), running(server) as clickhouse:
         migrate(url)
         with (
-            tree(THIS_PROJECT, ROOT, folder, bootstrap, {}) as system,
+            tree(THIS_PROJECT, Clone(ROOT), folder, bootstrap) as system,
             running(etl(folder, bootstrap, url)) as loader,
             connected(url) as tables,
         ):

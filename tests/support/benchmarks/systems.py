@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,14 @@ class System:
     is_peer: bool = False
 
 
+@dataclass(frozen=True)
+class Clone:
+    """A clone of this project, set up, and the settings of its processes."""
+
+    root: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
 def kafka(folder: Path) -> Iterator[tuple[str, int]]:
     """Run a broker; yield its address and its pid."""
@@ -42,7 +51,7 @@ def kafka(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[str, str]) -> Iterator[System]:
+def tree(name: str, clone: Clone, folder: Path, bootstrap: str) -> Iterator[System]:
     """Run ingest and the gateway of a clone of this project, with the clone's own environment."""
     ingest, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
     label = label_of(name)
@@ -55,9 +64,9 @@ def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[
         "UGC_INGEST_TARGET": ingest,
         "UGC_INGEST_DRAIN_SECONDS": "0.1",
         "UGC_GATEWAY_LISTEN": gateway,
-        **settings,
+        **clone.settings,
     }
-    python = str(root / ".venv" / "bin" / "python")
+    python = str(clone.root / ".venv" / "bin" / "python")
 
     def program(process: str, module: str) -> Program:
         return Program(
@@ -65,7 +74,7 @@ def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[
             argv=(python, "-m", module),
             log=folder / f"{label}-{process}.log",
             environment=environment,
-            directory=root,
+            directory=clone.root,
             ready=(lambda: serving(ingest))
             if process == "ingest"
             else (lambda: get(f"http://{gateway}/readyz")[0] == 200),
@@ -78,7 +87,7 @@ def tree(name: str, root: Path, folder: Path, bootstrap: str, settings: Mapping[
 
 def label_of(name: str) -> str:
     """Return a name as files and topics may have it."""
-    return name.replace(" ", "-")
+    return re.sub(r"[^\w.-]", "-", name)
 
 
 def topic_of(name: str) -> str:

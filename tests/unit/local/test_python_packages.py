@@ -12,12 +12,20 @@ import pytest
 from local.settings import ROOT
 from local.setup import python_packages
 from local.setup.__main__ import python_packages as packages_step
-from local.setup.python_packages import INCOMPLETE, UV_MIN, is_usable, prepared_uv, python_step, uv_variables
+from local.setup.python_packages import (
+    INCOMPLETE,
+    UV_MIN,
+    benchmark_step,
+    is_usable,
+    prepared_uv,
+    python_step,
+    uv_variables,
+)
 from local.setup.steps import Step, run
 from tests.unit.local.test_setup import executable
 
 UV = Path(sys.executable).with_name("uv")
-LOCKED = ("uv.txt", "run.txt", "dev.txt")
+LOCKED = ("uv.txt", "run.txt", "dev.txt", "bench.txt")
 # What `pip config list` prints.
 PIP_CONFIGURATION = """\
 :env:.cert='/etc/company.pem'
@@ -146,6 +154,29 @@ def test_interrupted_installation(tmp_path: Path, path: Path, monkeypatch: pytes
     assert not is_usable(environment)
 
 
+def test_benchmarks(tmp_path: Path, path: Path, commands: list[str]) -> None:
+    """The environment of the benchmarks has the packages of its lock, and not the project."""
+    (path / "uv").symlink_to(UV)
+    environment = tmp_path / "environment"
+    run([str(UV), "venv", "--python", sys.executable, str(environment)], tmp_path / "log")
+    benchmark_step(environment).install(tmp_path / "log")
+
+    assert commands == ["uv pip sync --python python --require-hashes locks/bench.txt"]
+    assert is_usable(environment)
+
+
+def test_same_versions() -> None:
+    """The peers of the benchmarks use the versions of the packages that the project uses too."""
+    run_lock, bench_lock = (
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "locks" / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("run.txt", "bench.txt")
+    )
+    shared = run_lock.keys() & bench_lock.keys()
+
+    assert {"aiohttp", "grpcio", "uvloop"} <= shared
+    assert {name: bench_lock[name] for name in shared} == {name: run_lock[name] for name in shared}
+
+
 def test_pip_configuration() -> None:
     """The indexes that the user has configured for pip are used; a variable that the user set for uv stays."""
     assert uv_variables(PIP_CONFIGURATION, {"UV_INSECURE_HOST": "mine.example"}) == {
@@ -166,7 +197,7 @@ def test_packages_of_the_tests(monkeypatch: pytest.MonkeyPatch, name: str, *, te
 
 
 def test_locks() -> None:
-    """Every locked package has hashes, no lock names a host, and uv is the same in both of its locks."""
+    """Every locked package has hashes, no lock names a host, and uv is the same in all of its locks."""
     locks = {name: (ROOT / "locks" / name).read_text(encoding="utf-8") for name in LOCKED}
     for text in locks.values():
         packages = re.findall(r"^\S.*", text, re.MULTILINE)
@@ -176,4 +207,5 @@ def test_locks() -> None:
         assert "://" not in text
     (pinned,) = re.findall(r"^uv==(\d+)\.(\d+)\.(\d+)", locks["uv.txt"], re.MULTILINE)
     assert locks["uv.txt"].strip() in locks["dev.txt"]
+    assert locks["uv.txt"].strip() in locks["bench.txt"]
     assert tuple(map(int, pinned)) >= UV_MIN
