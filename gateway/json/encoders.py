@@ -20,7 +20,7 @@ TextMaker: TypeAlias = Callable[[str], str]
 Encoder: TypeAlias = Callable[[object, TextMaker], tuple[str, int]]
 
 # A varint of five bytes as parts of an f-string.
-FIVE_BYTES = "".join(f"{{FOLLOWED[%s >> {shift} & 127]}}" for shift in (0, 7, 14, 21)) + "{LAST[%s >> 28]}"
+FIVE_BYTES = "{{{two_bytes}[{value} & 16383]}}{{{two_bytes}[{value} >> 14 & 16383]}}{{{last}[{value} >> 28]}}"
 
 
 def compile_encoder(root: MessageShape | FieldShape, *, any_text: bool) -> Encoder:
@@ -33,27 +33,25 @@ def compile_encoder(root: MessageShape | FieldShape, *, any_text: bool) -> Encod
 
 
 class EncoderSource:
-    """The source of one encoder, and the values that its names stand for."""
+    """The source of one encoder, and the constants in it by their names."""
 
     def __init__(self, *, any_text: bool) -> None:
         self._any_text = any_text
         self._lines: list[str] = []
         self._level = 1
         self._names = 0
-        self._globals: dict[str, object] = {
-            "FOLLOWED": wire.FOLLOWED,
-            "LAST": wire.LAST,
-            "length_prefix": wire.length_prefix,
-        }
+        self._constants: dict[str, object] = {}
 
     def compiled(self, root: MessageShape | FieldShape) -> Encoder:
         """Return the function."""
         self._line(f"quotes = {root.quotes}")
         text = self._message(root, "values") if isinstance(root, MessageShape) else self._value(root, "values")
         self._line(f'return f"{text}", quotes')
-        source = "\n".join(["def encode(values, wire_text):", *self._lines])
-        exec(compile(source, "<encoder>", "exec"), self._globals)  # noqa: S102 -- the source is made above, of numbers
-        return cast("Encoder", self._globals["encode"])
+        # As defaults of parameters the constants are local names, which are read faster.
+        constants = "".join(f", {name}={name}" for name in self._constants)
+        source = "\n".join([f"def encode(values, wire_text{constants}):", *self._lines])
+        exec(compile(source, "<encoder>", "exec"), self._constants)  # noqa: S102 -- the source is made here, of numbers
+        return cast("Encoder", self._constants["encode"])
 
     def _message(self, shape: MessageShape, message: str) -> str:
         """Write the statements for a message, and return its content: parts of an f-string."""
@@ -99,9 +97,10 @@ class EncoderSource:
             return f"{{{written}}}"
         end = min(wire.FIVE_BYTES_END, wire.NUMBERS[found.type][0][1] + 1)
         start, number = self._constant(wire.tag(found.number, wire.VARINT)), self._name()
-        five_bytes = f"{{{start}}}" + FIVE_BYTES.replace("%s", value)
+        two_bytes, last = self._constant(wire.two_followed()), self._constant(wire.LAST)
+        five_bytes = FIVE_BYTES.format(value=value, two_bytes=two_bytes, last=last)
         self._line(f"if {wire.FIVE_BYTES_MIN} <= {value} < {end}:")
-        self._line(f'    {number} = f"{five_bytes}"')
+        self._line(f'    {number} = f"{{{start}}}{five_bytes}"')
         self._line(f"else: {number} = {written}")
         return f"{{{number}}}"
 
@@ -111,16 +110,16 @@ class EncoderSource:
             self._line(f"{self._constant(field.rule.check)}({values})")
         if field.value_quotes:
             self._line(f"quotes += {field.value_quotes} * len({values})")
-        parts, item, text = self._name(), self._name(), self._name()
+        parts, add, item, text = self._name(), self._name(), self._name(), self._name()
         is_packed = field.descriptor.is_packed
-        self._line(f"{parts} = []")
+        self._line(f"{parts} = []; {add} = {parts}.append")
         self._line(f"for {item} in {values}:")
         with self._indented():
             if is_packed:
                 part = f"{{{self._scalar_text(field, item, tagged=False, skips_default=False)}}}"
             else:
                 part = self._single(field, item, skips_default=False)
-            self._line(f'{parts}.append(f"{part}")')
+            self._line(f'{add}(f"{part}")')
         self._line(f"{text} = ''.join({parts})")
         return self._delimited(field, text, skips_empty=True) if is_packed else f"{{{text}}}"
 
@@ -130,7 +129,7 @@ class EncoderSource:
         table = self._constant(wire.length_prefixes(tag, skips_empty=skips_empty))
         if not self._any_text:
             return f"{{{table}[len({content})]}}{{{content}}}"
-        long = f"length_prefix({self._constant(tag)}, n)"
+        long = f"{self._constant(wire.length_prefix)}({self._constant(tag)}, n)"
         return f"{{({table}[n] if (n := len({content})) < {wire.LENGTHS_MAX} else {long})}}{{{content}}}"
 
     def _scalar_text(self, field: FieldShape, value: str, *, tagged: bool, skips_default: bool) -> str:
@@ -161,7 +160,7 @@ class EncoderSource:
     def _constant(self, value: object) -> str:
         """Return a new name of a value."""
         self._names += 1
-        self._globals[f"c{self._names}"] = value
+        self._constants[f"c{self._names}"] = value
         return f"c{self._names}"
 
 

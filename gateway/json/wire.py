@@ -5,6 +5,7 @@ Text of Latin-1 has the size of its bytes, and the strings of an ASCII body are 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias, cast
@@ -71,6 +72,12 @@ def length_prefixes(tag_text: str, *, skips_empty: bool) -> tuple[str, ...]:
     """Return the prefixes of the lengths below the limit; with `skips_empty` an empty value is not written."""
     first = "" if skips_empty else length_prefix(tag_text, 0)
     return (first, *(length_prefix(tag_text, length) for length in range(1, LENGTHS_MAX)))
+
+
+@cache
+def two_followed() -> tuple[str, ...]:
+    """Return each 14 bits of a varint as two bytes that others follow; the table has 1.4 MB."""
+    return tuple(low + high for high, low in itertools.product(FOLLOWED, FOLLOWED))
 
 
 def utf8(text: str) -> str:
