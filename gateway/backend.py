@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine
+from typing import NamedTuple
 
 import grpc
 from google.rpc import code_pb2
@@ -15,6 +14,10 @@ from grpc_health.v1 import health_pb2
 from gateway.call_errors import DEADLINE_EXCEEDED, call_error, pairs
 from gateway.errors import Metadata, rpc_error
 from gateway.reflection import Limits, Reflection
+from gateway.relay.calls import RelayedCall
+from gateway.relay.client import Relay
+from gateway.relay.frames import metadata_fields
+from gateway.reply import Begun, Caller, Reply
 from gateway.settings import GatewaySettings
 
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
@@ -26,26 +29,41 @@ LIBRARY_SECONDS_MIN = 0.001
 ANSWER_METADATA_BYTES_MAX = 262_144
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A successful response of the service: the bytes of its message, and the metadata before and after it."""
+class WaitingCaller:
+    """A caller whose task waits for the verdict."""
 
-    message: bytes
-    initial: Metadata
-    trailing: Metadata
-
-
-class Caller(Protocol):
-    """Who makes a call without a task of its own."""
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self.verdict: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def metadata(self) -> Metadata:
-        """Return the metadata of the call; GatewayError when there is too much of it."""
+        """Return the metadata of the call."""
+        return self._metadata
+
+    def metadata_fields(self, names: frozenset[str]) -> bytes:
+        """Return the metadata of these names as fields of a relayed call."""
+        return metadata_fields(pair for pair in self._metadata if pair[0] in names)
 
     def answered(self, reply: Reply) -> None:
         """Take the response of the service."""
+        if not self.verdict.done():
+            self.verdict.set_result(reply)
 
     def failed(self, error: Exception) -> None:
         """Take the error of the call."""
+        if not self.verdict.done():
+            # Without its frames, which refer to the caller.
+            self.verdict.set_exception(error.with_traceback(None))
+
+
+class AloneCall(NamedTuple):
+    """A call that a task makes alone."""
+
+    task: asyncio.Task[None]
+
+    def abandon(self) -> None:
+        """Cancel the call."""
+        self.task.cancel()
 
 
 class Backend:
@@ -54,38 +72,81 @@ class Backend:
     def __init__(self, channel: grpc.aio.Channel, settings: GatewaySettings) -> None:
         self._channel = channel
         self._settings = settings
-        # The calls that were begun, while they run in a task.
+        # The calls that were begun and are made alone.
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def begin(self, method: str, message: bytes, seconds: float | None, caller: Caller) -> None:
-        """Call a method, and give the result to the caller; GatewayError when the call cannot begin."""
-        metadata = caller.metadata()
-        task = asyncio.create_task(self._finish(method, message, metadata, seconds, caller))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _finish(
-        self, method: str, message: bytes, metadata: Metadata, seconds: float | None, caller: Caller
-    ) -> None:
-        """Make a call that was begun."""
-        try:
-            reply = await self.call(method, message, metadata, seconds)
-        except Exception as error:  # noqa: BLE001 -- the caller decides
-            caller.failed(error)
-        else:
-            caller.answered(reply)
+        self.relay = Relay(channel, self._relayed_alone, settings.gateway_reconnect_seconds_max)
 
     async def call(self, method: str, message: bytes, metadata: Metadata, seconds: float | None) -> Reply:
         """Call a method; CallError when the service returns an error, cannot be reached or takes too long.
 
         `seconds` is the client's timeout, which is forwarded; without one the gateway waits for its own limit.
         """
-        stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        caller = WaitingCaller(metadata)
+        begun = self.begin(method, message, seconds, caller)
+        try:
+            return await caller.verdict
+        except asyncio.CancelledError:
+            begun.abandon()
+            raise
+        finally:
+            # An error refers to this frame: with these a cycle would keep the message and the channel.
+            del caller, begun
+
+    def begin(self, method: str, message: bytes, seconds: float | None, caller: Caller) -> Begun:
+        """Call a method as `call` does, and give the verdict to the caller; GatewayError when it cannot begin."""
+        given, limit = self._limits(seconds)
+        stream = self.relay.stream
+        metadata: Metadata | None = None
+        if stream is not None:
+            if limit >= LIBRARY_SECONDS_MIN and stream.takes(method, message):
+                fields = caller.metadata_fields(stream.declaration.names)
+                begun = stream.begin(caller, method, message, fields, given, min(limit, given or limit))
+                if begun is not None:
+                    return begun
+            names = stream.declaration.names
+            metadata = [pair for pair in caller.metadata() if pair[0] in names]
+        else:
+            metadata = caller.metadata()
+        return AloneCall(self._start(self._finish(method, message, metadata, given, limit, caller)))
+
+    def _limits(self, seconds: float | None) -> tuple[float | None, float]:
+        """Return the timeout that the service is given, and the seconds after which the gateway ends a call."""
         limit = self._settings.gateway_timeout_seconds_max if seconds else self._settings.gateway_timeout_seconds
+        if seconds is None:
+            return None, limit
         # The library's clock is in milliseconds: what is shorter than one must not become one.
-        limit = min(limit, seconds) if seconds is not None and seconds < LIBRARY_SECONDS_MIN else limit
-        timeout = seconds - min(seconds * 0.01, LIBRARY_SECONDS_ADDED) if seconds else None
-        call = stub(message, timeout=timeout, metadata=tuple(metadata), wait_for_ready=False)
+        limit = min(limit, seconds) if seconds < LIBRARY_SECONDS_MIN else limit
+        return seconds - min(seconds * 0.01, LIBRARY_SECONDS_ADDED), limit
+
+    def _relayed_alone(self, call: RelayedCall) -> asyncio.Task[None]:
+        """Make a call alone that a stream did not take, within the time that it has left."""
+        caller = call.caller
+        assert caller is not None  # noqa: S101 -- a call without a caller is not made
+        left = max(call.deadline - asyncio.get_running_loop().time(), 0)
+        metadata = caller.metadata()
+        return self._start(self._finish(call.method, call.message, metadata, call.seconds and left, left, caller))
+
+    def _start(self, call: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(call)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _finish(
+        self, method: str, message: bytes, metadata: Metadata, given: float | None, limit: float, caller: Caller
+    ) -> None:
+        """Make a call alone, and give the verdict to its caller."""
+        try:
+            reply = await self._unary(method, message, metadata, given, limit)
+        except Exception as error:  # noqa: BLE001 -- the caller decides
+            caller.failed(error)
+        else:
+            caller.answered(reply)
+
+    async def _unary(self, method: str, message: bytes, metadata: Metadata, given: float | None, limit: float) -> Reply:
+        """Make a call alone."""
+        stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        call = stub(message, timeout=given, metadata=tuple(metadata), wait_for_ready=False)
         try:
             async with asyncio.timeout(limit):
                 data: bytes = await call
@@ -150,4 +211,11 @@ async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
         ("grpc.enable_http_proxy", 0),
     )
     async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
-        yield Backend(channel, settings)
+        backend = Backend(channel, settings)
+        relaying = asyncio.create_task(backend.relay.run()) if settings.gateway_relay else None
+        try:
+            yield backend
+        finally:
+            if relaying is not None:
+                relaying.cancel()
+                await asyncio.gather(relaying, return_exceptions=True)

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from gateway.errors import CallError, Pair
+from gateway.errors import CallError, Metadata, Pair
 from gateway.http.metadata import retry_after
 
 DETAILS = "grpc-status-details-bin"
@@ -62,17 +62,22 @@ REPLACED_CODES: Mapping[str, int] = {
 
 def call_error(error: grpc.aio.AioRpcError) -> CallError:
     """Translate an exception of gRPC; CANCELLED becomes UNAVAILABLE, because the client itself did not cancel."""
-    trailing = pairs(error.trailing_metadata())
-    rich = next((value for name, value in trailing if name == DETAILS and isinstance(value, bytes)), None)
+    initial, trailing = pairs(error.initial_metadata()), pairs(error.trailing_metadata())
     code: int = error.code().value[0]
-    status = rpc_status(code, error.details() or "", rich)
+    return verdict(code, error.details() or "", initial, trailing)
+
+
+def verdict(code: int, text: str, initial: Metadata, trailing: Metadata) -> CallError:
+    """Return the error of a call that has ended with a status other than OK."""
+    rich = next((value for name, value in trailing if name == DETAILS and isinstance(value, bytes)), None)
+    status = rpc_status(code, text, rich)
     if not status.details:
         status = without_library_text(status)
     if status.code == code_pb2.CANCELLED:
         status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message=status.message, details=status.details)
     delay = retry_after(trailing)
     headers = {"Retry-After": delay} if delay else None
-    return CallError(status, headers, pairs(error.initial_metadata()), trailing)
+    return CallError(status, headers, initial, trailing)
 
 
 def rpc_status(code: int, message: str, details: bytes | None) -> status_pb2.Status:
@@ -113,3 +118,11 @@ def replaced_text(code: int, text: str) -> str | None:
 def pairs(metadata: grpc.aio.Metadata | None) -> list[Pair]:
     """Return metadata as a list of pairs."""
     return [(str(name), value) for name, value in metadata or ()]
+
+
+def text_of(value: bytes) -> str:
+    """Return a name or a text of metadata, as the gRPC library reads it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -16,15 +16,16 @@ from aiohttp.web import Response
 
 from common.logs import log_limited, logger
 from gateway.app import Api, Gateway
-from gateway.backend import Reply
 from gateway.decoding import LARGE_BODY_BYTES
 from gateway.errors import GatewayError, Pair
 from gateway.http.expansion import GZIP_MAGIC
 from gateway.http.head import new_request_id
-from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, request_metadata
+from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, OF_THE_PEER, REQUEST_ID, request_metadata
 from gateway.http.ordinary import OrdinaryHead, OrdinaryHeads
 from gateway.http.responses import call_response, complete
 from gateway.http.written import STARTS, json_answer, whole_answer
+from gateway.relay.frames import metadata_field, metadata_fields
+from gateway.reply import Reply
 from gateway.routing.routes import Match
 
 STATUSES: Mapping[str | bytes, int] = {str(status): status for status in STARTS}
@@ -144,6 +145,17 @@ class Turn:
     def metadata(self) -> list[Pair]:
         """Return the metadata of the call."""
         return request_metadata(self._head.request(self._id, self._peer))
+
+    def metadata_fields(self, names: frozenset[str]) -> bytes:
+        """Return the metadata of these names as fields of a relayed call."""
+        memo = self._memo
+        if memo.names is not names:
+            # Without the id, which differs.
+            kept = metadata_fields(pair for pair in self.metadata() if pair[0] in names and pair[0] != REQUEST_ID)
+            if not names.isdisjoint(OF_THE_PEER):
+                return metadata_field(REQUEST_ID, self._id) + kept if REQUEST_ID in names else kept
+            memo.names, memo.metadata = names, kept
+        return metadata_field(REQUEST_ID, self._id) + memo.metadata if REQUEST_ID in names else memo.metadata
 
     def answered(self, reply: Reply) -> None:
         """Write the response of a call that has succeeded."""

@@ -195,6 +195,10 @@ class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
     gateway_keepalive_seconds: float = Field(default=75.0, ge=0, le=3_600)
     """Seconds after which an idle connection is closed."""
 
+    gateway_relay: bool = True
+    """Whether calls travel in one stream of ugc.relay.v1.RelayService when the service offers it. Without it each call
+    is a unary call of its own, with the same answers at a higher cost."""
+
     gateway_lane: bool = True
     """Whether ordinary requests are answered on the fast lane. Responses are the same without it, at several times the
     cost; to find out whether a fault is in it."""

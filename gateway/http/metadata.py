@@ -22,6 +22,9 @@ PREFIX = "grpcgateway-"
 HTTP_CODE = "x-http-code"
 RETRY_AFTER = "retry-after"
 REQUEST_ID = "x-request-id"
+FORWARDED_HOST, FORWARDED_FOR = "x-forwarded-host", "x-forwarded-for"
+# What depends on the connection of a client, beside its request.
+OF_THE_PEER = (FORWARDED_HOST, FORWARDED_FOR)
 # Metadata of the transport between gateway and service.
 TRANSPORT = frozenset({"content-type", "user-agent", "te", "trailer", "date", "server", HTTP_CODE})
 # Every response carries the request id already, without a prefix.
@@ -82,14 +85,14 @@ def request_metadata(request: Request) -> list[Pair]:
 def forwarded_metadata(headers: Iterable[tuple[str, str]], peer: Peer) -> Iterator[Pair]:
     """Yield the host and the addresses of a request; a trusted peer may name those of the original client."""
     trusted = [(name, value) for name, value in headers if peer.is_trusted and PRINTABLE.fullmatch(value)]
-    host = next((value for name, value in trusted if name == "x-forwarded-host" and value), peer.host)
+    host = next((value for name, value in trusted if name == FORWARDED_HOST and value), peer.host)
     if host and PRINTABLE.fullmatch(host):
-        yield "x-forwarded-host", host
-    addresses = [value for name, value in trusted if name == "x-forwarded-for"]
+        yield FORWARDED_HOST, host
+    addresses = [value for name, value in trusted if name == FORWARDED_FOR]
     if peer.address:
         addresses.append(peer.address)
     if addresses:
-        yield "x-forwarded-for", ", ".join(addresses)
+        yield FORWARDED_FOR, ", ".join(addresses)
 
 
 def call_timeout(text: str | None) -> float | None:

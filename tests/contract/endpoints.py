@@ -75,6 +75,7 @@ async def gateway(port: int, *, has_discovery: bool = True, **changes: Any) -> A
         "gateway_drain_seconds": 0,
         "gateway_body_bytes_max": BODY_BYTES_MAX,
         "gateway_timeout_seconds": 2,
+        "gateway_relay": has_discovery,
         **changes,
     }
     settings = GatewaySettings(**chosen)
