@@ -175,11 +175,7 @@ async def test_limits_of_a_stream(lane: bool, limits: dict[str, int]) -> None:
     relay = FakeRelay(service.relayed, declaration(PRODUCE, **limits))
     changes: dict[str, Any] = {"gateway_lane": lane, "gateway_timeout_seconds": WAIT_SECONDS_MAX, "gateway_relay": True}
     async with serving(relay, service.handlers(), port), gateway(port, **changes) as url:
-
-        async def is_open() -> bool:
-            return relay.streams == 1
-
-        await until(is_open)
+        await until_open(relay)
         held = [asyncio.create_task(post(f"{url}{PATH}", event("held"))) for _number in range(8)]
 
         async def all_begun() -> bool:
@@ -190,6 +186,15 @@ async def test_limits_of_a_stream(lane: bool, limits: dict[str, int]) -> None:
         assert [answer[0] for answer in await asyncio.gather(*held)] == [201] * 8
         assert len(relay.begun) <= limits.get("calls_max", 0)
         assert all(frame.ByteSize() <= relay.declaration.frame_bytes_max for frame in relay.frames)
+
+
+async def until_open(relay: FakeRelay) -> None:
+    """Wait until the first stream is open."""
+
+    async def is_open() -> bool:
+        return relay.streams == 1
+
+    await until(is_open)
 
 
 async def test_what_waits_travels_together() -> None:
