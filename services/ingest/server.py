@@ -77,7 +77,11 @@ async def serving(
     standard = StandardServices(health_servicer, (*listed, health.SERVICE_NAME, reflection.SERVICE_NAME))
     server.add_generic_rpc_handlers(standard.handlers())
     relay_service = relay.RelayService(
-        relayed_methods(servicer, debug), interceptor.intake, relay_limits(settings), has_headroom
+        relayed_methods(servicer, debug),
+        interceptor.intake,
+        relay_limits(settings),
+        has_headroom,
+        settings.ingest_workers,
     )
     if settings.ingest_relay:
         server.add_generic_rpc_handlers((relay_service.handler(),))

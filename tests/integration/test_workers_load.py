@@ -12,19 +12,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from ugc.v1.event_pb2 import EventRecord
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 from local.processes.program import Program, running
 from local.up.example import DOCUMENTED_EVENT
 from tests.support.inputs.events import documented, numbered
-from tests.support.processes.ingest_server import OWN_CONNECTION
+from tests.support.processes.ingest_server import CHECK, OWN_CONNECTION
 from tests.support.processes.system import AWAIT_SECONDS_MAX, Deployment, await_equal, send_until_accepted, serving
 from tests.support.processes.workers import serving as served
 from tests.support.processes.workers import workers
@@ -33,14 +34,9 @@ COUNT = 2
 CLIENTS = 8
 BATCH = 20
 CALL_SECONDS_MAX = 60
-# How long each process reports that it is not ready before it stops; a client that asks again in this time leaves.
-DRAIN_SECONDS = 10
-SETTINGS = {
-    "UGC_INGEST_WORKERS": str(COUNT),
-    "UGC_GATEWAY_WORKERS": str(COUNT),
-    "UGC_INGEST_DRAIN_SECONDS": str(DRAIN_SECONDS),
-    "UGC_GATEWAY_DRAIN_SECONDS": str(DRAIN_SECONDS),
-}
+SETTINGS = {"UGC_INGEST_WORKERS": str(COUNT), "UGC_GATEWAY_WORKERS": str(COUNT)}
+# How long a process reports that it is not ready before it stops; a client that asks again in this time leaves.
+DRAIN = "10"
 
 
 @pytest.fixture
@@ -100,9 +96,14 @@ def stored(deployment: Deployment) -> set[str]:
             if message.error():
                 ended += 1
             else:
-                found.add(str(uuid.UUID(bytes=EventRecord.FromString(message.value()).event_id)))
+                found.add(str(uuid.UUID(bytes=EventRecord.FromString(message.value() or b"").event_id)))
     consumer.close()
     return found
+
+
+def times_served(deployment: Deployment, number: int) -> int:
+    """Return how often a worker of ingest has begun to serve."""
+    return served(deployment.log("ingest")).count(number)
 
 
 def test_killed_workers(deployment: Deployment) -> None:
@@ -125,7 +126,7 @@ def test_killed_workers(deployment: Deployment) -> None:
         try:
             for number in range(1, COUNT + 1):
                 os.kill(workers(parent.process.pid)[number], signal.SIGKILL)
-                await_equal(lambda each=number: served(deployment.log("ingest")).count(each), 2)
+                await_equal(partial(times_served, deployment, number), 2)
         finally:
             stop.set()
 
@@ -147,16 +148,17 @@ def leave_when_unready(is_ready: Callable[[], bool], call: Callable[[], None], b
 
 def test_drain_of_ingest(deployment: Deployment) -> None:
     """At SIGTERM every worker reports NOT_SERVING; callers that leave then have no failed call."""
+    deployment.settings["UGC_INGEST_DRAIN_SECONDS"] = DRAIN
     began = threading.Barrier(CLIENTS + 1, timeout=AWAIT_SECONDS_MAX)
 
     def client() -> int:
         with own_channel(deployment.ingest_address) as channel:
             stub = IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-            health = health_pb2_grpc.HealthStub(channel)
+            check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
 
             def is_ready() -> bool:
-                answer = health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS_MAX)
-                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+                answer = health_pb2.HealthCheckResponse.FromString(check(b"", timeout=CALL_SECONDS_MAX))
+                return answer.status == health_pb2.HealthCheckResponse.SERVING
 
             return leave_when_unready(is_ready, lambda: stub.Produce(documented(), timeout=CALL_SECONDS_MAX), began)
 
@@ -169,6 +171,7 @@ def test_drain_of_ingest(deployment: Deployment) -> None:
 
 def test_drain_of_the_gateway(deployment: Deployment) -> None:
     """At SIGTERM every worker answers /readyz with 503; clients that leave then have no failed request."""
+    deployment.settings["UGC_GATEWAY_DRAIN_SECONDS"] = DRAIN
     began = threading.Barrier(CLIENTS + 1, timeout=AWAIT_SECONDS_MAX)
 
     def client() -> int:
@@ -203,7 +206,7 @@ def test_one_worker_is_replaced_under_load(deployment: Deployment) -> None:
     with running(ingest(deployment)) as parent, clients(client):
         try:
             os.kill(workers(parent.process.pid)[1], signal.SIGTERM)
-            await_equal(lambda: served(deployment.log("ingest")).count(1), 2)
+            await_equal(partial(times_served, deployment, 1), 2)
         finally:
             stop.set()
 

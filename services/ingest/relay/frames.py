@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ugc.relay.v1.relay_service_pb2 import Answer, Declaration, RelayResponse
 
@@ -21,6 +22,13 @@ NAMES_BY_BYTES = {name.encode(): name for name in NAMES}
 # Encoded numbers below this are looked up.
 SMALL_MAX = 16_384
 SMALL_VARINTS = tuple(varint(number) for number in range(SMALL_MAX))
+
+
+class Server(NamedTuple):
+    """The process that serves a stream: a name of its own, and how many processes share its address."""
+
+    name: str
+    processes: int
 
 
 def encoded_number(number: int) -> bytes:
@@ -90,7 +98,9 @@ def field_of(answer: bytes) -> bytes:
     return ANSWERS_TAG + encoded_number(len(answer)) + answer
 
 
-def declaration(methods: Sequence[str], calls_max: int, frame_bytes_max: int, message_bytes_max: int) -> bytes:
+def declaration(
+    methods: Sequence[str], calls_max: int, frame_bytes_max: int, message_bytes_max: int, server: Server
+) -> bytes:
     """Return the first frame of a stream."""
     declared = Declaration(
         metadata_names=sorted(NAMES),
@@ -98,6 +108,8 @@ def declaration(methods: Sequence[str], calls_max: int, frame_bytes_max: int, me
         calls_max=calls_max,
         frame_bytes_max=frame_bytes_max,
         message_bytes_max=message_bytes_max,
+        server=server.name,
+        servers=server.processes,
     )
     return RelayResponse(declaration=declared).SerializeToString()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
@@ -18,6 +19,8 @@ from services.ingest.relay.limits import RelayLimits
 from services.ingest.relay.stream import FrameError, RelayStream
 
 SERVICE: str = relay_service_pb2.DESCRIPTOR.services_by_name["RelayService"].full_name
+# Of the random name of this process.
+NAME_BYTES = 8
 STOPPING = "the server is stopping"
 
 
@@ -30,15 +33,23 @@ class RelayService:
         intake: Intake,
         relay_limits: RelayLimits,
         has_headroom: Callable[[], bool] = lambda: True,
+        servers: int = 1,
     ) -> None:
-        """While `has_headroom` returns false, the process has memory for the guaranteed streams only."""
+        """While `has_headroom` returns false, the process has memory for the guaranteed streams only.
+
+        `servers` is the number of processes that share the address of this one.
+        """
         self._methods = methods
         self._intake = intake
         self._limits = relay_limits
         self._has_headroom = has_headroom
         self._limiter = StreamLimiter(relay_limits.streams_max, limits.CONNECTION_STREAMS_MAX)
         self._declaration = frames.declaration(
-            tuple(methods), limits.CALLS_MAX, limits.FRAME_BYTES_MAX, limits.MESSAGE_BYTES_MAX
+            tuple(methods),
+            limits.CALLS_MAX,
+            limits.FRAME_BYTES_MAX,
+            limits.MESSAGE_BYTES_MAX,
+            frames.Server(secrets.token_hex(NAME_BYTES), servers),
         )
         # In the order in which they began, with the task of each.
         self._streams: dict[RelayStream, asyncio.Task[object]] = {}

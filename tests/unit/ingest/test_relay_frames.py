@@ -41,10 +41,12 @@ def test_failure(number: int, code: int, text: str, pairs: list[tuple[str, str |
 def test_fields_are_a_frame() -> None:
     """Encoded answers, the declaration and the announcement of the end can be joined to one frame."""
     failure = Failure(14, "away", ())
-    encoded = frames.declaration(["/a/b"], 1, 2, 3) + frames.failed(1, failure) + frames.not_processed(2, failure)
+    encoded = frames.declaration(["/a/b"], 1, 2, 3, frames.Server("one", 4))
+    encoded += frames.failed(1, failure) + frames.not_processed(2, failure)
     response = RelayResponse.FromString(encoded + frames.DRAINING)
 
     assert (list(response.declaration.methods), response.draining) == (["/a/b"], True)
+    assert (response.declaration.server, response.declaration.servers) == ("one", 4)
     assert [(answer.id, answer.status_code, answer.not_processed) for answer in response.answers] == [
         (1, 14, False),
         (2, 14, True),

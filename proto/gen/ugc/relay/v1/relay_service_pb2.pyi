@@ -55,15 +55,19 @@ class Answer(_message.Message):
     def __init__(self, id: _Optional[int] = ..., message: _Optional[bytes] = ..., status_code: _Optional[int] = ..., status_message: _Optional[str] = ..., metadata: _Optional[_Iterable[bytes]] = ..., not_processed: _Optional[bool] = ...) -> None: ...
 
 class Declaration(_message.Message):
-    __slots__ = ("metadata_names", "methods", "calls_max", "frame_bytes_max", "message_bytes_max")
+    __slots__ = ("metadata_names", "methods", "calls_max", "frame_bytes_max", "message_bytes_max", "server", "servers")
     METADATA_NAMES_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
     CALLS_MAX_FIELD_NUMBER: _ClassVar[int]
     FRAME_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
     metadata_names: _containers.RepeatedScalarFieldContainer[str]
     methods: _containers.RepeatedScalarFieldContainer[str]
     calls_max: int
     frame_bytes_max: int
     message_bytes_max: int
-    def __init__(self, metadata_names: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., calls_max: _Optional[int] = ..., frame_bytes_max: _Optional[int] = ..., message_bytes_max: _Optional[int] = ...) -> None: ...
+    server: str
+    servers: int
+    def __init__(self, metadata_names: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., calls_max: _Optional[int] = ..., frame_bytes_max: _Optional[int] = ..., message_bytes_max: _Optional[int] = ..., server: _Optional[str] = ..., servers: _Optional[int] = ...) -> None: ...
