@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import NamedTuple
 
 import grpc
@@ -15,13 +15,15 @@ from gateway.call_errors import DEADLINE_EXCEEDED, call_error, pairs
 from gateway.errors import Metadata, rpc_error
 from gateway.reflection import Limits, Reflection
 from gateway.relay.calls import RelayedCall
-from gateway.relay.client import Relay
 from gateway.relay.frames import metadata_fields
+from gateway.relay.spread import Relays
 from gateway.reply import Begun, Caller, Reply
 from gateway.settings import GatewaySettings
 
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
 RECONNECT_FIRST_MS = 100
+# Otherwise the channels to one address share a connection.
+OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 # The library rounds timeouts up, longer ones more coarsely: slightly above 100 s becomes 101 s.
 LIBRARY_SECONDS_ADDED = 0.005
 LIBRARY_SECONDS_MIN = 0.001
@@ -69,12 +71,15 @@ class AloneCall(NamedTuple):
 class Backend:
     """Calls methods of the service; `connecting` opens one."""
 
-    def __init__(self, channel: grpc.aio.Channel, settings: GatewaySettings) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, settings: GatewaySettings, open_channel: Callable[[], grpc.aio.Channel]
+    ) -> None:
+        """`open_channel` opens a channel with a connection of its own."""
         self._channel = channel
         self._settings = settings
         # The calls that were begun and are made alone.
         self._tasks: set[asyncio.Task[None]] = set()
-        self.relay = Relay(channel, self._relayed_alone, settings.gateway_reconnect_seconds_max)
+        self.relays = Relays(channel, open_channel, self._relayed_alone, settings.gateway_reconnect_seconds_max)
 
     async def call(self, method: str, message: bytes, metadata: Metadata, seconds: float | None) -> Reply:
         """Call a method; CallError when the service returns an error, cannot be reached or takes too long.
@@ -95,7 +100,7 @@ class Backend:
     def begin(self, method: str, message: bytes, seconds: float | None, caller: Caller) -> Begun:
         """Call a method as `call` does, and give the verdict to the caller; GatewayError when it cannot begin."""
         given, limit = self._limits(seconds)
-        stream = self.relay.stream
+        stream = self.relays.stream
         metadata: Metadata | None = None
         if stream is not None:
             if limit >= LIBRARY_SECONDS_MIN and stream.takes(method, message):
@@ -210,9 +215,13 @@ async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
         # Proxies of the environment are for external hosts.
         ("grpc.enable_http_proxy", 0),
     )
+
+    def open_channel() -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(settings.ingest_target, options=(*options, OWN_CONNECTION))
+
     async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
-        backend = Backend(channel, settings)
-        relaying = asyncio.create_task(backend.relay.run()) if settings.gateway_relay else None
+        backend = Backend(channel, settings, open_channel)
+        relaying = asyncio.create_task(backend.relays.run()) if settings.gateway_relay else None
         try:
             yield backend
         finally:

@@ -33,6 +33,7 @@ class Next(Enum):
     AT_ONCE = "at once"
     AFTER_A_PAUSE = "after a pause"
     WHEN_RECONNECTED = "when reconnected"
+    NOT_HERE = "not on this channel"
 
 
 class Relay:
@@ -43,17 +44,22 @@ class Relay:
         channel: grpc.aio.Channel,
         alone: Callable[[RelayedCall], asyncio.Task[None]],
         pause_seconds: float,
+        is_wanted: Callable[[Declaration], bool] = lambda _declared: True,
     ) -> None:
-        """Wait `pause_seconds` after a stream has ended unexpectedly, before another one is opened."""
+        """Wait `pause_seconds` after a stream has ended unexpectedly, before another one is opened.
+
+        `is_wanted` decides by the declaration whether the stream is kept; without it the relay ends.
+        """
         self._channel = channel
         self._alone = alone
         self._pause_seconds = pause_seconds
+        self._is_wanted = is_wanted
         self._running: set[asyncio.Task[None]] = set()
         # The stream that was opened last, while it has not ended.
         self.stream: RelayStream | None = None
 
     async def run(self) -> None:
-        """Keep a stream open, until cancelled; a server that does not offer it is asked again when reconnected."""
+        """Keep a stream open, until cancelled or not wanted; a server without it is asked again when reconnected."""
         try:
             while True:
                 await self._until(is_ready=True)
@@ -62,6 +68,10 @@ class Relay:
                         await self._until(is_ready=False)
                     case Next.AFTER_A_PAUSE:
                         await asyncio.sleep(self._pause_seconds)
+                    case Next.NOT_HERE:
+                        while self._running:
+                            await asyncio.wait(self._running)
+                        return
                     case Next.AT_ONCE if len(self._running) >= STREAMS_MAX:
                         await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 raise_if_cancelled()
@@ -81,6 +91,9 @@ class Relay:
         if isinstance(declared, Next):
             call.cancel()
             return declared
+        if not self._is_wanted(declared):
+            call.cancel()
+            return Next.NOT_HERE
         logger().debug("calls are relayed in a stream", methods=sorted(declared.methods))
         self.stream = stream = RelayStream(call, declared, self._alone)
         carrying = asyncio.create_task(self._carry(stream))

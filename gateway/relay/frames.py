@@ -45,6 +45,8 @@ DECLARATION: Sequence[FieldRow] = (
     ("calls_max", 3, Field.TYPE_UINT32, False, ""),
     ("frame_bytes_max", 4, Field.TYPE_UINT32, False, ""),
     ("message_bytes_max", 5, Field.TYPE_UINT32, False, ""),
+    ("server", 6, Field.TYPE_STRING, False, ""),
+    ("servers", 7, Field.TYPE_UINT32, False, ""),
 )
 MESSAGES = {"RelayResponse": RESPONSE, "Answer": ANSWER, "Declaration": DECLARATION}
 
@@ -68,6 +70,8 @@ class ServerDeclaration(Protocol):
     calls_max: int
     frame_bytes_max: int
     message_bytes_max: int
+    server: str
+    servers: int
 
 
 class Response(Protocol):
@@ -93,6 +97,9 @@ class Declaration(NamedTuple):
     calls_max: int
     frame_bytes_max: int
     message_bytes_max: int
+    # The process that serves the stream, and how many share its address.
+    server: str = ""
+    servers: int = 1
 
 
 def response_class() -> type[Response]:
@@ -118,7 +125,15 @@ def declaration_of(frame: Response) -> Declaration:
     """Return the declaration of the first frame."""
     given = frame.declaration
     names, methods = frozenset(given.metadata_names), frozenset(given.methods)
-    return Declaration(names, methods, given.calls_max, given.frame_bytes_max, given.message_bytes_max)
+    return Declaration(
+        names,
+        methods,
+        given.calls_max,
+        given.frame_bytes_max,
+        given.message_bytes_max,
+        given.server,
+        max(1, given.servers),
+    )
 
 
 def varint(number: int) -> bytes:

@@ -71,6 +71,10 @@ class RelayStream:
             and self._waiting_bytes < limits.frame_bytes_max
         )
 
+    def calls_in_flight(self) -> int:
+        """Return how many calls have no verdict yet."""
+        return len(self._calls)
+
     def begin(
         self, caller: Caller, method: str, message: bytes, metadata: bytes, seconds: float | None, limit: float
     ) -> RelayedCall | None:

@@ -179,6 +179,22 @@ def test_failing_start(deployment: Deployment) -> None:
     assert line.startswith("bad setting UGC_GATEWAY_DESCRIPTORS: ")
 
 
+def test_gateway_in_front_of_workers(deployment: Deployment) -> None:
+    """A single gateway process has a connection to each worker of ingest, and to one that replaces another."""
+    single = deployment.program("gateway", "gateway")
+    single = replace(single, environment={**single.environment, "UGC_GATEWAY_WORKERS": "1"})
+    with running(program(deployment, "ingest")) as ingest, running(single):
+
+        def connected() -> list[bool]:
+            pids = workers(ingest.process.pid).values()
+            return [connections(pid, deployment.ingest_port) > 0 for pid in pids]
+
+        await_equal(connected, [True] * COUNT)
+        os.kill(workers(ingest.process.pid)[1], signal.SIGKILL)
+        await_equal(lambda: serving(deployment.log("ingest")).count(1), 2)
+        await_equal(connected, [True] * COUNT)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stop_during_start(deployment: Deployment, name: str, number: signal.Signals) -> None:
     """A stop signal while the workers start ends all of them with status 0."""

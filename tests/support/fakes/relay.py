@@ -90,7 +90,7 @@ def handlers(relay: FakeRelay) -> grpc.GenericRpcHandler:
 
 def declaration(*methods: str, **changes: int) -> Declaration:
     """Return a declaration with generous limits."""
-    limits = {"calls_max": 1_000, "frame_bytes_max": 1_000_000, "message_bytes_max": 100_000, **changes}
+    limits: Any = {"calls_max": 1_000, "frame_bytes_max": 1_000_000, "message_bytes_max": 100_000, **changes}
     return Declaration(metadata_names=NAMES, methods=methods, **limits)
 
 

@@ -77,7 +77,13 @@ def test_a_response_is_read() -> None:
     """Declaration, answers and the end of a stream are read."""
     sent = RelayResponse(
         declaration=Declaration(
-            metadata_names=["a", "b"], methods=["/c"], calls_max=1, frame_bytes_max=2, message_bytes_max=3
+            metadata_names=["a", "b"],
+            methods=["/c"],
+            calls_max=1,
+            frame_bytes_max=2,
+            message_bytes_max=3,
+            server="d",
+            servers=4,
         ),
         answers=[
             Answer(
@@ -88,7 +94,7 @@ def test_a_response_is_read() -> None:
     )
     read = ResponseFrame.FromString(sent.SerializeToString())
 
-    assert declaration_of(read) == (frozenset({"a", "b"}), frozenset({"/c"}), 1, 2, 3)
+    assert declaration_of(read) == (frozenset({"a", "b"}), frozenset({"/c"}), 1, 2, 3, "d", 4)
     assert read.draining
     answer = read.answers[0]
     assert (answer.id, answer.message, answer.status_code, answer.status_message) == (7, b"m", 3, "\u0436")
