@@ -19,6 +19,7 @@ from services.ingest.limits.admission import RejectedError
 from services.ingest.limits.memory_budget import SMALL_BYTES_MAX
 from services.ingest.limits.message_reader import MessageReader, MessageTimeoutError, MissingMessageError
 from services.ingest.limits.read_permits import TooManyReadsError
+from services.ingest.metadata import read_metadata
 from services.ingest.relay.calls import Intake
 
 Method: TypeAlias = Callable[[bytes, Call], Awaitable[Response]]
@@ -43,7 +44,7 @@ class AdmissionInterceptor:
         """Return gRPC's handler of a unary call that `method` answers."""
 
         async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
-            call = Call(context.invocation_metadata() or ())
+            call = Call(read_metadata(context.invocation_metadata() or ()))
             try:
                 response = await self._respond(method, call, context)
             except StatusError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 import grpc
@@ -12,7 +11,7 @@ from google.rpc.code_pb2 import INTERNAL, Code
 from google.rpc.status_pb2 import Status
 
 from common.logs import log_limited, logger
-from services.ingest.metadata import REQUEST_ID, read_metadata
+from services.ingest.metadata import REQUEST_ID, CallMetadata
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -53,12 +52,11 @@ class Call:
 
     __slots__ = ("authorizations", "headers", "request_id")
 
-    def __init__(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        read = read_metadata(metadata)
-        self.authorizations = read.authorizations
+    def __init__(self, metadata: CallMetadata) -> None:
+        self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
-        self.headers = read.headers
-        self.request_id = read.request_id or os.urandom(REQUEST_ID_BYTES).hex()
+        self.headers = metadata.headers
+        self.authorizations = metadata.authorizations
 
     def accepted(self, message: bytes, accepted: int, rejected: int = 0) -> Response:
         """Return the response of a call that has stored events."""

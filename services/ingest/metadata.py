@@ -24,6 +24,7 @@ TRACE_MEMBER_PATTERN = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,
 TRACE_MEMBERS_MAX = 32
 TRACE_STATE_CHARACTERS_MAX = 512
 Values = Sequence[str | bytes]
+Given = dict[str, list[str | bytes]]
 
 
 class CallMetadata(NamedTuple):
@@ -36,17 +37,26 @@ class CallMetadata(NamedTuple):
     authorizations: Values
 
 
+NOTHING = CallMetadata(None, None, ())
+
+
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> CallMetadata:
     """Read the metadata that ingest uses; values of other names are not examined."""
-    given: dict[str, list[str | bytes]] = {}
+    given: Given = {}
     for name, value in metadata:
         if name in NAMES:
             given.setdefault(name, []).append(value)
+    return validated(given)
+
+
+def validated(given: Given) -> CallMetadata:
+    """Return the metadata from all values of each name that ingest uses."""
     if not given:
-        return CallMetadata(None, None, ())
-    request_id = single(given.get(REQUEST_ID, ()), REQUEST_ID_PATTERN)
-    headers: Headers = [(REQUEST_ID, request_id.encode())] if request_id else []
-    if parent := single(given.get(TRACE_PARENT, ()), TRACE_PARENT_PATTERN):
+        return NOTHING
+    request_id, headers = None, Headers()
+    if (ids := given.get(REQUEST_ID)) and (request_id := single(ids, REQUEST_ID_PATTERN)):
+        headers.append((REQUEST_ID, request_id.encode()))
+    if (parents := given.get(TRACE_PARENT)) and (parent := single(parents, TRACE_PARENT_PATTERN)):
         headers.append((TRACE_PARENT, parent.encode()))
         # A tracestate without a traceparent belongs to no trace.
         if state := trace_state(given.get(TRACE_STATE, ())):

@@ -17,6 +17,8 @@ TRANSLATIONS[0] = bytes(0x70 | number & 0x0F for number in range(256))
 TRANSLATIONS[2] = bytes(0x80 | number & 0x3F for number in range(256))
 # From this number of identities on, columns of bytes cost less than numbers.
 COLUMNS_MIN = 16
+# Identities whose random bytes are drawn at once.
+DRAWN_AT_ONCE = 256
 
 
 def new_identities(count: int, now_milliseconds: int) -> list[bytes]:
@@ -30,6 +32,19 @@ def new_identities(count: int, now_milliseconds: int) -> list[bytes]:
         (fixed | int.from_bytes(random[at : at + RANDOM_BYTES], "big") & RANDOM_BITS).to_bytes(IDENTITY_BYTES, "big")
         for at in range(0, len(random), RANDOM_BYTES)
     ]
+
+
+class IdentitySource:
+    """New UUIDv7, one at a time; their random bytes are drawn for many at once."""
+
+    def __init__(self) -> None:
+        self._tails: list[bytes] = []
+
+    def next(self, now_milliseconds: int) -> bytes:
+        """Return a new UUIDv7 of a time in milliseconds since the Unix epoch."""
+        if not self._tails:
+            self._tails = [identity[TIME_BYTES:] for identity in new_identities(DRAWN_AT_ONCE, 0)]
+        return now_milliseconds.to_bytes(TIME_BYTES, "big") + self._tails.pop()
 
 
 def identities_of_columns(random: bytes, count: int, now_milliseconds: int) -> list[bytes]:

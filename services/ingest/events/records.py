@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from ugc.v1.event_pb2 import Event
 
-from services.ingest.events.identity import new_identities, parse_identity
+from services.ingest.events.identity import IdentitySource, new_identities, parse_identity
 from services.ingest.events.wire import received_at_bytes, record_bytes, record_values
 
 # Headers of a Kafka message.
 Headers = list[tuple[str, str | bytes | None]]
+
+IDENTITIES = IdentitySource()
 
 
 class Record(NamedTuple):
@@ -60,7 +62,7 @@ def stamp(encoded: Sequence[bytes], keys: EventKeys, now: int) -> tuple[list[byt
 
 def stamp_one(encoded: bytes, event: Event, now: int) -> tuple[bytes, Record]:
     """Return what `stamp` returns, for one event and in a fraction of its time."""
-    identity = parse_identity(event.event_id) or new_identities(1, now)[0]
+    identity = parse_identity(event.event_id) or IDENTITIES.next(now)
     return identity, Record(key_of(event), record_bytes(encoded, identity, received_at_bytes(now)))
 
 

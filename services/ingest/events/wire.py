@@ -7,6 +7,7 @@ So the client's bytes are stored unchanged. The encoding is that of proto/ugc/v1
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Protocol, cast
 
@@ -101,8 +102,9 @@ EVENT_HEADS_MAX = 4_096
 event_head = EventHeads().__getitem__
 
 
+@lru_cache(maxsize=4)
 def received_at_bytes(milliseconds: int) -> bytes:
-    """Return the encoded field `received_at`, which all events of a request share."""
+    """Return the encoded field `received_at`, which all events of a request, and of a millisecond, share."""
     return RECEIVED_AT_TAG + varint(milliseconds)
 
 

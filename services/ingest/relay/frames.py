@@ -1,4 +1,4 @@
-"""The frames of a relay stream: encodes answers and the declaration, and reads the metadata of a call. Pure.
+"""The frames of a relay stream: encodes answers and the declaration, and reads the metadata of a call.
 
 Answers are encoded by hand, in a third of the time of the generated classes; a test compares both.
 """
@@ -15,7 +15,7 @@ from common.logs import log_limited
 from services.ingest.call import CREATED, HTTP_CODE, MULTI_STATUS, Call, Failure, Pairs, Response
 from services.ingest.error_interceptor import INVALID_METADATA
 from services.ingest.events.wire import varint
-from services.ingest.metadata import NAMES, REQUEST_ID
+from services.ingest.metadata import NAMES, REQUEST_ID, CallMetadata, Given, validated
 
 VARINT, LENGTH_DELIMITED = 0, 2
 NAMES_BY_BYTES = {name.encode(): name for name in NAMES}
@@ -114,14 +114,14 @@ def declaration(
     return RelayResponse(declaration=declared).SerializeToString()
 
 
-def read_pairs(metadata: Sequence[bytes]) -> list[tuple[str, str]]:
-    """Return the metadata that ingest reads, as in a call of its own; a value that is not UTF-8 is left out."""
-    pairs = []
+def read_metadata(metadata: Sequence[bytes]) -> CallMetadata:
+    """Read the metadata that ingest uses, as in a call of its own; a value that is not UTF-8 is left out."""
+    given: Given = {}
     for at in range(0, len(metadata) - 1, 2):
         name = NAMES_BY_BYTES.get(metadata[at])
         if name is not None:
             try:
-                pairs.append((name, metadata[at + 1].decode()))
+                given.setdefault(name, []).append(metadata[at + 1].decode())
             except UnicodeDecodeError:
                 log_limited(logging.INFO, INVALID_METADATA)
-    return pairs
+    return validated(given)

@@ -21,6 +21,7 @@ from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.records import Headers, Record
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.errors import DeliveryFailure
+from services.ingest.metadata import read_metadata
 from services.ingest.server import admission_interceptor, debug_handler, ingest_handler
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
@@ -133,4 +134,4 @@ async def failure(call: Awaitable[object]) -> Status:
 
 def plain_call(*metadata: tuple[str, str]) -> Call:
     """Return a call with the given metadata."""
-    return Call(metadata)
+    return Call(read_metadata(metadata))

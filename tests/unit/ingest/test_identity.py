@@ -6,7 +6,15 @@ import uuid
 
 import pytest
 
-from services.ingest.events.identity import COLUMNS_MIN, RANDOM_BITS, format_identity, new_identities, parse_identity
+from services.ingest.events.identity import (
+    COLUMNS_MIN,
+    DRAWN_AT_ONCE,
+    RANDOM_BITS,
+    IdentitySource,
+    format_identity,
+    new_identities,
+    parse_identity,
+)
 
 NOW = 1_700_000_000_123
 
@@ -40,6 +48,17 @@ def test_all_other_bits_are_random(count: int) -> None:
         ever |= number
 
     assert ever & ~always == RANDOM_BITS
+
+
+def test_one_at_a_time() -> None:
+    """Identities made one at a time have the same layout, their own time, and random bits that are used once."""
+    source = IdentitySource()
+    made = [source.next(NOW + number % 2) for number in range(3 * DRAWN_AT_ONCE)]
+
+    assert len({identity[6:] for identity in made}) == 3 * DRAWN_AT_ONCE
+    for number, identity in enumerate(uuid.UUID(bytes=one) for one in made):
+        assert (identity.version, identity.variant) == (7, uuid.RFC_4122)
+        assert identity.int >> 80 == NOW + number % 2
 
 
 def test_text_and_bytes() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ugc.relay.v1.relay_service_pb2 import Answer, RelayResponse
 
 from services.ingest.call import CREATED, MULTI_STATUS, Call, Failure, Response
+from services.ingest.metadata import CallMetadata, read_metadata
 from services.ingest.relay import frames
 
 IDS = st.integers(1, 2**32 - 1) | st.sampled_from([1, 127, 128, 16_383, 16_384, 2**21, 2**28])
@@ -19,7 +20,7 @@ PAIRS = st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40) | st.binar
 )
 def test_success(number: int, message: bytes, request_id: str, http_code: str) -> None:
     """A successful answer has the response, and the metadata of the same call alone."""
-    call = Call([("x-request-id", request_id)])
+    call = Call(read_metadata([("x-request-id", request_id)]))
     pairs = call.success_metadata(http_code)
     flat = [each if isinstance(each, bytes) else each.encode() for pair in pairs for each in pair]
     expected = Answer(id=number, message=message, metadata=flat)
@@ -55,7 +56,7 @@ def test_fields_are_a_frame() -> None:
 
 def test_metadata_of_a_call() -> None:
     """Names that ingest does not read, a value that is not UTF-8, and a name without a value are left out."""
-    given_metadata = [
+    flat = [
         b"cookie",
         b"a",
         b"x-request-id",
@@ -67,4 +68,4 @@ def test_metadata_of_a_call() -> None:
         b"x-request-id",
     ]
 
-    assert frames.read_pairs(given_metadata) == [("x-request-id", "abc"), ("authorization", "b")]
+    assert frames.read_metadata(flat) == CallMetadata("abc", [("x-request-id", b"abc")], ["b"])
