@@ -110,7 +110,8 @@ class ProducerSettings(Settings):
     """Kilobytes of events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
     ingest_linger_seconds: float = Field(default=0.002, ge=0, le=1)
-    """Seconds that an event waits in the queue so that other events share its Kafka request."""
+    """Seconds that single events wait at most, while others are in flight, so that they share a Kafka request; an event
+    that comes while none is in flight is sent at once."""
 
     ingest_retry_seconds: float = Field(default=1.0, gt=0, le=60)
     """Retry delay in seconds that clients receive with UNAVAILABLE and RESOURCE_EXHAUSTED."""

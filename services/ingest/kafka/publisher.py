@@ -13,6 +13,7 @@ from common.logs import logger
 from services.ingest.events.records import Headers, Record
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, describe
+from services.ingest.kafka.lingering import Lingering, OnReport
 from services.ingest.kafka.producers import LIMIT_SECONDS, Producers, topic_limit
 from services.ingest.kafka.report_polling import ReportPolling
 from services.ingest.kafka.single_report import SingleReport
@@ -44,7 +45,8 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
         "enable.idempotence": True,
         "message.timeout.ms": delivery_milliseconds,
         "request.timeout.ms": delivery_milliseconds,
-        "linger.ms": settings.ingest_linger_seconds * 1000,
+        # Single records linger before they are handed to the client (lingering.py), and batches are batches already.
+        "linger.ms": 0,
         "queue.buffering.max.messages": settings.ingest_queue_events_max,
         "queue.buffering.max.kbytes": settings.ingest_queue_kilobytes_max,
         "compression.type": "lz4",
@@ -72,15 +74,17 @@ async def publishing(settings: IngestSettings, on_fatal: Callable[[str], None]) 
 
     configuration = {**producer_configuration(settings), "error_cb": report}
     producers = Producers(lambda bytes_max: Producer({**configuration, "batch.size": bytes_max}))
-    polling = ReportPolling(producers)
 
     def read_limit(seconds_max: float) -> int | None:
         return topic_limit(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
+    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limit, settings.ingest_linger_seconds)
+    polling = publisher.polling
     async with polling.running():
         try:
-            yield KafkaPublisher(producers, settings.kafka_topic, read_limit, polling.wake)
+            yield publisher
         finally:
+            publisher.lingering.send_all()
             if left := await polling.drain(settings.ingest_delivery_seconds_max):
                 logger().warning("events were left unacknowledged", events=left)
 
@@ -93,24 +97,20 @@ class KafkaPublisher:
         producers: Producers,
         topic: str,
         read_limit: Callable[[float], int | None] = lambda _seconds: None,
-        on_send: Callable[[], None] = lambda: None,
+        linger_seconds: float = 0.0,
     ) -> None:
-        """`read_limit` returns the topic's max.message.bytes, or None if Kafka does not answer in the given seconds.
-
-        `on_send` is called after records were handed to the producer.
-        """
+        """`read_limit` returns the topic's max.message.bytes, or None if Kafka does not answer in the given seconds."""
         self._producers = producers
         self._topic = topic
         self._read_limit = read_limit
-        self._on_send = on_send
+        self.lingering = Lingering(self._send, linger_seconds)
+        self.polling = ReportPolling(producers, self.lingering.send_due)
         self._limit_until = 0.0
         self._time_slices = TimeSlices()
         self._failed_checks = 0
         self._unreachable_reason = ""
 
-    def send(
-        self, record: Record, headers: Headers | None, on_report: Callable[[DeliveryFailure | None], None]
-    ) -> None:
+    def send(self, record: Record, headers: Headers | None, on_report: OnReport) -> None:
         """Write one record; call `on_report` once, now or later in the event loop, with its failure or None.
 
         While Kafka is unreachable the record fails at once and is not written.
@@ -118,6 +118,10 @@ class KafkaPublisher:
         if self._failed_checks >= FAILED_CHECKS_MAX:
             on_report(DeliveryFailure(self._unreachable_reason))
             return
+        self.lingering.add(record, headers, on_report, is_idle=not self.polling.is_busy)
+        self.polling.wake()
+
+    def _send(self, record: Record, headers: Headers | None, on_report: OnReport) -> None:
         batch_bytes_max = self._producers.batch_bytes_max
         report = SingleReport()
         rejection = self._hand_over(record, headers, report)
@@ -132,7 +136,6 @@ class KafkaPublisher:
                 on_report(None)
 
         report.expect(on_delivery)
-        self._on_send()
         failpoint("between-produce-and-report")
 
     async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
@@ -142,13 +145,15 @@ class KafkaPublisher:
         """
         if self._failed_checks >= FAILED_CHECKS_MAX:
             return dict.fromkeys(range(len(records)), DeliveryFailure(self._unreachable_reason))
+        # In the order of the calls.
+        self.lingering.send_all()
         tracker = DeliveryTracker()
         batch_bytes_max = self._producers.batch_bytes_max
         if len(records) <= RECORDS_PER_CHECK:
             taken, rejection = self._produce(records, tracker, headers)
         else:
             taken, rejection = await self._produce_in_slices(records, tracker, headers)
-        self._on_send()
+        self.polling.wake()
         tracker.seal()
         failpoint("between-produce-and-report")
         await tracker.done

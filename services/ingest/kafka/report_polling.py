@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from common.logs import log_limited
@@ -30,10 +30,12 @@ class Pollable(Protocol):
 class ReportPolling:
     """Polls the producers from the event loop, while a block of `running` is open."""
 
-    def __init__(self, producers: Pollable) -> None:
+    def __init__(self, producers: Pollable, send_due: Callable[[], bool] = lambda: False) -> None:
+        """`send_due` is called before each poll; it sends the records that are due, and returns whether others wait."""
         self._producers = producers
+        self._send_due = send_due
         self._in_flight = 0
-        self._is_busy = False
+        self.is_busy = False
         self._next: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
 
@@ -50,8 +52,8 @@ class ReportPolling:
 
     def wake(self) -> None:
         """Poll often from now on, because a record was handed to the producer."""
-        if not self._is_busy and self._next is not None:
-            self._is_busy = True
+        if not self.is_busy and self._next is not None:
+            self.is_busy = True
             self._schedule()
 
     async def drain(self, seconds_max: float) -> int:
@@ -72,16 +74,17 @@ class ReportPolling:
 
     def tick(self) -> None:
         """Poll, and schedule the next poll."""
+        is_waiting = self._send_due()
         self.poll()
-        self._is_busy = self._in_flight > 0
-        if self._drained is not None and not self._is_busy and not self._drained.done():
+        self.is_busy = self._in_flight > 0 or is_waiting
+        if self._drained is not None and not self.is_busy and not self._drained.done():
             self._drained.set_result(None)
         self._schedule()
 
     @property
     def next_seconds(self) -> float:
         """The time until the next poll."""
-        return BUSY_SECONDS if self._is_busy else IDLE_SECONDS
+        return BUSY_SECONDS if self.is_busy else IDLE_SECONDS
 
     def _schedule(self) -> None:
         if self._next is not None:

@@ -158,7 +158,7 @@ def test_configuration_of_the_guarantee() -> None:
             "delivery.report.only.error": True,
             "queue.buffering.max.messages": 1_234,
             "queue.buffering.max.kbytes": 2_345,
-            "linger.ms": 3.0,
+            "linger.ms": 0,
         }
         == given
     )

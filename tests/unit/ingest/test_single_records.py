@@ -10,6 +10,7 @@ import pytest
 from services.ingest.events.records import Record
 from services.ingest.kafka import publisher
 from services.ingest.kafka.errors import DeliveryFailure
+from services.ingest.kafka.lingering import Lingering
 from tests.support.fakes.producers import with_broker
 
 # Timeout of waits that would otherwise hang a failing test.
@@ -35,3 +36,14 @@ async def test_unreachable_kafka_fails_single_records_at_once(monkeypatch: pytes
         assert len(opened._producers.current) == 0
 
     assert reported == [DeliveryFailure("Kafka: away")]
+
+
+async def test_waiting_records_are_sent_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that wait for their moment while the producer closes are sent, and reported."""
+    reported: list[DeliveryFailure | None] = []
+    async with with_broker(monkeypatch) as opened:
+        opened.lingering = Lingering(opened._send, 3_600)
+        for value in (b"a", b"b", b"c"):
+            opened.send(Record(b"key", value), None, reported.append)
+
+    assert reported == [None, None, None]
