@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     trees = "clones of this project to compare, each with settings, as in ../before .,UGC_GATEWAY_WORKERS=2"
     options.add_argument("--trees", nargs="+", default=[str(ROOT)], metavar="PATH[,NAME=VALUE]", help=trees)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=float, default=3.0, help="of each row, system and round")
+    options.add_argument("--seconds", type=float, default=2.5, help="of each row, system and round")
     options.add_argument("--no-peers", dest="peers", action="store_false", help="measure the clones alone")
     options.add_argument("--threads", action="store_true", help="print the CPU of threads too")
     return options.parse_args()

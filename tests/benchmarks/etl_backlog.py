@@ -85,7 +85,7 @@ class Bench:
 def main() -> None:
     """Fill the topic, load it with each variant, and print the costs."""
     options = argparse.ArgumentParser(prog="etl_backlog", description="Measures the cost of loading a backlog.")
-    options.add_argument("--events", type=int, default=1_000_000, help="10,000,000 take about 20 minutes")
+    options.add_argument("--events", type=int, default=2_000_000, help="10,000,000 take about 20 minutes")
     options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
     run = Run("etl_backlog")
