@@ -94,11 +94,6 @@ async def relaying(first: Server, others: Iterator[Server]) -> AsyncIterator[Rel
             await asyncio.gather(running, return_exceptions=True)
 
 
-async def await_streams(wanted: dict[Server, int]) -> None:
-    """Wait until the servers have got so many streams."""
-    await until(lambda: {server: server.relay.streams for server in wanted} == wanted)
-
-
 def begun(relays: Relays) -> Caller:
     """Begin a call."""
     caller, stream = Caller(), relays.stream
@@ -128,7 +123,8 @@ async def test_each_server_has_a_stream() -> None:
     """A connection to a server that has a stream is closed and another one tried; then calls are spread evenly."""
     one, other = Server("one", 2), Server("other", 2)
     async with one.serving(), other.serving(), relaying(one, repeated(one, one, other)) as relays:
-        await await_streams({one: 3, other: 1})
+        await await_servers(relays, {"one", "other"})
+        assert (one.relay.streams, other.relay.streams) == (3, 1)
         assert await servers_of_calls(relays, [one, other], 10) == ["one"] * 5 + ["other"] * 5
 
 
@@ -136,7 +132,7 @@ async def test_one_server() -> None:
     """A server that shares its address with no other has one stream."""
     one = Server("one", 1)
     async with one.serving(), relaying(one, iter(())) as relays:
-        await await_streams({one: 1})
+        await await_servers(relays, {"one"})
         assert await servers_of_calls(relays, [one], 3) == ["one"] * 3
 
 
@@ -146,7 +142,7 @@ async def test_server_that_ends() -> None:
     successor = Server("successor", 2, other.port)
     async with one.serving(), relaying(one, repeated(other)) as relays:
         async with other.serving():
-            await await_streams({other: 1})
+            await await_servers(relays, {"one", "other"})
             assert await servers_of_calls(relays, [one, other], 2) == ["one", "other"]
         await await_servers(relays, {"one"})
         assert await servers_of_calls(relays, [one], 2) == ["one"] * 2
