@@ -104,6 +104,24 @@ async def test_only_declared_metadata_is_sent(lane: bool) -> None:
 
 
 @LANES
+async def test_a_new_declaration(lane: bool) -> None:
+    """A stream's declaration is that of its own server: the next one may read other metadata."""
+    async with relayed(gateway_lane=lane, gateway_reconnect_seconds_max=0.1) as (url, relay, _service):
+        await post(f"{url}{PATH}", event("good"), Authorization="Bearer a", Cookie="a=b")
+        assert list(relay.begun[-1].metadata)[:-1:2] == [b"x-request-id", b"authorization"]
+        relay.declaration.metadata_names[:] = ["grpcgateway-cookie"]
+        relay.end(None)
+
+        async def is_replaced() -> bool:
+            return relay.streams == 2
+
+        await until(is_replaced)
+        await until(lambda: is_relayed(url, relay))
+        await post(f"{url}{PATH}", event("good"), Authorization="Bearer a", Cookie="a=b")
+        assert list(relay.begun[-1].metadata) == [b"grpcgateway-cookie", b"a=b"]
+
+
+@LANES
 @pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 async def test_a_stream_breaks(lane: bool, status: grpc.StatusCode) -> None:
     """Calls in progress are 503 and may be retried, as those of a broken connection; the next ones are answered."""
