@@ -57,5 +57,5 @@ def in_thread(call: Callable[[], Result]) -> Future[Result]:
         except Exception as error:  # noqa: BLE001 -- raised where the result is read
             future.set_exception(error)
 
-    threading.Thread(target=run, name="kafka", daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return future

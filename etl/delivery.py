@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from common.failpoints import failpoint
 from etl.batch import (
     Batch,
-    StoredEvents,
     classify,
     coordinates,
     forget_refused,
@@ -20,12 +18,11 @@ from etl.batch import (
     require_planned_messages,
 )
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
-from etl.events.rows import Message, Rows, decode, digest, reject_rows
-from etl.partition import Partition
+from etl.events.rows import Message, Rejected, Rows, decode, digest, reject_rows
+from etl.inserting import Inline, Inserts, Start
+from etl.partition import Partition, Prepared
 from etl.plan import (
     MILLISECONDS,
-    Block,
-    Coordinates,
     Plan,
     ServerClock,
     completed_metadata,
@@ -33,7 +30,8 @@ from etl.plan import (
     rejected_block,
 )
 from etl.refusals import Refusals
-from etl.search import Prober, Search
+from etl.search import Search
+from etl.stores import Commits, Sink
 
 Decode = Callable[[Sequence[Message]], Rows]
 # A block that is too large for ClickHouse is halved down to this size. If a smaller one does not fit either, one event
@@ -41,36 +39,11 @@ Decode = Callable[[Sequence[Message]], Rows]
 HALVED_ROWS_MIN = 1_000
 
 
-class Commits(Protocol):
-    """Where plans and offsets are committed."""
-
-    def commit(self, partition: int, offset: int, metadata: str) -> None:
-        """Commit synchronously; SourceError unless Kafka acknowledges it."""
-
-
-class Sink(Prober, StoredEvents, Protocol):
-    """Where rows are stored."""
-
-    def insert(self, block: Block) -> None:
-        """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
-
-    def now(self) -> int:
-        """Return ClickHouse's time in milliseconds."""
-
-    def is_inserting(self, at: Coordinates) -> bool:
-        """Whether an insert into the partition is running."""
-
-    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` any server holds, confirmed or not: these are not inserted."""
-
-    def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        """Return which offsets from `first` to `last` a quorum has confirmed: only these may be committed."""
-
-
 class Delivery:
     """Stores batches, each message in exactly one row. After any exception the partition must be restored.
 
-    `deliver` and `recover` are generators that yield where they may take long, so that other partitions get a turn. To
+    `deliver` and `recover` are generators that yield where they may take long, so that other partitions get a turn, and
+    while an insert runs. They use the connection to ClickHouse: continue one only while no insert of `inserts` runs. To
     abandon one at a yield is the same as a failure there.
     """
 
@@ -82,9 +55,11 @@ class Delivery:
         refusals: Refusals,
         skew_seconds: float = 0.0,
         decode: Decode = decode,
+        start: Start = Inline,
     ) -> None:
         self._commits = commits
         self._sink = sink
+        self.inserts = Inserts(sink.insert, start)
         self._clock = clock
         self._refusals = refusals
         # One counter for each partition, because the bad events of one client may all be in one partition.
@@ -92,9 +67,13 @@ class Delivery:
         self._skew = round(skew_seconds * MILLISECONDS)
         self._decode = decode
 
-    def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def prepare(self, messages: Sequence[Message]) -> Prepared:
+        """Decode the messages of a batch, also while an insert runs: this uses neither Kafka nor ClickHouse."""
+        return Prepared(messages, self._decode(messages), digest(messages))
+
+    def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store a batch of which ClickHouse holds nothing. Its plan is also the commit of the batch before it."""
-        batch = self._prepare(partition, messages)
+        batch = self._batch(partition, prepared)
         yield from self._classify(batch, partition)
         # The classification may have taken long, and this plan is not committed yet.
         batch.plan = batch.plan.until(self._clock.deadline())
@@ -121,9 +100,9 @@ class Delivery:
         in_flight_until = partition.in_flight_until + self._skew
         return self._sink.now() > in_flight_until and not self._sink.is_inserting(coordinates(partition))
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store the missing rows of a batch that may be stored in part. Requires `no_insert_in_flight`."""
-        batch = self._prepare(partition, messages)
+        batch = self._batch(partition, prepared)
         if partition.inherited is not None:
             require_planned_messages(partition, partition.inherited, batch.plan)
         failpoint("in-recovery")
@@ -140,12 +119,12 @@ class Delivery:
         partition.inherited = None
         partition.acknowledged_through = batch.plan.end + 1
 
-    def _prepare(self, partition: Partition, messages: Sequence[Message]) -> Batch:
-        at, acknowledged = coordinates(partition), partition.acknowledged_through
+    def _batch(self, partition: Partition, prepared: Prepared) -> Batch:
+        at, acknowledged, messages = coordinates(partition), partition.acknowledged_through, prepared.messages
         first = partition.committed if acknowledged is None else acknowledged
-        end, checksum = messages[-1].offset(), digest(messages)
-        plan = Plan(at.topic.identity, first, end, len(messages), checksum, self._clock.deadline())
-        return Batch(at, messages, self._decode(messages), plan)
+        end = messages[-1].offset()
+        plan = Plan(at.topic.identity, first, end, len(messages), prepared.digest, self._clock.deadline())
+        return Batch(at, messages, prepared.rows, plan)
 
     def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
         """Reject duplicates, and events with copies that ClickHouse would refuse."""
@@ -166,16 +145,19 @@ class Delivery:
     def _store(self, batch: Batch, partition: Partition) -> Iterator[None]:
         failpoint("after-plan")
         if batch.rows.rejected:
-            self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), batch.rows.rejected))
+            yield from self._insert_rejected(batch, batch.rows.rejected)
         if batch.rows.events:
             yield from self._store_events(batch, partition, batch.rows, is_counted=batch.is_counted)
+
+    def _insert_rejected(self, batch: Batch, rejected: Sequence[Rejected]) -> Iterator[None]:
+        yield from self.inserts.insert(rejected_block(batch.at, batch.plan, batch.next_part(), rejected))
 
     def _store_events(
         self, batch: Batch, partition: Partition, rows: Rows, *, is_counted: bool = False
     ) -> Iterator[None]:
         """Insert events; refused ones are rejected first, and a block that is too large is inserted in halves."""
         try:
-            self._sink.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
+            yield from self.inserts.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
         except DataRefusedError as error:
             self._require_nothing_stored(batch, rows, error)
             accepted = yield from self._reject_refused(batch, partition, rows, error)
@@ -213,7 +195,7 @@ class Delivery:
         parted = reject_rows(replace(rows, rejected=[]), batch.messages, {}, reasons)
         # Before the events, so that a reader who counts rows up to the last event finds all of them.
         self._renew(batch)
-        self._sink.insert(rejected_block(batch.at, batch.plan, batch.next_part(), parted.rejected))
+        yield from self._insert_rejected(batch, parted.rejected)
         forget_refused(batch, rows.select(lambda offset: offset in search.found), partition)
         return replace(parted, rejected=[])
 

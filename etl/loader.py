@@ -1,50 +1,40 @@
-"""The loop of the ETL, in one thread: poll, restore assigned partitions, deliver due batches, commit idle offsets."""
+"""The loop of the ETL, in one thread: poll, restore assigned partitions, deliver due batches, commit idle offsets.
+
+Only inserts run beside it (etl/deliveries.py), one at a time.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import methodcaller
-from typing import Protocol
 
 from common.failpoints import failpoint
-from common.logs import OutageLog, logger
+from common.logs import logger
+from etl.deliveries import Deliveries
 from etl.delivery import Delivery
-from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
+from etl.errors import SourceError
 from etl.events.rows import Message
-from etl.partition import LoaderLimits, Partition
-from etl.refusals import HaltedPartitions
+from etl.failures import Failures
+from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.restoring import PartitionRestorer
+from etl.stores import Source
 
 POLL_SECONDS = 0.1
-# How often ClickHouse is asked whether a former owner's inserts have ended.
-IN_FLIGHT_POLL_SECONDS = 0.1
+# Messages of one poll while an insert runs: the next insert should not wait long for its end.
+POLL_ROWS_DURING_INSERT = 10_000
 # After so long in one iteration no further restoring step begins, so that restored partitions load meanwhile.
 RESTORE_SECONDS_PER_TURN = 0.5
 RESTORED = object()
+# How long the end of a running insert is awaited before its partition is revoked, and before the process ends.
+REVOKE_SECONDS_MAX, STOP_SECONDS_MAX = 30.0, 60.0
+# If the buffers are full for so long during an insert, partitions are paused, so that rebalances are served.
+FULL_SECONDS_MAX = 1.0
 # Called for each message, without a Python function.
 PARTITION_OF: Callable[[Message], int] = methodcaller("partition")
-# A delivery that takes longer, such as a search for refused rows, gives other partitions their turn.
-TURN_SECONDS = 0.25
-# The wait before another attempt with a partition whose events are refused too often.
-REFUSED_WAIT_SECONDS = 60.0
-# A wait for inserts in flight that takes longer is logged; no insert should run so long.
-IN_FLIGHT_SECONDS_EXPECTED = 60.0
-
-
-class Source(Protocol):
-    """Where messages come from."""
-
-    def poll(self, count: int, seconds: float) -> Sequence[Message]:
-        """Return up to `count` messages of resumed partitions; the callbacks of a rebalance run inside."""
-
-    def resume(self, partition: int, offset: int) -> None:
-        """Deliver a partition's messages from an offset on."""
-
-    def pause(self, partition: int) -> None:
-        """Deliver no messages of a partition until it is resumed."""
 
 
 class Loader:
@@ -67,10 +57,9 @@ class Loader:
         self._beat = beat
         # Assigned by the callbacks alone: the broker accepts commits for partitions that a member no longer owns.
         self._partitions: dict[int, Partition] = {}
-        self._outage = OutageLog("storing events")
-        # Partitions that have failed and not succeeded since; together they are logged as one outage.
-        self._failing: set[int] = set()
-        self._halted = HaltedPartitions()
+        self._failures = Failures(source, limits, monotonic, beat)
+        self._deliveries = Deliveries(source, delivery, self._failures, limits.flush, monotonic)
+        self._full_since: float | None = None
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -78,27 +67,33 @@ class Loader:
         self._stop = stop
         while not stop.is_set():
             self.step(POLL_SECONDS)
-        # In an outage each partition would wait for its timeout, and delay the stop; Kafka still has the messages.
-        if not self._failing:
-            self._deliver_due(lambda partition: partition.has_new_batch())
+        self._finish()
         self.commit_acknowledged(self._partitions.values())
         logger().info("stopped loading")
 
     def step(self, seconds: float) -> None:
         """Run one iteration, which waits at most `seconds` for messages."""
-        self._beat()
-        is_busy = any(partition.restoring or partition.delivery for partition in self._all())
-        messages = self._source.poll(self._limits.poll_rows, 0.0 if is_busy else seconds)
+        if not self._deliveries.is_inserting:
+            # While an insert runs, only ClickHouse's packets are progress: a call that never returns must be detected.
+            self._beat()
+        messages = self._poll(seconds)
         self._buffer(messages)
-        self._restore_some()
-        flush = self._limits.flush_when(is_backlog=len(messages) >= self._limits.poll_rows)
-        self._deliver_due(lambda partition: partition.is_due(flush, self._monotonic()))
+        if (
+            self._deliveries.is_inserting
+            and not self._deliveries.prepare_next(self._all(), self._flush)
+            and not messages
+        ):
+            self._deliveries.await_insert()
+        if not self._deliveries.is_inserting:
+            self._restore_some()
+            self._deliveries.deliver_due(self._all(), self._is_due)
         self.commit_acknowledged(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
         for partition in self._all():
             if partition.failures and partition.has_been_idle(self._limits.retry_seconds_max, self._monotonic()):
-                self._succeeded(partition)
-        self._outage.remind()
-        self._halted.raise_if_all(self._monotonic(), {each.number for each in self._all() if each.may_have_work()})
+                self._failures.succeeded(partition)
+        self._failures.outage.remind()
+        with_work = {each.number for each in self._all() if each.may_have_work()}
+        self._failures.halted.raise_if_all(self._monotonic(), with_work)
 
     def on_assigned(self, partitions: Iterable[int]) -> None:
         """Add partitions; they are restored after the poll."""
@@ -109,9 +104,11 @@ class Loader:
         logger().info("partitions assigned", partitions=sorted(self._partitions))
 
     def on_revoked(self, partitions: Iterable[int]) -> None:
-        """Commit what is acknowledged of partitions, and give them up. Raises nothing."""
+        """Let a running insert end, commit what is acknowledged of partitions, and give them up. Raises nothing."""
         leaving = [self._partitions[number] for number in partitions if number in self._partitions]
         failpoint("in-rebalance")
+        for partition in leaving:
+            self._deliveries.finish_insert(partition, REVOKE_SECONDS_MAX)
         self.commit_acknowledged(leaving)
         self.on_lost(partition.number for partition in leaving)
 
@@ -119,62 +116,84 @@ class Loader:
         """Remove partitions without a commit, because another member may own them already."""
         for number in partitions:
             self._partitions.pop(number, None)
-            self._failing.discard(number)
-            self._halted.remove(number)
-        if not self._failing:
-            self._outage.forget()
+            self._failures.remove(number)
         logger().info("partitions gone", partitions=sorted(self._partitions))
 
     def on_offset_out_of_range(self, number: int) -> None:
         """Start a partition over, because Kafka does not have its next offset."""
         if partition := self._partitions.get(number):
-            self._start_over(partition, SourceError(f"partition {number} has no messages at its offset"))
+            self._failures.start_over(partition, SourceError(f"partition {number} has no messages at its offset"))
 
     def commit_acknowledged(self, partitions: Iterable[Partition]) -> None:
         """Commit the offsets that ClickHouse has acknowledged. A failure costs the next owner a read, no row."""
         for partition in list(partitions):
-            self._try(partition, self._delivery.commit_acknowledged)
+            self._failures.attempt(partition, self._delivery.commit_acknowledged)
 
     def _all(self) -> list[Partition]:
         return list(self._partitions.values())
+
+    def _poll(self, seconds: float) -> Sequence[Message]:
+        """Return messages; none if the buffers are full while an insert runs, which makes room."""
+        is_inserting, now = self._deliveries.is_inserting, self._monotonic()
+        if not (is_inserting and self._is_full()):
+            self._full_since = None
+        elif self._full_since is None or now - self._full_since < FULL_SECONDS_MAX:
+            self._full_since = now if self._full_since is None else self._full_since
+            return ()
+        else:
+            self._pause_full()
+        is_busy = is_inserting or any(partition.restoring or partition.delivery for partition in self._all())
+        count = min(self._limits.poll_rows, POLL_ROWS_DURING_INSERT) if is_inserting else self._limits.poll_rows
+        return self._source.poll(count, 0.0 if is_busy else seconds)
+
+    def _is_full(self) -> bool:
+        """Whether the messages of all partitions take as much memory as they may."""
+        return sum(partition.held_bytes for partition in self._all()) >= self._limits.buffer_bytes
+
+    def _pause_full(self) -> None:
+        """Pause the partitions that have messages; each is resumed when a batch of it is stored."""
+        for partition in self._all():
+            # A plan is recovered as a whole, whatever its size.
+            if partition.pending and partition.inherited is None and not partition.is_paused:
+                partition.is_paused = True
+                self._source.pause(partition.number)
 
     def _buffer(self, messages: Sequence[Message]) -> None:
         for number, group in groupby(messages, PARTITION_OF):
             partition = self._partitions.get(number)
             if partition and partition.is_restored and not partition.buffer(list(group), self._monotonic()):
-                self._start_over(partition, SourceError(f"partition {number} lacks offset {partition.next_offset}"))
+                missing = SourceError(f"partition {number} lacks offset {partition.next_offset}")
+                self._failures.start_over(partition, missing)
 
-    def _deliver_due(self, is_due: Callable[[Partition], bool]) -> None:
-        for partition in self._all():
-            while is_due(partition) and self._try(partition, self._deliver) and partition.delivery is None:
-                pass
-            if self._stop.is_set() and self._failing:
+    def _is_due(self, partition: Partition) -> bool:
+        if self._stop.is_set() and self._failures.failing:
+            return False
+        return bool(partition.pending) and partition.is_due(self._flush(partition), self._monotonic())
+
+    def _flush(self, partition: Partition) -> FlushLimits:
+        """Return when a batch of a partition is due: at once if the buffers are full, later if Kafka can fill it."""
+        if self._is_full():
+            return replace(self._limits.flush, seconds=0.0)
+        if not partition.pending:
+            return self._limits.flush
+        lag = self._source.lag(partition.number, partition.next_offset)
+        return self._limits.flush_when(is_backlog=lag >= self._limits.flush.rows)
+
+    def _finish(self) -> None:
+        """Let the running insert end, then store what is buffered, unless inserts fail: Kafka has the messages."""
+        until = self._monotonic() + STOP_SECONDS_MAX
+        while True:
+            if not self._deliveries.is_inserting:
+                self._deliveries.deliver_due(self._all(), self._is_due_at_stop)
+                if not self._deliveries.is_inserting:
+                    return
+            if self._monotonic() >= until:
                 return
+            self._deliveries.await_insert()
 
-    def _try(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
-        """Act; after a failure the state of the partition is unknown, so it starts over."""
-        self._beat()  # for each partition: together they may wait long for a store that does not answer
-        began = self._monotonic()
-        try:
-            act(partition)
-        except (SinkError, SourceError) as error:
-            # A partition whose store does not answer blocks the loop: the others get as much time as it took.
-            self._start_over(partition, error, self._monotonic() - began)
-            return False
-        except RefusalsError as error:
-            self._halted.add(partition.number, error, self._monotonic())
-            self._start_over(partition, error, REFUSED_WAIT_SECONDS)
-            return False
-        return True
-
-    def _start_over(self, partition: Partition, error: EtlError, wait_seconds_min: float = 0.0) -> None:
-        self._outage.failed(error, partition=partition.number)
-        self._failing.add(partition.number)
-        partition.reset()
-        self._source.pause(partition.number)
-        seconds = max(self._limits.retry_seconds(partition.failures), wait_seconds_min)
-        partition.wait_until = self._monotonic() + seconds
-        partition.failures += 1
+    def _is_due_at_stop(self, partition: Partition) -> bool:
+        # In an outage each partition would wait for its timeout, and delay the stop.
+        return not self._failures.failing and partition.has_new_batch()
 
     def _restore_some(self) -> None:
         """Restore partitions further, one step each, for at most RESTORE_SECONDS_PER_TURN."""
@@ -184,7 +203,7 @@ class Loader:
             if self._stop.is_set() or now - began >= RESTORE_SECONDS_PER_TURN:
                 return
             if not partition.is_restored and now >= partition.wait_until:
-                self._try(partition, self._restore)
+                self._failures.attempt(partition, self._restore)
 
     def _restore(self, partition: Partition) -> None:
         """Do one step of restoring a partition; after the last one, resume it."""
@@ -195,55 +214,3 @@ class Loader:
         partition.restoring = None
         self._source.resume(partition.number, partition.next_offset)
         partition.is_restored, partition.is_paused, partition.since = True, False, self._monotonic()
-
-    def _deliver(self, partition: Partition) -> None:
-        """Store the next batch of a partition, or a part of it if that takes long."""
-        delivery = partition.delivery or self._begin_delivery(partition)
-        if delivery is None:
-            self._wait_for_inserts_in_flight(partition)
-            return
-        until = self._monotonic() + TURN_SECONDS
-        for _ in delivery:
-            if self._monotonic() >= until:
-                # Paused, so that messages wait in Kafka and not in memory.
-                partition.delivery, partition.is_paused = delivery, True
-                self._source.pause(partition.number)
-                return
-        partition.delivery = None
-        partition.drop(partition.delivered, self._monotonic())
-        if partition.is_paused:
-            self._source.resume(partition.number, partition.next_offset)
-            partition.is_paused = False
-        self._halted.stored(partition.number, self._monotonic())
-        self._succeeded(partition)
-
-    def _begin_delivery(self, partition: Partition) -> Iterator[None] | None:
-        """Begin to store the next batch; None while a former owner's inserts may be in flight."""
-        batch = partition.batch(self._limits.flush)
-        if not batch:
-            raise LogChangedError(
-                f"partition {partition.number}: the log holds nothing of the plan {partition.inherited}"
-            )
-        partition.delivered = len(batch)
-        if partition.has_new_batch():
-            return self._delivery.deliver(partition, batch)
-        return self._delivery.recover(partition, batch) if self._delivery.no_insert_in_flight(partition) else None
-
-    def _succeeded(self, partition: Partition) -> None:
-        partition.failures = 0
-        self._failing.discard(partition.number)
-        if not self._failing:
-            self._outage.over()
-
-    def _wait_for_inserts_in_flight(self, partition: Partition) -> None:
-        """Try again a little later; meanwhile the partition's messages stay in Kafka."""
-        now = self._monotonic()
-        if not partition.is_paused:
-            self._source.pause(partition.number)
-            partition.is_paused, partition.since = True, now
-        elif now - partition.since >= IN_FLIGHT_SECONDS_EXPECTED and not partition.failures:
-            waits = SinkError(f"waits for inserts to end, until {partition.in_flight_until}")
-            self._outage.failed(waits, partition=partition.number)
-            self._failing.add(partition.number)
-            partition.failures = 1
-        partition.wait_until = now + IN_FLIGHT_POLL_SECONDS

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from etl.events.duplicates import DuplicateWindow
-from etl.events.rows import Message
+from etl.events.rows import Message, Rows
 from etl.plan import Coordinates, Plan
 
 NOTHING_STORED = -1
 # Doublings of the wait after a failure; in an outage of hours more would overflow.
 DOUBLINGS_MAX = 20
+# What a message takes in memory beside its bytes: its key, the name of the topic, and four Python objects.
+MESSAGE_BYTES = 400
 # While there is a backlog, a batch may wait so many times longer to become full.
 BACKLOG_WAIT_FACTOR = 10
 
@@ -35,6 +37,8 @@ class LoaderLimits:
     poll_rows: int
     retry_seconds_min: float
     retry_seconds_max: float
+    # What the messages of all partitions may take in memory.
+    buffer_bytes: int = 268_435_456
 
     def flush_when(self, *, is_backlog: bool) -> FlushLimits:
         """Return when batches are due; in a backlog they wait longer, because small ones would only cost merges."""
@@ -44,6 +48,15 @@ class LoaderLimits:
     def retry_seconds(self, failures: int) -> float:
         """Return the wait before the next attempt, after so many earlier failures."""
         return min(self.retry_seconds_min * float(2 ** min(failures, DOUBLINGS_MAX)), self.retry_seconds_max)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Consecutive messages of a partition, decoded, and their checksum: a batch before its plan."""
+
+    messages: Sequence[Message]
+    rows: Rows
+    digest: str
 
 
 @dataclass
@@ -80,9 +93,21 @@ class Partition:
     pending_bytes: int = 0
     # When the oldest pending message was buffered, or when the partition last had something to do.
     since: float = 0.0
-    # The delivery of the first `delivered` pending messages, if it takes more than one turn.
+    # The delivery of the first `delivered` pending messages, while an insert runs or if it takes more than one turn.
     delivery: Iterator[None] | None = None
     delivered: int = 0
+    delivered_bytes: int = 0
+    # When the insert began that runs, or has ended since the delivery was last continued.
+    insert_began: float | None = None
+    # The number of its last delivery among those of all partitions: they take turns.
+    turn: int = 0
+    # The next batch, decoded while an insert runs.
+    prepared: Prepared | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """About the memory of the messages."""
+        return self.pending_bytes + MESSAGE_BYTES * len(self.pending)
 
     def seek(self, offset: int) -> None:
         """Continue from an offset, which is the one committed to Kafka."""
@@ -131,12 +156,16 @@ class Partition:
 
     def has_new_batch(self) -> bool:
         """Whether messages are pending of which ClickHouse cannot hold any yet."""
+        return self.delivery is None and self.has_new_batch_after_delivery()
+
+    def has_new_batch_after_delivery(self) -> bool:
+        """Whether such messages are pending behind those that are being delivered."""
+        first = self.in_delivery
         return (
             self.is_restored
-            and self.delivery is None
             and self.inherited is None
-            and bool(self.pending)
-            and self.pending[0].offset() > self.stored_through
+            and len(self.pending) > first
+            and self.pending[first].offset() > self.stored_through
         )
 
     def may_have_work(self) -> bool:
@@ -148,21 +177,46 @@ class Partition:
         if self.inherited is not None:
             end = self.inherited.end
             return [message for message in self.pending if message.offset() <= end]
-        batch = self.pending[: limits.rows]
+        start = self.in_delivery
+        batch = self.pending[start : start + limits.rows]
         # Sizes are summed only if the bytes exceed the limit; a batch has at least one message.
         return batch if self.pending_bytes <= limits.bytes else batch[: max(1, count_within(batch, limits.bytes))]
 
-    def drop(self, count: int, now: float) -> None:
-        """Remove the first messages, which are stored."""
-        del self.pending[:count]
-        self.pending_bytes = sum(map(len, self.pending))
-        self.since = now
+    @property
+    def is_unacknowledged(self) -> bool:
+        """Whether its insert runs, or has ended and its delivery was not continued since."""
+        return self.delivery is not None and self.insert_began is not None
+
+    @property
+    def in_delivery(self) -> int:
+        """The number of pending messages that are being delivered."""
+        return 0 if self.delivery is None else self.delivered
+
+    def is_next_due(self, limits: FlushLimits, now: float) -> bool:
+        """Whether a batch should be prepared: it is due, or full behind the one that is being delivered."""
+        if self.prepared is not None or not self.has_new_batch_after_delivery():
+            return False
+        if self.delivery is None:
+            return self.is_due(limits, now)
+        rows, size = len(self.pending) - self.delivered, self.pending_bytes - self.delivered_bytes
+        return rows >= limits.rows or size >= limits.bytes
+
+    def begin(self, batch: Sequence[Message], turn: int) -> None:
+        """Note that the first pending messages are being delivered."""
+        self.delivered, self.delivered_bytes, self.prepared = len(batch), sum(map(len, batch)), None
+        self.turn = turn
+
+    def drop_delivered(self, now: float) -> None:
+        """Remove the delivered messages, which are stored."""
+        del self.pending[: self.delivered]
+        self.pending_bytes -= self.delivered_bytes
+        self.delivery, self.since = None, now
 
     def reset(self) -> None:
         """Discard everything that must be read again."""
         self.is_restored, self.restoring, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.acknowledged_through, self.stored_through = None, None, NOTHING_STORED
-        self.pending, self.pending_bytes = [], 0
+        self.pending, self.pending_bytes, self.prepared, self.insert_began = [], 0, None, None
 
 
 def count_within(messages: Sequence[Message], bytes_max: int) -> int:

@@ -17,6 +17,7 @@ from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_to_clickhouse
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
+from etl.inserting import Threaded
 from etl.kafka.source import KafkaSource
 from etl.kafka.source import connected as connected_to_kafka
 from etl.loader import Loader
@@ -67,7 +68,8 @@ def make_loader(
         settings.etl_poll_rows,
         settings.etl_retry_seconds_min,
         settings.etl_retry_seconds_max,
+        settings.etl_buffer_bytes_max,
     )
     restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
-    delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds)
+    delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds, start=Threaded)
     return Loader(source, restorer, delivery, limits, beat=heartbeat.beat)

@@ -14,7 +14,7 @@ class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettin
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)
     """Seconds that the oldest event of a partition's batch waits at most before the batch is inserted."""
 
-    etl_flush_rows: int = Field(default=50_000, ge=1, le=1_000_000)
+    etl_flush_rows: int = Field(default=100_000, ge=1, le=1_000_000)
     """Rows at which a partition's batch is inserted without waiting longer."""
 
     etl_flush_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824)
@@ -22,6 +22,10 @@ class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettin
 
     etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     """Messages taken from the Kafka client in one poll at most."""
+
+    etl_buffer_bytes_max: int = Field(default=268_435_456, ge=1_048_576, le=68_719_476_736)
+    """Bytes that the messages of all partitions may take in memory before they are stored, the batch that is inserted
+    included; then no more are read until a batch is stored. One poll may exceed it."""
 
     etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
     """Kilobytes that the Kafka client fetches in advance."""

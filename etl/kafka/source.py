@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from operator import methodcaller
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import Message as ConsumedMessage
@@ -18,6 +18,7 @@ from etl.events.rows import Message
 from etl.kafka.commits import Committer
 from etl.plan import Coordinates, Position, Topic, read_position
 from etl.settings import EtlSettings
+from etl.stores import Listener
 
 # Longer than the longest insert between two polls, with its retries.
 POLL_INTERVAL_SECONDS_MAX = 600
@@ -27,22 +28,6 @@ SOCKET_MILLISECONDS_MIN = 2_000  # with less, the client would close connections
 # Messages are consumed in small groups, up to a total size: Kafka's client fetches more while a large group waits.
 CONSUMED_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
-
-
-class Listener(Protocol):
-    """Receives the changes of the assignment. Called inside poll; must not raise."""
-
-    def on_assigned(self, partitions: Iterable[int]) -> None:
-        """Partitions were assigned."""
-
-    def on_revoked(self, partitions: Iterable[int]) -> None:
-        """Partitions are about to be revoked, and are still owned."""
-
-    def on_lost(self, partitions: Iterable[int]) -> None:
-        """Partitions were lost; other members may own them already."""
-
-    def on_offset_out_of_range(self, number: int) -> None:
-        """Kafka does not have the next offset of a partition."""
 
 
 @contextlib.contextmanager
@@ -177,6 +162,15 @@ class KafkaSource:
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         return low, high
+
+    def lag(self, partition: int, offset: int) -> int:
+        """Return how many messages the log held from an offset on when its end was last seen; 0 if it was not."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(self._at(partition), cached=True)
+        except KafkaException:
+            # The partition is no longer assigned.
+            return 0
+        return max(0, high - offset)
 
     def resume(self, partition: int, offset: int) -> None:
         """Deliver a partition's messages from an offset on."""

@@ -22,6 +22,7 @@ POINTS = {
     "before-data": 6,
     "mid-block": 6,
     "after-data": 6,
+    "next-prepared": 3,
     "after-acknowledgement": 6,
     "after-commit": 3,
 }
@@ -29,13 +30,13 @@ POINTS = {
 PER_SECOND = {"after-commit": 300.0}
 PER_SECOND_OTHERWISE = 1_500.0
 # These leave a plan whose batch is stored as a whole or not at all.
-UNFINISHED = ("after-plan", "before-data", "mid-block", "after-data", "after-acknowledgement")
+UNFINISHED = ("after-plan", "before-data", "mid-block", "after-data", "next-prepared", "after-acknowledgement")
 # One run in so many freezes for less than the session.
 SHORT_EVERY = 4
 SHORT_SECONDS = 0.5
 ZOMBIE_SECONDS = GROUP_SESSION_SECONDS + 2
 # The failpoints of `make test`; the others are similar.
-QUICK = {"after-plan", "mid-block", "after-data", "after-acknowledgement"}
+QUICK = {"after-plan", "mid-block", "after-data", "next-prepared", "after-acknowledgement"}
 ALL_POINTS = [point if point in QUICK else pytest.param(point, marks=pytest.mark.thorough) for point in POINTS]
 
 

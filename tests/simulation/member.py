@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etl.delivery import Delivery
+from etl.events.rows import Message, Rows
 from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits
 from etl.plan import ServerClock
@@ -33,6 +35,7 @@ class Variant:
     delivery: type[Delivery] = Delivery
     source: type[SimulatedSource] = SimulatedSource
     sink: type[SimulatedSink] = SimulatedSink
+    loader: type[Loader] = Loader
     enforces_deadlines: bool = True
 
 
@@ -49,18 +52,26 @@ class Member:
         self._server = server
         self._variant = variant
         self._booted = world.between(-10_000, 0)
+        self._is_inserting: Callable[[], bool] = lambda: False
 
     def _main(self) -> None:
         source = self._variant.source(self.process, self._broker)
         sink = self._variant.sink(self.process, self._server)
         clock = ServerClock(FENCE_SECONDS, self._monotonic)
         refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
-        delivery = self._variant.delivery(source, sink, clock, refusals, self._server.skew_seconds, decode)
+        delivery = self._variant.delivery(
+            source, sink, clock, refusals, self._server.skew_seconds, self._decode, self.process.start
+        )
+        self._is_inserting = source.is_inserting = lambda: delivery.inserts.is_running
         restorer = PartitionRestorer(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
-        loader = Loader(source, restorer, delivery, self._limits(), self._monotonic)
+        loader = self._variant.loader(source, restorer, delivery, self._limits(), self._monotonic)
         source.join(loader)
         loader.run(self.stop)
         source.leave()
+
+    def _decode(self, messages: Sequence[Message]) -> Rows:
+        self.process.world.counts["batches prepared"] += self._is_inserting()
+        return decode(messages)
 
     def _monotonic(self) -> float:
         return self.process.world.now - self._booted
@@ -72,4 +83,6 @@ class Member:
             poll_rows=world.chance.randint(4, 30),
             retry_seconds_min=0.1,
             retry_seconds_max=0.8,
+            # From a few messages on.
+            buffer_bytes=world.chance.choice((3_000, 10_000, 1_000_000)),
         )

@@ -23,6 +23,7 @@ NAMED_MAX = 10
 TOTALS = (
     *("runs", "messages", "inserts", "crashes", "freezes", "stops", "isolations", "evictions", "rebalances"),
     *("revocations", "commits unknown", "commits refused", "commits late", "offset resets", "plans found"),
+    *("batches prepared", "polls during inserts", "revocations during inserts", "losses during inserts"),
     *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
     *("quorums late", "quorums reached late", "parts vanished", "replicas away", "queries without a replica"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from etl.errors import SinkError
 from etl.events.rows import DUPLICATE
 from etl.plan import EVENTS, Block, Coordinates
-from tests.simulation.clickhouse import ClickHouse, Query
+from tests.simulation.clickhouse import ClickHouse, Query, ViolationError
 from tests.simulation.parts import Row
 from tests.simulation.world import Process
 from tests.support.fakes.sinks import ProbingFake
@@ -25,8 +25,23 @@ class SimulatedSink(ProbingFake):
         self._server = server
         # The shard into which this member inserts; it reads all shards.
         self._shard = process.world.chance.randint(1, 2)
+        # The block whose insert uses the connection.
+        self._inserting: Block | None = None
 
     def insert(self, block: Block) -> None:
+        self._require_free(block.name)
+        self._inserting = block
+        try:
+            self._insert(block)
+        finally:
+            self._inserting = None
+
+    def _require_free(self, what: str) -> None:
+        """Raise ViolationError while an insert uses the connection, which does one thing at a time."""
+        if self._inserting is not None:
+            raise ViolationError(f"{what} while the connection inserts {self._inserting.name}")
+
+    def _insert(self, block: Block) -> None:
         world, server = self._world, self._server
         self._process.cross()
         answered = self._process.ticket()
@@ -118,6 +133,7 @@ class SimulatedSink(ProbingFake):
 
     def _query(self) -> None:
         """Send a query; it is answered at the moment at which this returns."""
+        self._require_free("a query")
         self._process.cross()
         if frozen := self._server.frozen_for():
             self._process.wait(frozen)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from etl.errors import SourceError
 from etl.events.rows import Message
-from etl.kafka.source import Listener
 from etl.plan import Coordinates, Position, Topic, read_position
+from etl.stores import Listener
 from tests.simulation.broker import Broker
 from tests.simulation.world import Process
 
@@ -29,6 +29,8 @@ class SimulatedSource:
         self._listener: Listener | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, int] = {}
+        # Whether an insert runs beside the loader.
+        self.is_inserting: Callable[[], bool] = lambda: False
         # Until this time the member cannot reach Kafka, but may reach ClickHouse.
         self._isolated_until = 0.0
         process.on_silence = lambda: broker.watch(self)
@@ -55,6 +57,7 @@ class SimulatedSource:
         if not taken:
             self._process.wait(self._world.between(seconds, POLL_SECONDS_MAX))
             taken = self._fetch(count)
+        self._world.counts["polls during inserts"] += bool(taken) and self.is_inserting()
         return taken
 
     def topic(self) -> Topic:
@@ -71,6 +74,9 @@ class SimulatedSource:
 
     def limits(self, partition: int) -> tuple[int, int]:
         return 0, len(self._broker.logs[partition].messages)
+
+    def lag(self, partition: int, offset: int) -> int:
+        return max(0, len(self._broker.logs[partition].messages) - offset)
 
     def resume(self, partition: int, offset: int) -> None:
         if partition not in self._assigned:
@@ -128,6 +134,7 @@ class SimulatedSource:
         assert self._listener is not None
         if not self._broker.has_member(self):
             lost = sorted(self._assigned)
+            self._world.counts["losses during inserts"] += bool(lost) and self.is_inserting()
             self._assigned.clear()
             self._positions.clear()
             self._listener.on_lost(lost)
@@ -135,6 +142,7 @@ class SimulatedSource:
             return
         if revoked := self._broker.to_revoke(self):
             self._world.counts["revocations"] += 1
+            self._world.counts["revocations during inserts"] += self.is_inserting()
             self._world.note(self.name, "revoked", revoked)
             self._listener.on_revoked(revoked)
             self._assigned.difference_update(revoked)

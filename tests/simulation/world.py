@@ -11,8 +11,12 @@ from random import Random
 
 from greenlet import getcurrent, greenlet
 
+from etl.errors import EtlError
+
 # The latency of a message between machines.
 LATENCY_SECONDS_MAX = 0.02
+# The time between the start of a thread and its first step.
+START_SECONDS_MAX = 0.005
 # How long a process is frozen: less than a fence, about a session, and much longer.
 FREEZES_SECONDS = ((0.1, 1.0), (1.0, 5.0), (5.0, 20.0))
 FREEZES_WEIGHTS = (5, 4, 1)
@@ -84,8 +88,74 @@ class World:
             self._trace(f"{self.now:9.3f} {who:<11} {what} {' '.join(map(str, details))}")
 
 
+class Thread:
+    """A thread of a process: it runs until it waits."""
+
+    def __init__(self, process: Process, main: Callable[[], None], *, is_main: bool) -> None:
+        self._process = process
+        self._is_main = is_main
+        self._main = main
+        self._waits = 0
+        self._error: Exception | None = None
+        self._has_ended = False
+        # Wakes the thread that waits for the end of this one.
+        self._on_end: Callable[[Exception | None], None] = lambda _: None
+        self.greenlet = greenlet(self._body, parent=process.world.hub)
+
+    def has_ended(self) -> bool:
+        """Whether it has returned or failed."""
+        return self._has_ended
+
+    def result(self) -> None:
+        """Raise its exception, if it failed."""
+        if self._error is not None:
+            raise self._error
+
+    def wait(self, seconds: float) -> None:
+        """Wait, in another thread of the process, until it has ended or for so long."""
+        process = self._process
+        if not self._has_ended:
+            self._on_end = process.ticket()
+            wake = self._on_end
+            process.world.after(seconds, lambda: wake(None))
+            process.park()
+
+    def ticket(self) -> Callable[[Exception | None], None]:
+        """Return a function whose first call ends the thread's next wait; later calls do nothing."""
+        self._waits += 1
+        number = self._waits
+        return lambda value: self.go_on(number, value)
+
+    def go_on(self, number: int, value: Exception | None) -> None:
+        """End the wait with a number, when the process is not frozen."""
+        process = self._process
+        if not process.is_alive or number != self._waits:
+            return
+        if process.is_frozen:
+            process.world.after(process.frozen_until - process.world.now, lambda: self.go_on(number, value))
+            return
+        self._waits += 1
+        self.greenlet.switch(value)
+
+    def _body(self, _: Exception | None) -> None:
+        try:
+            self._main()
+        except Killed:
+            self._process.end("KILLED")
+        except EtlError as error:
+            if self._is_main:
+                raise
+            self._error = error
+        self._has_ended = True
+        wake = self._on_end
+        self._process.world.after(0, lambda: wake(None))
+
+
 class Process:
-    """A process of the operating system: it runs until it waits, and may be frozen or killed while it waits."""
+    """A process of the operating system: its threads run until they wait, one at a time.
+
+    It may be frozen or killed while it waits.
+    """
 
     def __init__(self, world: World, name: str, main: Callable[[], None]) -> None:
         self.world = world
@@ -95,22 +165,40 @@ class Process:
         # Called when the process is frozen or has ended.
         self.on_silence: Callable[[], None] = lambda: None
         self._main = main
-        self._waits = 0
-        self._greenlet = greenlet(self._body, parent=world.hub)
-        world.after(0, lambda: self._go_on(0, None))
+        self._threads: list[Thread] = []
+        self._start(self._run, is_main=True)
 
     @property
     def is_frozen(self) -> bool:
         """Whether the process is frozen now."""
         return self.world.now < self.frozen_until
 
-    def _body(self, _: Exception | None) -> None:
-        try:
-            self._main()
-        except Killed:
-            self.world.note(self.name, "KILLED")
-        self.is_alive = False
-        self.on_silence()
+    def start(self, main: Callable[[], None]) -> Thread:
+        """Start a thread, which runs for the first time a moment later."""
+        return self._start(main, is_main=False)
+
+    def _start(self, main: Callable[[], None], *, is_main: bool) -> Thread:
+        thread = Thread(self, main, is_main=is_main)
+        self._threads = [each for each in self._threads if not each.has_ended()] + [thread]
+        self.world.after(self.world.chance.random() * START_SECONDS_MAX, lambda: thread.go_on(0, None))
+        return thread
+
+    def _run(self) -> None:
+        self._main()
+        self.end("has ended")
+
+    def end(self, how: str) -> None:
+        """Mark the process as ended: no thread of it goes on."""
+        if self.is_alive:
+            self.world.note(self.name, how)
+            self.is_alive = False
+            self.on_silence()
+            self.world.after(0, self._reap)
+
+    def _reap(self) -> None:
+        for thread in self._threads:
+            if thread.greenlet:
+                thread.greenlet.throw(Killed)
 
     def park(self) -> Exception | None:
         """Wait until the function that `ticket` returned is called; returns its argument."""
@@ -118,10 +206,13 @@ class Process:
         return outcome
 
     def ticket(self) -> Callable[[Exception | None], None]:
-        """Return a function whose first call ends the next wait; later calls do nothing."""
-        self._waits += 1
-        number = self._waits
-        return lambda value: self._go_on(number, value)
+        """Return a function whose first call ends the next wait of the running thread; later calls do nothing."""
+        return self.current().ticket()
+
+    def current(self) -> Thread:
+        """Return the thread that runs."""
+        here = getcurrent()
+        return next(thread for thread in self._threads if thread.greenlet is here)
 
     def wait(self, seconds: float) -> None:
         """Wait for so long."""
@@ -151,15 +242,5 @@ class Process:
     def kill(self) -> None:
         """Kill the process."""
         if self.is_alive:
-            self.is_alive = False
-            if self._greenlet:
-                self._greenlet.throw(Killed)
-
-    def _go_on(self, number: int, value: Exception | None) -> None:
-        if not self.is_alive or number != self._waits:
-            return
-        if self.is_frozen:
-            self.world.after(self.frozen_until - self.world.now, lambda: self._go_on(number, value))
-            return
-        self._waits += 1
-        self._greenlet.switch(value)
+            self.end("is killed")
+            self._reap()

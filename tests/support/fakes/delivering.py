@@ -97,12 +97,12 @@ class Stores(ProbingFake):
 
 def deliver(delivery: Delivery, partition: Partition, messages: Sequence[Message]) -> None:
     """Deliver a batch to the end."""
-    deque(delivery.deliver(partition, messages), maxlen=0)
+    deque(delivery.deliver(partition, delivery.prepare(messages)), maxlen=0)
 
 
 def recover(delivery: Delivery, partition: Partition, messages: Sequence[Message]) -> None:
     """Recover a batch to the end."""
-    deque(delivery.recover(partition, messages), maxlen=0)
+    deque(delivery.recover(partition, delivery.prepare(messages)), maxlen=0)
 
 
 def made(stores: Stores, in_a_row_max: int = 1_000, skew_seconds: float = 0.0) -> Delivery:

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from etl import process
 from etl.delivery import Delivery
-from etl.events.rows import Message
-from etl.partition import Partition
+from etl.partition import Partition, Prepared
 
 # An insert may then begin whenever it arrives.
 NO_FENCE_SECONDS = "60"
@@ -20,9 +19,9 @@ NO_FENCE_SECONDS = "60"
 class WithoutReadBack(Delivery):
     """Inserts a planned batch again without reading what is stored of it."""
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
+    def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         partition.inherited = None
-        yield from self.deliver(partition, messages)
+        yield from self.deliver(partition, prepared)
 
 
 class WithoutFence(Delivery):

@@ -66,6 +66,10 @@ class OneMessageSource:
     def pause(self, partition: int) -> None:
         pass
 
+    def lag(self, partition: int, offset: int) -> int:
+        del partition, offset
+        return 0
+
     def commit(self, partition: int, offset: int, metadata: str) -> None:
         pass
 
@@ -117,7 +121,7 @@ def test_an_outage_of_hours() -> None:
     loader = loading(SilentSink(), flush_seconds=60.0)
     (partition, *_) = loader._partitions.values()
     for _ in range(2_000):
-        loader._start_over(partition, SinkError("no answer"))
+        loader._failures.start_over(partition, SinkError("no answer"))
 
     assert partition.failures == 2_000
     assert partition.wait_until == 60.0

@@ -9,9 +9,10 @@ from typing import Any, cast
 import pytest
 
 from etl.errors import SinkError, SourceError
-from etl.events.rows import Message
+from etl.events.rows import Message, Rows
+from etl.inserting import Inline, Inserts
 from etl.loader import Loader
-from etl.partition import FlushLimits, LoaderLimits, Partition
+from etl.partition import FlushLimits, LoaderLimits, Partition, Prepared
 from etl.plan import Coordinates, Plan, Topic
 from tests.support.inputs.events import numbered, record
 from tests.support.inputs.messages import FakeMessage
@@ -29,6 +30,7 @@ class Everything:
         self.in_flight = False
         self.error: Exception | None = None
         self.inherited: Plan | None = None
+        self.inserts = Inserts(lambda _block: None, Inline)
 
     def poll(self, _count: int, _seconds: float) -> Sequence[Message]:
         found, self.messages = self.messages, []
@@ -40,6 +42,10 @@ class Everything:
     def pause(self, partition: int) -> None:
         self.calls.append(("pause", partition))
 
+    def lag(self, partition: int, offset: int) -> int:
+        del partition, offset
+        return 0
+
     def forget_topic(self) -> None:
         self.calls.append(("forget topic", None))
 
@@ -50,13 +56,16 @@ class Everything:
         partition.seek(FIRST)
         return iter(())
 
-    def deliver(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        self.note("deliver", partition, messages)
-        partition.acknowledged_through = messages[-1].offset() + 1
+    def prepare(self, messages: Sequence[Message]) -> Prepared:
+        return Prepared(messages, Rows(), "")
+
+    def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
+        self.note("deliver", partition, prepared.messages)
+        partition.acknowledged_through = prepared.messages[-1].offset() + 1
         return iter(())
 
-    def recover(self, partition: Partition, messages: Sequence[Message]) -> Iterator[None]:
-        self.note("recover", partition, messages)
+    def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
+        self.note("recover", partition, prepared.messages)
         partition.inherited = None
         return iter(())
 
@@ -191,6 +200,6 @@ def test_an_outage_goes_with_its_partitions(world: Everything, loader: Loader) -
     feed(world, loader, 100, partition=1)
 
     loader.on_lost([0])
-    assert loader._outage.seen == 2
+    assert loader._failures.outage.seen == 2
     loader.on_revoked([1])
-    assert loader._outage.seen == 0
+    assert loader._failures.outage.seen == 0

@@ -141,7 +141,8 @@ def test_batch() -> None:
     partition = restored()
     partition.buffer(messages(range(100, 115)), now=0.0)
     batch = partition.batch(LIMITS)
-    partition.drop(len(batch), now=7.0)
+    partition.begin(batch, turn=1)
+    partition.drop_delivered(now=7.0)
 
     assert [message.offset() for message in batch] == list(range(100, 110))
     assert pending(partition) == list(range(110, 115))
@@ -157,7 +158,8 @@ def test_batches_of_large_messages(bytes_max: int, counts: list[int]) -> None:
     partition.buffer(messages(range(100, 107)), now=0.0)
     while batch := partition.batch(FlushLimits(seconds=1.0, rows=10, bytes=bytes_max)):
         found.append(len(batch))
-        partition.drop(len(batch), now=0.0)
+        partition.begin(batch, turn=1)
+        partition.drop_delivered(now=0.0)
 
     assert found == counts
 

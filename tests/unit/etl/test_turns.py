@@ -7,11 +7,13 @@ from typing import cast
 
 import pytest
 
+from etl.deliveries import TURN_SECONDS
 from etl.delivery import Delivery
 from etl.errors import DataRefusedError, RefusalsError, SinkError
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import Message
-from etl.loader import REFUSED_WAIT_SECONDS, TURN_SECONDS, Loader
+from etl.failures import REFUSED_WAIT_SECONDS
+from etl.loader import Loader
 from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import EVENTS, Block, Coordinates, ServerClock
 from etl.refusals import ALL_HALTED_SECONDS, NOTHING_STORED_SECONDS, Refusals
@@ -59,6 +61,10 @@ class World(ProbingFake):
 
     def pause(self, partition: int) -> None:
         self.positions.pop(partition, None)
+
+    def lag(self, partition: int, offset: int) -> int:
+        del partition, offset
+        return 0
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
         pass

@@ -1,0 +1,78 @@
+"""What happens to a partition that fails: it starts over after a wait, and the outage is logged once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common.logs import OutageLog
+from etl.errors import EtlError, RefusalsError, SinkError, SourceError
+from etl.partition import LoaderLimits, Partition
+from etl.refusals import HaltedPartitions
+from etl.stores import Source
+
+# The wait before another attempt with a partition whose events are refused too often.
+REFUSED_WAIT_SECONDS = 60.0
+
+
+class Failures:
+    """The partitions that have failed and not succeeded since. Together they are logged as one outage."""
+
+    def __init__(
+        self, source: Source, limits: LoaderLimits, monotonic: Callable[[], float], beat: Callable[[], None]
+    ) -> None:
+        self._source = source
+        self._limits = limits
+        self._monotonic = monotonic
+        self._beat = beat
+        self.outage = OutageLog("storing events")
+        self.failing: set[int] = set()
+        self.halted = HaltedPartitions()
+
+    def attempt(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
+        """Act; after a failure the state of the partition is unknown, so it starts over."""
+        self._beat()  # for each partition: together they may wait long for a store that does not answer
+        began = self._monotonic() if partition.insert_began is None else partition.insert_began
+        try:
+            act(partition)
+        except (SinkError, SourceError) as error:
+            # A partition whose store does not answer blocks the others: they get as much time as it took.
+            self.start_over(partition, error, self._monotonic() - began)
+            return False
+        except RefusalsError as error:
+            self.halted.add(partition.number, error, self._monotonic())
+            self.start_over(partition, error, REFUSED_WAIT_SECONDS)
+            return False
+        return True
+
+    def start_over(self, partition: Partition, error: EtlError, wait_seconds_min: float = 0.0) -> None:
+        """Discard the state of a partition, which is restored after a wait."""
+        self.note(partition, error)
+        partition.reset()
+        self._source.pause(partition.number)
+        seconds = max(self._limits.retry_seconds(partition.failures), wait_seconds_min)
+        partition.wait_until = self._monotonic() + seconds
+        partition.failures += 1
+
+    def note(self, partition: Partition, error: EtlError) -> None:
+        """Log a failure of a partition as part of the outage."""
+        self.outage.failed(error, partition=partition.number)
+        self.failing.add(partition.number)
+
+    def succeeded(self, partition: Partition) -> None:
+        """Note that a partition has stored a batch, or has had nothing to do for long."""
+        partition.failures = 0
+        self.failing.discard(partition.number)
+        if not self.failing:
+            self.outage.over()
+
+    def stored(self, partition: Partition) -> None:
+        """Note that a batch of a partition was stored."""
+        self.halted.stored(partition.number, self._monotonic())
+        self.succeeded(partition)
+
+    def remove(self, number: int) -> None:
+        """Forget a partition that this process no longer owns."""
+        self.failing.discard(number)
+        self.halted.remove(number)
+        if not self.failing:
+            self.outage.forget()
