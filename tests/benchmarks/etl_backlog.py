@@ -34,7 +34,6 @@ from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Mete
 
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
-FLUSH_ROWS = 50_000
 ROW = "backlog"
 CPU, RATE = "CPU", "rate"
 TITLES = {
@@ -77,7 +76,6 @@ class Bench:
                 "UGC_KAFKA_TOPIC": topic,
                 "UGC_CLICKHOUSE_URL": url,
                 "UGC_ETL_GROUP": f"etl-{uuid.uuid4().hex}",
-                "UGC_ETL_FLUSH_ROWS": str(FLUSH_ROWS),
             },
         )
 

@@ -19,7 +19,7 @@ from etl.refusals import Refusals
 from etl.restoring import PartitionRestorer
 from tests.simulation.log import decode
 from tests.support.fakes.delivering import AT
-from tests.unit.etl.test_turns import World
+from tests.support.fakes.loading import World
 
 WAIT_SECONDS_MAX = 60.0
 

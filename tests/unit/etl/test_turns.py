@@ -2,121 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
 
 from etl.deliveries import TURN_SECONDS
 from etl.delivery import Delivery
-from etl.errors import DataRefusedError, RefusalsError, SinkError
-from etl.events.duplicates import DuplicateWindow
-from etl.events.rows import Message
+from etl.errors import RefusalsError
 from etl.failures import REFUSED_WAIT_SECONDS
 from etl.loader import Loader
-from etl.partition import FlushLimits, LoaderLimits, Partition
-from etl.plan import EVENTS, Block, Coordinates, ServerClock
+from etl.partition import FlushLimits, LoaderLimits
+from etl.plan import ServerClock
 from etl.refusals import ALL_HALTED_SECONDS, NOTHING_STORED_SECONDS, Refusals
 from etl.restoring import PartitionRestorer
-from tests.simulation.log import SimulatedMessage, decode
-from tests.support.fakes.delivering import AT
-from tests.support.fakes.sinks import ProbingFake, identities_of, offsets_of
-
-PROBE_SECONDS = 0.1
-BAD = b"bad"
-
-
-class World(ProbingFake):
-    """Partitions, a table that refuses some events, and a clock that advances with every call."""
-
-    def __init__(self, partitions: int = 2) -> None:
-        self.seconds = 0.0
-        self.partitions = partitions
-        self.positions: dict[int, int] = {}
-        self.waiting: dict[int, list[Message]] = {number: [] for number in range(partitions)}
-        self.stored: list[tuple[int, str, int]] = []
-        self.silent: set[int] = set()
-        self.good_rows_accepted = True
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def send(self, partition: int, *identities: bytes) -> None:
-        known = self.waiting[partition]
-        known += [
-            SimulatedMessage(partition, len(known) + at, identity.ljust(32), 0)
-            for at, identity in enumerate(identities)
-        ]
-
-    def poll(self, count: int, seconds: float) -> Sequence[Message]:
-        self.seconds += max(seconds, 0.001)
-        taken: list[Message] = []
-        for number, position in self.positions.items():
-            taken += self.waiting[number][position : position + count]
-            self.positions[number] = min(len(self.waiting[number]), position + count)
-        return taken
-
-    def resume(self, partition: int, offset: int) -> None:
-        self.positions[partition] = offset
-
-    def pause(self, partition: int) -> None:
-        self.positions.pop(partition, None)
-
-    def lag(self, partition: int, offset: int) -> int:
-        del partition, offset
-        return 0
-
-    def commit(self, partition: int, offset: int, metadata: str) -> None:
-        pass
-
-    def insert(self, block: Block) -> None:
-        self.seconds += 0.01
-        if block.at.partition in self.silent:
-            self.seconds += 30.0
-            raise SinkError("no answer")
-        if block.table == EVENTS and any(each.startswith(BAD) for each in identities_of(block)):
-            raise DataRefusedError(153, "Division by zero")
-        self.stored += [(block.at.partition, block.table, offset) for offset in offsets_of(block)]
-
-    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        return sorted(
-            offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last
-        ), ()
-
-    def probe(self, block: Block, *, thorough: bool) -> None:
-        del thorough
-        self.seconds += PROBE_SECONDS
-        if any(each.startswith(BAD) for each in identities_of(block)):
-            raise DataRefusedError(153, "Division by zero")
-
-    def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
-        del at, before, thorough
-        return self.good_rows_accepted
-
-    def now(self) -> int:
-        return round(self.seconds * 1_000)
-
-    def is_inserting(self, at: Coordinates) -> bool:
-        del at
-        return False
-
-    def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        return {offset for number, _, offset in self.stored if number == at.partition and first <= offset <= last}
-
-    confirmed_offsets = stored_offsets
-
-    def restore(self, partition: Partition) -> Iterator[None]:
-        partition.at = Coordinates(AT.topic, partition.number)
-        partition.stored_through, partition.window = -1, DuplicateWindow(1_000)
-        partition.seek(max((offset + 1 for number, _, offset in self.stored if number == partition.number), default=0))
-        yield
-
-    def forget_topic(self) -> None:
-        pass
-
-    def of(self, partition: int) -> int:
-        """Return how many rows of a partition are stored."""
-        return sum(number == partition for number, _, _ in self.stored)
+from tests.simulation.log import decode
+from tests.support.fakes.loading import BAD, World
 
 
 def loading(world: World, refusals: Refusals | None = None) -> Loader:
