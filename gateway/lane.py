@@ -149,7 +149,7 @@ class Turn:
     def metadata_fields(self, names: frozenset[str]) -> bytes:
         """Return the metadata of these names as fields of a relayed call."""
         memo = self._memo
-        if memo.names is not names:
+        if memo.names is not names and memo.names != names:
             # Without the id, which differs.
             kept = metadata_fields(pair for pair in self.metadata() if pair[0] in names and pair[0] != REQUEST_ID)
             if not names.isdisjoint(OF_THE_PEER):
