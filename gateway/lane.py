@@ -16,7 +16,7 @@ from aiohttp.web import Response
 
 from common.logs import log_limited, logger
 from gateway.app import Api, Gateway
-from gateway.decoding import LARGE_BODY_BYTES
+from gateway.decoding import LARGE_BODY_BYTES, ORDINARY_BODY_BYTES_MAX
 from gateway.errors import GatewayError, Pair
 from gateway.http.expansion import GZIP_MAGIC
 from gateway.http.head import new_request_id
@@ -58,7 +58,7 @@ class Lane:
         self.gateway = gateway
         self.admission = gateway.admission
         self.backend = gateway.backend
-        self._body_bytes_max = min(gateway.settings.gateway_body_bytes_max, LARGE_BODY_BYTES)
+        self._body_bytes_max = min(gateway.settings.gateway_body_bytes_max, ORDINARY_BODY_BYTES_MAX)
         self._heads = OrdinaryHeads()
 
     def begin(self, connection: LaneConnection, data: bytes) -> bool:
@@ -67,24 +67,38 @@ class Lane:
         if read is None:
             return False
         head, body = read
-        memo = head.memo
-        if not isinstance(memo, Memo) or memo.api is not self.gateway.api:
-            memo = self._route(head)
+        memo = self._memo(head)
         if memo is None or len(body) > self._body_bytes_max or body.startswith(GZIP_MAGIC):
             return False
         peer = connection.lane_peer
         if peer is None:
             peer = connection.lane_peer = self.gateway.heads.peer_of(connection.remote_address())
-        connection.hold()
         turn = Turn(self, connection, head, memo, peer)
+        message = turn.large(body) if len(body) > LARGE_BODY_BYTES else None
+        if message is None and len(body) > LARGE_BODY_BYTES:
+            return False
+        connection.hold()
         try:
-            turn.call(body)
+            turn.call(body, message)
         except Exception as error:  # noqa: BLE001 -- the last resort, as in Gateway.handle
             turn.failed(error)
         return True
 
-    def _route(self, head: OrdinaryHead) -> Memo | None:
+    def size(self, data: bytes) -> int:
+        """Return the size of the request that the data begins with, if the lane may take it; 0 if not."""
+        found = self._heads.announced(data)
+        if found is None or self._memo(found[0]) is None:
+            return 0
+        size = found[1]
+        return size if size <= self._body_bytes_max else 0
+
+    def _memo(self, head: OrdinaryHead) -> Memo | None:
         """Return what is the same for all requests with a head; None for a page, and for a path without a route."""
+        memo = head.memo
+        return memo if isinstance(memo, Memo) and memo.api is self.gateway.api else self._route(head)
+
+    def _route(self, head: OrdinaryHead) -> Memo | None:
+        """Compute what `_memo` returns."""
         gateway, api = self.gateway, self.gateway.api
         if head.path in api.pages or gateway.cors.is_preflight(head.method, head.headers):
             return None
@@ -130,14 +144,29 @@ class Turn:
         self._bytes: int | None = None
         self._unknown_fields: tuple[str, ...] = ()
 
-    def call(self, body: bytes) -> None:
-        """Decode the body and call the service; its answer goes to `answered` or `failed`."""
+    def large(self, body: bytes) -> bytes | None:
+        """Return the message of a large body that is ordinary; None leaves it to the usual path, which has a thread."""
+        head, match, admission = self._head, self._memo.match, self._lane.admission
+        if head.query or match.fields:
+            return None
+        try:
+            admission.admit(self._client, len(body))
+            try:
+                return self._memo.api.transcoder.ordinary(match.route, body)
+            finally:
+                admission.release(self._client, len(body))
+        except GatewayError:
+            return None
+
+    def call(self, body: bytes, message: bytes | None) -> None:
+        """Decode the body unless it is decoded, and call the service; its answer goes to `answered` or `failed`."""
         lane, head, memo = self._lane, self._head, self._memo
         lane.admission.admit(self._client, len(body))
         self._bytes = len(body)
         self._connection.is_in_flight = True
-        decoded = memo.api.transcoder.request(memo.match, head.query, body, strict=head.strict)
-        message, self._unknown_fields = decoded.message, decoded.unknown_fields
+        if message is None:
+            decoded = memo.api.transcoder.request(memo.match, head.query, body, strict=head.strict)
+            message, self._unknown_fields = decoded.message, decoded.unknown_fields
         lane.admission.bytes.add(self._client, len(message) - len(body))
         self._bytes = len(message)
         lane.backend.begin(memo.match.route.call, message, head.seconds, self)

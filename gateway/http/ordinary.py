@@ -8,6 +8,7 @@ left to the parser. Most heads differ from earlier ones in their Content-Length 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -74,22 +75,22 @@ class OrdinaryHeads:
 
     def read(self, data: bytes) -> tuple[OrdinaryHead, bytes] | None:
         """Return head and body when the data is one ordinary request and nothing else, None otherwise."""
-        end = data.find(END, 0, HEAD_BYTES_MAX)
-        if end < 0:
+        found = split(data)
+        if found is None or found.size != len(data):
             return None
-        start = data.find(LENGTHS[0], 0, end)
-        if start < 0:
-            start = data.find(LENGTHS[1], 0, end)
-        if start < 0:
-            key, length = data[:end], 0
-        else:
-            stop = data.find(LINE_END, start + LENGTH_BYTES, end + len(LINE_END))
-            digits = data[start + LENGTH_BYTES : stop]
-            if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
-                return None
-            key, length = data[:start] + data[stop:end], int(digits)
-        if end + len(END) + length != len(data):
+        head = self._head(found.key)
+        return None if head is None else (head, data[found.body_start :])
+
+    def announced(self, data: bytes) -> tuple[OrdinaryHead, int] | None:
+        """Return head and size of the ordinary request that the data begins with when a part of its body is missing."""
+        found = split(data)
+        if found is None or found.size <= len(data):
             return None
+        head = self._head(found.key)
+        return None if head is None else (head, found.size)
+
+    def _head(self, key: bytes) -> OrdinaryHead | None:
+        """Return the head without its Content-Length; None when it is not ordinary."""
         head = self._recent.get(key)
         if head is None:
             head = self._older.pop(key, None) or parsed(key)
@@ -98,7 +99,33 @@ class OrdinaryHeads:
             if len(self._recent) >= HEADS_MAX:
                 self._older, self._recent = self._recent, {}
             self._recent[key] = head
-        return head, data[end + len(END) :]
+        return head
+
+
+class Split(NamedTuple):
+    """Where a request is split: its head without Content-Length, where its body starts, and its size."""
+
+    key: bytes
+    body_start: int
+    size: int
+
+
+def split(data: bytes) -> Split | None:
+    """Split a request that the data begins with; None when its head is long, incomplete, or has a malformed length."""
+    end = data.find(END, 0, HEAD_BYTES_MAX)
+    if end < 0:
+        return None
+    start = data.find(LENGTHS[0], 0, end)
+    if start < 0:
+        start = data.find(LENGTHS[1], 0, end)
+    body_start = end + len(END)
+    if start < 0:
+        return Split(data[:end], body_start, body_start)
+    stop = data.find(LINE_END, start + LENGTH_BYTES, end + len(LINE_END))
+    digits = data[start + LENGTH_BYTES : stop]
+    if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
+        return None
+    return Split(data[:start] + data[stop:end], body_start, body_start + int(digits))
 
 
 def parsed(head: bytes) -> OrdinaryHead | None:

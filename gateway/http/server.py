@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
@@ -11,11 +12,19 @@ from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 from gateway.http.connection import ConnectionHandler, ConnectionLimits
 from gateway.http.connections import Connections
 
+# For how long the rest of an ordinary request is awaited before what has arrived is parsed in the usual way.
+GATHER_SECONDS = 0.02
+# The limit of all connections together; what is beyond it is parsed at once.
+GATHERED_BYTES_MAX = 33_554_432
+
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 
 class RequestLane(Protocol):
     """Answers some requests without aiohttp."""
+
+    def size(self, data: bytes) -> int:
+        """Return the size of the request that the data begins with, if the lane may take it; 0 if not."""
 
     def begin(self, connection: LaneHandler, data: bytes) -> bool:
         """Begin to answer the request that the data is, on a connection without another one; False to leave it."""
@@ -32,12 +41,25 @@ class HttpServer(Server):
         self._open_connections = open_connections
         self._limits = limits
         self._lane = lane
+        # The sizes of the requests that are being gathered.
+        self.gathered_bytes = 0
 
     def __call__(self) -> RequestHandler:
         """Return the handler of a new connection."""
         if self._lane is None:
             return ConnectionHandler(self, self._loop, self._open_connections, self._limits)
         return LaneHandler(self, self._loop, self._open_connections, self._limits, self._lane)
+
+
+@dataclass
+class Gathered:
+    """The beginning of a request, whose other bytes are awaited; and the waiter of the task of the connection."""
+
+    pieces: list[bytes]
+    size: int
+    missing: int
+    waiter: asyncio.Future[None] | None
+    timer: asyncio.TimerHandle
 
 
 class LaneHandler(ConnectionHandler):
@@ -58,11 +80,76 @@ class LaneHandler(ConnectionHandler):
         super().__init__(server, loop, open_connections, limits)
         self._lane = lane
         self.lane_peer: tuple[str, bool] | None = None
+        self._server = server
+        self._gathered: Gathered | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, or let the lane take them."""
-        if not (self._is_ready() and self._lane.begin(self, data)):
+        """Parse received bytes, gather those of a request for the lane, or let the lane take them."""
+        gathered = self._gathered
+        if gathered is not None:
+            gathered.pieces.append(data)
+            gathered.missing -= len(data)
+            if gathered.missing <= 0:
+                self._end_gathering()
+        elif not self._is_ready() or not (self._lane.begin(self, data) or self._begin_gathering(data)):
             super().data_received(data)
+
+    def _begin_gathering(self, data: bytes) -> bool:
+        """Keep the beginning of a request that the lane may take; False when it is not one."""
+        size = self._lane.size(data)
+        if not size or self._server.gathered_bytes + size > GATHERED_BYTES_MAX:
+            return False
+        waiter, self._waiter = self._waiter, None  # so that the connection does not count as idle
+        timer = self._loop.call_later(GATHER_SECONDS, self._end_gathering)
+        self._gathered = Gathered([data], size, size - len(data), waiter, timer)
+        self._server.gathered_bytes += size
+        self._open_connections.touch(self)
+        return True
+
+    def _end_gathering(self) -> None:
+        """Let the lane take what has been gathered, or parse it."""
+        data = self._taken_pieces()
+        if data and not (self._is_ready() and self._lane.begin(self, data)):
+            super().data_received(data)
+
+    def _taken_pieces(self) -> bytes:
+        """Return what has been gathered, and gather no more."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            return b""
+        gathered.timer.cancel()
+        self._server.gathered_bytes -= gathered.size
+        self._waiter = gathered.waiter
+        return b"".join(gathered.pieces)
+
+    def has_request(self) -> bool:
+        """Whether a request's head has arrived and its response has not been sent."""
+        return self._gathered is not None or super().has_request()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as in ConnectionHandler
+        """Parse what has been gathered before the end of it is noted."""
+        self._end_gathering()
+        return super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection, and what has been gathered: there is nobody to answer."""
+        self._taken_pieces()
+        super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Parse what has been gathered, so that its request is answered before the connection is closed."""
+        self._end_gathering()
+        super().close()
+
+    def force_close(self) -> None:
+        """Close the connection at once."""
+        self._end_gathering()
+        super().force_close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 -- aiohttp's own signature
+        """Finish the request in progress within the timeout, and close the connection."""
+        self._end_gathering()
+        await super().shutdown(timeout)
 
     def _is_ready(self) -> bool:
         """Whether nothing is in progress on the connection, so that the next request may go on the lane."""
