@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.settings import Address
-from common.workers.port import held_port
+from common.workers.port import held_port, take
 from local.processes.ports import free_port
 
 HOST = "127.0.0.1"
@@ -103,6 +104,31 @@ def test_one_of_two_at_once() -> None:
         for _ in range(RACES):
             port = free_port()
             assert sorted(threads.map(start, [port, port])) == [False, True]
+
+
+def test_both_have_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port goes to one of two parents even when both have bound it before either goes on."""
+    address = (HOST, free_port())
+    barrier = threading.Barrier(2)
+    waits = [barrier.wait, barrier.wait]
+
+    class Bound(socket.socket):
+        def bind(self, address: object) -> None:
+            super().bind(address)  # type: ignore[arg-type]  # an address of its family
+            if waits:
+                waits.pop()()
+
+    monkeypatch.setattr(socket, "socket", Bound)
+
+    def start(_number: int) -> bool:
+        try:
+            held.enter_context(take(socket.AF_INET, address))
+        except OSError:
+            return False
+        return True
+
+    with contextlib.ExitStack() as held, ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(start, range(2))) == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ async def test_first_stream_at_a_server_with_a_stream() -> None:
             await await_servers(relays, {"one", "other"})
             callers = [begun(relays) for _ in range(2)]
         async with moved.serving():
+            # The further stream gets no more calls, and keeps its call.
+            await until(lambda: len(relays._relays) == 1)
             await await_servers(relays, {"other"})
             other.held.set()
             replies = await asyncio.gather(*[caller.reply for caller in callers], return_exceptions=True)
