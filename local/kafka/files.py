@@ -102,6 +102,9 @@ def java(*arguments: str, options: Sequence[str] = ()) -> tuple[str, ...]:
     if not any(LIBRARIES.glob("kafka_*.jar")):
         raise ProgramError("Kafka's jars are not installed: run `make up`, which installs them")
     given = ["-Xmx384m", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={LOG4J2}"]
-    if ARCHIVE.exists() and ARCHIVE.stat().st_size:
-        given.append(f"-XX:SharedArchiveFile={ARCHIVE}")
-    return ("java", *given, *options, "-cp", f"{LIBRARIES}/*", *arguments)
+    return ("java", *given, *archive(), *options, "-cp", f"{LIBRARIES}/*", *arguments)
+
+
+def archive() -> list[str]:
+    """Return the option with which Java uses the archive; none where there is no archive."""
+    return [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.exists() and ARCHIVE.stat().st_size else []

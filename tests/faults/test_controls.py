@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ from tests.support.faults.run import faulty
 from tests.support.faults.without_precaution import NO_FENCE_SECONDS
 from tests.support.processes.server_stack import ServerStack
 
-HELD_SECONDS = 4.0
+# Less than the time after which ClickHouse ends an insert.
+HELD_SECONDS_MAX = 18.0
 SHORT_TIMEOUT = {"UGC_ETL_ANSWER_SECONDS_MAX": "1.5", "UGC_ETL_FENCE_SECONDS": NO_FENCE_SECONDS}
 
 
@@ -42,6 +42,7 @@ def hold_without_fence(stack: ServerStack, folder: Path, proxy: Proxy) -> None:
     with faulty(stack, folder, "control: insert held, without fence", 0, SHORT_TIMEOUT, proxy.address) as run:
         run.etl(without="fence")
         run.load()
-        proxy.break_insert(Break("before end", insert=2, hold_seconds=HELD_SECONDS))
+        proxy.break_insert(Break("before end", insert=2, hold_seconds=HELD_SECONDS_MAX))
         run.await_broken(proxy)
-        time.sleep(HELD_SECONDS)
+        run.await_committed()
+        proxy.release()

@@ -30,7 +30,7 @@ Moment = Literal["inside data", "before end", "after end", "after answer"]
 class Break:
     """A fault of the `insert`-th insert from now on (1 is the next), at a moment of it.
 
-    The connection is cut; with `hold_seconds` it is held instead, while other connections continue.
+    The connection is cut; with `hold_seconds` it is held instead, or until `release`, while other connections continue.
     `share` is the part of the first chunk of data that passes before a fault inside it.
     """
 
@@ -48,6 +48,7 @@ class Proxy:
         self.delay_seconds = 0.0
         self.closed = threading.Event()
         self.broken = threading.Event()
+        self._released = threading.Event()
         self._thawed = threading.Event()
         self._thawed.set()
         self._lock = threading.Lock()
@@ -61,6 +62,14 @@ class Proxy:
     def address(self) -> Address:
         """The proxy's own address."""
         return Address(*self._listener.getsockname())
+
+    def release(self) -> None:
+        """Let a held connection continue."""
+        self._released.set()
+
+    def await_release(self, seconds_max: float) -> None:
+        """Wait for `release`, for a number of seconds at most."""
+        self._released.wait(seconds_max)
 
     def break_insert(self, what: Break) -> None:
         """Break one insert; `broken` is set when it has happened."""
@@ -97,6 +106,7 @@ class Proxy:
             yield self
         finally:
             self.closed.set()
+            self._released.set()
             self.thaw()
             for thread in self._threads:
                 thread.join()
@@ -200,4 +210,4 @@ class Relay:
         self._proxy.broken.set()
         if not what.hold_seconds:
             raise CutError
-        self._proxy.closed.wait(what.hold_seconds)
+        self._proxy.await_release(what.hold_seconds)

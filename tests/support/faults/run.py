@@ -84,6 +84,17 @@ class Run(Processes):
             self.await_equal(lambda: self._loaded(topic_id), wanted)
             self.await_equal(lambda: sum(each.lag for each in reader.read()), 0)
 
+    def await_committed(self) -> None:
+        """Wait until the offsets that the topic has now are committed, while the load continues."""
+        with contextlib.closing(
+            OffsetReader(self.stack.bootstrap, self.deployment.topic, self.deployment.group)
+        ) as reader:
+            wanted = {each.partition: each.high for each in reader.read()}
+            self.await_true(
+                lambda: all(each.high - each.lag >= wanted[each.partition] for each in reader.read()),
+                "the offsets are not committed",
+            )
+
     def recreate_topic(self) -> None:
         """Delete the topic and create it again under its name."""
         began = time.time()

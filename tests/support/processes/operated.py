@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from db.kafka.layout import TopicLayout
 from db.kafka.topics import provision
 from local.clickhouse.server import CONFIGURATION, clickhouse_program
-from local.kafka.files import LIBRARIES, QUICK
+from local.kafka.files import LIBRARIES, QUICK, archive
 from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import Child, running
@@ -136,7 +137,8 @@ def make_tools(folder: Path) -> None:
     """Write the scripts of Kafka's distribution."""
     assert any(LIBRARIES.glob("kafka-tools-*.jar")), "Kafka's tools are not there: run `python3 -m local.setup test`"
     folder.mkdir()
+    options = " ".join(map(shlex.quote, [QUICK, "-XX:+UseSerialGC", *archive()]))
     for name, tool in TOOL_CLASSES.items():
         script = folder / name
-        script.write_text(f"#!/bin/sh\nexec java -XX:TieredStopAtLevel=1 -cp '{LIBRARIES}/*' {tool} \"$@\"\n")
+        script.write_text(f"#!/bin/sh\nexec java {options} -cp '{LIBRARIES}/*' {tool} \"$@\"\n")
         script.chmod(0o700)
