@@ -82,16 +82,39 @@ class LaneHandler(ConnectionHandler):
         self.lane_peer: tuple[str, bool] | None = None
         self._server = server
         self._gathered: Gathered | None = None
+        # What arrived before the task of the connection waits for it.
+        self._early = b""
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, gather those of a request for the lane, or let the lane take them."""
+        self._parse_early()
         gathered = self._gathered
         if gathered is not None:
             gathered.pieces.append(data)
             gathered.missing -= len(data)
             if gathered.missing <= 0:
                 self._end_gathering()
-        elif not self._is_ready() or not (self._lane.begin(self, data) or self._begin_gathering(data)):
+        elif data and self._waiter is None and self._task_handler is not None and self._is_free():
+            # The task of the connection waits from its next turn on, which comes before that of this callback.
+            self._early = data
+            self._loop.call_soon(self._begin_early)
+        else:
+            self._begin(data)
+
+    def _begin(self, data: bytes) -> None:
+        """Let the lane take bytes, gather them for it, or parse them."""
+        if not self._is_ready() or not (self._lane.begin(self, data) or self._begin_gathering(data)):
+            super().data_received(data)
+
+    def _begin_early(self) -> None:
+        data, self._early = self._early, b""
+        if data:
+            self._begin(data)
+
+    def _parse_early(self) -> None:
+        """Parse what arrived early, because something follows it."""
+        data, self._early = self._early, b""
+        if data:
             super().data_received(data)
 
     def _begin_gathering(self, data: bytes) -> bool:
@@ -107,7 +130,8 @@ class LaneHandler(ConnectionHandler):
         return True
 
     def _end_gathering(self) -> None:
-        """Let the lane take what has been gathered, or parse it."""
+        """Let the lane take what has been gathered, or parse it, after what arrived early."""
+        self._parse_early()
         data = self._taken_pieces()
         if data and not (self._is_ready() and self._lane.begin(self, data)):
             super().data_received(data)
@@ -152,13 +176,16 @@ class LaneHandler(ConnectionHandler):
         await super().shutdown(timeout)
 
     def _is_ready(self) -> bool:
-        """Whether nothing is in progress on the connection, so that the next request may go on the lane."""
+        """Whether the task of the connection waits, and the next request may go on the lane."""
         waiter = self._waiter
+        return waiter is not None and not waiter.done() and self._is_free()
+
+    def _is_free(self) -> bool:
+        """Whether nothing is in progress on the connection, so that the next request may go on the lane."""
         return (
-            waiter is not None
-            and not waiter.done()
-            and self._strict_parser.is_between
-            and not (self._messages or self._close or self._force_close or self._upgraded or self._is_half_closed)
+            self._strict_parser.is_between
+            and not (self._messages or self._request_in_progress or self._upgraded or self._is_half_closed)
+            and not (self._close or self._force_close)
             and not (self._paused or self._reading_paused or self._buffer_paused)
         )
 
