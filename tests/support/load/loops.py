@@ -6,13 +6,15 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from tests.support.load.slots import Slot
 
 DRAIN_SECONDS_MAX = 30.0
+# By so much a request may be sent late. Each wake-up of a thread costs as much as some requests.
+WAKE_UP_SECONDS = 0.000_5
 
 
 @dataclass
@@ -65,8 +67,8 @@ async def opened(slots: Sequence[Slot], due_times: Sequence[float], failed: asyn
 
     def pace() -> None:
         # A thread sleeps exactly to some microseconds; the timers of an event loop are rounded up to milliseconds.
-        for due in due_times:
-            if (ahead := queue.began + due - time.perf_counter()) > 0:
+        for due in together(due_times):
+            if (ahead := queue.began + due[-1] - time.perf_counter()) > 0:
                 time.sleep(ahead)
             if failed.done():
                 return
@@ -82,6 +84,18 @@ async def opened(slots: Sequence[Slot], due_times: Sequence[float], failed: asyn
     return queue.outcome
 
 
+def together(due_times: Sequence[float]) -> Iterator[list[float]]:
+    """Yield groups of due times that are so near to one another that one wake-up sends them all, at the last of them."""
+    group: list[float] = []
+    for due in due_times:
+        if group and due - group[0] > WAKE_UP_SECONDS:
+            yield group
+            group = []
+        group.append(due)
+    if group:
+        yield group
+
+
 class DueQueue:
     """Requests that are due, and the slots that are idle; `finished` is set after the last of `count` answers."""
 
@@ -94,12 +108,13 @@ class DueQueue:
         self._idle = deque(slots)
         self._waiting: deque[float] = deque()
 
-    def arrive(self, due: float) -> None:
-        """Send a request now, or when a slot is free."""
-        if self._idle:
-            self._send(self._idle.popleft(), due)
-        else:
-            self._waiting.append(due)
+    def arrive(self, due_times: Sequence[float]) -> None:
+        """Send requests now, or when a slot is free."""
+        for due in due_times:
+            if self._idle:
+                self._send(self._idle.popleft(), due)
+            else:
+                self._waiting.append(due)
 
     def _send(self, slot: Slot, due: float) -> None:
         number = self._sent

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.load.errors import RefusedError
-from tests.support.load.loops import DueQueue, closed, opened
+from tests.support.load.loops import WAKE_UP_SECONDS, DueQueue, closed, opened, together
 
 # Long before the start of the loop: what is due then is late by at least this.
 LATE = -50.0
@@ -55,8 +55,8 @@ async def test_what_waits_for_a_slot_is_measured() -> None:
     """A request that is due while all slots are busy is sent once one is free; its latency counts from its due time."""
     slot = FakeSlot()
     queue = DueQueue([slot], 3)
-    for due in (LATE, 2 * LATE, 3 * LATE):
-        queue.arrive(due)
+    queue.arrive([LATE, 2 * LATE])
+    queue.arrive([3 * LATE])
     assert slot.bodies == [0]
     slot.answer()
     assert slot.bodies == [0, 1]
@@ -76,10 +76,18 @@ async def test_idle_slots_share_the_load() -> None:
     """Requests that are due at the same time use different slots."""
     slots = [FakeSlot(), FakeSlot()]
     queue = DueQueue(slots, 2)
-    queue.arrive(0.0)
-    queue.arrive(0.0)
+    queue.arrive([0.0, 0.0])
 
     assert [slot.bodies for slot in slots] == [[0], [1]]
+
+
+def test_wake_ups() -> None:
+    """Requests that are due within the span of a wake-up are sent together, and none is late by more."""
+    near = [1.0, 1.0 + 0.5 * WAKE_UP_SECONDS, 1.0 + 0.9 * WAKE_UP_SECONDS]
+    due = [0.5, *near, 1.0 + 1.1 * WAKE_UP_SECONDS, 2.0]
+
+    assert list(together(due)) == [[0.5], near, [1.0 + 1.1 * WAKE_UP_SECONDS], [2.0]]
+    assert list(together([])) == []
 
 
 async def test_open_loop_sends_all() -> None:
