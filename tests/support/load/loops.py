@@ -85,7 +85,7 @@ async def opened(slots: Sequence[Slot], due_times: Sequence[float], failed: asyn
 
 
 def together(due_times: Sequence[float]) -> Iterator[list[float]]:
-    """Yield groups of due times that are so near to one another that one wake-up sends them all, at the last of them."""
+    """Yield groups of due times that are so near to one another that one wake-up sends them all, at the last one."""
     group: list[float] = []
     for due in due_times:
         if group and due - group[0] > WAKE_UP_SECONDS:
