@@ -109,7 +109,7 @@ class ProducerSettings(Settings):
     ingest_queue_kilobytes_max: int = Field(default=262_144, ge=QUEUE_KILOBYTES_MIN, le=2_097_151)
     """Kilobytes of events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
-    ingest_linger_seconds: float = Field(default=0.002, ge=0, le=1)
+    ingest_linger_seconds: float = Field(default=0.005, ge=0, le=1)
     """Seconds that single events wait at most, while others are in flight, so that they share a Kafka request; an event
     that comes while none is in flight is sent at once."""
 

@@ -47,7 +47,10 @@ SETTLE_SECONDS = 0.3
 
 @dataclass
 class Row:
-    """What one input cost: CPU seconds and megabytes of memory by process, and the answers."""
+    """What one input cost: CPU seconds and megabytes of memory by process, and the answers.
+
+    Each call of a frame is a request.
+    """
 
     name: str
     requests: int
@@ -98,7 +101,7 @@ class Meter:
         time.sleep(SETTLE_SECONDS)  # what the client does not wait for
         cpu = {name: after - before[name] for name, after in self.cpu().items()}
         peaks = {name: megabytes(pid, "VmHWM") - memory[name] for name, pid in self.processes.items()}
-        return Row(one.name, requests, moved, cpu, peaks, answers)
+        return Row(one.name, requests * max(1, one.calls), moved, cpu, peaks, answers)
 
 
 class Sender:
@@ -144,10 +147,22 @@ class Sender:
             return type(error).__name__
 
     def _call(self, one: Input) -> str:
+        if one.is_frame:
+            return self._stream(one)
         compression = grpc.Compression.Gzip if one.is_gzip else None
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(one.target)
         try:
             call(one.body, metadata=one.headers, compression=compression, timeout=CALL_SECONDS_MAX)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    def _stream(self, one: Input) -> str:
+        """Send one frame, and read the answers of all its calls."""
+        stream: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(one.target)
+        try:
+            for frame in stream(iter([one.body]), timeout=CALL_SECONDS_MAX):
+                self._received += len(frame)
         except grpc.RpcError as error:
             return str(error.code().name)
         return "OK"

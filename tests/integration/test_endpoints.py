@@ -55,7 +55,12 @@ def test_reflection(tmp_path: Path, kafka: str, topic: str, database: str) -> No
         pool: Any = DescriptorPool(found)
         method = pool.FindServiceByName("ugc.v1.IngestService").methods_by_name["BatchProduce"]
 
-    assert services == {"ugc.v1.IngestService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert services == {
+        "ugc.v1.IngestService",
+        "ugc.relay.v1.RelayService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
     assert method.input_type.full_name == "ugc.v1.EventBatch"
 
 

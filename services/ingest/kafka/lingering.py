@@ -1,11 +1,13 @@
 """Single records that wait for a moment, so that they share Kafka requests; a record that is alone does not wait.
 
-The Kafka client's own `linger.ms` delays every record. Here the first record is sent at once. Those that come while
-records are in flight are sent together, at most once in the linger time.
+The Kafka client's own `linger.ms` delays every record. Here records are sent when none is in flight, all that have come
+in one iteration of the event loop together, and those that come meanwhile after that. So requests seldom overlap: the
+client's thread takes time for each request, and spins while as many as it allows are in flight.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -32,27 +34,28 @@ class Lingering:
         self._clock = clock
         self._waiting: list[tuple[Record, Headers | None, OnReport]] = []
         self._sent_at = -linger_seconds
+        self._is_scheduled = False
 
     def add(self, record: Record, headers: Headers | None, on_report: OnReport, *, is_idle: bool) -> None:
-        """Send a record at once if the producer is idle, or let it wait."""
-        if is_idle and not self._waiting:
-            self._sent_at = self._clock()
-            self._send(record, headers, on_report)
-            return
+        """Send a record in this iteration of the event loop if the producer is idle; otherwise let it wait."""
         self._waiting.append((record, headers, on_report))
-        if len(self._waiting) >= WAITING_MAX or not self._linger_seconds:
+        if len(self._waiting) >= WAITING_MAX:
             self.send_all()
+        elif is_idle and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self.send_all)
 
-    def send_due(self) -> bool:
-        """Send the waiting records if their time has come; return whether any wait on."""
-        if self._waiting and self._clock() - self._sent_at >= self._linger_seconds - EARLY_SECONDS:
+    def send_due(self, *, is_idle: bool) -> bool:
+        """Send the waiting records if the producer is idle, or they have waited for long; return whether any waited."""
+        if not self._waiting:
+            return False
+        if is_idle or self._clock() - self._sent_at >= self._linger_seconds - EARLY_SECONDS:
             self.send_all()
-        return bool(self._waiting)
+        return True
 
     def send_all(self) -> None:
         """Send the waiting records."""
-        if not self._waiting:
-            return
+        self._is_scheduled = False
         waiting, self._waiting = self._waiting, []
         self._sent_at = self._clock()
         for record, headers, on_report in waiting:

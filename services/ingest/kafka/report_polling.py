@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from common.logs import log_limited
@@ -27,11 +27,18 @@ class Pollable(Protocol):
         """Process the delivery reports that have arrived, without waiting; return how many records are in flight."""
 
 
+class SendDue(Protocol):
+    """Sends the records that wait and are due."""
+
+    def __call__(self, *, is_idle: bool) -> bool:
+        """Return whether any record waited; `is_idle`: no record is in flight."""
+
+
 class ReportPolling:
     """Polls the producers from the event loop, while a block of `running` is open."""
 
-    def __init__(self, producers: Pollable, send_due: Callable[[], bool] = lambda: False) -> None:
-        """`send_due` is called before each poll; it sends the records that are due, and returns whether others wait."""
+    def __init__(self, producers: Pollable, send_due: SendDue) -> None:
+        """`send_due` is called after each poll; it sends the records that are due, and returns whether any waited."""
         self._producers = producers
         self._send_due = send_due
         self._in_flight = 0
@@ -74,9 +81,9 @@ class ReportPolling:
 
     def tick(self) -> None:
         """Poll, and schedule the next poll."""
-        is_waiting = self._send_due()
         self.poll()
-        self.is_busy = self._in_flight > 0 or is_waiting
+        has_waited = self._send_due(is_idle=not self._in_flight)
+        self.is_busy = self._in_flight > 0 or has_waited
         if self._drained is not None and not self.is_busy and not self._drained.done():
             self._drained.set_result(None)
         self._schedule()

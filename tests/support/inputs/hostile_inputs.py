@@ -7,12 +7,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ugc.relay.v1.relay_service_pb2 import Call, RelayRequest
 from ugc.v1.event_pb2 import Event, EventBatch, Payload
 
 from local.up.example import DOCUMENTED_EVENT
+from services.ingest.events.wire import split_batch
 
 PRODUCE, BATCH, RANDOM = "/api/v1/produce", "/api/v1/batch_produce", "/api/v1/random_batch_produce"
 GRPC_PRODUCE, GRPC_BATCH = "/ugc.v1.IngestService/Produce", "/ugc.v1.IngestService/BatchProduce"
+RELAY = "/ugc.relay.v1.RelayService/Relay"
+FRAME_CALLS = 1_000
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 MANY, EVENTS_MAX, MEGABYTE = 5_600_000, 10_000, 1_000_000
 FORM = "application/x-www-form-urlencoded"
@@ -41,6 +45,9 @@ class Input:
     is_grpc: bool = False
     # For gRPC: the library compresses the message.
     is_gzip: bool = False
+    # For gRPC: the body is a frame of a stream, and has as many calls.
+    is_frame: bool = False
+    calls: int = 1
 
     @property
     def sent(self) -> int:
@@ -134,4 +141,41 @@ def over_grpc() -> list[Input]:
     plain = [Input(f"gRPC: {name}", target, body, is_grpc=True) for name, target, body in inputs]
     packed = [Input(f"{one.name}, gzip", one.target, one.body, is_grpc=True, is_gzip=True) for one in plain]
     long = tuple((f"x-{number}", "x" * 200) for number in range(100))
-    return [*plain, *packed, Input("gRPC: 20 kB of metadata", GRPC_PRODUCE, b"", long, is_grpc=True)]
+    return [*plain, *packed, Input("gRPC: 20 kB of metadata", GRPC_PRODUCE, b"", long, is_grpc=True), *over_relay()]
+
+
+def over_relay() -> list[Input]:
+    """Return frames for the relay service."""
+    numbers = range(1, FRAME_CALLS + 1)
+    (wrong,) = split_batch(message(ALL_WRONG, 1))
+    empty_batch = b"\x0a\x00" * 500
+    frames = {
+        "half a million empty calls": RelayRequest(calls=[Call()] * 524_000),
+        "1,000 calls of unknown methods": RelayRequest(calls=[Call(id=number) for number in numbers]),
+        "1,000 empty events": RelayRequest(calls=[Call(id=number, method=GRPC_PRODUCE) for number in numbers]),
+        "600 events, all fields wrong, emoji": RelayRequest(
+            calls=[Call(id=number, method=GRPC_PRODUCE, message=wrong) for number in numbers[:600]]
+        ),
+        "1,000 batches of 500 empty events": RelayRequest(
+            calls=[Call(id=number, method=GRPC_BATCH, message=empty_batch) for number in numbers]
+        ),
+        "1,000 batches, cancelled at once": RelayRequest(
+            calls=[Call(id=number, method=GRPC_BATCH, message=empty_batch) for number in numbers], cancelled=numbers
+        ),
+        "1,000 calls with 128 empty pieces of metadata": RelayRequest(
+            calls=[Call(id=number, method=GRPC_PRODUCE, metadata=[b""] * 128) for number in numbers]
+        ),
+        "2,000 cancellations": RelayRequest(cancelled=range(1, 2_001)),
+    }
+    return [
+        Input(
+            f"relay: {name}",
+            RELAY,
+            frame.SerializeToString(),
+            is_grpc=True,
+            is_frame=True,
+            # More calls than a frame may have are no calls.
+            calls=len(frame.calls) if len(frame.calls) <= FRAME_CALLS else 1,
+        )
+        for name, frame in frames.items()
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -36,59 +38,56 @@ def sending() -> Sending:
     return Sending()
 
 
-def test_alone(sending: Sending) -> None:
+async def test_alone(sending: Sending) -> None:
     """While the producer is idle a record is sent at once, however short ago the last one was sent."""
     for value in (b"a", b"b"):
         sending.add(value, is_idle=True)
+        await asyncio.sleep(0)
         assert sending.sent[-1] == value
 
-    assert not sending.lingering.send_due()
+    assert not sending.lingering.send_due(is_idle=True)
 
 
-def test_together(sending: Sending) -> None:
-    """Records that come while others are in flight are sent together, at most once in the linger time."""
-    sending.add(b"a", is_idle=True)
+async def test_one_iteration(sending: Sending) -> None:
+    """Records of one iteration of the event loop are sent together."""
+    sending.add(b"a", b"b", is_idle=True)
+    assert sending.sent == []
+    await asyncio.sleep(0)
+
+    assert sending.sent == [b"a", b"b"]
+
+
+def test_those_that_come_meanwhile(sending: Sending) -> None:
+    """Records that come while others are in flight are sent when none is, or after the linger time."""
+    sending.add(b"a", b"b")
+    assert sending.lingering.send_due(is_idle=True)
+    assert sending.sent == [b"a", b"b"]
+    assert not sending.lingering.send_due(is_idle=True)
+    sending.add(b"c", b"d")
     sending.now += LINGER_SECONDS / 2
-    sending.add(b"b", b"c")
-    assert sending.lingering.send_due()
-    assert sending.sent == [b"a"]
+    assert sending.lingering.send_due(is_idle=False)
+    assert sending.sent == [b"a", b"b"]
     sending.now += LINGER_SECONDS / 2
-    assert not sending.lingering.send_due()
-    assert sending.sent == [b"a", b"b", b"c"]
-    sending.add(b"d")
-    assert sending.lingering.send_due()
-    assert sending.sent == [b"a", b"b", b"c"]
+    assert sending.lingering.send_due(is_idle=False)
+    assert sending.sent == [b"a", b"b", b"c", b"d"]
 
 
-def test_order(sending: Sending) -> None:
+async def test_order(sending: Sending) -> None:
     """A record does not overtake those that wait, also when the producer has become idle meanwhile."""
-    sending.add(b"a", is_idle=True)
-    sending.add(b"b")
-    sending.add(b"c", is_idle=True)
-    assert sending.sent == [b"a"]
-    sending.lingering.send_all()
+    sending.add(b"a")
+    sending.add(b"b", is_idle=True)
+    await asyncio.sleep(0)
 
-    assert sending.sent == [b"a", b"b", b"c"]
+    assert sending.sent == [b"a", b"b"]
 
 
 def test_many(sending: Sending) -> None:
     """A limited number of records waits."""
-    sending.add(b"a", is_idle=True)
     sending.add(*[b"x"] * (WAITING_MAX - 1))
-    assert len(sending.sent) == 1
+    assert sending.sent == []
     sending.add(b"x")
 
-    assert len(sending.sent) == 1 + WAITING_MAX
-
-
-def test_without_linger() -> None:
-    """With a linger time of 0 no record waits."""
-    sending = Sending()
-    sending.lingering = Lingering(sending.send, 0.0, lambda: sending.now)
-    sending.add(b"a", is_idle=True)
-    sending.add(b"b")
-
-    assert sending.sent == [b"a", b"b"]
+    assert len(sending.sent) == WAITING_MAX
 
 
 def test_unexpected_error(sending: Sending) -> None:

@@ -112,6 +112,7 @@ async def test_single_record(
     scripted: Any = producer
     reported: list[DeliveryFailure | None] = []
     KafkaPublisher(Producers(lambda _bytes: scripted), TOPIC).send(Record(b"key", b"a"), None, reported.append)
+    await asyncio.sleep(0)
     if late and room:
         assert reported == []
         threads = list(producer.reports)

@@ -6,10 +6,15 @@ import asyncio
 
 from structlog.testing import capture_logs
 
+from services.ingest.kafka.lingering import Lingering
 from services.ingest.kafka.report_polling import BUSY_SECONDS, IDLE_SECONDS, ReportPolling
 
 # Timeout of waits that would otherwise hang a failing test.
 WAIT_SECONDS_MAX = 60
+
+
+def send(*_: object) -> None:
+    raise AssertionError("no record waits")
 
 
 async def test_polling_survives_errors() -> None:
@@ -28,7 +33,7 @@ async def test_polling_survives_errors() -> None:
             ended.set()
             return 0
 
-    polling = ReportPolling(Producers())
+    polling = ReportPolling(Producers(), Lingering(send, 1.0).send_due)
     with capture_logs() as lines:
         async with polling.running():
             polling.wake()
@@ -50,7 +55,7 @@ async def test_polls_are_rare_without_records() -> None:
             self.polls += 1
             return int(self.polls == 1)
 
-    polling = ReportPolling(Producers())
+    polling = ReportPolling(Producers(), Lingering(send, 1.0).send_due)
     async with polling.running():
         scheduled.append(polling.next_seconds)
         polling.wake()
