@@ -163,8 +163,9 @@ def test_configuration_of_the_guarantee() -> None:
         }
         == given
     )
-    # Idempotence allows up to 5 requests in flight, librdkafka's default; another value would break the order.
+    # Idempotence allows up to 5 requests in flight; more would break the order.
     assert "max.in.flight" not in given
+    assert given["max.in.flight.requests.per.connection"] == 1
     assert given.get("retries") is None
     Producer(given)
 
