@@ -78,12 +78,11 @@ class Loader:
             self._beat()
         messages = self._poll(seconds)
         self._buffer(messages)
-        if (
-            self._deliveries.is_inserting
-            and not self._deliveries.prepare_next(self._all(), self._flush)
-            and not messages
-        ):
-            self._deliveries.await_insert()
+        if self._deliveries.is_inserting:
+            is_prepared = self._deliveries.prepare_next(self._all(), self._flush)
+            if not is_prepared and len(messages) < POLL_ROWS_DURING_INSERT:
+                # Kafka's client has no more for now; without a wait many polls would return a few messages each.
+                self._deliveries.await_insert()
         if not self._deliveries.is_inserting:
             self._restore_some()
             self._deliveries.deliver_due(self._all(), self._is_due)
