@@ -20,8 +20,6 @@ from etl.events.identity import identities, readable, split
 from etl.events.parsing import parse
 
 DIGEST_STEP = 16
-# Decoding costs up to a tenth more per message with larger columns.
-DECODED_AT_ONCE = 25_000
 # Why a message is not a row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
 Column: TypeAlias = "Sequence[object] | pa.Array"
@@ -119,22 +117,6 @@ def digest(messages: Sequence[Message]) -> str:
 
 def decode(messages: Sequence[Message]) -> Rows:
     """Turn the messages of one partition into rows."""
-    parts = [decode_part(messages[at : at + DECODED_AT_ONCE]) for at in range(0, len(messages), DECODED_AT_ONCE)]
-    return joined(parts) if len(parts) > 1 else parts[0] if parts else decode_part(messages)
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of consecutive messages as one."""
-    *columns, offsets = zip(*(part.columns for part in parts), strict=True)
-    return Rows(
-        [*map(pa.concat_arrays, columns), list(itertools.chain.from_iterable(offsets))],
-        [each for part in parts for each in part.rejected],
-        list(itertools.chain.from_iterable(part.identities for part in parts)),
-    )
-
-
-def decode_part(messages: Sequence[Message]) -> Rows:
-    """Turn so few messages into rows that their columns stay small."""
     table, faults = parse([message.value() for message in messages])
     rejected = [reject(messages[index], UNDECODABLE, error) for index, error in faults.items()]
     every = range(len(messages))

@@ -155,15 +155,3 @@ def test_times_of_rejected(milliseconds: int) -> None:
     (rejected,) = decode([FakeMessage(b"garbage", milliseconds=milliseconds)]).rejected
 
     assert rejected.kafka_milliseconds == min(max(milliseconds, 0), MILLISECONDS_MAX)
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 6, 17])
-def test_parts(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """A batch that is decoded in parts gives the rows that it gives as a whole."""
-    sent = [b"garbage" if number % 4 == 2 else record(reproducible(number), IDENTITY) for number in range(count)]
-    whole = rows(*sent)
-    monkeypatch.setattr("etl.events.rows.DECODED_AT_ONCE", 3)
-    parts = rows(*sent)
-
-    assert [*map(values, parts.columns)] == [*map(values, whole.columns)]
-    assert (parts.rejected, parts.identities) == (whole.rejected, whole.identities)
