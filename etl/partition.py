@@ -203,8 +203,9 @@ class Partition:
 
     def begin(self, batch: Sequence[Message], turn: int) -> None:
         """Note that the first pending messages are being delivered."""
-        self.delivered, self.delivered_bytes, self.prepared = len(batch), sum(map(len, batch)), None
-        self.turn = turn
+        self.delivered, self.prepared, self.turn = len(batch), None, turn
+        # The rest is summed, because it has fewer messages than the batch on a backlog.
+        self.delivered_bytes = self.pending_bytes - sum(map(len, self.pending[len(batch) :]))
 
     def drop_delivered(self, now: float) -> None:
         """Remove the delivered messages, which are stored."""
