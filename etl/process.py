@@ -28,7 +28,8 @@ from etl.restoring import PartitionRestorer
 from etl.settings import EtlSettings
 
 EXIT_STOPPED = 1
-GARBAGE_THRESHOLD = 100_000
+# More than the messages that are in memory, so that they are not searched again and again.
+GARBAGE_THRESHOLD = 1_000_000
 
 
 def main(client_type: type[InsertClient] = InsertClient) -> None:
