@@ -1,4 +1,4 @@
-"""Fault tests run with one seed in `make test`, and with many in `make test-faults`.
+"""Fault tests run with one seed and a small load in `make test`, and with many seeds in `make test-faults`.
 
 FAULT_SEEDS sets the seeds, as in `0-9` or `7`. Without it the seed is 0, and tests marked `thorough` are skipped.
 """

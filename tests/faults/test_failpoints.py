@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.processes.program import Child
+from tests.support.faults.processes import LOAD_PER_SECOND
 from tests.support.faults.run import Run, faulty
 from tests.support.processes.server_stack import GROUP_SESSION_SECONDS, ServerStack
 
@@ -28,7 +29,6 @@ POINTS = {
 }
 # The commit without a plan needs an idle partition: this load is slow enough for that.
 PER_SECOND = {"after-commit": 300.0}
-PER_SECOND_OTHERWISE = 1_500.0
 # A batch is prepared only if it is due while another one is inserted: these inserts run without a pause.
 SETTINGS = {"next-prepared": {"UGC_ETL_FLUSH_SECONDS": "0.02", "UGC_ETL_FLUSH_ROWS": "50"}}
 # These leave a plan whose batch is stored as a whole or not at all.
@@ -49,7 +49,7 @@ def test_killed(stack: ServerStack, tmp_path: Path, point: str, seed: int) -> No
         victim = run.etl(f"{point}:kill@{run.chance.randint(1, POINTS[point])}")
         if seed % 2:
             run.etl()
-        run.load(per_second=PER_SECOND.get(point, PER_SECOND_OTHERWISE))
+        run.load(per_second=PER_SECOND.get(point, LOAD_PER_SECOND))
         run.await_killed(victim)
         run.etl()
 
@@ -60,7 +60,7 @@ def test_frozen(stack: ServerStack, tmp_path: Path, point: str, seed: int) -> No
     with faulty(stack, tmp_path, f"etl frozen {point}", seed, SETTINGS.get(point)) as run:
         victim = run.etl(f"{point}:stop@{run.chance.randint(1, POINTS[point])}")
         run.etl()
-        run.load(per_second=PER_SECOND.get(point, PER_SECOND_OTHERWISE))
+        run.load(per_second=PER_SECOND.get(point, LOAD_PER_SECOND))
         run.await_stopped(victim)
         thaw_later(run, victim)
 

@@ -13,6 +13,7 @@ from typing import Any
 from local.processes.program import Child, Program, last_lines
 from local.settings import ROOT
 from tests.support.faults.proxy import Proxy
+from tests.support.faults.results import IS_QUICK
 from tests.support.processes.server_stack import ServerStack
 from tests.support.processes.system import Deployment, await_equal
 
@@ -20,6 +21,8 @@ from tests.support.processes.system import Deployment, await_equal
 AWAIT_SECONDS_MAX = 120.0
 LOAD_SEEDS = 2**31
 LOAD_EVENTS_MAX = 150_000
+# Half of the CPU of a run is its load.
+LOAD_PER_SECOND = 600.0 if IS_QUICK else 1_500.0
 WITHOUT_PRECAUTION = "tests.support.faults.without_precaution"
 # Failpoints that production code does not have, and the modules that run the etl with them.
 LAUNCHERS = {"mid-block:": "tests.support.faults.mid_block"}
@@ -65,7 +68,7 @@ class Processes:
         self.ingests.append(child)
         return child
 
-    def load(self, events: int = LOAD_EVENTS_MAX, per_second: float = 1_500) -> Child:
+    def load(self, events: int = LOAD_EVENTS_MAX, per_second: float = LOAD_PER_SECOND) -> Child:
         """Start a load generator, which sends until the run ends or all events are sent. All share one ledger."""
         options = {
             "ingest": self.deployment.ingest_address,
