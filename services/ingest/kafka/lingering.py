@@ -1,8 +1,8 @@
 """Single records that wait for a moment, so that they share Kafka requests; a record that is alone does not wait.
 
 The Kafka client's own `linger.ms` delays every record. Here records are sent when none is in flight, all that have come
-in one iteration of the event loop together, and those that come meanwhile after that. So requests seldom overlap: the
-client's thread takes time for each request, and spins while as many as it allows are in flight.
+in one iteration of the event loop together, and those that come meanwhile after that. So requests seldom overlap, and
+many records share one: the client's thread takes 50 to 80 microseconds for each request.
 """
 
 from __future__ import annotations
