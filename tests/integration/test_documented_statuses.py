@@ -61,6 +61,8 @@ def without_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
             "UGC_INGEST_DEBUG": debug,
             "UGC_INGEST_REQUESTS_MAX": "1",
             "UGC_INGEST_DELIVERY_SECONDS_MAX": "2",
+            # Once Kafka is known to be unreachable, requests fail at once, and no two are in flight together.
+            "UGC_INGEST_HEALTH_SECONDS": "60",
         }
         folder = tmp_path_factory.mktemp("without")
         return Deployment(folder, f"127.0.0.1:{free_port()}", "none", NO_DATABASE, settings)

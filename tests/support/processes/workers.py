@@ -32,4 +32,12 @@ def serving(log: str) -> list[int]:
 def connections(pid: int, port: int) -> int:
     """Return how many connections to a port a process has accepted, without its listening socket."""
     sockets = {f"socket:[{inode}]" for inode in inodes(port)}
-    return sum(str(entry.readlink()) in sockets for entry in Path(f"/proc/{pid}/fd").iterdir()) - 1
+    return sum(target(entry) in sockets for entry in Path(f"/proc/{pid}/fd").iterdir()) - 1
+
+
+def target(entry: Path) -> str:
+    """Return what a link points to; empty if it has gone meanwhile."""
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""

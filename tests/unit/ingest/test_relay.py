@@ -153,7 +153,9 @@ async def test_cancelled_call(channel: grpc.aio.Channel, publisher: BlockingPubl
 async def test_cancelled_in_its_own_frame(channel: grpc.aio.Channel, publisher: BlockingPublisher) -> None:
     """A frame may cancel its own calls."""
     async with relay(channel) as client:
-        await client.send(call(1, EVENT), call(2, EVENT), cancelled=[1])
+        # The answer of the unknown method shows that the frame was processed.
+        await client.send(call(1, EVENT), call(2, EVENT), call(9, EVENT, "/unknown"), cancelled=[1])
+        await client.answers(1)
         publisher.free.set()
         assert codes(await client.answers(1)) == {2: OK}
 
@@ -181,7 +183,9 @@ async def test_shed_call() -> None:
         expected = await alone(channel, call(3, EVENT, x_request_id="abc"))
         assert relayed(answers[3]) == expected
         assert expected.code == RESOURCE_EXHAUSTED
-        await client.send(cancelled=[1])
+        # The answer of the unknown method shows that the frame was processed.
+        await client.send(call(9, EVENT, "/unknown"), cancelled=[1])
+        await client.answers(1)
         publisher.free.set()
         assert codes(await client.answers(1)) == {2: OK}
         await client.send(call(4, EVENT), call(5, EVENT))
