@@ -35,6 +35,7 @@ from tests.support.inputs.tokens import OTHER_SECRET, SECRET, USER, signed
 from tests.support.processes.ingest_server import connection, ingest_server
 
 EVENT = valid(event_id="018f5e2a-7b1c-7def-8abc-0123456789ab").SerializeToString()
+PROCESSED = call(9, EVENT, "/unknown")  # its answer shows that its frame was processed
 LARGE = valid(event_data="x" * 30_000, event_id="018f5e2a-7b1c-7def-8abc-0123456789ac").SerializeToString()
 FAILING = valid(event_data="fail").SerializeToString()
 OTHER_USERS = valid(user_id="7d3a0c52-91de-4c1a-8f0b-2c4b5d6e7f80").SerializeToString()
@@ -100,9 +101,8 @@ async def test_every_verdict_as_alone() -> None:
 
     assert {number: relayed(answer) for number, answer in answers.items()} == expected
     assert len(publisher.records) == 2 * stored
-    assert {OK, UNAVAILABLE, PERMISSION_DENIED, INVALID_ARGUMENT, UNAUTHENTICATED, UNIMPLEMENTED} <= set(
-        codes(answers).values()
-    )
+    found = set(codes(answers).values())
+    assert {OK, UNAVAILABLE, PERMISSION_DENIED, INVALID_ARGUMENT, UNAUTHENTICATED, UNIMPLEMENTED} <= found
 
 
 async def test_kafka_headers() -> None:
@@ -153,8 +153,7 @@ async def test_cancelled_call(channel: grpc.aio.Channel, publisher: BlockingPubl
 async def test_cancelled_in_its_own_frame(channel: grpc.aio.Channel, publisher: BlockingPublisher) -> None:
     """A frame may cancel its own calls."""
     async with relay(channel) as client:
-        # The answer of the unknown method shows that the frame was processed.
-        await client.send(call(1, EVENT), call(2, EVENT), call(9, EVENT, "/unknown"), cancelled=[1])
+        await client.send(call(1, EVENT), call(2, EVENT), PROCESSED, cancelled=[1])
         await client.answers(1)
         publisher.free.set()
         assert codes(await client.answers(1)) == {2: OK}
@@ -183,8 +182,7 @@ async def test_shed_call() -> None:
         expected = await alone(channel, call(3, EVENT, x_request_id="abc"))
         assert relayed(answers[3]) == expected
         assert expected.code == RESOURCE_EXHAUSTED
-        # The answer of the unknown method shows that the frame was processed.
-        await client.send(call(9, EVENT, "/unknown"), cancelled=[1])
+        await client.send(PROCESSED, cancelled=[1])
         await client.answers(1)
         publisher.free.set()
         assert codes(await client.answers(1)) == {2: OK}
