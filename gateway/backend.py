@@ -72,14 +72,18 @@ class Backend:
     """Calls methods of the service; `connecting` opens one."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, settings: GatewaySettings, open_channel: Callable[[], grpc.aio.Channel]
+        self,
+        channel: grpc.aio.Channel,
+        settings: GatewaySettings,
+        open_channel: Callable[[], grpc.aio.Channel],
+        turn: int = 0,
     ) -> None:
-        """`open_channel` opens a channel with a connection of its own."""
+        """`open_channel` opens a channel with a connection of its own; `turn` is that of Relays."""
         self._channel = channel
         self._settings = settings
         # The calls that were begun and are made alone.
         self._tasks: set[asyncio.Task[None]] = set()
-        self.relays = Relays(channel, open_channel, self._relayed_alone, settings.gateway_reconnect_seconds_max)
+        self.relays = Relays(channel, open_channel, self._relayed_alone, settings.gateway_reconnect_seconds_max, turn)
 
     async def call(self, method: str, message: bytes, metadata: Metadata, seconds: float | None) -> Reply:
         """Call a method; CallError when the service returns an error, cannot be reached or takes too long.
@@ -195,7 +199,7 @@ class Backend:
 
 
 @contextlib.asynccontextmanager
-async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
+async def connecting(settings: GatewaySettings, turn: int = 0) -> AsyncIterator[Backend]:
     """Open the channel; while the service is down it reconnects, with a pause that grows to the setting."""
     pause_ms = int(settings.gateway_reconnect_seconds_max * 1_000)
     options = (
@@ -220,7 +224,7 @@ async def connecting(settings: GatewaySettings) -> AsyncIterator[Backend]:
         return grpc.aio.insecure_channel(settings.ingest_target, options=(*options, OWN_CONNECTION))
 
     async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
-        backend = Backend(channel, settings, open_channel)
+        backend = Backend(channel, settings, open_channel, turn)
         relaying = asyncio.create_task(backend.relays.run()) if settings.gateway_relay else None
         try:
             yield backend

@@ -43,7 +43,12 @@ def main(worker: Worker | None = None) -> None:
 
 async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     """Serve until a signal; return the exit status."""
-    async with stopping() as stop, watched(settings), attached(worker), connecting(settings) as backend:
+    async with (
+        stopping() as stop,
+        watched(settings),
+        attached(worker),
+        connecting(settings, worker.number if worker else 0) as backend,
+    ):
         try:
             gateway, source = build(settings, backend)
         except (DescriptorError, OSError) as error:

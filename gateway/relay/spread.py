@@ -22,6 +22,8 @@ STREAMS_MAX = 16
 # Pauses before another connection is tried: doubled each time.
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.05, 5.0
 CHECK_SECONDS = 1.0
+# Calls in flight of a stream from which on others are used too: the fewer calls share a frame, the more each costs.
+CALLS_MIN = 48
 
 
 class Relays:
@@ -33,8 +35,13 @@ class Relays:
         open_channel: Callable[[], grpc.aio.Channel],
         alone: Callable[[RelayedCall], asyncio.Task[None]],
         pause_seconds: float,
+        turn: int = 0,
     ) -> None:
-        """`open_channel` opens a channel with a connection of its own; `pause_seconds` is that of Relay."""
+        """`open_channel` opens a channel with a connection of its own; `pause_seconds` is that of Relay.
+
+        Gateway processes that differ in `turn` prefer different processes of the service.
+        """
+        self._turn = turn
         self._open_channel = open_channel
         self._alone = alone
         self._pause_seconds = pause_seconds
@@ -44,11 +51,15 @@ class Relays:
 
     @property
     def stream(self) -> RelayStream | None:
-        """The open stream with the fewest calls."""
+        """The preferred open stream, so that many calls share a frame, or that with the fewest calls if it has many."""
         if len(self._relays) == 1:
             return self._first.stream
         streams = [each.stream for each in self._relays if each.stream is not None]
-        return min(streams, key=RelayStream.calls_in_flight, default=None)
+        if not streams:
+            return None
+        streams.sort(key=server_of)
+        preferred = streams[self._turn % len(streams)]
+        return preferred if preferred.calls_in_flight() < CALLS_MIN else min(streams, key=RelayStream.calls_in_flight)
 
     def servers(self) -> set[str]:
         """Return the names of the processes that calls can go to."""
@@ -119,3 +130,8 @@ class Relays:
     def _remove(self, relay: Relay) -> None:
         if relay in self._relays:
             self._relays.remove(relay)
+
+
+def server_of(stream: RelayStream) -> str:
+    """Return the name of the process that serves a stream."""
+    return stream.declaration.server

@@ -7,11 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import grpc
+import pytest
 from ugc.relay.v1.relay_service_pb2 import Answer, Call
 
 from gateway.errors import Metadata
 from gateway.relay.calls import RelayedCall
-from gateway.relay.spread import Relays
+from gateway.relay.spread import CALLS_MIN, Relays
 from gateway.reply import Reply
 from local.processes.ports import free_port
 from tests.support.fakes.relay import FakeRelay, declaration, handlers
@@ -19,6 +20,7 @@ from tests.support.fakes.relay import FakeRelay, declaration, handlers
 METHOD = "/a.B/C"
 WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.02
+MANY = CALLS_MIN + 20
 
 
 class Server:
@@ -82,10 +84,10 @@ def alone(_call: RelayedCall) -> asyncio.Task[None]:
 
 
 @contextlib.asynccontextmanager
-async def relaying(first: Server, others: Iterator[Server]) -> AsyncIterator[Relays]:
+async def relaying(first: Server, others: Iterator[Server], turn: int = 0) -> AsyncIterator[Relays]:
     """Keep streams open: the first one to `first`, and further connections reach `others` one after another."""
     async with first.channel() as channel:
-        relays = Relays(channel, lambda: next(others).channel(), alone, POLL_SECONDS)
+        relays = Relays(channel, lambda: next(others).channel(), alone, POLL_SECONDS, turn)
         running = asyncio.create_task(relays.run())
         try:
             yield relays
@@ -120,12 +122,22 @@ def repeated(*servers: Server) -> Iterator[Server]:
 
 
 async def test_each_server_has_a_stream() -> None:
-    """A connection to a server that has a stream is closed and another one tried; then calls are spread evenly."""
+    """A connection to a server that has a stream is closed and another one tried."""
     one, other = Server("one", 2), Server("other", 2)
     async with one.serving(), other.serving(), relaying(one, repeated(one, one, other)) as relays:
         await await_servers(relays, {"one", "other"})
         assert (one.relay.streams, other.relay.streams) == (3, 1)
-        assert await servers_of_calls(relays, [one, other], 10) == ["one"] * 5 + ["other"] * 5
+        assert await servers_of_calls(relays, [one, other], 2 * MANY) == ["one"] * MANY + ["other"] * MANY
+
+
+@pytest.mark.parametrize("turn", range(3))
+async def test_preferred_server(turn: int) -> None:
+    """Few calls share one stream, which depends on the turn; many are spread evenly over both."""
+    servers = [Server("one", 2), Server("other", 2)]
+    async with servers[0].serving(), servers[1].serving(), relaying(servers[0], repeated(servers[1]), turn) as relays:
+        await await_servers(relays, {"one", "other"})
+        assert await servers_of_calls(relays, servers, CALLS_MIN) == [servers[turn % 2].name] * CALLS_MIN
+        assert await servers_of_calls(relays, servers, 2 * MANY) == ["one"] * MANY + ["other"] * MANY
 
 
 async def test_one_server() -> None:
@@ -143,12 +155,12 @@ async def test_server_that_ends() -> None:
     async with one.serving(), relaying(one, repeated(other)) as relays:
         async with other.serving():
             await await_servers(relays, {"one", "other"})
-            assert await servers_of_calls(relays, [one, other], 2) == ["one", "other"]
+            assert await servers_of_calls(relays, [one, other], 2 * MANY) == ["one"] * MANY + ["other"] * MANY
         await await_servers(relays, {"one"})
         assert await servers_of_calls(relays, [one], 2) == ["one"] * 2
         async with successor.serving():
             await await_servers(relays, {"one", "successor"})
-            assert await servers_of_calls(relays, [one, successor], 2) == ["one", "successor"]
+            assert await servers_of_calls(relays, [one, successor], 2 * MANY) == ["one"] * MANY + ["successor"] * MANY
 
 
 async def test_first_stream_at_a_server_with_a_stream() -> None:
@@ -160,7 +172,7 @@ async def test_first_stream_at_a_server_with_a_stream() -> None:
             await stack.enter_async_context(one.serving())
             relays = await closing.enter_async_context(relaying(one, repeated(other, third)))
             await await_servers(relays, {"one", "other"})
-            callers = [begun(relays) for _ in range(2)]
+            callers = [begun(relays) for _ in range(CALLS_MIN + 1)]
         async with moved.serving():
             # The further stream gets no more calls, and keeps its call.
             await until(lambda: len(relays._relays) == 1)
