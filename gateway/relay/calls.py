@@ -17,6 +17,9 @@ class StreamCall(Protocol):
     async def write(self, request: bytes) -> None:
         """Write a frame."""
 
+    async def done_writing(self) -> None:
+        """Close this side of the call."""
+
     def cancel(self) -> bool:
         """End the call."""
 

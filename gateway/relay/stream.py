@@ -31,6 +31,8 @@ from gateway.reply import Caller, Reply
 
 # How long a frame may wait for the server to read; then the stream is broken.
 FRAME_SECONDS_MAX = 5.0
+# The library's own text, with INTERNAL, for a call on which a write has failed.
+WRITE_FAILED = "Internal error from Core"
 # The timers of the event loop count in milliseconds.
 CLOCK_SECONDS = 0.001
 
@@ -117,7 +119,9 @@ class RelayStream:
                 self._answer(ResponseFrame.FromString(frame))
             error = None  # the server has ended the stream, and processed no call that it has not answered
         except grpc.aio.AioRpcError as broken:
-            error = call_error(broken)
+            # A write that fails because the stream has ended hides the status of that end.
+            if broken.details() != WRITE_FAILED:
+                error = call_error(broken)
         except DecodeError:
             pass  # what follows on the stream cannot be read either
         except asyncio.CancelledError:
@@ -131,9 +135,7 @@ class RelayStream:
     def _answer(self, frame: Response) -> None:
         """Give the verdicts of a frame."""
         if frame.draining:
-            self._is_open = False
-            if not self.draining.done():
-                self.draining.set_result(None)
+            self._drain()
         calls = self._calls
         for answer in frame.answers:
             call = calls.pop(answer.id, None)
@@ -149,6 +151,19 @@ class RelayStream:
                 caller.answered(Reply(answer.message, (), trailing))
             else:
                 caller.failed(verdict(code, answer.status_message, (), trailing))
+
+    def _drain(self) -> None:
+        """Make the calls that wait alone, and let the writer close this side: the server then ends the stream."""
+        self._is_open = False
+        if not self.draining.done():
+            self.draining.set_result(None)
+        waiting, self._waiting_bytes = list(self._waiting), 0
+        self._waiting.clear()
+        self._cancelled.clear()
+        for call in waiting:
+            if self._calls.pop(call.id, None) is call and call.caller is not None:
+                call.task = self._alone(call)
+        self._wake_writer()
 
     def _end(self, error: CallError | None) -> None:
         """Give the calls that the server has an error, if the stream has one; make the others alone."""
@@ -168,13 +183,14 @@ class RelayStream:
     async def _write(self) -> None:
         """Write frames, one after the other, until cancelled or the stream ends."""
         try:
-            while True:
+            while self._is_open:
                 if not self._waiting and not self._cancelled:
                     self._wake = self._loop.create_future()
                     await self._wake
                 if frame := self._next_frame():
                     async with asyncio.timeout(FRAME_SECONDS_MAX):
                         await self._call.write(frame)
+            await self._call.done_writing()
         except TimeoutError:
             self._is_stuck = True  # the server does not read
             self._call.cancel()

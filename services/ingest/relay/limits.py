@@ -20,6 +20,9 @@ CONNECTION_STREAMS_MAX = 4
 ANSWER_FRAME_BYTES_MAX = 1_048_576
 # How long a stream lives; then the client opens another one, so that streams spread over the servers too.
 STREAM_SECONDS_MAX = 30.0
+# How long a stream that is to end waits for the client to close its side. A stream that ends while the client writes a
+# frame looks to it like a broken one, whose calls may have been processed.
+DRAIN_SECONDS_MAX = 2.0
 # How long a client may take to accept a frame of answers.
 WRITE_SECONDS_MAX = 10.0
 # How often deadlines of calls, and limits of streams, are checked.

@@ -69,6 +69,9 @@ class RelayStream:
         self._answers: list[bytes] = [declaration]
         self._error: Exception | None = None
         self._is_draining = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+        # Whether the client had its time to close its side.
+        self._has_waited = False
         # Whether no frame is being read or processed, and none will be.
         self._has_ended = False
         self._is_processing = False
@@ -117,17 +120,22 @@ class RelayStream:
         if not self._is_draining:
             self._is_draining = True
             self._answers.append(frames.DRAINING)
+            self._drain_timer = self._loop.call_later(limits.DRAIN_SECONDS_MAX, self._stop_waiting)
             self._wake_writer()
 
     def close(self) -> None:
         """Cancel the calls without an answer, because the stream has ended."""
-        if self._next_tick is not None:
-            self._next_tick.cancel()
+        for timer in filter(None, (self._next_tick, self._drain_timer)):
+            timer.cancel()
         for call in list(self._calls.values()):
             call.cancel()
 
     def _is_over(self) -> bool:
-        return (self._has_ended or self._is_draining) and not self._calls and not self._is_processing
+        return (self._has_ended or self._has_waited) and not self._calls and not self._is_processing
+
+    def _stop_waiting(self) -> None:
+        self._has_waited = True
+        self._wake_writer()
 
     async def _next_frame(self) -> bytes | None:
         """Return the next frame, None at the end; wait while the client does not read its answers."""

@@ -41,6 +41,10 @@ class FakeRelay:
         try:
             waits: set[asyncio.Future[Any]] = {reading, self._ending}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if tasks and not self._ending.done():
+                # The client has closed its side; its calls are answered.
+                waits = {self._ending, asyncio.gather(*tasks)}
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (reading, *tasks):
                 task.cancel()

@@ -61,7 +61,7 @@ async def test_server_stops() -> None:
 
 
 async def test_idle_stream_does_not_delay_the_stop() -> None:
-    """A stream without calls ends at once when the server stops."""
+    """A stream without calls ends when the server stops, although its client does not close its side."""
     async with contextlib.AsyncExitStack() as outer:
         server = await outer.enter_async_context(contextlib.AsyncExitStack())
         address = await server.enter_async_context(ingest_server(FakePublisher(), ingest_stop_seconds_max=300))
@@ -69,6 +69,22 @@ async def test_idle_stream_does_not_delay_the_stop() -> None:
         client = await outer.enter_async_context(relay(channel))
         await asyncio.wait_for(server.aclose(), SECONDS_MAX)
         assert await client.code() == grpc.StatusCode.OK
+
+
+async def test_frame_that_is_written_at_the_end() -> None:
+    """A call that the client was sending when it received the end is given back, and the stream ends with OK."""
+    async with contextlib.AsyncExitStack() as outer:
+        server = await outer.enter_async_context(contextlib.AsyncExitStack())
+        address = await server.enter_async_context(ingest_server(FakePublisher(), ingest_stop_seconds_max=300))
+        channel = await outer.enter_async_context(connection(address))
+        client = await outer.enter_async_context(relay(channel))
+        stopping = asyncio.create_task(server.aclose())
+        await drained(client)
+        await client.send(call(1, EVENT))
+        assert (await client.answers(1))[1].not_processed
+        await client.stream.done_writing()
+        assert await client.code() == grpc.StatusCode.OK
+        await asyncio.wait_for(stopping, SECONDS_MAX)
 
 
 async def test_age(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,8 @@ class RelayServiceServicer:
         The server's first frame is its declaration. The client sends no call before it has received the declaration.
 
         The end of the stream: A server that wants to end the stream sends `draining`, answers the calls it has accepted, and
-        ends the stream with OK. A client that wants to end the stream closes its side; the server answers the calls that it has
+        ends the stream with OK once the client has closed its side, or after a few seconds. The client closes its side when it
+        has written the frame that it was writing, so that the end of the stream meets no frame. A client that wants to end the stream closes its side; the server answers the calls that it has
         accepted and ends the stream with OK. So a call without an answer on a stream that has ended with OK was not processed,
         and the client may send it again. When the stream ends in any other way, the calls without an answer have the status of
         the stream: as with a broken connection, the client does not know whether they were processed.
