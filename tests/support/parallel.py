@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from local.settings import ROOT
 
-WORKERS_A_CORE = 3
+WORKERS_A_CORE = 2
 # A worker has servers of its own.
 WORKER_BYTES = 2 * 1024**3
 # What lasts longest begins first, so that the short tests fill the end of the run.
