@@ -18,6 +18,7 @@ IDENTITY_ENCODINGS = ("", "identity")
 GZIP_ENCODINGS = ("gzip", "x-gzip")
 # The size of the expanded body at the end of gzip, in little-endian order.
 GZIP_SIZE_BYTES = 4
+CLIENT_LEFT = "the client left before the end of its body"
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,10 @@ async def read(connection: BaseRequest, bytes_max: int, rate: BodyRate, memory: 
             " or more"
         ) from error
     except OSError as error:  # any error of the network
-        raise ConnectionError("the client left before the end of its body") from error
+        raise ConnectionError(CLIENT_LEFT) from error
+    except RuntimeError as error:
+        # aiohttp's error for a client that disconnected before its body was read.
+        if connection.transport is not None:
+            raise
+        raise ConnectionError(CLIENT_LEFT) from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
