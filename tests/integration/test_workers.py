@@ -130,7 +130,7 @@ def test_killed_worker(deployment: Deployment, name: str) -> None:
 
 
 def test_stopped_worker(deployment: Deployment, name: str) -> None:
-    """A worker that alone is asked to stop ends in order and is replaced, which is no error."""
+    """A worker that alone is asked to stop ends in order and is replaced; no error is logged."""
     with running(program(deployment, name)) as parent:
         os.kill(workers(parent.process.pid)[2], signal.SIGTERM)
         await_equal(lambda: serving(deployment.log(name)).count(2), 2)

@@ -1,6 +1,6 @@
 """Columns and protovalidate: a batch that the columns call valid is valid for both, event by event, with the same keys.
 
-The other direction is no claim: what the columns do not decide is validated by protovalidate. So the tests also count
+The other direction is not claimed: what the columns do not decide is validated by protovalidate. So the tests count too
 that the columns decide many batches.
 
 UGC_TEST_MESSAGES is how many messages are made.
