@@ -28,6 +28,9 @@ SOCKET_MILLISECONDS_MIN = 2_000  # with less, the client would close connections
 # Messages are consumed in small groups, up to a total size: Kafka's client fetches more while a large group waits.
 CONSUMED_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
+# How long the client waits to fetch again once it holds as many messages as it may. Its default of a second left the
+# loader without messages for most of a second, at a sixth of the speed.
+FETCH_BACKOFF_MILLISECONDS = 10
 
 
 @contextlib.contextmanager
@@ -57,6 +60,7 @@ def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
             "max.poll.interval.ms": POLL_INTERVAL_SECONDS_MAX * 1000,
             "queued.max.messages.kbytes": settings.etl_fetch_kilobytes_max,
             "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MILLISECONDS,
             "topic.metadata.refresh.interval.ms": 10_000,
         }
     )

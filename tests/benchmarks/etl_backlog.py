@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from db.clickhouse.client import ClickHouse, connected
@@ -30,7 +30,7 @@ from tests.support.benchmarks.report import THIS_PROJECT, Comparison, Figure, Ru
 from tests.support.benchmarks.tables import show
 from tests.support.load.backlog import fill
 from tests.support.load.kafka_engine import attach, detach, write_schema
-from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds
+from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds, peak_bytes
 
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
@@ -127,7 +127,8 @@ def drain_by_etl(bench: Bench) -> Cost:
     with bench.database() as (url, database), Meter(bench.server.process.pid, database, bench.events) as meter:
         with running(bench.etl(url, TOPIC)) as etl:
             meter.await_rows(lambda: cpu_seconds(etl.process.pid))
-        return meter.cost(start_up)
+            peak = peak_bytes(etl.process.pid)
+        return replace(meter.cost(start_up), peak=peak)
 
 
 def drain_by_engine(bench: Bench) -> Cost:
@@ -165,6 +166,8 @@ def figures(costs: dict[str, list[Cost]], events: int) -> list[Figure]:
             Figure(ROW, name, "inserted parts", "", tuple(cost.parts for cost in each)),
             Figure(ROW, name, "time", "s", tuple(cost.seconds for cost in each)),
         ]
+        if any(cost.peak for cost in each):
+            found.append(Figure(ROW, name, "peak memory", "MB", tuple(cost.peak / 1e6 for cost in each)))
     return found
 
 

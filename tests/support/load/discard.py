@@ -28,6 +28,7 @@ def main() -> None:
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 65_536,
             "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 10,
         }
     )
     consumer.subscribe([topic])

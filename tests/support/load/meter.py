@@ -21,7 +21,8 @@ SETTLED_SECONDS, SETTLE_SECONDS_MAX = 2.0, 180.0
 class Cost:
     """The cost of loading a backlog: CPU seconds until the last row is visible, and for merges after it; and the rate.
 
-    `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted.
+    `seconds` are from the start, `rows_per_second` from the first rows to the last; `parts` were inserted. `peak` is
+    the largest resident memory of the client in bytes, 0 if it was not measured.
     """
 
     client: float
@@ -30,6 +31,7 @@ class Cost:
     parts: int
     seconds: float
     rows_per_second: float
+    peak: int = 0
 
 
 class Meter:
