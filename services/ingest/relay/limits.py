@@ -16,6 +16,10 @@ METADATA_BYTES_MAX = 65_536
 CANCELLED_MAX = 2 * CALLS_MAX
 # Streams of one connection.
 CONNECTION_STREAMS_MAX = 4
+# Bytes of answers that wait for a client to read: from the first number on no further frame of it is read, above the
+# second its stream ends while the process has no headroom of memory. A batch of 20 KB can have an answer of 1 MB.
+UNREAD_BYTES_MAX = 4_194_304
+UNREAD_BYTES_WITHOUT_HEADROOM_MAX = 16_777_216
 # Largest frame of answers, unless a single answer is larger.
 ANSWER_FRAME_BYTES_MAX = 1_048_576
 # How long a stream lives; then the client opens another one, so that streams spread over the servers too.

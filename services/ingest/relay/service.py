@@ -16,7 +16,7 @@ from services.ingest.limits.admission import RejectedError, StreamLimiter
 from services.ingest.relay import frames, limits
 from services.ingest.relay.calls import Intake, Method
 from services.ingest.relay.limits import RelayLimits
-from services.ingest.relay.stream import FrameError, RelayStream
+from services.ingest.relay.stream import RelayStream
 
 SERVICE: str = relay_service_pb2.DESCRIPTOR.services_by_name["RelayService"].full_name
 # Of the random name of this process.
@@ -72,7 +72,7 @@ class RelayService:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         try:
             await self._serve(peer, context)
-        except FrameError as error:
+        except frames.FrameError as error:
             await context.abort(error.code, str(error))
         finally:
             self._limiter.release(peer)
@@ -108,16 +108,18 @@ class RelayService:
                 await task
 
     def tick(self, now: float) -> None:
-        """End the streams that are old, those for which memory is missing, and those whose client does not read."""
+        """End the streams that are old, those for which memory is missing, and those whose client reads too slowly."""
         for stream, task in self._streams.items():
             if now - stream.began_at > self._limits.stream_seconds_max:
                 stream.drain()
             if stream.writing_since is not None and now - stream.writing_since > limits.WRITE_SECONDS_MAX:
                 task.cancel()
-        excess = len(self._streams) - self._limits.guaranteed_streams
-        if excess > 0 and not self._has_headroom():
-            for stream in list(self._streams)[-excess:]:
+        if self._streams and not self._has_headroom():
+            for stream in list(self._streams)[self._limits.guaranteed_streams :]:
                 stream.drain()
+            for stream, task in self._streams.items():
+                if stream.unread_bytes > limits.UNREAD_BYTES_WITHOUT_HEADROOM_MAX:
+                    task.cancel()
 
     def stop(self) -> None:
         """Accept no further streams, and end the open ones once their calls are answered."""

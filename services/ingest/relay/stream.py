@@ -9,10 +9,8 @@ from time import perf_counter
 from typing import Protocol
 
 import grpc
-from google.protobuf.message import DecodeError
 from google.rpc.code_pb2 import RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED
 from ugc.relay.v1 import relay_service_pb2
-from ugc.relay.v1.relay_service_pb2 import RelayRequest
 
 from services.ingest.call import Call, Failure, StatusError
 from services.ingest.errors import resource_exhausted
@@ -43,14 +41,6 @@ class Connection(Protocol):
 
     async def write(self, message: bytes) -> None:
         """Send a message; returns when more can be sent."""
-
-
-class FrameError(Exception):
-    """The client has sent a frame that breaks the protocol, which ends the stream with this status."""
-
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class RelayStream:
@@ -123,6 +113,11 @@ class RelayStream:
             self._drain_timer = self._loop.call_later(limits.DRAIN_SECONDS_MAX, self._stop_waiting)
             self._wake_writer()
 
+    @property
+    def unread_bytes(self) -> int:
+        """The bytes of the answers that wait for the client to read."""
+        return sum(map(len, self._answers))
+
     def close(self) -> None:
         """Cancel the calls without an answer, because the stream has ended."""
         for timer in filter(None, (self._next_tick, self._drain_timer)):
@@ -139,14 +134,16 @@ class RelayStream:
 
     async def _next_frame(self) -> bytes | None:
         """Return the next frame, None at the end; wait while the client does not read its answers."""
-        while len(self._answers) >= limits.CALLS_MAX:
+        while len(self._answers) >= limits.CALLS_MAX or self.unread_bytes >= limits.UNREAD_BYTES_MAX:
             self._reader = self._loop.create_future()
             await self._reader
         frame = await self._connection.read()
         return frame if isinstance(frame, bytes) else None
 
     async def _process(self, frame: bytes) -> None:
-        request = parse(frame)
+        request = frames.parse(frame)
+        # Those of earlier frames first, as the calls of this one may need their places.
+        of_this_frame = [number for number in request.cancelled if not self._cancel(number)]
         until = perf_counter() + SLICE_SECONDS
         for count, given in enumerate(request.calls, 1):
             self._begin(given)
@@ -154,14 +151,22 @@ class RelayStream:
                 # Other calls get their turn, and so do the tasks, whose time is not measured here.
                 await asyncio.sleep(0)
                 self._has_tasks, until = False, perf_counter() + SLICE_SECONDS
-        for number in request.cancelled:
-            if (call := self._calls.get(number)) is not None:
-                call.cancel()
+        for number in of_this_frame:
+            self._cancel(number)
+
+    def _cancel(self, number: int) -> bool:
+        """Cancel a call; return whether there is one with this id."""
+        call = self._calls.get(number)
+        if call is not None:
+            call.cancel()
+        return call is not None
 
     def _begin(self, given: relay_service_pb2.Call) -> None:
         number, message = given.id, given.message
         if not number or number in self._calls:
-            raise FrameError(grpc.StatusCode.INVALID_ARGUMENT, f"the id of a call is not valid or in use: {number}")
+            raise frames.FrameError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"the id of a call is not valid or in use: {number}"
+            )
         if self._is_draining:
             self._add(frames.not_processed(number, STREAM_ENDS))
             return
@@ -222,21 +227,6 @@ class RelayStream:
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def parse(frame: bytes) -> RelayRequest:
-    """Parse a frame; raise FrameError if it is not valid or too large."""
-    if len(frame) > limits.FRAME_BYTES_MAX:
-        text = f"a frame must be at most {limits.FRAME_BYTES_MAX} bytes, not {len(frame)}"
-        raise FrameError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-    try:
-        request = RelayRequest.FromString(frame)
-    except DecodeError:
-        raise FrameError(grpc.StatusCode.INVALID_ARGUMENT, "the frame is not a valid RelayRequest") from None
-    if len(request.calls) > limits.CALLS_MAX or len(request.cancelled) > limits.CANCELLED_MAX:
-        text = f"a frame must have at most {limits.CALLS_MAX} calls and {limits.CANCELLED_MAX} cancellations"
-        raise FrameError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-    return request
 
 
 def refusal(method: Method | None, message: bytes, metadata: Sequence[bytes]) -> Failure | None:

@@ -1,20 +1,16 @@
-"""RelayService: malformed frames, calls and streams beyond the limits, and clients that do not read their answers."""
+"""RelayService: malformed frames, and calls and streams beyond the limits."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
 
 import grpc
 import pytest
 from google.rpc.code_pb2 import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from ugc.relay.v1.relay_service_pb2 import Call, RelayRequest
 
-from services.ingest.limits.admission import Admission
-from services.ingest.limits.memory_budget import MemoryBudget
-from services.ingest.relay import Intake, Method, RelayLimits, RelayService, limits
-from services.ingest.relay.stream import RelayStream
+from services.ingest.relay import limits
 from tests.support.clients.calls import SECONDS_MAX, BlockingPublisher, FakePublisher
 from tests.support.clients.relay import RELAY, call, relay
 from tests.support.inputs.events import documented
@@ -92,6 +88,21 @@ async def test_calls_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await client.answers(1))[5].status_code == OK
 
 
+async def test_cancelled_calls_make_room_in_the_same_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame that cancels all calls of a full stream can have as many new ones, also with the same ids."""
+    monkeypatch.setattr(limits, "CALLS_MAX", 3)
+    publisher = BlockingPublisher()
+    async with ingest_server(publisher) as address, connection(address) as channel, relay(channel) as client:
+        await client.send(call(1, EVENT), call(2, EVENT), call(3, EVENT))
+        await publisher.began(3)
+        await client.send(call(3, EVENT), call(4, EVENT), call(5, EVENT), cancelled=[1, 2, 3])
+        await publisher.began(3)
+        publisher.free.set()
+        answers = await client.answers(3)
+
+    assert {number: answer.status_code for number, answer in answers.items()} == {3: OK, 4: OK, 5: OK}
+
+
 async def test_streams_are_limited() -> None:
     """Streams are limited in all and on a connection; a rejected stream says so, and an ended one makes room."""
     async with ingest_server(FakePublisher(), ingest_relay_streams_max=1) as address, connection(address) as channel:
@@ -109,104 +120,6 @@ async def opens(channel: grpc.aio.Channel) -> bool:
         async with relay(channel):
             return True
     return False
-
-
-class Connection:
-    """A client that sends frames without end, and reads answers only when the test lets it."""
-
-    def __init__(self, frames: list[bytes], *, is_reading: bool) -> None:
-        self.frames = frames
-        self.reads = 0
-        self.written: list[bytes] = []
-        self.room = asyncio.Event()
-        if is_reading:
-            self.room.set()
-
-    def peer(self) -> str:
-        return "peer"
-
-    async def read(self) -> object:
-        self.reads += 1
-        await asyncio.sleep(0)
-        return self.frames.pop(0) if self.frames else grpc.aio.EOF
-
-    async def write(self, message: bytes) -> None:
-        await self.room.wait()
-        self.written.append(message)
-
-
-def intake() -> Intake:
-    return Intake(Admission(10_000, 1_000_000), MemoryBudget(1_000_000), 1.0)
-
-
-async def refuse(_message: bytes, _call: object) -> Any:
-    raise AssertionError("not called")
-
-
-async def test_answers_that_are_not_read() -> None:
-    """While a client does not read its answers, its further frames are not read; then all are answered."""
-    frame = RelayRequest(calls=[call(1, BAD, "/unknown")] * 500).SerializeToString()
-    client = Connection([frame] * 100, is_reading=False)
-    stream = RelayStream(client, "peer", {}, intake(), b"")
-    reading, writing = asyncio.create_task(stream.read()), asyncio.create_task(stream.write())
-    for _ in range(1_000):
-        await asyncio.sleep(0)
-    waiting = client.reads
-    client.room.set()
-    await asyncio.wait_for(asyncio.gather(reading, writing), SECONDS_MAX)
-
-    assert waiting <= 4
-    assert client.reads == 101
-
-
-async def test_client_that_never_reads() -> None:
-    """A stream whose client does not accept a frame in time is ended, and its calls no longer count."""
-    client: Any = Connection([RelayRequest(calls=[call(1, EVENT, "/method")]).SerializeToString()], is_reading=False)
-    begins = intake()
-    method = Method(refuse, lambda _message, _call, _finish: None)
-    service = RelayService({"/method": method}, begins, RelayLimits(10, 10, 60.0))
-    serving = asyncio.create_task(service.relay(None, client))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    now = asyncio.get_running_loop().time()
-    service.tick(now)
-    assert not serving.done()
-    assert begins.admission.in_flight.requests == 1
-    service.tick(now + limits.WRITE_SECONDS_MAX + 1)
-
-    with pytest.raises(asyncio.CancelledError):
-        await serving
-    assert begins.admission.in_flight == (0, 0)
-
-
-async def test_streams_without_memory() -> None:
-    """Without headroom in memory the latest streams end, down to the number that the limits guarantee."""
-    clients: list[Any] = [Idle() for _ in range(4)]
-    has_memory = [True]
-    service = RelayService({}, intake(), RelayLimits(10, 1, 60.0), lambda: has_memory[0])
-    serving = [asyncio.create_task(service.relay(None, client)) for client in clients]
-    await asyncio.sleep(0.01)
-    service.tick(0)
-    await asyncio.sleep(0.01)
-    assert not any(task.done() for task in serving)
-    has_memory[0] = False
-    service.tick(0)
-    await asyncio.wait_for(asyncio.gather(*serving[1:]), SECONDS_MAX)
-
-    assert not serving[0].done()
-    service.stop()
-    await asyncio.wait_for(serving[0], SECONDS_MAX)
-
-
-class Idle(Connection):
-    """A client that sends nothing."""
-
-    def __init__(self) -> None:
-        super().__init__([], is_reading=True)
-
-    async def read(self) -> object:
-        await asyncio.Event().wait()
-        return grpc.aio.EOF
 
 
 async def test_bad_metadata_of_a_call_is_the_call_only() -> None:
