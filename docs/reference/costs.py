@@ -33,6 +33,7 @@ measured once, apart from these runs. The CPU of the broker and of the load gene
 TITLES = {
     "api": ("REST and gRPC", "Ingest and the gateway with a real Kafka. Idle: 50 requests a second."),
     "chain": ("The whole chain", "Generator, APIs, Kafka, etl and ClickHouse on this machine, with default settings."),
+    "workers": ("Several workers", "What a second worker of ingest and of the gateway gains."),
     "etl_backlog": ("Loading a backlog", "A full topic is loaded into ClickHouse; the CPU is of etl and ClickHouse."),
     "etl_identity": ("Identity of an event", "Decoding, and the search for repeated events, in the etl."),
     "validation": ("Ingest up to Kafka", "Steps of ingest in one process, with a publisher that does nothing."),

@@ -22,7 +22,8 @@ class Row:
     """One kind of request; `peers` are measured beside the project.
 
     With `closed` arrivals the `slots` are always busy. With `spaced` ones the system is idle but for a request now and
-    then. With `poisson` ones they come at half of the rate that the same system reached in the row `saturated`.
+    then. With `poisson` ones they come at half of the rate that the same system reached in the row `saturated`. Calls
+    of gRPC are spread over `connections`.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Row:
     peers: tuple[str, ...]
     arrivals: str = CLOSED
     saturated: str = ""
+    is_refused: bool = False
+    connections: int = 1
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class Bench:
         """Measure a row on a system once; at half of saturation, of which a sample must exist or is taken first."""
         address = system.http if row.protocol == "http" else system.grpc
         load = Load(row.protocol, address, row.target, row.events, row.slots, self._seconds)
+        load = replace(load, is_refused=row.is_refused, connections=row.connections)
         if row.arrivals != CLOSED:
             rate = HALF * self._saturation(row, system, seed) if row.arrivals == POISSON else IDLE_PER_SECOND
             load = replace(load, arrivals=row.arrivals, per_second=rate, seed=seed)

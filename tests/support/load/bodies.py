@@ -63,6 +63,17 @@ def message(body: str | bytes) -> bytes:
     return event(body).SerializeToString()
 
 
+def refused(protocol: str, events: int) -> list[bytes]:
+    """Return batches that are answered with an error: by the gateway for `http`, by ingest for `grpc`.
+
+    The gateway reads a whole batch before it finds an element that is not an event. Ingest finds no valid event.
+    """
+    if protocol == "http":
+        return [body[:-1] + b", 1]" for body in json_batch(events)]
+    event = Event(event_id="not a UUID")
+    return [EventBatch(events=[event] * events).SerializeToString()]
+
+
 def bodies(protocol: str, events: int, identified: int = 0, first_identity: int = 0) -> list[bytes]:
     """Return bodies for `http` or `grpc` of this number of events each; with `identified` so many single events."""
     if identified:

@@ -1,7 +1,8 @@
 """The part of HTTP/2 that unary gRPC calls need, written for a load generator: it uses little CPU a call.
 
 The answers are small, so the windows for them are opened once. Their headers are not decoded: a call has succeeded
-exactly when a message came before the trailers, because gRPC answers an error with trailers alone.
+exactly when a message came before the trailers, because gRPC answers an error with trailers alone. A load may consist
+of calls that are to fail.
 """
 
 from __future__ import annotations
@@ -30,10 +31,20 @@ AUTHORITY, PATH, CONTENT_TYPE, USER_AGENT, DYNAMIC = 1, 4, 31, 58, 62
 class GrpcConnection(asyncio.Protocol):
     """One HTTP/2 connection that calls one method."""
 
-    def __init__(self, authority: str, method: str, bodies: Sequence[bytes], failed: asyncio.Future[None]) -> None:
+    def __init__(
+        self,
+        authority: str,
+        method: str,
+        bodies: Sequence[bytes],
+        failed: asyncio.Future[None],
+        *,
+        is_refused: bool = False,
+    ) -> None:
+        """With `is_refused` an error is the answer that is expected."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._messages = [b"\0" + len(body).to_bytes(4, "big") + body for body in bodies]
         self._failed = failed
+        self._is_refused = is_refused
         first, later = header_blocks(authority, method)
         self._block, self._later_block = first, later
         self._stream = 1
@@ -97,9 +108,9 @@ class GrpcConnection(asyncio.Protocol):
                 self._fail(f"unexpected answer: {payload[:500]!r}")
             self._answered.add(stream)
         elif kind == HEADERS and flags & END_STREAM:
-            if stream not in self._answered:
-                return self._fail(f"a call failed: {payload!r}")
-            self._answered.remove(stream)
+            if (stream in self._answered) == self._is_refused:
+                return self._fail(f"a call {'did not fail' if self._is_refused else 'failed'}: {payload!r}")
+            self._answered.discard(stream)
             self._calls.pop(stream)()
         elif kind == PING and not flags & ACK:
             self._write(frame(PING, ACK, 0, payload))

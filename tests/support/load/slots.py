@@ -112,14 +112,14 @@ async def connect(address: str, requests: Sequence[bytes], status: bytes, failed
 
 
 async def connect_grpc(
-    address: str, method: str, bodies: Sequence[bytes], failed: asyncio.Future[None]
+    address: str, method: str, bodies: Sequence[bytes], failed: asyncio.Future[None], *, is_refused: bool = False
 ) -> GrpcConnection:
     """Open a connection for gRPC."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS_MAX):
         _, connection = await loop.create_connection(
-            lambda: GrpcConnection(address, method, bodies, failed), host, int(port)
+            lambda: GrpcConnection(address, method, bodies, failed, is_refused=is_refused), host, int(port)
         )
         await connection.ready
     return connection

@@ -22,7 +22,7 @@ import uvloop
 
 from local.settings import ROOT
 from tests.support.load.arrivals import poisson, spaced
-from tests.support.load.bodies import bodies
+from tests.support.load.bodies import bodies, refused
 from tests.support.load.loops import Outcome, closed, opened
 from tests.support.load.slots import GrpcSlot, Slot, connect, connect_grpc, http_request
 
@@ -38,6 +38,7 @@ class Load:
 
     `arrivals` is `closed`, or names a function of arrivals.py for an open loop of `per_second`. With `identified` there
     are so many different bodies, whose event_ids count from `first_identity`; 0: they have none, and are used again.
+    With `is_refused` all requests are answered with an error. The calls of gRPC are spread over `connections`.
     """
 
     protocol: str
@@ -52,6 +53,8 @@ class Load:
     seed: int = 0
     identified: int = 0
     first_identity: int = 0
+    is_refused: bool = False
+    connections: int = 1
 
 
 class Generator:
@@ -117,17 +120,25 @@ async def serve(load: Load) -> None:
 @asynccontextmanager
 async def open_slots(load: Load, failed: asyncio.Future[None]) -> AsyncIterator[Sequence[Slot]]:
     """Open the connections of a load, and close them when the context ends."""
-    messages = bodies_of(load.protocol, load.events, load.identified, load.first_identity)
+    if load.is_refused:
+        messages = refused(load.protocol, load.events)
+    else:
+        messages = bodies_of(load.protocol, load.events, load.identified, load.first_identity)
     if load.protocol == "http":
         requests = [http_request(load.address, load.target, body) for body in messages]
-        connections = [await connect(load.address, requests, b"201", failed) for _ in range(load.slots)]
+        status = b"400" if load.is_refused else b"201"
+        connections = [await connect(load.address, requests, status, failed) for _ in range(load.slots)]
         yield connections
         for connection in connections:
             connection.close()
         return
-    channel = await connect_grpc(load.address, load.target, messages, failed)
-    yield [GrpcSlot(channel)] * load.slots
-    channel.close()
+    channels = [
+        await connect_grpc(load.address, load.target, messages, failed, is_refused=load.is_refused)
+        for _ in range(load.connections)
+    ]
+    yield [GrpcSlot(channels[at % len(channels)]) for at in range(load.slots)]
+    for channel in channels:
+        channel.close()
 
 
 def write(line: str) -> None:

@@ -124,13 +124,13 @@ class Echo(grpc.GenericRpcHandler):
 
 @asynccontextmanager
 async def calling(
-    method: str, bodies: list[bytes], failed: asyncio.Future[None]
+    method: str, bodies: list[bytes], failed: asyncio.Future[None], *, is_refused: bool = False
 ) -> AsyncIterator[tuple[GrpcConnection, Echo]]:
     echo, server = Echo(), grpc.aio.server()
     server.add_generic_rpc_handlers((echo,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    connection = await connect_grpc(f"127.0.0.1:{port}", method, bodies, failed)
+    connection = await connect_grpc(f"127.0.0.1:{port}", method, bodies, failed, is_refused=is_refused)
     yield connection, echo
     connection.close()
     await server.stop(None)
@@ -170,6 +170,18 @@ async def test_failed_calls(method: str) -> None:
     """A call that fails ends the load, and so does a batch of which events were rejected: their list is long."""
     failed = failure()
     async with calling(method, [b"body"], failed) as (connection, _):
+        connection.send(0, lambda: None)
+        with pytest.raises(RefusedError):
+            await asyncio.wait_for(failed, SECONDS_MAX)
+
+
+async def test_refused_calls() -> None:
+    """In a load of calls that are to fail, one that fails is answered, and one that succeeds ends the load."""
+    failed, answered = failure(), asyncio.Event()
+    async with calling("/s/Fail", [b"body"], failed, is_refused=True) as (connection, _):
+        connection.send(0, answered.set)
+        await asyncio.wait_for(answered.wait(), SECONDS_MAX)
+    async with calling("/s/Call", [b"body"], failed, is_refused=True) as (connection, _):
         connection.send(0, lambda: None)
         with pytest.raises(RefusedError):
             await asyncio.wait_for(failed, SECONDS_MAX)
