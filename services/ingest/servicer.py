@@ -19,7 +19,7 @@ from services.ingest.batch_validation import BatchValidator
 from services.ingest.call import Call, Response, StatusError
 from services.ingest.errors import delivery_error, invalid_argument, permission_denied, unauthenticated
 from services.ingest.events.identity import format_identity
-from services.ingest.events.records import EventKeys, Headers, Record, receipt_milliseconds, stamp, stamp_one
+from services.ingest.events.records import EventKeys, Headers, Record, Records, receipt_milliseconds, stamp, stamp_one
 from services.ingest.events.validation import BatchLimits, EventValidator
 from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
@@ -40,7 +40,7 @@ class Publisher(Protocol):
     ) -> None:
         """Write one record; call `on_report` once, now or later in the event loop, with its failure or None."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         """Write all records; return the failures of those that were not acknowledged, by index."""
 
 
@@ -154,7 +154,7 @@ class IngestServicer:
             raise StatusError(invalid_argument([problem]))
         return list(encoded)
 
-    async def _publish(self, records: Sequence[Record], call: Call) -> dict[int, DeliveryFailure]:
+    async def _publish(self, records: Records, call: Call) -> dict[int, DeliveryFailure]:
         failures = await self._publisher.publish(records, call.headers)
         if failures:
             log_unacknowledged(failures.values(), len(records), call)
@@ -168,15 +168,17 @@ def log_unacknowledged(failures: Collection[DeliveryFailure], total: int, call: 
     log_limited(logging.WARNING, "events were not acknowledged", **values)
 
 
-async def make_records(encoded: Sequence[bytes], keys: EventKeys, time_slice: TimeSlice) -> list[Record]:
+async def make_records(encoded: Sequence[bytes], keys: EventKeys, time_slice: TimeSlice) -> Records:
     """Return the records of the accepted events of a batch."""
     now = receipt_milliseconds()
     if len(encoded) <= EVENTS_PER_CHECK:
-        return stamp(encoded, keys, now)[1]
-    records: list[Record] = []
+        return stamp(encoded, keys, now)
+    records = Records()
     for start in range(0, len(encoded), EVENTS_PER_CHECK):
         part = slice(start, start + EVENTS_PER_CHECK)
-        records += stamp(encoded[part], EventKeys(keys.users[part], keys.identities[part]), now)[1]
+        stamped = stamp(encoded[part], EventKeys(keys.users[part], keys.identities[part]), now)
+        records.keys.extend(stamped.keys)
+        records.values.extend(stamped.values)
         if time_slice.is_expired:
             await time_slice.renew()
     return records

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from common.settings import check_servers
-from services.ingest.events.records import Record
+from services.ingest.events.records import Records
 from services.ingest.kafka.publisher import publishing
 from services.ingest.settings import IngestSettings
 from tests.support.processes.ipv6 import needs_ipv6
@@ -54,4 +54,4 @@ async def test_bootstrap_server(kafka: str, topic: str) -> None:
         settings = IngestSettings(kafka_bootstrap_servers=check_servers(servers), kafka_topic=topic)
         async with publishing(settings, print) as publisher:
             await asyncio.to_thread(publisher.check_reachable, ANSWER_SECONDS_MAX)
-            assert await publisher.publish([Record(b"key", b"value")]) == {}
+            assert await publisher.publish(Records([b"key"], [b"value"])) == {}

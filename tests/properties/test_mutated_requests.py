@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 
 from services.ingest.call import StatusError
+from services.ingest.events.records import Records
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.servicer import IngestServicer
 from tests.support.clients.calls import EVENT_BYTES_MAX, AcceptingPublisher, plain_call
@@ -66,7 +67,7 @@ async def test_mutated_bodies(method: str) -> None:
     call = servicer.produce if method == "Produce" else servicer.batch_produce
     outcomes: Counter[str] = Counter()
     for body in mutated(GOOD[method], PROTOBUF_MUTATIONS, BODIES // 2, SEED):
-        publisher.records = []
+        publisher.records = Records()
         signal.alarm(HANG_SECONDS)
         try:
             await call(body, plain_call())

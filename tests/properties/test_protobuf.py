@@ -63,7 +63,7 @@ def run(messages: int, seed: int) -> Counter[str]:
         checked = [rules.check(event) for event in events]
         accepted = [index for index, (_, violations) in enumerate(checked) if not violations]
         batch_agrees(rules, events, accepted)
-        _, records = stamp([events[index] for index in accepted], keys_of(checked[index][0] for index in accepted), NOW)
+        records = stamp([events[index] for index in accepted], keys_of(checked[index][0] for index in accepted), NOW)
         values = [maker.record(event) for event in events]
         for index, stamped in zip(accepted, records, strict=True):
             values[index] = stamped.value

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from services.ingest.events.column_classes import merged_class, presence_class
 from services.ingest.events.column_rules import CompiledRules, UnsupportedRuleError, compile_rules, uuid_lines
-from services.ingest.events.identity import cut_identities, parse_identity
+from services.ingest.events.identity import IDENTITY_BYTES, cut, parse_identity
 from services.ingest.events.records import EventKeys
 
 
@@ -49,7 +49,7 @@ class ColumnValidator:
         try:
             events = self._merged.FromString(batch).events  # type: ignore[attr-defined]  # see merged_class
             # As many users as events, of which each has at least one by the presence below: exactly one each, in order.
-            users = self._user(events)
+            users = self._user(events)[:]
             if len(users) != count or (lines := uuid_lines(users)) is None or not self._are_valid(events, largest):
                 return None
             identities = self._identity(events)
@@ -60,7 +60,10 @@ class ColumnValidator:
         if not present.IsInitialized():
             return None
         chosen = self._chosen(identities, count, present)
-        return None if chosen is None else EventKeys(lines.lower().split(b"\n"), chosen)
+        if chosen is None:
+            return None
+        lower = lines.lower()
+        return EventKeys(users if lower == lines else lower.split(b"\n"), chosen)
 
     def _are_valid(self, events: Message, largest: int) -> bool:
         """Return whether all values of all fields but the two are valid; every event's value is one of them."""
@@ -83,7 +86,7 @@ class ColumnValidator:
             return None
         if len(identities) == count:
             # Every event has one, so they are in order.
-            return cut_identities(unhexlify(lines.translate(None, b"-\n")))
+            return cut(unhexlify(lines.translate(None, b"-\n")), IDENTITY_BYTES)
         texts = map(self._identity, present.events)  # type: ignore[attr-defined]  # see presence_class
         return [parse_identity(text.decode()) for text in texts]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+from functools import lru_cache
 
 IDENTITY_BYTES = 16
 RANDOM_BYTES = 10
@@ -21,17 +23,15 @@ COLUMNS_MIN = 16
 DRAWN_AT_ONCE = 256
 
 
-def new_identities(count: int, now_milliseconds: int) -> list[bytes]:
-    """Return `count` new UUIDv7 of a time in milliseconds since the Unix epoch."""
+def new_identities(count: int, now_milliseconds: int, *, before: bytes = b"", after: bytes = b"") -> list[bytes]:
+    """Return `count` new UUIDv7 of a time in milliseconds since the Unix epoch, each between two given texts."""
     # One system call for all identities of a batch.
     random = os.urandom(RANDOM_BYTES * count)
     if count >= COLUMNS_MIN:
-        return identities_of_columns(random, count, now_milliseconds)
+        return identities_of_columns(random, now_milliseconds, before, after)
     fixed = now_milliseconds << TIME_SHIFT | FIXED_BITS
-    return [
-        (fixed | int.from_bytes(random[at : at + RANDOM_BYTES], "big") & RANDOM_BITS).to_bytes(IDENTITY_BYTES, "big")
-        for at in range(0, len(random), RANDOM_BYTES)
-    ]
+    numbers = [int.from_bytes(drawn, "big") & RANDOM_BITS for drawn in cut(random, RANDOM_BYTES)]
+    return [before + (fixed | number).to_bytes(IDENTITY_BYTES, "big") + after for number in numbers]
 
 
 class IdentitySource:
@@ -47,18 +47,26 @@ class IdentitySource:
         return now_milliseconds.to_bytes(TIME_BYTES, "big") + self._tails.pop()
 
 
-def identities_of_columns(random: bytes, count: int, now_milliseconds: int) -> list[bytes]:
+def identities_of_columns(random: bytes, now_milliseconds: int, before: bytes, after: bytes) -> list[bytes]:
     """Return identities of random bytes, each byte of all identities written at once."""
-    packed = bytearray(now_milliseconds.to_bytes(TIME_BYTES, "big") + bytes(RANDOM_BYTES)) * count
+    count = len(random) // RANDOM_BYTES
+    one = before + now_milliseconds.to_bytes(TIME_BYTES, "big") + bytes(RANDOM_BYTES) + after
+    packed, first = bytearray(one) * count, len(before) + TIME_BYTES
     for place, translation in enumerate(TRANSLATIONS):
         column = random[place * count : (place + 1) * count]
-        packed[TIME_BYTES + place :: IDENTITY_BYTES] = column.translate(translation)
-    return cut_identities(bytes(packed))
+        packed[first + place :: len(one)] = column if translation is None else column.translate(translation)
+    return cut(packed, len(one))
 
 
-def cut_identities(packed: bytes) -> list[bytes]:
-    """Return the identities that are in succession."""
-    return [packed[at : at + IDENTITY_BYTES] for at in range(0, len(packed), IDENTITY_BYTES)]
+def cut(packed: bytes | bytearray, size: int) -> list[bytes]:
+    """Return the pieces of a size that are in succession."""
+    return list(pieces(size, len(packed) // size).unpack(packed))
+
+
+@lru_cache(maxsize=64)
+def pieces(size: int, count: int) -> struct.Struct:
+    """Return what cuts a text into pieces; kept, as batches have few sizes."""
+    return struct.Struct(f"{size}s" * count)
 
 
 def parse_identity(text: str) -> bytes:

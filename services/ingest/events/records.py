@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
 
 from ugc.v1.event_pb2 import Event
 
 from services.ingest.events.identity import IdentitySource, new_identities, parse_identity
-from services.ingest.events.wire import received_at_bytes, record_bytes, record_values
+from services.ingest.events.wire import IDENTITY_TAG, received_at_bytes, record_bytes, record_values
 
 # Headers of a Kafka message.
 Headers = list[tuple[str, str | bytes | None]]
@@ -23,6 +24,23 @@ class Record(NamedTuple):
 
     key: bytes
     value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The keys and the values of several Kafka messages, without an object for each message."""
+
+    keys: list[bytes] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(Record, self.keys, self.values)
+
+    def __getitem__(self, index: int) -> Record:
+        return Record(self.keys[index], self.values[index])
 
 
 def receipt_milliseconds() -> int:
@@ -43,25 +61,24 @@ class EventKeys(NamedTuple):
         return EventKeys([self.users[at] for at in indexes], [self.identities[at] for at in indexes])
 
 
-def stamp(encoded: Sequence[bytes], keys: EventKeys, now: int) -> tuple[list[bytes], list[Record]]:
-    """Return the identities of accepted events and their records.
+def stamp(encoded: Sequence[bytes], keys: EventKeys, now: int) -> Records:
+    """Return the records of accepted events.
 
     `encoded` are the bytes of the same events as received, `now` is the time of receipt in milliseconds.
     """
-    identities = keys.identities
-    if missing := identities.count(b""):
-        generated = new_identities(missing, now)
-        if missing < len(identities):
-            following = iter(generated)
-            generated = [chosen or next(following) for chosen in identities]
-        identities = generated
-    values = record_values(encoded, identities, received_at_bytes(now))
-    # As Record(key, value), without a call of Python for each.
-    return identities, list(map(tuple.__new__, repeat(Record), zip(keys.users, values, strict=True)))
+    received_at, identities = received_at_bytes(now), keys.identities
+    missing = identities.count(b"")
+    if missing == len(identities):
+        tails = new_identities(missing, now, before=IDENTITY_TAG, after=received_at)
+        return Records(keys.users, record_values(encoded, tails))
+    if missing:
+        following = iter(new_identities(missing, now))
+        identities = [chosen or next(following) for chosen in identities]
+    return Records(keys.users, record_values(encoded, repeat(IDENTITY_TAG), identities, repeat(received_at)))
 
 
 def stamp_one(encoded: bytes, event: Event, now: int) -> tuple[bytes, Record]:
-    """Return what `stamp` returns, for one event and in a fraction of its time."""
+    """Return the identity of one accepted event and its record, in a fraction of the time of `stamp`."""
     identity = parse_identity(event.event_id) or IDENTITIES.next(now)
     return identity, Record(key_of(event), record_bytes(encoded, identity, received_at_bytes(now)))
 

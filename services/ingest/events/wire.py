@@ -6,9 +6,8 @@ So the client's bytes are stored unchanged. The encoding is that of proto/ugc/v1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import repeat
 from typing import Protocol, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -81,11 +80,10 @@ def record_bytes(event: bytes, identity: bytes, received_at: bytes) -> bytes:
     return b"".join((event_head(len(event)), event, IDENTITY_TAG, identity, received_at))
 
 
-def record_values(events: Sequence[bytes], identities: Sequence[bytes], received_at: bytes) -> list[bytes]:
-    """Return what `record_bytes` returns, for each of several events."""
+def record_values(events: Sequence[bytes], *rest: Iterable[bytes]) -> list[bytes]:
+    """Return what `record_bytes` returns, for each of several events; `rest` are the columns of what follows it."""
     heads = map(event_head, map(len, events))
-    parts = zip(heads, events, repeat(IDENTITY_TAG), identities, repeat(received_at))
-    return list(map(b"".join, parts))
+    return list(map(b"".join, zip(heads, events, *rest, strict=False)))
 
 
 class EventHeads(dict[int, bytes]):

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, Message
 
-from services.ingest.events.records import Record
+from services.ingest.events.records import Records
 
 
 class DeliveryCallback:
@@ -54,7 +53,7 @@ class DeliveryTracker:
         """Let `done` be set when the reports of all messages so far are there, which may be now."""
         self.callback = None
 
-    def failures_by_index(self, records: Sequence[Record], taken: int) -> dict[int, KafkaError]:
+    def failures_by_index(self, records: Records, taken: int) -> dict[int, KafkaError]:
         """Return the errors of the failed records by index; the producer took the first `taken` records.
 
         All of them count as failed if one failed that cannot be assigned. The search costs something only if a record
@@ -66,7 +65,7 @@ class DeliveryTracker:
         # took. The indexes are collected from the back, so that the first is popped first.
         indexes: dict[bytes, list[int]] = {}
         for index in reversed(range(taken)):
-            indexes.setdefault(records[index].value, []).append(index)
+            indexes.setdefault(records.values[index], []).append(index)
         failures: dict[int, KafkaError] = {}
         for value, error in self.failed:
             of_value = indexes.get(value or b"")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import repeat
+from operator import length_hint
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
 from common.logs import logger
-from services.ingest.events.records import Headers, Record
+from services.ingest.events.records import Headers, Record, Records
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, describe
 from services.ingest.kafka.lingering import Lingering, OnReport
@@ -24,8 +28,8 @@ from services.ingest.settings import IngestSettings
 FAILED_CHECKS_MAX = 2
 # Upper bound of the framing of a record and its batch in bytes, beside key, value and headers.
 FRAMING_BYTES = 128
-# Records between two checks of the time slice.
-RECORDS_PER_CHECK = 64
+# Records between two checks of the time slice; they take 0.1 ms.
+RECORDS_PER_CHECK = 250
 # The Kafka client chooses the partition by the key.
 ANY_PARTITION = -1
 NOW = 0
@@ -142,7 +146,7 @@ class KafkaPublisher:
         report.expect(on_delivery)
         failpoint("between-produce-and-report")
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         """Write all records, wait for their delivery reports, and return the failures by index.
 
         Every message has the same headers. While Kafka is unreachable all records fail at once and none is written.
@@ -154,7 +158,7 @@ class KafkaPublisher:
         tracker = DeliveryTracker()
         batch_bytes_max = self._producers.batch_bytes_max
         if len(records) <= RECORDS_PER_CHECK:
-            taken, rejection = self._produce(records, tracker, headers)
+            taken, rejection = self._produce(records, 0, tracker, headers)
         else:
             taken, rejection = await self._produce_in_slices(records, tracker, headers)
         self.polling.wake()
@@ -169,30 +173,38 @@ class KafkaPublisher:
         return failures | dict.fromkeys(range(taken, len(records)), DeliveryFailure(rejection))
 
     async def _produce_in_slices(
-        self, records: Sequence[Record], tracker: DeliveryTracker, headers: Headers | None
+        self, records: Records, tracker: DeliveryTracker, headers: Headers | None
     ) -> tuple[int, str]:
         """Do what `_produce` does, in slices of time."""
         taken = 0
         async with self._time_slices.acquire() as time_slice:
             while taken < len(records):
-                count, rejection = self._produce(records[taken : taken + RECORDS_PER_CHECK], tracker, headers)
-                taken += count
+                taken, rejection = self._produce(records, taken, tracker, headers)
                 if rejection:
                     return taken, rejection
                 if time_slice.is_expired:
                     await time_slice.renew()
         return taken, ""
 
-    def _produce(self, records: Sequence[Record], tracker: DeliveryTracker, headers: Headers | None) -> tuple[int, str]:
-        """Pass records to the producer; return how many it took, and the reason if it rejected one."""
-        produce, topic, callback = self._producers.current.produce, self._topic, tracker.callback
-        for index, (key, value) in enumerate(records):
-            try:
-                # Keyword arguments would cost a third more. `produce_batch` costs the same and takes no headers.
-                produce(topic, value, key, ANY_PARTITION, callback, None, NOW, headers)
-            except (BufferError, KafkaException) as error:
-                return index, rejection_of(error)
-        return len(records), ""
+    def _produce(
+        self, records: Records, start: int, tracker: DeliveryTracker, headers: Headers | None
+    ) -> tuple[int, str]:
+        """Pass the next records to the producer; return the index after those that it took, and why it rejects one."""
+        end = start + RECORDS_PER_CHECK
+        keys, values = records.keys[start:end], iter(records.values[start:end])
+        # Positional arguments, as keywords would cost a third more; those that are not needed cost a twentieth.
+        # `produce_batch` costs the same and takes no headers.
+        arguments: list[Iterable[Any]] = [repeat(self._topic), values, keys, repeat(ANY_PARTITION)]
+        arguments += [repeat(tracker.callback)]
+        if headers:
+            arguments += [repeat(None), repeat(NOW), repeat(headers)]
+        try:
+            # A loop in C.
+            deque(map(self._producers.current.produce, *arguments), maxlen=0)
+        except (BufferError, KafkaException) as error:
+            # The record that was rejected is the last one that was read.
+            return start + len(keys) - length_hint(values) - 1, rejection_of(error)
+        return start + len(keys), ""
 
     def _hand_over(self, record: Record, headers: Headers | None, report: SingleReport) -> str:
         """Pass one record to the producer; return why the producer rejects it, or an empty text."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
@@ -18,7 +18,7 @@ from ugc.v1.event_pb2 import EventRecord
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.call import Call
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
-from services.ingest.events.records import Headers, Record
+from services.ingest.events.records import Headers, Record, Records
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.metadata import read_metadata
@@ -38,14 +38,14 @@ class BatchPublisher:
     def __init__(self) -> None:
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         raise NotImplementedError
 
     def send(
         self, record: Record, headers: Headers | None, on_report: Callable[[DeliveryFailure | None], None]
     ) -> None:
         async def publish() -> None:
-            on_report((await self.publish([record], headers)).get(0))
+            on_report((await self.publish(Records([record.key], [record.value]), headers)).get(0))
 
         task = asyncio.get_running_loop().create_task(publish())
         self._sending.add(task)
@@ -60,7 +60,7 @@ class FakePublisher(BatchPublisher):
         self.records: list[Record] = []
         self.headers: Headers | None = None
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:
         self.records += records
         self.headers = headers
         sent = [EventRecord.FromString(record.value).event for record in records]
@@ -76,9 +76,9 @@ class AcceptingPublisher(BatchPublisher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: Sequence[Record] = ()
+        self.records = Records()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         self.records = records
         return {}
 
@@ -92,7 +92,7 @@ class BlockingPublisher(BatchPublisher):
         self.records: list[Record] = []
         self._began: asyncio.Queue[None] = asyncio.Queue()
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         self.records += records
         self._began.put_nowait(None)
         await self.free.wait()

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from services.ingest.batch_result import BatchResult
 from services.ingest.errors import delivery_error
-from services.ingest.events.records import Record
+from services.ingest.events.records import Records
 from services.ingest.kafka.errors import REJECTED, TOO_LARGE, DeliveryFailure, Remedy, delivery_failure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import FAILED_CHECKS_MAX, KafkaPublisher, UnreachableError
@@ -101,14 +101,14 @@ def opened() -> tuple[KafkaPublisher, Scripted]:
 async def test_unreachable_and_back() -> None:
     """Kafka is unreachable after several failed checks, and reachable after the next successful one."""
     publisher, producer = opened()
-    record = [Record(b"key", b"value")]
+    record = Records([b"key"], [b"value"])
     producer.answers = False
     for _ in range(FAILED_CHECKS_MAX):
         assert await asyncio.wait_for(publisher.publish(record), 60) == {}
         with pytest.raises(UnreachableError):
             publisher.check_reachable(0.1)
 
-    assert await publisher.publish(record * 2) == dict.fromkeys(
+    assert await publisher.publish(Records([b"key"] * 2, [b"value"] * 2)) == dict.fromkeys(
         range(2), DeliveryFailure("Kafka: Local: Broker transport failure")
     )
     producer.answers = True

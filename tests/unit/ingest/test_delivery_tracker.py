@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from services.ingest.events.records import Record
+from services.ingest.events.records import Records
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import KafkaPublisher
 from tests.support.fakes.producers import TIMED_OUT, TOPIC, Report
 
-RECORDS = [Record(b"key", value) for value in (b"a", b"b", b"c")]
+RECORDS = Records([b"key"] * 3, [b"a", b"b", b"c"])
 TIMEOUT = DeliveryFailure("Kafka: Local: Message timed out")
 # Timeout of a wait that would otherwise hang a failing test.
 WAIT_SECONDS_MAX = 60

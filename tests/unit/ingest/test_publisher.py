@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from local.processes.ports import free_port
-from services.ingest.events.records import Record
+from services.ingest.events.records import Record, Records
 from services.ingest.kafka import publisher
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
@@ -34,12 +34,12 @@ MURMUR2 = {
 }
 
 
-def records(*values: bytes) -> list[Record]:
-    return [Record(b"key", value) for value in values]
+def records(*values: bytes) -> Records:
+    return Records([b"key"] * len(values), list(values))
 
 
 async def published(
-    wanted: Sequence[Record],
+    wanted: Records,
     *,
     room: int | None = None,
     error: Exception | None = None,
@@ -62,7 +62,7 @@ async def published(
 async def test_all_stored(*, late: bool) -> None:
     """Acknowledged records give no failures, whether reports arrive early or late; neither does an empty request."""
     assert await published(records(b"a", b"b", b"c"), late=late) == {}
-    assert await published([], late=late) == {}
+    assert await published(records(), late=late) == {}
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -176,7 +176,7 @@ async def test_partition_of_java_clients(monkeypatch: pytest.MonkeyPatch) -> Non
     all_reports: dict[str, Any] = {"delivery.report.only.error": False}
     async with with_broker(monkeypatch, **all_reports) as opened:
         for key in MURMUR2:
-            await opened.publish([Record(key.encode(), b"x")])
+            await opened.publish(Records([key.encode()], [b"x"]))
             opened._producers.current.produce(
                 TOPIC,
                 b"x",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,7 +17,7 @@ from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import TokenRules
 from services.ingest.auth.keys import read_secret
 from services.ingest.debug import DisabledDebugServicer
-from services.ingest.events.records import Headers, Record
+from services.ingest.events.records import Headers, Record, Records
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.server import serving
@@ -57,7 +57,7 @@ VALUES = 1_000
 class FailingPublisher(FakePublisher):
     """Raises an unexpected error."""
 
-    async def publish(self, records: Sequence[Record], headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
+    async def publish(self, records: Records, headers: Headers | None = None) -> dict[int, DeliveryFailure]:  # noqa: ARG002 -- as the publisher has it
         raise ZeroDivisionError("a secret of the server")
 
     def send(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
@@ -11,6 +13,7 @@ from ugc.v1.event_pb2 import Event, EventBatch, EventRecord
 from services.ingest.events.wire import (
     EVENT_HEADS_MAX,
     EVENT_TAG,
+    IDENTITY_TAG,
     event_head,
     received_at_bytes,
     record_bytes,
@@ -35,7 +38,8 @@ def test_record_is_event_record(event: Event, identity: bytes, now: int) -> None
 def test_several_records(pairs: list[tuple[bytes, bytes]]) -> None:
     """Several records are the same as each by itself."""
     now = received_at_bytes(1_700_000_000_123)
-    together = record_values([event for event, _ in pairs], [identity for _, identity in pairs], now)
+    tails = repeat(IDENTITY_TAG), [identity for _, identity in pairs], repeat(now)
+    together = record_values([event for event, _ in pairs], *tails)
 
     assert together == [record_bytes(*pair, now) for pair in pairs]
 
