@@ -17,6 +17,8 @@ from services.ingest.events.wire import IDENTITY_TAG, received_at_bytes, record_
 Headers = list[tuple[str, str | bytes | None]]
 
 IDENTITIES = IdentitySource()
+# Upper bound of the framing of a record and its batch in bytes, beside key, value and headers.
+FRAMING_BYTES = 128
 
 
 class Record(NamedTuple):
@@ -93,3 +95,8 @@ def keys_of(events: Iterable[Event]) -> EventKeys:
     """Return the keys of valid events."""
     pairs = [(key_of(event), parse_identity(event.event_id)) for event in events]
     return EventKeys([user for user, _ in pairs], [identity for _, identity in pairs])
+
+
+def framing_bytes(headers: Headers | None) -> int:
+    """Return an upper bound of what a record and its batch have beside key and value."""
+    return FRAMING_BYTES + sum(len(name) + len(value or "") for name, value in headers or ())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 
 class Remedy(Enum):
@@ -70,3 +70,11 @@ def delivery_failure(error: KafkaError, size: int, batch_bytes_max: int) -> Deli
             return DeliveryFailure(describe(error))
         return DeliveryFailure("is larger than the Kafka topic takes (max.message.bytes)", Remedy.REDUCE_SIZE)
     return DeliveryFailure(describe(error), Remedy.FIX_SERVER if error.code() in REJECTED else Remedy.RETRY)
+
+
+def rejection_of(error: BufferError | KafkaException) -> str:
+    """Return why the producer rejects a record."""
+    if isinstance(error, BufferError):
+        return "the queue to Kafka is full"
+    # The producer has failed fatally; `on_fatal` ends the process.
+    return describe(error.args[0])

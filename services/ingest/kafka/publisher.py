@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from operator import length_hint
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
 from common.logs import logger
-from services.ingest.events.records import Headers, Record, Records
+from services.ingest.events.records import Headers, Record, Records, framing_bytes
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
-from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, describe
+from services.ingest.kafka.errors import (
+    TOO_LARGE,
+    DeliveryFailure,
+    Remedy,
+    delivery_failure,
+    describe,
+    rejection_of,
+)
 from services.ingest.kafka.lingering import Lingering, OnReport
 from services.ingest.kafka.producers import LIMIT_SECONDS, Producers, topic_limit
 from services.ingest.kafka.report_polling import ReportPolling
@@ -26,8 +32,6 @@ from services.ingest.settings import IngestSettings
 
 # Failed checks in a row after which Kafka counts as unreachable.
 FAILED_CHECKS_MAX = 2
-# Upper bound of the framing of a record and its batch in bytes, beside key, value and headers.
-FRAMING_BYTES = 128
 # Records between two checks of the time slice; they take 0.1 ms.
 RECORDS_PER_CHECK = 250
 # The Kafka client chooses the partition by the key.
@@ -165,6 +169,8 @@ class KafkaPublisher:
         tracker.seal()
         failpoint("between-produce-and-report")
         await tracker.done
+        if taken == len(records) and not tracker.failed:
+            return {}
         framing = framing_bytes(headers)
         failures = {
             index: self._failure(error, records[index], framing, batch_bytes_max)
@@ -192,15 +198,13 @@ class KafkaPublisher:
         """Pass the next records to the producer; return the index after those that it took, and why it rejects one."""
         end = start + RECORDS_PER_CHECK
         keys, values = records.keys[start:end], iter(records.values[start:end])
-        # Positional arguments, as keywords would cost a third more; those that are not needed cost a twentieth.
         # `produce_batch` costs the same and takes no headers.
-        arguments: list[Iterable[Any]] = [repeat(self._topic), values, keys, repeat(ANY_PARTITION)]
-        arguments += [repeat(tracker.callback)]
-        if headers:
-            arguments += [repeat(None), repeat(NOW), repeat(headers)]
+        produce, topic, callback = self._producers.current.produce, repeat(self._topic), repeat(tracker.callback)
+        # Keyword arguments would cost a third more, and these a twentieth.
+        rest: list[repeat[object]] = [repeat(None), repeat(NOW), repeat(headers)] if headers else []
         try:
             # A loop in C.
-            deque(map(self._producers.current.produce, *arguments), maxlen=0)
+            deque(map(produce, topic, values, keys, repeat(ANY_PARTITION), callback, *rest), maxlen=0)
         except (BufferError, KafkaException) as error:
             # The record that was rejected is the last one that was read.
             return start + len(keys) - length_hint(values) - 1, rejection_of(error)
@@ -243,16 +247,3 @@ class KafkaPublisher:
             raise UnreachableError(describe(error.args[0])) from error
         if problem := metadata.topics[self._topic].error:
             raise UnreachableError(f"topic {self._topic}: {describe(problem)}")
-
-
-def rejection_of(error: BufferError | KafkaException) -> str:
-    """Return why the producer rejects a record."""
-    if isinstance(error, BufferError):
-        return "the queue to Kafka is full"
-    # The producer has failed fatally; `on_fatal` ends the process.
-    return describe(error.args[0])
-
-
-def framing_bytes(headers: Headers | None) -> int:
-    """Return an upper bound of what a record and its batch have beside key and value."""
-    return FRAMING_BYTES + sum(len(name) + len(value or "") for name, value in headers or ())

@@ -33,6 +33,16 @@ def test_layout(count: int) -> None:
         assert made.int >> 80 == NOW
 
 
+@pytest.mark.parametrize("count", [1, COLUMNS_MIN])
+def test_between(count: int) -> None:
+    """Identities may be made with what precedes and follows each."""
+    for made in new_identities(count, NOW, before=b"before", after=b"after it"):
+        identity = uuid.UUID(bytes=made[6:22])
+
+        assert made == b"before" + identity.bytes + b"after it"
+        assert (identity.version, identity.variant, identity.int >> 80) == (7, uuid.RFC_4122, NOW)
+
+
 def test_no_repetition() -> None:
     """Identities of one millisecond differ."""
     assert len(set(new_identities(10_000, NOW))) == 10_000
