@@ -6,14 +6,14 @@ the library, with the few fields that the gateway uses; tests hold both to the g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 from gateway.call_errors import text_of
-from gateway.errors import Pair
+from gateway.errors import Metadata, Pair
 
 RELAY_CALL = "/ugc.relay.v1.RelayService/Relay"
 PACKAGE = "relay"
@@ -38,6 +38,7 @@ ANSWER: Sequence[FieldRow] = (
     ("status_message", 4, Field.TYPE_STRING, False, ""),
     ("metadata", 5, Field.TYPE_BYTES, True, ""),
     ("not_processed", 6, Field.TYPE_BOOL, False, ""),
+    ("initial_metadata", 7, Field.TYPE_BYTES, True, ""),
 )
 DECLARATION: Sequence[FieldRow] = (
     ("metadata_names", 1, Field.TYPE_STRING, True, ""),
@@ -60,6 +61,7 @@ class Answer(Protocol):
     status_message: str
     metadata: Sequence[bytes]
     not_processed: bool
+    initial_metadata: Sequence[bytes]
 
 
 class ServerDeclaration(Protocol):
@@ -182,9 +184,10 @@ def cancelled_field(identities: Iterable[int]) -> bytes:
     return CANCELLED + varint(len(packed)) + packed
 
 
-def pairs_of(metadata: Iterable[bytes]) -> Iterator[Pair]:
-    """Yield the metadata of an answer: names followed by values, which are bytes when the name ends in `-bin`."""
+def pairs_of(metadata: Sequence[bytes]) -> Metadata:
+    """Return the metadata of an answer: names followed by values, which are bytes when the name ends in `-bin`."""
+    if not metadata:
+        return ()
     entries = iter(metadata)
-    for name, value in zip(entries, entries, strict=False):
-        text = text_of(name)
-        yield text, value if text.endswith("-bin") else text_of(value)
+    named = [(text_of(name), value) for name, value in zip(entries, entries, strict=False)]
+    return [(name, value if name.endswith("-bin") else text_of(value)) for name, value in named]

@@ -1,36 +1,31 @@
 """One open stream: calls in, answers out, each call with a deadline and a verdict of its own.
 
-A frame is written as soon as the one before has been written. What waits at that moment goes into it.
+At low load a frame is written at once. While others are being written, and for a moment when calls come close to one
+another, calls wait, and then share a frame.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
+from common.pacing import Pacing
 from gateway.call_errors import CONNECTION_LOST, DEADLINE_EXCEEDED, call_error, verdict
 from gateway.errors import CallError, rpc_error
 from gateway.relay.calls import RelayedCall, StreamCall
-from gateway.relay.frames import (
-    ID_MAX,
-    Declaration,
-    Response,
-    ResponseFrame,
-    call_field,
-    cancelled_field,
-    method_field,
-    pairs_of,
-)
+from gateway.relay.frames import ID_MAX, Declaration, Response, ResponseFrame, call_field, method_field, pairs_of
+from gateway.relay.outbox import Outbox
 from gateway.reply import Caller, Reply
 
 # How long a frame may wait for the server to read; then the stream is broken.
 FRAME_SECONDS_MAX = 5.0
+# A frame of so many bytes does not wait for more calls: its own would be delayed, and little would be gained.
+GATHERED_BYTES_MAX = 65_536
 # The library's own text, with INTERNAL, for a call on which a write has failed.
 WRITE_FAILED = "Internal error from Core"
 # The timers of the event loop count in milliseconds.
@@ -51,11 +46,8 @@ class RelayStream:
         self.draining: asyncio.Future[None] = self._loop.create_future()
         self._method_fields = {method: method_field(method) for method in declaration.methods}
         self._calls: dict[int, RelayedCall] = {}
-        self._waiting: deque[RelayedCall] = deque()
-        self._waiting_bytes = 0
-        self._cancelled: list[int] = []
-        # What the writer waits for while there is nothing to write.
-        self._wake: asyncio.Future[None] | None = None
+        self._outbox = Outbox(declaration.frame_bytes_max)
+        self._pacing = Pacing()
         self._last_id = 0
         self._is_open, self._is_stuck = True, False
         # The next check of deadlines; no call has an earlier one.
@@ -70,7 +62,7 @@ class RelayStream:
             and method in self._method_fields
             and len(message) <= limits.message_bytes_max
             and len(self._calls) < limits.calls_max
-            and self._waiting_bytes < limits.frame_bytes_max
+            and self._outbox.bytes < limits.frame_bytes_max
         )
 
     def calls_in_flight(self) -> int:
@@ -92,8 +84,7 @@ class RelayStream:
         call = RelayedCall(self, caller, method, message, seconds, self._loop.time() + limit)
         call.id, call.field = identity, field
         self._calls[identity] = call
-        self._waiting.append(call)
-        self._waiting_bytes += len(field)
+        self._outbox.add(call)
         self._wake_writer()
         if call.deadline < self._due:
             self._check_at(call.deadline)
@@ -106,7 +97,7 @@ class RelayStream:
             return
         del self._calls[call.id]
         if not call.field and self._is_open:
-            self._cancelled.append(call.id)
+            self._outbox.add_cancelled(call.id)
             self._wake_writer()
 
     async def run(self) -> None:
@@ -146,24 +137,22 @@ class RelayStream:
                 continue
             caller, call.caller = call.caller, None
             code = answer.status_code
-            trailing = list(pairs_of(answer.metadata)) if answer.metadata else []
+            initial = pairs_of(answer.initial_metadata)
+            trailing = pairs_of(answer.metadata)
             if code == code_pb2.OK:
-                caller.answered(Reply(answer.message, (), trailing))
+                caller.answered(Reply(answer.message, initial, trailing))
             else:
-                caller.failed(verdict(code, answer.status_message, (), trailing))
+                caller.failed(verdict(code, answer.status_message, initial, trailing))
 
     def _drain(self) -> None:
         """Make the calls that wait alone, and let the writer close this side: the server then ends the stream."""
         self._is_open = False
         if not self.draining.done():
             self.draining.set_result(None)
-        waiting, self._waiting_bytes = list(self._waiting), 0
-        self._waiting.clear()
-        self._cancelled.clear()
-        for call in waiting:
+        for call in self._outbox.clear():
             if self._calls.pop(call.id, None) is call and call.caller is not None:
                 call.task = self._alone(call)
-        self._wake_writer()
+        self._pacing.wake_at_once()
 
     def _end(self, error: CallError | None) -> None:
         """Give the calls that the server has an error, if the stream has one; make the others alone."""
@@ -182,12 +171,18 @@ class RelayStream:
 
     async def _write(self) -> None:
         """Write frames, one after the other, until cancelled or the stream ends."""
+        has_rest = False
         try:
             while self._is_open:
-                if not self._waiting and not self._cancelled:
-                    self._wake = self._loop.create_future()
-                    await self._wake
-                if frame := self._next_frame():
+                if not self._outbox:
+                    await self._pacing.wait()
+                # What did not fit into the frame before has waited already.
+                if not has_rest and self._outbox.bytes < GATHERED_BYTES_MAX:
+                    await self._pacing.gather()
+                self._pacing.sent(len(self._outbox))
+                frame = self._outbox.next_frame()
+                has_rest = bool(self._outbox)
+                if frame:
                     async with asyncio.timeout(FRAME_SECONDS_MAX):
                         await self._call.write(frame)
             await self._call.done_writing()
@@ -197,29 +192,12 @@ class RelayStream:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, which `run` handles
 
-    def _next_frame(self) -> bytes:
-        """Return what waits, as far as a frame can hold it; empty when nothing waits any more."""
-        fields: list[bytes] = []
-        room = self.declaration.frame_bytes_max
-        if self._cancelled:
-            ids = self._cancelled[: max(1, room // 8)]
-            del self._cancelled[: len(ids)]
-            fields.append(cancelled_field(ids))
-            room -= len(fields[0])
-        while self._waiting and (not fields or len(self._waiting[0].field) <= room):
-            call = self._waiting.popleft()
-            field, call.field = call.field, b""
-            self._waiting_bytes -= len(field)
-            if call.caller is not None:
-                fields.append(field)
-                room -= len(field)
-        return b"".join(fields)
-
     def _wake_writer(self) -> None:
-        if self._wake is not None:
-            if not self._wake.done():
-                self._wake.set_result(None)
-            self._wake = None
+        """Wake the writer, because something waits."""
+        if self._outbox.bytes < GATHERED_BYTES_MAX:
+            self._pacing.wake()
+        else:
+            self._pacing.wake_at_once()
 
     def _next_id(self) -> int:
         """Return an id that no call has which waits for its answer."""

@@ -82,9 +82,9 @@ class ConnectionSettings(Settings):
     fraction of a call of its own. Limits, authentication and errors are the same."""
 
     ingest_relay_streams_max: int = Field(default=64, ge=1, le=10_000)
-    """Open relay streams, at most 4 on a connection; one more is rejected, and its client makes calls of their own. An
-    unread frame of each takes up to UGC_INGEST_REQUEST_BYTES_MAX of memory; if memory becomes scarce, streams are ended
-    once their calls are answered."""
+    """Open relay streams of a worker, at most 4 on a connection; one more is rejected, and its client makes calls of
+    their own. An unread frame of each takes up to UGC_INGEST_REQUEST_BYTES_MAX of memory; if memory becomes scarce,
+    streams are ended once their calls are answered."""
 
     ingest_connection_idle_seconds_max: float = Field(default=300.0, ge=0.1, le=86_400)
     """Seconds without a call after which a connection is asked to close (GOAWAY); clients reconnect by themselves."""

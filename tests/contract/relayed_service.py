@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -36,6 +36,10 @@ def rich(code: int, text: str) -> bytes:
     return made
 
 
+# The metadata of a call whose event has one of these names; the second one fails.
+DESCRIBED, FAILED = "described", "described and failed"
+INITIAL: Sequence[tuple[str, str | bytes]] = (("x-initial", "i1"), ("x-initial", "i2"), ("x-initial-bin", b"\x00\xff"))
+TRAILING = (("x-trailing", "t"),)
 ERRORS = {
     "bad": (code_pb2.INVALID_ARGUMENT, "payload is required"),
     "unauthorised": (code_pb2.UNAUTHENTICATED, "a token is required"),
@@ -43,7 +47,13 @@ ERRORS = {
     "dropped": (code_pb2.CANCELLED, ""),
     "late": (code_pb2.DEADLINE_EXCEEDED, "Deadline Exceeded"),
     "failed": (code_pb2.INTERNAL, "internal error"),
+    FAILED: (code_pb2.INTERNAL, "internal error"),
 }
+
+
+def flat(metadata: Sequence[tuple[str, str | bytes]]) -> list[bytes]:
+    """Return metadata in the form of the relay."""
+    return [each if isinstance(each, bytes) else each.encode() for pair in metadata for each in pair]
 
 
 class Service:
@@ -61,12 +71,14 @@ class Service:
             await self.release.wait()
         if name == "not processed":
             return Answer(status_code=code_pb2.UNAVAILABLE, not_processed=True)
+        initial = flat(INITIAL) if name in (DESCRIBED, FAILED) else []
         if name in ERRORS:
             code, text = ERRORS[name]
             details = [b"grpc-status-details-bin", rich(code, text)] if name == "bad" else []
-            return Answer(status_code=code, status_message=text, metadata=details)
+            return Answer(status_code=code, status_message=text, metadata=details, initial_metadata=initial)
         made = ProduceResponse(event_id=name).SerializeToString()
-        return Answer(message=made, metadata=[b"x-http-code", b"201", b"x-request-id", b"ignored"])
+        metadata = [b"x-http-code", b"201", b"x-request-id", b"ignored", *flat(TRAILING)]
+        return Answer(message=made, metadata=metadata, initial_metadata=initial)
 
     async def unary(self, message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         """Answer a call alone."""
@@ -74,12 +86,14 @@ class Service:
         name = Event.FromString(message).event_id
         if name == "held":
             await self.release.wait()
+        if name in (DESCRIBED, FAILED):
+            await context.send_initial_metadata(INITIAL)
         if name in ERRORS:
             code, text = ERRORS[name]
             status = next(each for each in grpc.StatusCode if each.value[0] == code)
             trailing = (("grpc-status-details-bin", rich(code, text)),) if name == "bad" else ()
             await context.abort(status, text, trailing)
-        context.set_trailing_metadata((("x-http-code", "201"),))
+        context.set_trailing_metadata((("x-http-code", "201"), *TRAILING))
         return ProduceResponse(event_id=name).SerializeToString()
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -115,3 +129,18 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         while not await condition():  # noqa: ASYNC110 -- the gateway has no event for it
             await asyncio.sleep(0.01)
+
+
+async def has_begun(relay: FakeRelay, name: str) -> None:
+    """Wait until the service has a call."""
+
+    async def begun() -> bool:
+        return any(Event.FromString(call.message).event_id == name for call in relay.begun)
+
+    await until(begun)
+
+
+def comparable(answer: tuple[int, Any, Any]) -> tuple[int, Any, list[tuple[str, str]]]:
+    """Return a response without what differs between any two."""
+    status, body, headers = answer
+    return status, body, [pair for pair in headers.items() if pair[0].lower() not in ("date", "x-request-id")]

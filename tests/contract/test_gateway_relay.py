@@ -12,35 +12,32 @@ from ugc.v1.event_pb2 import Event
 
 from local.processes.ports import free_port
 from tests.contract.endpoints import TRACE, WAIT_SECONDS_MAX, gateway, open_connection, post
-from tests.contract.relayed_service import ERRORS, PATH, PRODUCE, Service, event, is_relayed, relayed, until
+from tests.contract.relayed_service import (
+    DESCRIBED,
+    ERRORS,
+    FAILED,
+    PATH,
+    PRODUCE,
+    Service,
+    comparable,
+    event,
+    has_begun,
+    is_relayed,
+    relayed,
+    until,
+)
 from tests.support.fakes.relay import FakeRelay, declaration, serving
 
 LANES = pytest.mark.parametrize("lane", [True, False], ids=["on the lane", "in a task"])
 
 
-async def has_begun(relay: FakeRelay, name: str) -> None:
-    """Wait until the service has a call."""
-
-    async def begun() -> bool:
-        return any(Event.FromString(call.message).event_id == name for call in relay.begun)
-
-    await until(begun)
-
-
-def comparable(answer: tuple[int, Any, Any]) -> tuple[int, Any, dict[str, str]]:
-    """Return a response without what differs between any two."""
-    status, body, headers = answer
-    return (
-        status,
-        body,
-        {name: value for name, value in headers.items() if name.lower() not in ("date", "x-request-id")},
-    )
-
-
 @LANES
 async def test_calls_in_a_frame_end_each_as_alone(lane: bool) -> None:
-    """Bad, unauthorised, shed, dropped, late and failed calls beside good ones: the responses of unary calls."""
-    names = [*ERRORS, "good", *ERRORS, "good"]
+    """Bad, unauthorised, shed, dropped, late and failed calls beside good ones: the responses of unary calls.
+
+    So are those of calls whose service sends metadata before the message.
+    """
+    names = [*ERRORS, "good", DESCRIBED, *ERRORS, "good"]
     async with relayed(gateway_lane=lane) as (url, relay, service):
         together = await asyncio.gather(*[post(f"{url}{PATH}", event(name)) for name in names])
         assert len(relay.begun) >= len(names)
@@ -49,6 +46,9 @@ async def test_calls_in_a_frame_end_each_as_alone(lane: bool) -> None:
     async with serving(None, service.handlers(), port), gateway(port, gateway_lane=lane) as url:
         alone = [await post(f"{url}{PATH}", event(name)) for name in names]
     assert [comparable(answer) for answer in together] == [comparable(answer) for answer in alone]
+    assert {names[at] for at, answer in enumerate(together) if "Grpc-Metadata-X-Initial" in answer[2]} == {
+        DESCRIBED, FAILED,
+    }  # fmt: skip
 
 
 @LANES

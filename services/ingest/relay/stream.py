@@ -1,4 +1,7 @@
-"""One relay stream: reads frames of calls, and writes the answers that are ready at the same moment as one frame."""
+"""One relay stream: reads frames of calls, and writes the answers that are ready at the same moment as one frame.
+
+When answers come close to one another, they gather for a moment.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import grpc
 from google.rpc.code_pb2 import RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED
 from ugc.relay.v1 import relay_service_pb2
 
+from common.pacing import Pacing
 from services.ingest.call import Call, Failure, StatusError
 from services.ingest.errors import resource_exhausted
 from services.ingest.limits.time_slices import SLICE_SECONDS
@@ -57,6 +61,7 @@ class RelayStream:
         self._calls: dict[int, RelayedCall] = {}
         # Encoded fields of the next frames.
         self._answers: list[bytes] = [declaration]
+        self._pacing = Pacing()
         self._error: Exception | None = None
         self._is_draining = False
         self._drain_timer: asyncio.TimerHandle | None = None
@@ -67,7 +72,6 @@ class RelayStream:
         self._is_processing = False
         # Whether calls that are tasks were begun, and have not run yet.
         self._has_tasks = False
-        self._writer: asyncio.Future[None] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._next_tick: asyncio.TimerHandle | None = None
         self.began_at = self._loop.time()
@@ -82,11 +86,11 @@ class RelayStream:
                 await self._process(frame)
                 self._is_processing = False
                 if self._is_draining:
-                    self._wake_writer()
+                    self._pacing.wake_at_once()
         except Exception as error:  # noqa: BLE001 -- `write` raises it and so ends the stream
             self._error = error
         self._has_ended, self._is_processing = True, False
-        self._wake_writer()
+        self._pacing.wake_at_once()
 
     async def write(self) -> None:
         """Send answers until the stream has ended and every call is answered; raise FrameError if a frame is bad."""
@@ -94,6 +98,9 @@ class RelayStream:
             if self._error is not None:
                 raise self._error
             if self._answers:
+                if self._calls:
+                    await self._pacing.gather()
+                self._pacing.sent(len(self._answers))
                 frame = self._take_answers()
                 self.writing_since = self._loop.time()
                 await self._connection.write(frame)
@@ -102,8 +109,7 @@ class RelayStream:
             elif self._is_over():
                 return
             else:
-                self._writer = self._loop.create_future()
-                await self._writer
+                await self._pacing.wait()
 
     def drain(self) -> None:
         """Announce the end of the stream: calls from now on are not processed, those before are answered."""
@@ -111,7 +117,7 @@ class RelayStream:
             self._is_draining = True
             self._answers.append(frames.DRAINING)
             self._drain_timer = self._loop.call_later(limits.DRAIN_SECONDS_MAX, self._stop_waiting)
-            self._wake_writer()
+            self._pacing.wake_at_once()
 
     @property
     def unread_bytes(self) -> int:
@@ -130,7 +136,7 @@ class RelayStream:
 
     def _stop_waiting(self) -> None:
         self._has_waited = True
-        self._wake_writer()
+        self._pacing.wake_at_once()
 
     async def _next_frame(self) -> bytes | None:
         """Return the next frame, None at the end; wait while the client does not read its answers."""
@@ -194,12 +200,15 @@ class RelayStream:
         if answer is not None:
             self._add(answer)
         elif not self._calls:
-            self._wake_writer()
+            self._pacing.wake_at_once()
 
     def _add(self, answer: bytes) -> None:
         self._answers.append(answer)
-        if self._writer is not None:
-            self._wake_writer()
+        if self._calls:
+            self._pacing.wake()
+        else:
+            # No call in progress is left whose answer could be added.
+            self._pacing.wake_at_once()
 
     def _take_answers(self) -> bytes:
         """Return the next frame: all answers, or as many as fit."""
@@ -218,11 +227,6 @@ class RelayStream:
         for call in [call for call in self._calls.values() if call.deadline <= now]:
             call.expire()
         self._next_tick = self._loop.call_later(limits.DEADLINE_TICK_SECONDS, self._tick) if self._calls else None
-
-    def _wake_writer(self) -> None:
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
-        self._writer = None
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -33,7 +33,7 @@ async def test_draining() -> None:
     calls.call.answers.put_nowait(grpc.aio.EOF)
     await calls.running
     assert messages(calls) == [[b"had"], [b"being written"]]
-    assert (had.verdict, written.verdict, waits.verdict) == (None, Reply(b"answer", (), []), None)
+    assert (had.verdict, written.verdict, waits.verdict) == (None, Reply(b"answer", (), ()), None)
     assert calls.alone == [waiting]
 
 

@@ -87,7 +87,13 @@ def test_a_response_is_read() -> None:
         ),
         answers=[
             Answer(
-                id=7, message=b"m", status_code=3, status_message="\u0436", metadata=[b"a", b"b"], not_processed=True
+                id=7,
+                message=b"m",
+                status_code=3,
+                status_message="\u0436",
+                metadata=[b"a", b"b"],
+                not_processed=True,
+                initial_metadata=[b"c", b"d"],
             )
         ],
         draining=True,
@@ -99,6 +105,7 @@ def test_a_response_is_read() -> None:
     answer = read.answers[0]
     assert (answer.id, answer.message, answer.status_code, answer.status_message) == (7, b"m", 3, "\u0436")
     assert (list(answer.metadata), answer.not_processed) == ([b"a", b"b"], True)
+    assert list(answer.initial_metadata) == [b"c", b"d"]
 
 
 def test_metadata_of_an_answer() -> None:

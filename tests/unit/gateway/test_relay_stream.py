@@ -8,6 +8,7 @@ import grpc
 import pytest
 from ugc.relay.v1.relay_service_pb2 import Answer, RelayResponse
 
+from common import pacing
 from gateway.call_errors import CONNECTION_LOST
 from gateway.errors import CallError
 from gateway.relay import stream
@@ -120,6 +121,68 @@ async def test_ids_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
         await settle()
         calls.call.answers.put_nowait(RelayResponse(answers=[Answer(id=begun.id)]).SerializeToString())
         await settle()
-        assert caller.verdict == Reply(b"", (), [])
+        assert caller.verdict == Reply(b"", (), ())
     assert held.id == 1
+    calls.running.cancel()
+
+
+@pytest.fixture
+def _at_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls gather for as long as the test takes."""
+    monkeypatch.setattr(pacing, "GATHER_SECONDS", FOREVER)
+    monkeypatch.setattr(pacing, "RECENT_SECONDS", FOREVER)
+
+
+@pytest.mark.usefixtures("_at_load")
+async def test_calls_gather_at_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a frame of several calls the next ones wait for one another, but not when they are large together."""
+    monkeypatch.setattr(stream, "GATHERED_BYTES_MAX", 300)
+    calls = Calls(writes=100)
+    for message in (b"1", b"2"):
+        calls.begin(message)
+    await settle()
+    calls.begin(b"3")
+    await settle()
+    calls.begin(b"4")
+    await settle()
+    assert messages(calls) == [[b"1", b"2"]]
+    calls.begin(b"5" * 300)
+    await settle()
+    assert messages(calls) == [[b"1", b"2"], [b"3", b"4", b"5" * 300]]
+    calls.begin(b"6" * 300)
+    await settle()
+    assert len(messages(calls)) == 3
+    calls.begin(b"7")
+    await settle()
+    assert messages(calls)[3] == [b"7"]
+    calls.running.cancel()
+
+
+@pytest.mark.usefixtures("_at_load")
+async def test_what_does_not_fit_does_not_gather() -> None:
+    """What a frame could not hold is sent after it, at load too."""
+    calls = Calls(writes=10, frame_bytes_max=300)
+    for number in range(3):
+        calls.begin(bytes([number]) * 100)
+    await settle()
+    assert [len(each) for each in messages(calls)] == [2, 1]
+    calls.running.cancel()
+
+
+@pytest.mark.usefixtures("_at_load")
+async def test_gathering_calls_are_not_lost() -> None:
+    """When the stream ends, a call that gathers is made alone, and an abandoned one is not made."""
+    calls = Calls(writes=10)
+    for message in (b"1", b"2"):
+        calls.begin(message)
+    await settle()
+    _, waits = calls.begin(b"3")
+    _, abandoned = calls.begin(b"4")
+    abandoned.abandon()
+    await settle()
+    calls.call.answers.put_nowait(RelayResponse(draining=True).SerializeToString())
+    await settle()
+    assert calls.alone == [waits]
+    assert calls.call.is_closed
+    assert messages(calls) == [[b"1", b"2"]]
     calls.running.cancel()

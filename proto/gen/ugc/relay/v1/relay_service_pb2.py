@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ugc/relay/v1/relay_service.proto\x12\x0cugc.relay.v1\"D\n\x0cRelayRequest\x12!\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x12.ugc.relay.v1.Call\x12\x11\n\tcancelled\x18\x02 \x03(\r\"c\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x10\n\x08metadata\x18\x04 \x03(\x0c\x12\x1c\n\x14timeout_milliseconds\x18\x05 \x01(\r\"x\n\rRelayResponse\x12.\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32\x19.ugc.relay.v1.Declaration\x12%\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x14.ugc.relay.v1.Answer\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"{\n\x06\x41nswer\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x13\n\x0bstatus_code\x18\x03 \x01(\r\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\x12\x15\n\rnot_processed\x18\x06 \x01(\x08\"\x9e\x01\n\x0b\x44\x65\x63laration\x12\x16\n\x0emetadata_names\x18\x01 \x03(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x11\n\tcalls_max\x18\x03 \x01(\r\x12\x17\n\x0f\x66rame_bytes_max\x18\x04 \x01(\r\x12\x19\n\x11message_bytes_max\x18\x05 \x01(\r\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\x0f\n\x07servers\x18\x07 \x01(\r2T\n\x0cRelayService\x12\x44\n\x05Relay\x12\x1a.ugc.relay.v1.RelayRequest\x1a\x1b.ugc.relay.v1.RelayResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ugc/relay/v1/relay_service.proto\x12\x0cugc.relay.v1\"D\n\x0cRelayRequest\x12!\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x12.ugc.relay.v1.Call\x12\x11\n\tcancelled\x18\x02 \x03(\r\"c\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x10\n\x08metadata\x18\x04 \x03(\x0c\x12\x1c\n\x14timeout_milliseconds\x18\x05 \x01(\r\"x\n\rRelayResponse\x12.\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32\x19.ugc.relay.v1.Declaration\x12%\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x14.ugc.relay.v1.Answer\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\"\x95\x01\n\x06\x41nswer\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x13\n\x0bstatus_code\x18\x03 \x01(\r\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\x12\x15\n\rnot_processed\x18\x06 \x01(\x08\x12\x18\n\x10initial_metadata\x18\x07 \x03(\x0c\"\x9e\x01\n\x0b\x44\x65\x63laration\x12\x16\n\x0emetadata_names\x18\x01 \x03(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x11\n\tcalls_max\x18\x03 \x01(\r\x12\x17\n\x0f\x66rame_bytes_max\x18\x04 \x01(\r\x12\x19\n\x11message_bytes_max\x18\x05 \x01(\r\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\x0f\n\x07servers\x18\x07 \x01(\r2T\n\x0cRelayService\x12\x44\n\x05Relay\x12\x1a.ugc.relay.v1.RelayRequest\x1a\x1b.ugc.relay.v1.RelayResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALL']._serialized_end=219
   _globals['_RELAYRESPONSE']._serialized_start=221
   _globals['_RELAYRESPONSE']._serialized_end=341
-  _globals['_ANSWER']._serialized_start=343
-  _globals['_ANSWER']._serialized_end=466
-  _globals['_DECLARATION']._serialized_start=469
-  _globals['_DECLARATION']._serialized_end=627
-  _globals['_RELAYSERVICE']._serialized_start=629
-  _globals['_RELAYSERVICE']._serialized_end=713
+  _globals['_ANSWER']._serialized_start=344
+  _globals['_ANSWER']._serialized_end=493
+  _globals['_DECLARATION']._serialized_start=496
+  _globals['_DECLARATION']._serialized_end=654
+  _globals['_RELAYSERVICE']._serialized_start=656
+  _globals['_RELAYSERVICE']._serialized_end=740
 # @@protoc_insertion_point(module_scope)

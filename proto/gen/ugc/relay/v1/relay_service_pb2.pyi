@@ -39,20 +39,22 @@ class RelayResponse(_message.Message):
     def __init__(self, declaration: _Optional[_Union[Declaration, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("id", "message", "status_code", "status_message", "metadata", "not_processed")
+    __slots__ = ("id", "message", "status_code", "status_message", "metadata", "not_processed", "initial_metadata")
     ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
     STATUS_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     NOT_PROCESSED_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_METADATA_FIELD_NUMBER: _ClassVar[int]
     id: int
     message: bytes
     status_code: int
     status_message: str
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
     not_processed: bool
-    def __init__(self, id: _Optional[int] = ..., message: _Optional[bytes] = ..., status_code: _Optional[int] = ..., status_message: _Optional[str] = ..., metadata: _Optional[_Iterable[bytes]] = ..., not_processed: _Optional[bool] = ...) -> None: ...
+    initial_metadata: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, id: _Optional[int] = ..., message: _Optional[bytes] = ..., status_code: _Optional[int] = ..., status_message: _Optional[str] = ..., metadata: _Optional[_Iterable[bytes]] = ..., not_processed: _Optional[bool] = ..., initial_metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Declaration(_message.Message):
     __slots__ = ("metadata_names", "methods", "calls_max", "frame_bytes_max", "message_bytes_max", "server", "servers")
