@@ -43,6 +43,8 @@ class ColumnRule(NamedTuple):
     is_required: bool
     # Checked with `uuid_lines`, which also gives the values.
     is_uuid: bool
+    # Whether the check reads each value; a limit of bytes is compared with the largest event first.
+    is_each_value_read: bool
 
 
 class CompiledRules(NamedTuple):
@@ -129,7 +131,8 @@ def column_rule(field: FieldDescriptor, path: Path) -> ColumnRule:
         checks.append(without(zero))
     is_required = rules.required or not (is_zero_valid or rules.ignore)
     column = Column(path, field, is_ascii=rules.string.uuid)
-    return ColumnRule(column, all_of(checks), is_required, rules.string.uuid)
+    is_each_value_read = rules.string.HasField("max_len") or rules.string.HasField("pattern")
+    return ColumnRule(column, all_of(checks), is_required, rules.string.uuid, is_each_value_read)
 
 
 def string_checks(rules: validate_pb2.StringRules, field: FieldDescriptor) -> list[Check]:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 
 from services.ingest.events.column_classes import merged_class, presence_class
 from services.ingest.events.column_rules import CompiledRules, UnsupportedRuleError, compile_rules, uuid_lines
+from services.ingest.events.common_texts import CommonTexts
 from services.ingest.events.identity import IDENTITY_BYTES, cut, parse_identity
 from services.ingest.events.records import EventKeys
 
@@ -39,7 +40,14 @@ class ColumnValidator:
         self._uuids = [
             attrgetter(path) for path, rule in paths.items() if rule.is_uuid and path not in (user, identity)
         ]
-        self._checks = [(attrgetter(path), rule.check) for path, rule in paths.items() if rule.check is not None]
+        event = rules.events.message_type
+        assert event is not None  # noqa: S101 -- a field of messages
+        self._common = CommonTexts(event, rules.columns)
+        self._checks = [
+            (attrgetter(path), rule.check)
+            for path, rule in paths.items()
+            if rule.check is not None and path not in self._common.fields
+        ]
 
     def keys(self, batch: bytes, count: int, largest: int) -> EventKeys | None:
         """Return the keys of the `count` events of an encoded batch if all are valid, None if that is not decided.
@@ -52,12 +60,14 @@ class ColumnValidator:
             users = self._user(events)[:]
             if len(users) != count or (lines := uuid_lines(users)) is None or not self._are_valid(events, largest):
                 return None
-            identities = self._identity(events)
+            identities = self._identity(events)[:]
+            if not self._common.are_valid(events, count, largest):
+                return None
             kind = self._all_identified if len(identities) == count else self._present
             present = kind.FromString(batch)
-        except DecodeError:
-            return None
-        if not present.IsInitialized():
+            # EncodeError if it is not initialized, at a lower cost than IsInitialized.
+            present.SerializeToString()
+        except (DecodeError, EncodeError):
             return None
         chosen = self._chosen(identities, count, present)
         if chosen is None:
@@ -66,7 +76,7 @@ class ColumnValidator:
         return EventKeys(users if lower == lines else lower.split(b"\n"), chosen)
 
     def _are_valid(self, events: Message, largest: int) -> bool:
-        """Return whether all values of all fields but the two are valid; every event's value is one of them."""
+        """Return whether the values of all other fields are valid; every event's value is one of them."""
         for values_of, check in self._checks:
             values = values_of(events)
             if values and not check(values, largest):

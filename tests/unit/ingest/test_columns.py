@@ -8,14 +8,16 @@ import pytest
 from ugc.v1.event_pb2 import Event
 
 from services.ingest.events.columns import column_validator
+from services.ingest.events.common_texts import EVENTS_MIN
 from services.ingest.events.identity import parse_identity
-from services.ingest.events.records import EventKeys
+from services.ingest.events.records import EventKeys, keys_of
 from services.ingest.events.validation import BATCH, IDENTITY_PATH, USER_PATH
 from services.ingest.events.wire import join_batch
 from tests.support.inputs.events import numbered, valid
 from tests.support.inputs.protobuf_messages import length_delimited
 
 USER, OTHER = "1EC4CD73-2FD5-4F25-AF68-B6595D279AF2", "1ec4cd73-2fd5-4f25-af68-b6595d279af3"
+LONGEST = {"language": 35, "timezone": 64, "ip": 64, "version": 64}
 IDENTITY = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -72,6 +74,26 @@ def test_identity_of_another_event() -> None:
     twice = encoded(valid(event_id=IDENTITY)) + encoded(Event(event_id=OTHER))
 
     assert keys(twice, encoded(valid())) is None
+
+
+@pytest.mark.parametrize("field", ["language", "timezone", "ip", "version"])
+@pytest.mark.parametrize("different", [0, 1, EVENTS_MIN // 2, EVENTS_MIN - 1])
+@pytest.mark.parametrize("others", [{}, {"timezone": "Asia/Tomsk"}, {"version": "2"}, {"timezone": "", "ip": ""}])
+def test_texts_that_events_have_in_common(field: str, different: int, others: dict[str, str]) -> None:
+    """A text that is too long is found in one event or in all, whichever other texts the events have in common."""
+    events = [valid(event_data=f"number {at}") for at in range(EVENTS_MIN)]
+    for name, text in others.items():
+        setattr(events[-1], name, text)
+    good = keys(*map(encoded, events))
+    setattr(events[different], field, "ы" * LONGEST[field])
+    longest = keys(*map(encoded, events))
+    setattr(events[different], field, "ы" * LONGEST[field] + "x")
+
+    assert good == longest == keys_of(events)
+    assert keys(*map(encoded, events)) is None
+    for event in events:
+        setattr(event, field, "x" * (LONGEST[field] + 1))
+    assert keys(*map(encoded, events)) is None
 
 
 def test_packed_time() -> None:

@@ -1,0 +1,75 @@
+"""Checks texts that the events of a batch often have in common, such as the language of a client. Pure.
+
+Serialized, a column is a repetition of one value if all events have the same. Then one value is read instead of all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from services.ingest.events.column_rules import Check, ColumnRule
+from services.ingest.events.wire import LENGTH_DELIMITED, varint
+
+# From this number of events on, serializing costs less than reading all values.
+EVENTS_MIN = 32
+
+
+class TextColumn(NamedTuple):
+    """A column of texts, with the tag that precedes each value."""
+
+    name: str
+    tag: bytes
+    check: Check
+
+
+class CommonTexts:
+    """Checks the columns of an event's own texts whose length in characters is limited."""
+
+    def __init__(self, event: Descriptor, rules: Sequence[ColumnRule]) -> None:
+        self._columns = [
+            TextColumn(rule.column.field.name, varint(rule.column.field.number << 3 | LENGTH_DELIMITED), rule.check)
+            for rule in sorted(rules, key=lambda rule: rule.column.field.number)
+            if rule.check is not None and is_common(rule)
+        ]
+        self.fields = {column.name for column in self._columns}
+        self._others = [field.name for field in event.fields if field.name not in self.fields]
+
+    def are_valid(self, events: Message, count: int, largest: int) -> bool:
+        """Return whether all values in the merged message of `count` events are valid; drops its other fields."""
+        left = deque((column, values) for column in self._columns if (values := getattr(events, column.name)))
+        if count >= EVENTS_MIN:
+            for name in self._others:
+                events.ClearField(name)
+            # The columns in the order of their numbers.
+            encoded = events.SerializeToString()
+            start, end = 0, len(encoded)
+            while left and encoded.startswith(text := repeated(*left[0]), start, end):
+                start += len(text)
+                if not is_first_valid(*left.popleft(), largest):
+                    return False
+            while left and encoded.endswith(text := repeated(*left[-1]), start, end):
+                end -= len(text)
+                if not is_first_valid(*left.pop(), largest):
+                    return False
+        return all(column.check(values, largest) for column, values in left)
+
+
+def is_common(rule: ColumnRule) -> bool:
+    """Return whether a column is one of an event's own texts, whose check reads each value."""
+    return not rule.column.path and rule.column.field.type == FieldDescriptor.TYPE_STRING and rule.is_each_value_read
+
+
+def repeated(column: TextColumn, values: Sequence[str]) -> bytes:
+    """Return what a column is serialized to if all its values are the first one."""
+    first = values[0].encode()
+    return (column.tag + varint(len(first)) + first) * len(values)
+
+
+def is_first_valid(column: TextColumn, values: Sequence[str], largest: int) -> bool:
+    """Return whether the first value of a column is valid."""
+    return column.check(values[:1], largest)
