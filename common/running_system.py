@@ -48,7 +48,10 @@ def running_settings(directory: Path) -> dict[str, str]:
     except OSError:
         return {}
     with file:
-        if locked(file, fcntl.LOCK_SH):
+        try:
+            if locked(file, fcntl.LOCK_SH):
+                return {}
+        except OSError:  # the file system has no locks, so that no system can run here
             return {}
         settings = (line.partition("=") for line in shlex.split(file.read()))
         return {name: value for name, _, value in settings}

@@ -39,7 +39,7 @@ def build_api(settings: GatewaySettings, health: Health, schema: Schema, served:
     `served` are the optional services that the server runs: the others are served, but not documented.
     """
     routes = load_routes(schema)
-    transcoder = Transcoder(schema, settings.gateway_values_max)
+    transcoder = Transcoder(schema, settings.gateway_values_max, settings.gateway_answer_bytes_max)
     transcoder.prepare(routes.all)
     return with_document(Api(routes, transcoder, health.pages), settings, schema, served)
 

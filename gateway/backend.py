@@ -27,6 +27,8 @@ OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 # The library rounds timeouts up, longer ones more coarsely: slightly above 100 s becomes 101 s.
 LIBRARY_SECONDS_ADDED = 0.005
 LIBRARY_SECONDS_MIN = 0.001
+# What a frame of relayed responses may have beside one of the largest: other responses, and metadata.
+FRAME_BYTES_ADDED = 2_097_152
 # Limit of the metadata of one response, which includes the details of an error.
 ANSWER_METADATA_BYTES_MAX = 262_144
 
@@ -198,6 +200,11 @@ class Backend:
             state = self._channel.get_state(try_to_connect=True)
 
 
+def received_bytes_max(settings: GatewaySettings) -> int:
+    """Return the limit of one message: a response, a frame of them, or a response of reflection."""
+    return max(settings.gateway_answer_bytes_max + FRAME_BYTES_ADDED, settings.gateway_reflection_bytes_max)
+
+
 @contextlib.asynccontextmanager
 async def connecting(settings: GatewaySettings, turn: int = 0) -> AsyncIterator[Backend]:
     """Open the channel; while the service is down it reconnects, with a pause that grows to the setting."""
@@ -207,7 +214,9 @@ async def connecting(settings: GatewaySettings, turn: int = 0) -> AsyncIterator[
         # Despite its name this limits how long one attempt may take.
         ("grpc.min_reconnect_backoff_ms", pause_ms),
         ("grpc.max_reconnect_backoff_ms", pause_ms),
-        ("grpc.max_receive_message_length", settings.gateway_answer_bytes_max),
+        # What the gateway itself does not check; it is larger than any setting for responses, so that a frame of many
+        # responses and those of reflection arrive.
+        ("grpc.max_receive_message_length", received_bytes_max(settings)),
         # By default the library refuses responses with more than 8 KiB, which includes details of errors.
         ("grpc.max_metadata_size", ANSWER_METADATA_BYTES_MAX),
         ("grpc.absolute_max_metadata_size", ANSWER_METADATA_BYTES_MAX),

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from gateway.errors import CallError, Metadata, Pair
+from gateway.errors import RESPONSE_TOO_LARGE, CallError, Metadata, Pair
 from gateway.http.metadata import retry_after
 
 DETAILS = "grpc-status-details-bin"
@@ -18,7 +18,6 @@ CONNECTION_LOST = "the connection to the service broke before it answered; wheth
 CALL_DROPPED = "the service dropped the call"
 NOT_GRPC = "the response did not come from a gRPC service"
 REQUEST_HEADERS_TOO_LARGE = "the headers forwarded to the service are larger than it accepts"
-RESPONSE_TOO_LARGE = "the service's response is larger than the gateway accepts"
 
 # How texts of the gRPC library begin, in the order in which they are matched; tests hold them to the library in use.
 LIBRARY_TEXTS: Mapping[str, str] = {

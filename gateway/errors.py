@@ -31,6 +31,7 @@ QUOTED_CHARACTERS_MAX = 100
 # A whole message of the gateway; it may quote several values.
 MESSAGE_CHARACTERS_MAX = 1_000
 ELLIPSIS = "..."
+RESPONSE_TOO_LARGE = "the service's response is larger than the gateway accepts"
 
 # Every code of google.rpc.Code, as grpc-gateway v2 maps it.
 HTTP_STATUSES: Mapping[int, int] = {

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from google.rpc import code_pb2, error_details_pb2
 
 from gateway.descriptors import Schema
-from gateway.errors import UndecodableError, rpc_error
+from gateway.errors import RESPONSE_TOO_LARGE, UndecodableError, rpc_error
 from gateway.json.fast import FastReader
 from gateway.json.fast_writer import FastWriter
 from gateway.json.limits import VALUES_MAX, BodyLimits
@@ -25,6 +25,7 @@ from gateway.routing.routes import WHOLE_BODY, Match, Route
 
 # The import adds the standard error details to the default pool.
 STANDARD_DETAILS = error_details_pb2.DESCRIPTOR.name
+ANSWER_BYTES_MAX = 16_777_216
 
 
 class CallMessage(NamedTuple):
@@ -45,10 +46,11 @@ class BodyFormat:
 class Transcoder:
     """Translates for one descriptor set."""
 
-    def __init__(self, schema: Schema, values_max: int = VALUES_MAX) -> None:
-        """`values_max` limits the JSON values of a body."""
+    def __init__(self, schema: Schema, values_max: int = VALUES_MAX, answer_bytes_max: int = ANSWER_BYTES_MAX) -> None:
+        """`values_max` limits the JSON values of a body, `answer_bytes_max` the size of a response's message."""
         self._schema = schema
         self._values_max = values_max
+        self._answer_bytes_max = answer_bytes_max
         self._types = MessageTypes(schema.item_rule)
         self._formats: dict[Route, BodyFormat] = {}
         self._fast_writers: dict[Route, FastWriter] = {}
@@ -153,7 +155,9 @@ class Transcoder:
         return known
 
     def answer(self, route: Route, data: bytes) -> bytes:
-        """Return the JSON of a response; CallError when it is not of the type of its method."""
+        """Return the JSON of a response; CallError when it is too large, or not of the type of its method."""
+        if len(data) > self._answer_bytes_max:
+            raise rpc_error(code_pb2.INTERNAL, RESPONSE_TOO_LARGE)
         if not route.response_body and (answer := self._fast_writer_of(route).write(data)) is not None:
             return answer
         message = self._schema.message_class(route.method.output_type)()

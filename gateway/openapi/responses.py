@@ -11,7 +11,7 @@ from gateway.openapi.schemas import STATUS, Json, reference
 Statuses: TypeAlias = Mapping[int, str]
 # What a service that declares no success status may choose by the metadata x-http-code.
 ANY_SUCCESS = "2XX"
-METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 # Returned by the gateway for every operation; a service may return some of them too.
 OF_EVERY_OPERATION: Statuses = {
     HTTPStatus.BAD_REQUEST: (

@@ -129,7 +129,9 @@ class Relay:
             frame = ResponseFrame.FromString(first) if isinstance(first, bytes) else None
         except grpc.aio.AioRpcError as error:
             return Next.AFTER_A_PAUSE if error.code() in TEMPORARY else Next.WHEN_RECONNECTED
-        except (TimeoutError, DecodeError):
+        except TimeoutError:
+            return Next.AFTER_A_PAUSE  # the server may be overloaded, and alone its calls cost it more
+        except DecodeError:
             return Next.WHEN_RECONNECTED
         if frame is None or not frame.HasField("declaration"):
             return Next.WHEN_RECONNECTED

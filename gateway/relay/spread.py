@@ -109,6 +109,8 @@ class Relays:
                 await asyncio.wait({running}, timeout=CHECK_SECONDS)
                 stream = relay.stream
                 if stream is None:
+                    if relay not in self._relays:
+                        break
                     continue
                 had_stream = True
                 if not self._is_free(stream.declaration, relay) or (self._first.stream and number > self._wanted()):

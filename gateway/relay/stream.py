@@ -137,12 +137,15 @@ class RelayStream:
                 continue
             caller, call.caller = call.caller, None
             code = answer.status_code
-            initial = pairs_of(answer.initial_metadata)
-            trailing = pairs_of(answer.metadata)
-            if code == code_pb2.OK:
-                caller.answered(Reply(answer.message, initial, trailing))
-            else:
-                caller.failed(verdict(code, answer.status_message, initial, trailing))
+            try:
+                initial = pairs_of(answer.initial_metadata)
+                trailing = pairs_of(answer.metadata)
+                if code == code_pb2.OK:
+                    caller.answered(Reply(answer.message, initial, trailing))
+                else:
+                    caller.failed(verdict(code, answer.status_message, initial, trailing))
+            except Exception as error:  # noqa: BLE001 -- the end of this call, whatever it is; others go on
+                caller.failed(error)
 
     def _drain(self) -> None:
         """Make the calls that wait alone, and let the writer close this side: the server then ends the stream."""

@@ -203,9 +203,12 @@ async def watch_kafka(
     while True:
         # Every error is handled here: if this task ended, the health service would report an outdated status.
         check = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))
-        while not (await asyncio.wait({check}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
-            outage.failed(TimeoutError("Kafka's client does not answer"))
-            await set_health(health_servicer, NOT_SERVING)
+        try:
+            while not (await asyncio.wait({check}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
+                outage.failed(TimeoutError("Kafka's client does not answer"))
+                await set_health(health_servicer, NOT_SERVING)
+        finally:
+            check.cancel()  # otherwise its error would be logged as one that nobody has retrieved
         error = check.exception()
         if error is None:
             outage.over()

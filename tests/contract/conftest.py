@@ -77,6 +77,16 @@ def events_gateway(
 
 
 @pytest.fixture(scope="session")
+def events_gateways(
+    events: Generated, events_service: Address, events_gateway: Address, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[bool, Address]]:
+    """Gateways by whether they have the fast lane."""
+    program = gateway_program(events, events_service, tmp_path_factory.mktemp("logs"), UGC_GATEWAY_LANE="false")
+    with running(program) as child:
+        yield {True: events_gateway, False: child.program.listens["UGC_GATEWAY_LISTEN"]}
+
+
+@pytest.fixture(scope="session")
 def down_gateway(events: Generated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     nobody = Address(LOCALHOST, free_port())
     with running(gateway_program(events, nobody, tmp_path_factory.mktemp("logs"))) as child:
@@ -90,8 +100,8 @@ async def gateway_url() -> AsyncIterator[str]:
         yield url
 
 
-def gateway_program(events: Generated, target: Address, logs: Path) -> Program:
-    """Describe a gateway of events.v1 with default settings."""
+def gateway_program(events: Generated, target: Address, logs: Path, **environment: str) -> Program:
+    """Describe a gateway of events.v1 with default settings except those of the test."""
     address = Address(LOCALHOST, free_port())
     return Program(
         name="gateway",
@@ -102,6 +112,7 @@ def gateway_program(events: Generated, target: Address, logs: Path) -> Program:
             "UGC_GATEWAY_DESCRIPTORS": str(events.descriptors),
             "UGC_INGEST_TARGET": str(target),
             "UGC_GATEWAY_DRAIN_SECONDS": "0",
+            **environment,
         },
         directory=ROOT,
         listens={"UGC_GATEWAY_LISTEN": address},

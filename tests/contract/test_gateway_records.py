@@ -64,13 +64,16 @@ def applicable() -> list[Any]:
 
 
 @pytest.mark.parametrize("record", applicable())
-def test_answers_as_recorded(record: Record, events_gateway: Address, down_gateway: Address) -> None:
+@pytest.mark.parametrize("lane", [True, False], ids=["on the lane", "in a task"])
+def test_answers_as_recorded(
+    record: Record, lane: bool, events_gateways: dict[bool, Address], down_gateway: Address
+) -> None:
     """Status, `code` and JSON are those of grpc-gateway, except for the intended differences."""
     if "abridged" in record.get("note", ""):
         depth = 11_000
         body = '{"event":{"attributes":' + '{"a":' * depth + "1" + "}" * depth + "}}"
         record = {**record, "request": {**record["request"], "body": body}}
-    status, answer, headers = replay(record, down_gateway if record["variant"] == "down" else events_gateway)
+    status, answer, headers = replay(record, down_gateway if record["variant"] == "down" else events_gateways[lane])
     expected_status, expected = record["response"]["status"], record["response"].get("json")
     if record["name"] in DIFFERENT:
         expected_status, expected = DIFFERENT[record["name"]]

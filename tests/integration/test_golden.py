@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,11 +21,18 @@ from ugc.v1.event_pb2 import Event, EventBatch
 from ugc.v1.ingest_service_pb2 import BatchProduceResponse, ProduceResponse
 
 from db.kafka.topics import provision
+from local.processes.ports import free_port
 from local.processes.program import running
 from tests.conftest import LAYOUT, PARTITIONS
 from tests.support.inputs.golden import Case, abstracted, cases, expanded
 from tests.support.processes.system import CALL_SECONDS_MAX, Deployment, post
 
+# A request goes on the fast lane or in a task, and its call in the stream of the relay or alone.
+GATEWAYS: dict[str, dict[str, str]] = {
+    "default": {},
+    "without the lane": {"UGC_GATEWAY_LANE": "false"},
+    "without the relay": {"UGC_GATEWAY_RELAY": "false"},
+}
 PATHS = {"Produce": "/api/v1/produce", "BatchProduce": "/api/v1/batch_produce"}
 ANSWERS: dict[str, Any] = {"Produce": ProduceResponse, "BatchProduce": BatchProduceResponse}
 # json_format resolves the details of an error among the imported messages.
@@ -32,14 +41,22 @@ DETAILS = error_details_pb2.DESCRIPTOR
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Deployment]:
-    """Run ingest and the gateway, without an etl."""
+    """Run ingest, without an etl."""
     topic = f"test-{uuid.uuid4().hex}"
     assert provision(kafka, topic, LAYOUT)
     deployment = Deployment(
         tmp_path_factory.mktemp("golden"), kafka, topic, database="clickhouse://default@127.0.0.1:9/none"
     )
-    with running(deployment.ingest()), running(deployment.gateway()):
+    with running(deployment.ingest()):
         yield deployment
+
+
+@pytest.fixture(params=list(GATEWAYS.values()), ids=list(GATEWAYS))
+def gateway_url(request: Any, deployment: Deployment, tmp_path: Path) -> Iterator[str]:
+    """Run a gateway in front of ingest, with one of its ways to handle a request; return its address."""
+    gateway = replace(deployment, folder=tmp_path, gateway_port=free_port(), settings=request.param)
+    with running(gateway.gateway()):
+        yield gateway.gateway_url
 
 
 def stored(deployment: Deployment) -> int:
@@ -119,11 +136,11 @@ def test_by_grpc(deployment: Deployment) -> None:
     assert stored(deployment) - before == accepted(asked)
 
 
-def test_by_rest(deployment: Deployment) -> None:
+def test_by_rest(deployment: Deployment, gateway_url: str) -> None:
     """Every request that has a JSON form has the same answer by REST, and the acknowledged events are in Kafka."""
     asked, before = [case for case in cases() if case.http], stored(deployment)
     bodies = [json.dumps(expanded(case.request)).encode() for case in asked]
-    pairs = [post(deployment.gateway_url + PATHS[case.call], body) for case, body in zip(asked, bodies, strict=True)]
+    pairs = [post(gateway_url + PATHS[case.call], body) for case, body in zip(asked, bodies, strict=True)]
     answers = [(status, canonical(case, answer)) for case, (status, answer) in zip(asked, pairs, strict=True)]
 
     assert {

@@ -82,11 +82,13 @@ class ReportPolling:
     def tick(self) -> None:
         """Poll, and schedule the next poll."""
         self.poll()
-        has_waited = self._send_due(is_idle=not self._in_flight)
-        self.is_busy = self._in_flight > 0 or has_waited
-        if self._drained is not None and not self.is_busy and not self._drained.done():
-            self._drained.set_result(None)
-        self._schedule()
+        try:
+            has_waited = self._send_due(is_idle=not self._in_flight)
+            self.is_busy = self._in_flight > 0 or has_waited
+            if self._drained is not None and not self.is_busy and not self._drained.done():
+                self._drained.set_result(None)
+        finally:
+            self._schedule()
 
     @property
     def next_seconds(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -25,6 +27,18 @@ with published(pathlib.Path(sys.argv[1]), {"UGC_KAFKA_TOPIC": "killed"}):
     print("running", flush=True)
     time.sleep(600)
 """
+
+
+def test_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has no locks, as some network ones, no system runs."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / "running.env").write_text("UGC_KAFKA_TOPIC=left\n")
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    assert running_settings(tmp_path) == {}
 
 
 def test_while_it_runs(tmp_path: Path) -> None:

@@ -180,3 +180,13 @@ def test_refused(source: str, reason: str) -> None:
 
     with pytest.raises(DescriptorError, match=reason.replace("(", r"\(")):
         document(schema, load_routes(schema), "1")
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_body(method: str) -> None:
+    """A body is described with every HTTP method for which the gateway reads one."""
+    bound = service("Shop").replace('{get: "/shop"}', f'{{{method}: "/shop" body: "*"}}')
+    operation = described(HEAD + bound)["paths"]["/shop"][method]
+
+    assert operation["requestBody"]["required"]
+    assert "413" in operation["responses"]

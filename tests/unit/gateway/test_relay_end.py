@@ -1,4 +1,4 @@
-"""The end of a stream of relayed calls: announced by the server, or by a write that fails."""
+"""The end of relayed calls: announced by the server, by a write that fails, or by an answer that cannot be one."""
 
 from __future__ import annotations
 
@@ -49,3 +49,17 @@ async def test_a_write_that_fails() -> None:
     await calls.running
     assert isinstance(caller.verdict, CallError)
     assert (caller.verdict.message, caller.verdict.status) == (CONNECTION_LOST, 503)
+
+
+async def test_an_answer_that_cannot_be_one() -> None:
+    """A status beyond the numbers of google.rpc.Code fails its call only; the others of its frame are answered."""
+    calls = Calls(writes=10)
+    (strange, first), (other, second) = calls.begin(), calls.begin()
+    await settle()
+    answers = [Answer(id=first.id, status_code=2**31), Answer(id=second.id, message=b"answer")]
+    calls.call.answers.put_nowait(RelayResponse(answers=answers).SerializeToString())
+    await settle()
+    assert isinstance(strange.verdict, ValueError)
+    assert other.verdict == Reply(b"answer", (), ())
+    assert not calls.running.done()
+    calls.running.cancel()

@@ -66,3 +66,29 @@ async def test_polls_are_rare_without_records() -> None:
         scheduled.append(polling.next_seconds)
 
     assert scheduled == [IDLE_SECONDS, BUSY_SECONDS, BUSY_SECONDS, IDLE_SECONDS]
+
+
+async def test_polling_survives_errors_of_sending() -> None:
+    """An unexpected error while records are sent does not end the polls."""
+    ended, errors = asyncio.Event(), list[object]()
+
+    class Producers:
+        """Has no record in flight."""
+
+        def poll(self) -> int:
+            return 0
+
+    def send_due(*, is_idle: bool) -> bool:
+        assert is_idle
+        if not errors:
+            raise RuntimeError("an unexpected record")
+        ended.set()
+        return False
+
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context["exception"]))
+    polling = ReportPolling(Producers(), send_due)
+    async with polling.running():
+        polling.wake()
+        await asyncio.wait_for(ended.wait(), WAIT_SECONDS_MAX)
+
+    assert [str(error) for error in errors] == ["an unexpected record"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -213,3 +214,27 @@ async def test_health_while_kafkas_client_hangs(monkeypatch: pytest.MonkeyPatch)
     finally:
         answered.set()
     assert len(asked) == 1
+
+
+async def test_stop_during_a_check() -> None:
+    """A check that fails after the health check was stopped leaves no error that nobody has retrieved."""
+    began, may_end, errors = asyncio.Event(), threading.Event(), list[object]()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+
+    def failing(_seconds: float) -> None:
+        loop.call_soon_threadsafe(began.set)
+        may_end.wait(60)
+        raise UnreachableError("away")
+
+    watch = asyncio.create_task(watch_kafka(health.aio.HealthServicer(), failing, 60))
+    await began.wait()
+    watch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watch
+    may_end.set()
+    await loop.shutdown_default_executor()
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert errors == []
