@@ -106,7 +106,9 @@ class EventValidator:
 
     def violations(self, message: Message, *, first_only: bool = False) -> list[FieldViolation]:
         """Return the violations of a message by the rules of its proto."""
-        return [explain(violation) for violation in self._rules.collect_violations(message, fail_fast=first_only)]
+        return [
+            explain(violation, message) for violation in self._rules.collect_violations(message, fail_fast=first_only)
+        ]
 
 
 def parse_as_stored(encoded: bytes) -> Event:

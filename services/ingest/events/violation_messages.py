@@ -6,9 +6,11 @@ No limit is repeated here: the limits in the texts come from the library, which 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, TypeAlias
 
 import protovalidate
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 
 ECHO_CHARACTERS_MAX = 40
@@ -21,12 +23,14 @@ WHOLE = "event"
 FieldViolation: TypeAlias = BadRequest.FieldViolation
 
 
-def explain(violation: protovalidate.Violation) -> FieldViolation:
-    """Return the path and the text of a violation that the library has found."""
+def explain(violation: protovalidate.Violation, message: Message) -> FieldViolation:
+    """Return the path and the text of a violation that the library has found in a message without lists and maps."""
     proto = violation.proto
-    path = ".".join(element.field_name for element in proto.field.elements) if proto.field else WHOLE
+    names = [element.field_name for element in proto.field.elements] if proto.field else []
     text_of = TEXTS.get(proto.rule_id, library_text)
-    return FieldViolation(field=path, description=text_of(proto.message, violation.field_value))
+    # The library's own `field_value` parses the message again.
+    value = reduce(getattr, names, message)
+    return FieldViolation(field=".".join(names) or WHOLE, description=text_of(proto.message, value))
 
 
 def library_text(message: str, _value: object) -> str:

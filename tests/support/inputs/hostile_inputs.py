@@ -153,6 +153,9 @@ def over_relay() -> list[Input]:
         "half a million empty calls": RelayRequest(calls=[Call()] * 524_000),
         "1,000 calls of unknown methods": RelayRequest(calls=[Call(id=number) for number in numbers]),
         "1,000 empty events": RelayRequest(calls=[Call(id=number, method=GRPC_PRODUCE) for number in numbers]),
+        "1,000 empty payloads": RelayRequest(
+            calls=[Call(id=number, method=GRPC_PRODUCE, message=b"\x0a\x00") for number in numbers]
+        ),
         "600 events, all fields wrong, emoji": RelayRequest(
             calls=[Call(id=number, method=GRPC_PRODUCE, message=wrong) for number in numbers[:600]]
         ),

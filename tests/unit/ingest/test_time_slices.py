@@ -140,9 +140,9 @@ class Counting:
         self.explain = explain
         self.count = 0
 
-    def __call__(self, violation: object) -> object:
+    def __call__(self, violation: object, message: object) -> object:
         self.count += 1
-        return self.explain(violation)
+        return self.explain(violation, message)
 
 
 @pytest.mark.parametrize(
