@@ -10,9 +10,10 @@ import math
 
 # How long a message waits for more to send.
 GATHER_SECONDS = 0.001
-# The load is low when the last message had fewer items, or was sent longer ago: then a message does not wait.
-ITEMS_MIN = 2
-RECENT_SECONDS = 0.02
+# At low load a message does not wait: when the last one had fewer items, or when more time than this for each of its
+# items has passed since then.
+ITEMS_MIN = 8
+ITEM_SECONDS_MAX = 0.001
 
 
 class Pacing:
@@ -54,4 +55,4 @@ class Pacing:
 
     def sent(self, items: int) -> None:
         """Note that a message of so many items is sent."""
-        self._gathers_until = self._loop.time() + RECENT_SECONDS if items >= ITEMS_MIN else -math.inf
+        self._gathers_until = self._loop.time() + items * ITEM_SECONDS_MAX if items >= ITEMS_MIN else -math.inf

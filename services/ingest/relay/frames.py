@@ -6,6 +6,7 @@ Answers are encoded by hand, in a third of the time of the generated classes; a 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,10 +18,14 @@ from common.logs import log_limited
 from services.ingest.call import CREATED, HTTP_CODE, MULTI_STATUS, Call, Failure, Pairs, Response
 from services.ingest.error_interceptor import INVALID_METADATA
 from services.ingest.events.wire import varint
-from services.ingest.metadata import NAMES, REQUEST_ID, CallMetadata, Given, validated
+from services.ingest.metadata import NAMES, REQUEST_ID, REQUEST_ID_PATTERN, CallMetadata, Given, validated
 from services.ingest.relay import limits
 
 VARINT, LENGTH_DELIMITED = 0, 2
+# Entries of a name and its value. Most calls carry a request id alone.
+PAIR = 2
+REQUEST_ID_NAME = REQUEST_ID.encode()
+REQUEST_ID_BYTES = re.compile(REQUEST_ID_PATTERN.pattern.encode())
 NAMES_BY_BYTES = {name.encode(): name for name in NAMES}
 # Encoded numbers below this are looked up.
 SMALL_MAX = 16_384
@@ -142,6 +147,8 @@ def declaration(
 
 def read_metadata(metadata: Sequence[bytes]) -> CallMetadata:
     """Read the metadata that ingest uses, as in a call of its own; a value that is not UTF-8 is left out."""
+    if len(metadata) == PAIR and metadata[0] == REQUEST_ID_NAME and REQUEST_ID_BYTES.fullmatch(metadata[1]):
+        return CallMetadata(metadata[1].decode(), [(REQUEST_ID, metadata[1])], ())
     given: Given = {}
     for at in range(0, len(metadata) - 1, 2):
         name = NAMES_BY_BYTES.get(metadata[at])

@@ -17,7 +17,7 @@ FOREVER = 1_000.0
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let neither the moment nor the load pass during a test."""
     monkeypatch.setattr(pacing, "GATHER_SECONDS", FOREVER)
-    monkeypatch.setattr(pacing, "RECENT_SECONDS", FOREVER)
+    monkeypatch.setattr(pacing, "ITEM_SECONDS_MAX", FOREVER)
 
 
 async def started(waiting: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -51,7 +51,7 @@ async def test_load(items: int, is_load: bool) -> None:
 
 async def test_load_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that was sent long ago is no load."""
-    monkeypatch.setattr(pacing, "RECENT_SECONDS", 0.0)
+    monkeypatch.setattr(pacing, "ITEM_SECONDS_MAX", 0.0)
     paced = Pacing()
     paced.sent(1_000)
     assert (await started(paced.gather())).done()

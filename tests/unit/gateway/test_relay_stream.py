@@ -129,8 +129,9 @@ async def test_ids_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _at_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls gather for as long as the test takes."""
+    monkeypatch.setattr(pacing, "ITEMS_MIN", 2)
     monkeypatch.setattr(pacing, "GATHER_SECONDS", FOREVER)
-    monkeypatch.setattr(pacing, "RECENT_SECONDS", FOREVER)
+    monkeypatch.setattr(pacing, "ITEM_SECONDS_MAX", FOREVER)
 
 
 @pytest.mark.usefixtures("_at_load")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ugc.relay.v1.relay_service_pb2 import Answer, RelayResponse
@@ -69,3 +70,9 @@ def test_metadata_of_a_call() -> None:
     ]
 
     assert frames.read_metadata(flat) == CallMetadata("abc", [("x-request-id", b"abc")], ["b"])
+
+
+@pytest.mark.parametrize("value", ["a", "A-1._:/+=@", "a" * 128, "a" * 129, "", "a b", "a\n", "\u0436"])
+def test_request_id_alone(value: str) -> None:
+    """A request id without other metadata, as most calls have it, is read as in a call of its own."""
+    assert frames.read_metadata([b"x-request-id", value.encode()]) == read_metadata([("x-request-id", value)])

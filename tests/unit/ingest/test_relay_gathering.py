@@ -24,8 +24,9 @@ def publisher() -> BlockingPublisher:
 @pytest.fixture
 async def client(publisher: BlockingPublisher, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RelayClient]:
     """Yield a client whose last frame had several answers; gathering lasts longer than the test."""
+    monkeypatch.setattr(pacing, "ITEMS_MIN", 2)
     monkeypatch.setattr(pacing, "GATHER_SECONDS", FOREVER)
-    monkeypatch.setattr(pacing, "RECENT_SECONDS", FOREVER)
+    monkeypatch.setattr(pacing, "ITEM_SECONDS_MAX", FOREVER)
     async with ingest_server(publisher) as address, connection(address) as channel, relay(channel) as client:
         await client.send(call(1, NO_EVENT), call(2, NO_EVENT))
         assert await answered(client) == {1, 2}
