@@ -41,10 +41,9 @@ class ColumnRule(NamedTuple):
     check: Check | None
     # Whether an event without the field is invalid.
     is_required: bool
-    # Checked with `uuid_lines`, which also gives the values.
     is_uuid: bool
-    # Whether the check reads each value; a limit of bytes is compared with the largest event first.
-    is_each_value_read: bool
+    # Whether it is a text whose check reads each value; a limit of bytes is compared with the largest event first.
+    is_each_text_read: bool
 
 
 class CompiledRules(NamedTuple):
@@ -123,7 +122,7 @@ def column_rule(field: FieldDescriptor, path: Path) -> ColumnRule:
         raise UnsupportedRuleError(f"{field.full_name}: ignore")
     if rules.string.uuid:
         only_keys(rules.string, {"uuid"}, field)
-        checks: list[Check] = []
+        checks: list[Check] = [are_uuids]
     else:
         checks = string_checks(rules.string, field) if kind == "string" else integer_checks(rules.int64, field)
     is_zero_valid = not rules.string.uuid and all(check([zero], 1 << 62) for check in checks)
@@ -131,8 +130,8 @@ def column_rule(field: FieldDescriptor, path: Path) -> ColumnRule:
         checks.append(without(zero))
     is_required = rules.required or not (is_zero_valid or rules.ignore)
     column = Column(path, field, is_ascii=rules.string.uuid)
-    is_each_value_read = rules.string.HasField("max_len") or rules.string.HasField("pattern")
-    return ColumnRule(column, all_of(checks), is_required, rules.string.uuid, is_each_value_read)
+    is_each_text_read = any(rules.string.HasField(rule) for rule in ("uuid", "max_len", "pattern"))
+    return ColumnRule(column, all_of(checks), is_required, rules.string.uuid, is_each_text_read)
 
 
 def string_checks(rules: validate_pb2.StringRules, field: FieldDescriptor) -> list[Check]:
@@ -211,6 +210,11 @@ def matching(pattern: re.Pattern[str]) -> Check:
         return True
 
     return check
+
+
+def are_uuids(values: Sequence[bytes], _largest: int) -> bool:
+    """Return whether all values are UUIDs in their usual form."""
+    return uuid_lines(values) is not None
 
 
 def uuid_lines(values: Sequence[bytes]) -> bytes | None:

@@ -9,10 +9,10 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from operator import attrgetter
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from services.ingest.events.column_classes import merged_class, presence_class
+from services.ingest.events.column_classes import Path, merged_class, presence_class
 from services.ingest.events.column_rules import CompiledRules, UnsupportedRuleError, compile_rules, uuid_lines
 from services.ingest.events.common_texts import CommonTexts
 from services.ingest.events.identity import IDENTITY_BYTES, cut, parse_identity
@@ -37,16 +37,17 @@ class ColumnValidator:
         self._present = presence_class(rules.events, tracked, required)
         self._all_identified = presence_class(rules.events, tracked, {*required, tuple(identity.split("."))})
         self._user, self._identity = attrgetter(user), attrgetter(identity)
-        self._uuids = [
-            attrgetter(path) for path, rule in paths.items() if rule.is_uuid and path not in (user, identity)
+        others = [rule for path, rule in paths.items() if path not in (user, identity)]
+        # Those of a message before those of the message that contains it.
+        self._common = [
+            CommonTexts(path, message_at(rules.events, path), others)
+            for path in sorted({(), *rules.messages}, key=len, reverse=True)
         ]
-        event = rules.events.message_type
-        assert event is not None  # noqa: S101 -- a field of messages
-        self._common = CommonTexts(event, rules.columns)
+        common = {name for texts in self._common for name in texts.paths}
         self._checks = [
             (attrgetter(path), rule.check)
             for path, rule in paths.items()
-            if rule.check is not None and path not in self._common.fields
+            if rule in others and rule.check is not None and path not in common
         ]
 
     def keys(self, batch: bytes, count: int, largest: int) -> EventKeys | None:
@@ -57,11 +58,10 @@ class ColumnValidator:
         try:
             events = self._merged.FromString(batch).events  # type: ignore[attr-defined]  # see merged_class
             # As many users as events, of which each has at least one by the presence below: exactly one each, in order.
-            users = self._user(events)[:]
-            if len(users) != count or (lines := uuid_lines(users)) is None or not self._are_valid(events, largest):
+            if len(self._user(events)) != count:
                 return None
-            identities = self._identity(events)[:]
-            if not self._common.are_valid(events, count, largest):
+            users, identities = self._user(events)[:], self._identity(events)[:]
+            if (lines := uuid_lines(users)) is None or not self._are_valid(events, count, largest):
                 return None
             kind = self._all_identified if len(identities) == count else self._present
             present = kind.FromString(batch)
@@ -75,17 +75,16 @@ class ColumnValidator:
         lower = lines.lower()
         return EventKeys(users if lower == lines else lower.split(b"\n"), chosen)
 
-    def _are_valid(self, events: Message, largest: int) -> bool:
-        """Return whether the values of all other fields are valid; every event's value is one of them."""
+    def _are_valid(self, events: Message, count: int, largest: int) -> bool:
+        """Return whether all values of all fields but the two are valid; every event's value is one of them.
+
+        The merged message has lost its fields afterwards.
+        """
         for values_of, check in self._checks:
             values = values_of(events)
             if values and not check(values, largest):
                 return False
-        for values_of in self._uuids:
-            values = values_of(events)
-            if values and uuid_lines(values) is None:
-                return False
-        return True
+        return all(texts.are_valid(events, count, largest) for texts in self._common)
 
     def _chosen(self, identities: Sequence[bytes], count: int, present: Message) -> list[bytes] | None:
         """Return the identities that the clients have chosen, None if one is not a UUID."""
@@ -99,6 +98,16 @@ class ColumnValidator:
             return cut(unhexlify(lines.translate(None, b"-\n")), IDENTITY_BYTES)
         texts = map(self._identity, present.events)  # type: ignore[attr-defined]  # see presence_class
         return [parse_identity(text.decode()) for text in texts]
+
+
+def message_at(events: FieldDescriptor, path: Path) -> Descriptor:
+    """Return the message in an event that a path leads to."""
+    found = events.message_type
+    for name in path:
+        assert found is not None  # noqa: S101 -- a path of messages
+        found = found.fields_by_name[name].message_type
+    assert found is not None  # noqa: S101 -- see above
+    return found
 
 
 def column_validator(batch: Descriptor, user: str, identity: str) -> ColumnValidator | None:

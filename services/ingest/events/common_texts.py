@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from services.ingest.events.column_classes import Path
 from services.ingest.events.column_rules import Check, ColumnRule
 from services.ingest.events.wire import LENGTH_DELIMITED, varint
 
@@ -28,25 +29,31 @@ class TextColumn(NamedTuple):
 
 
 class CommonTexts:
-    """Checks the columns of an event's own texts whose length in characters is limited."""
+    """Checks the columns of one message whose texts are read by their checks."""
 
-    def __init__(self, event: Descriptor, rules: Sequence[ColumnRule]) -> None:
+    def __init__(self, path: Path, message: Descriptor, rules: Sequence[ColumnRule]) -> None:
+        """`path` leads from the event to the message."""
+        self._names = path
         self._columns = [
             TextColumn(rule.column.field.name, varint(rule.column.field.number << 3 | LENGTH_DELIMITED), rule.check)
             for rule in sorted(rules, key=lambda rule: rule.column.field.number)
-            if rule.check is not None and is_common(rule)
+            if rule.column.path == path and rule.is_each_text_read and rule.check is not None
         ]
-        self.fields = {column.name for column in self._columns}
-        self._others = [field.name for field in event.fields if field.name not in self.fields]
+        names = [column.name for column in self._columns]
+        self.paths = {".".join((*path, name)) for name in names}
+        self._others = [field.name for field in message.fields if field.name not in names]
 
     def are_valid(self, events: Message, count: int, largest: int) -> bool:
-        """Return whether all values in the merged message of `count` events are valid; drops its other fields."""
-        left = deque((column, values) for column in self._columns if (values := getattr(events, column.name)))
-        if count >= EVENTS_MIN:
+        """Return whether all values in the merged message of `count` events are valid; drops the other fields."""
+        message = events
+        for name in self._names:
+            message = getattr(message, name)
+        left = deque((column, values) for column in self._columns if (values := getattr(message, column.name)))
+        if count >= EVENTS_MIN and left:
             for name in self._others:
-                events.ClearField(name)
+                message.ClearField(name)
             # The columns in the order of their numbers.
-            encoded = events.SerializeToString()
+            encoded = message.SerializeToString()
             start, end = 0, len(encoded)
             while left and encoded.startswith(text := repeated(*left[0]), start, end):
                 start += len(text)
@@ -59,17 +66,13 @@ class CommonTexts:
         return all(column.check(values, largest) for column, values in left)
 
 
-def is_common(rule: ColumnRule) -> bool:
-    """Return whether a column is one of an event's own texts, whose check reads each value."""
-    return not rule.column.path and rule.column.field.type == FieldDescriptor.TYPE_STRING and rule.is_each_value_read
-
-
-def repeated(column: TextColumn, values: Sequence[str]) -> bytes:
+def repeated(column: TextColumn, values: Sequence[str] | Sequence[bytes]) -> bytes:
     """Return what a column is serialized to if all its values are the first one."""
-    first = values[0].encode()
-    return (column.tag + varint(len(first)) + first) * len(values)
+    first = values[0]
+    text = first.encode() if isinstance(first, str) else first
+    return (column.tag + varint(len(text)) + text) * len(values)
 
 
-def is_first_valid(column: TextColumn, values: Sequence[str], largest: int) -> bool:
+def is_first_valid(column: TextColumn, values: Sequence[str] | Sequence[bytes], largest: int) -> bool:
     """Return whether the first value of a column is valid."""
     return column.check(values[:1], largest)

@@ -96,6 +96,18 @@ def test_texts_that_events_have_in_common(field: str, different: int, others: di
     assert keys(*map(encoded, events)) is None
 
 
+@pytest.mark.parametrize("invalid", [{"movie_id": "g" * 36}, {"movie_id": OTHER + "0"}, {"event": "1"}, {"event": ""}])
+@pytest.mark.parametrize("others", [{}, {"movie_id": OTHER}, {"event": "like"}])
+def test_texts_of_the_payload_in_common(invalid: dict[str, str], others: dict[str, str]) -> None:
+    """A text of the payload that is not valid is found in one event or in all."""
+    good = [valid(event_data=f"number {at}") for at in range(EVENTS_MIN - 1)] + [valid(**others)]
+
+    assert keys(*map(encoded, good)) == keys_of(good)
+    for at in (0, 1, EVENTS_MIN - 1):
+        assert keys(*map(encoded, [*good[:at], valid(**invalid), *good[at + 1 :]])) is None
+    assert keys(*[encoded(valid(**invalid))] * EVENTS_MIN) is None
+
+
 def test_packed_time() -> None:
     """A number in the packed form, which a field of one value does not have, is not the event's time."""
     lacking = valid()
