@@ -17,6 +17,7 @@ from common.memory import MemoryHeadroom
 from common.settings import Address
 from services.ingest import relay
 from services.ingest.admission_interceptor import AdmissionInterceptor
+from services.ingest.call_acceptance import CallAcceptance, Handlers
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.error_interceptor import limit_library_log
 from services.ingest.kafka.publisher import UnreachableError
@@ -67,7 +68,8 @@ async def serving(
     server = grpc.aio.server(options=options(settings))
     has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
     interceptor = admission_interceptor(settings, has_headroom)
-    server.add_generic_rpc_handlers((ingest_handler(servicer, interceptor), debug_handler(debug, interceptor)))
+    acceptance = CallAcceptance(server, SERVICE, ingest_handlers(servicer, interceptor))
+    server.add_generic_rpc_handlers((debug_handler(debug, interceptor),))
     health_servicer = health.aio.HealthServicer()
     await set_health(health_servicer, NOT_SERVING)
     # Reflection does not list a disabled service.
@@ -89,6 +91,7 @@ async def serving(
     port = listen(server, address, is_shared=settings.ingest_workers > 1)
     async with interceptor.reader.enforcing(), standard.reader.enforcing(), relay_service.enforcing():
         await server.start()
+        acceptance.start()
         watch = asyncio.create_task(watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds))
         try:
             yield Address(address.host, port)
@@ -155,15 +158,12 @@ def admission_interceptor(
     )
 
 
-def ingest_handler(servicer: IngestServicer, interceptor: AdmissionInterceptor) -> grpc.GenericRpcHandler:
-    """Return gRPC's handler of IngestService, without serializers, so that requests and responses are bytes."""
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Produce": interceptor.handler(servicer.produce),
-            "BatchProduce": interceptor.handler(servicer.batch_produce),
-        },
-    )
+def ingest_handlers(servicer: IngestServicer, interceptor: AdmissionInterceptor) -> Handlers:
+    """Return gRPC's handlers of IngestService, without serializers, so that requests and responses are bytes."""
+    return {
+        "Produce": interceptor.handler(servicer.produce),
+        "BatchProduce": interceptor.handler(servicer.batch_produce),
+    }
 
 
 def relayed_methods(servicer: IngestServicer, debug: DebugServicer | DisabledDebugServicer) -> dict[str, relay.Method]:

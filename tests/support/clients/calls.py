@@ -17,12 +17,13 @@ from ugc.v1.event_pb2 import EventRecord
 
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.call import Call
+from services.ingest.call_acceptance import CallAcceptance
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.records import Headers, Record, Records
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.metadata import read_metadata
-from services.ingest.server import admission_interceptor, debug_handler, ingest_handler
+from services.ingest.server import SERVICE, admission_interceptor, debug_handler, ingest_handlers
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
 
@@ -114,10 +115,12 @@ async def ingest_channel(
     servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator)
     debug_servicer = DebugServicer(servicer, validator) if debug else DisabledDebugServicer()
     interceptor = admission_interceptor(IngestSettings())
-    server.add_generic_rpc_handlers((ingest_handler(servicer, interceptor), debug_handler(debug_servicer, interceptor)))
+    acceptance = CallAcceptance(server, SERVICE, ingest_handlers(servicer, interceptor))
+    server.add_generic_rpc_handlers((debug_handler(debug_servicer, interceptor),))
     port = server.add_insecure_port("127.0.0.1:0")
     async with interceptor.reader.enforcing():
         await server.start()
+        acceptance.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
         await server.stop(0)
