@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from types import TracebackType
 
 # Requests up to the first size are not limited, as the admitted ones are few enough; those up to the second have a
 # budget of their own.
@@ -28,16 +28,12 @@ class ByteSemaphore:
         self._free = bytes_max
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @contextlib.asynccontextmanager
-    async def reserve(self, size: int) -> AsyncIterator[None]:
-        """Wait until `size` bytes are free and reserve them until the block ends."""
-        await self._acquire(size)
-        try:
-            yield
-        finally:
-            self._release(size)
+    def reserve(self, size: int) -> Reservation:
+        """Return a context manager that waits until `size` bytes are free, and reserves them until the block ends."""
+        return Reservation(self, size)
 
-    async def _acquire(self, size: int) -> None:
+    async def acquire(self, size: int) -> None:
+        """Wait until `size` bytes are free, and take them."""
         if size <= self._free and not self._queue:
             self._free -= size
             return
@@ -47,10 +43,11 @@ class ByteSemaphore:
             await waiter
         except asyncio.CancelledError:
             # Return the bytes if they were granted just now; otherwise let the next in the queue pass this waiter.
-            self._release(0 if waiter.cancelled() else size)
+            self.release(0 if waiter.cancelled() else size)
             raise
 
-    def _release(self, size: int) -> None:
+    def release(self, size: int) -> None:
+        """Return bytes, and let those waiters have them that are next in the queue."""
         self._free += size
         while self._queue:
             wanted, waiter = self._queue[0]
@@ -62,6 +59,24 @@ class ByteSemaphore:
                 waiter.set_result(None)
             else:
                 return
+
+
+class Reservation:
+    """Bytes that are reserved while a block is open. A generator as context manager would cost three times as much."""
+
+    __slots__ = ("_semaphore", "_size")
+
+    def __init__(self, semaphore: ByteSemaphore, size: int) -> None:
+        self._semaphore = semaphore
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._semaphore.acquire(self._size)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._semaphore.release(self._size)
 
 
 class MemoryBudget:
