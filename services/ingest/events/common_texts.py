@@ -49,21 +49,29 @@ class CommonTexts:
         for name in self._names:
             message = getattr(message, name)
         left = deque((column, values) for column in self._columns if (values := getattr(message, column.name)))
-        if count >= EVENTS_MIN and left:
+        if count < EVENTS_MIN:
+            return all(column.check(values, largest) for column, values in left)
+        if left:
             for name in self._others:
                 message.ClearField(name)
-            # The columns in the order of their numbers.
-            encoded = message.SerializeToString()
-            start, end = 0, len(encoded)
-            while left and encoded.startswith(text := repeated(*left[0]), start, end):
+            # What a client adds to its events could look like a column.
+            message.DiscardUnknownFields()
+        while left:
+            # The columns in the order of their numbers. They are compared from the first one on only: what precedes the
+            # end of a column may be the text of its last value.
+            encoded, start = message.SerializeToString(), 0
+            while left and encoded.startswith(text := repeated(*left[0]), start):
                 start += len(text)
-                if not is_first_valid(*left.popleft(), largest):
+                column, values = left.popleft()
+                if not column.check(values[:1], largest):
                     return False
-            while left and encoded.endswith(text := repeated(*left[-1]), start, end):
-                end -= len(text)
-                if not is_first_valid(*left.pop(), largest):
+                message.ClearField(column.name)
+            if left:
+                column, values = left.popleft()
+                if not column.check(values, largest):
                     return False
-        return all(column.check(values, largest) for column, values in left)
+                message.ClearField(column.name)
+        return True
 
 
 def repeated(column: TextColumn, values: Sequence[str] | Sequence[bytes]) -> bytes:
@@ -71,8 +79,3 @@ def repeated(column: TextColumn, values: Sequence[str] | Sequence[bytes]) -> byt
     first = values[0]
     text = first.encode() if isinstance(first, str) else first
     return (column.tag + varint(len(text)) + text) * len(values)
-
-
-def is_first_valid(column: TextColumn, values: Sequence[str] | Sequence[bytes], largest: int) -> bool:
-    """Return whether the first value of a column is valid."""
-    return column.check(values[:1], largest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from ugc.v1.event_pb2 import Event
+from ugc.v1.event_pb2 import Event, Payload
 
 from services.ingest.events.columns import column_validator
 from services.ingest.events.common_texts import EVENTS_MIN
@@ -106,6 +106,23 @@ def test_texts_of_the_payload_in_common(invalid: dict[str, str], others: dict[st
     for at in (0, 1, EVENTS_MIN - 1):
         assert keys(*map(encoded, [*good[:at], valid(**invalid), *good[at + 1 :]])) is None
     assert keys(*[encoded(valid(**invalid))] * EVENTS_MIN) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [*((field, "1.0") for field in LONGEST), ("event", "like"), ("movie_id", OTHER)]
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_bytes_that_look_like_a_common_text(field: str, text: str, is_known: bool) -> None:
+    """A text of one event that looks like the texts of all, or an unknown field that does, hides no other text."""
+    events = [valid(**{field: text}) for _ in range(EVENTS_MIN)]
+    message = Payload if field in Payload.DESCRIPTOR.fields_by_name else Event
+    alike = length_delimited(message.DESCRIPTOR.fields_by_name[field].number, text.encode()) * EVENTS_MIN
+    events[-1] = valid(**{field: "x" * 65 + alike.decode() * is_known})
+    unknown = b"" if is_known else length_delimited(100, alike)
+    first = encoded(events[0]) + unknown + length_delimited(1, unknown)
+
+    assert keys(first, *map(encoded, events[1:-1]), encoded(events[0])) is not None
+    assert keys(first, *map(encoded, events[1:])) is None
 
 
 def test_packed_time() -> None:
