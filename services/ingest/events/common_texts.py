@@ -60,8 +60,8 @@ class CommonTexts:
             # The columns in the order of their numbers. They are compared from the first one on only: what precedes the
             # end of a column may be the text of its last value.
             encoded, start = message.SerializeToString(), 0
-            while left and encoded.startswith(text := repeated(*left[0]), start):
-                start += len(text)
+            while left and (size := common_bytes(encoded, start, *left[0])):
+                start += size
                 column, values = left.popleft()
                 if not column.check(values[:1], largest):
                     return False
@@ -74,8 +74,11 @@ class CommonTexts:
         return True
 
 
-def repeated(column: TextColumn, values: Sequence[str] | Sequence[bytes]) -> bytes:
-    """Return what a column is serialized to if all its values are the first one."""
+def common_bytes(encoded: bytes, start: int, column: TextColumn, values: Sequence[str] | Sequence[bytes]) -> int:
+    """Return how many bytes a column takes from a position on if all its values are the first one, 0 if not."""
     first = values[0]
     text = first.encode() if isinstance(first, str) else first
-    return (column.tag + varint(len(text)) + text) * len(values)
+    one = column.tag + varint(len(text)) + text
+    size = len(one) * len(values)
+    # Compared with the size first: events may have a field many times, so that the repetition would take gigabytes.
+    return size if size <= len(encoded) - start and encoded.startswith(one * len(values), start) else 0

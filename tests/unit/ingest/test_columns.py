@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -123,6 +124,21 @@ def test_bytes_that_look_like_a_common_text(field: str, text: str, is_known: boo
 
     assert keys(first, *map(encoded, events[1:-1]), encoded(events[0])) is not None
     assert keys(first, *map(encoded, events[1:])) is None
+
+
+def test_memory_of_a_repeated_text() -> None:
+    """A text is not repeated in memory as often as events have its field, which may be many times each."""
+    events = [encoded(valid()) + length_delimited(2, b"") * 1_000 for _ in range(EVENTS_MIN)]
+    events[0] = encoded(valid(language="x" * 2_000))
+
+    tracemalloc.start()
+    found = keys(*events)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found is None
+    # The repetition would take 64 MB.
+    assert peak < 8_000_000
 
 
 def test_packed_time() -> None:
