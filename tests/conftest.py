@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import uuid
@@ -23,6 +24,7 @@ from local.processes.ports import free_port
 from local.processes.program import running
 from tests.support import parallel
 from tests.support.processes.shards import two_databases, two_servers
+from tests.support.processes.shared import shared
 
 # gRPC reads this when it is first imported, which no module above does. Tests start processes while gRPC calls are
 # running, and gRPC's preparation for a fork would wait for those calls indefinitely. The children exec at once.
@@ -81,17 +83,18 @@ def local_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a Kafka broker; yield its bootstrap server."""
+    """Start a Kafka broker, one for all workers of `make test`; yield its bootstrap server."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-kafka"
+    with shared(folder, lambda: broker(folder)) as bootstrap:
+        yield bootstrap
+
+
+@contextlib.contextmanager
+def broker(folder: Path) -> Iterator[str]:
+    """Run a broker; yield its bootstrap server."""
     port, controller_port = free_port(), free_port()
-    with running(
-        kafka_program(
-            tmp_path_factory.mktemp("kafka"),
-            port,
-            controller_port,
-            group_session_milliseconds=4_000,
-            java_options=[QUICK],
-        )
-    ):
+    with running(kafka_program(folder, port, controller_port, group_session_milliseconds=4_000, java_options=[QUICK])):
         yield f"127.0.0.1:{port}"
 
 
@@ -103,7 +106,7 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"clickhouse://default@127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Start two ClickHouse servers as two shards; yield their URLs without a database."""
     with two_servers(tmp_path_factory.mktemp) as started:
@@ -126,11 +129,13 @@ def topic(kafka: str) -> str:
 
 
 @pytest.fixture
-def database(clickhouse: str) -> str:
-    """Create a database with all tables; return its URL."""
-    url = f"{clickhouse}/test_{uuid.uuid4().hex}"
-    assert migrate(url)
-    return url
+def database(clickhouse: str) -> Iterator[str]:
+    """Create a database with all tables; yield its URL. It is dropped, because idle tables use CPU too."""
+    name = f"test_{uuid.uuid4().hex}"
+    assert migrate(f"{clickhouse}/{name}")
+    yield f"{clickhouse}/{name}"
+    with connected(f"{clickhouse}/default") as connection:
+        connection.rows(f"DROP DATABASE IF EXISTS {name}")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from common.settings import Address
 from db.kafka.topics import answers
-from local.kafka.files import DATA, HOST, broker, formatter, write_files
+from local.kafka.files import CHECKPOINT, FORMATTED, HOST, META_PROPERTIES, broker, formatter, write_files
 from local.processes.errors import ProgramError
 from local.processes.program import Program, child_environment
 
@@ -49,13 +50,29 @@ def kafka_program(
 
 def format_storage(directory: Path) -> None:
     """Format a new data directory; one that is formatted stays as it is."""
-    # Kafka's tool writes meta.properties last: a directory that it did not finish is formatted again.
-    if not (directory / DATA / "meta.properties").exists():
-        run_java(directory, formatter(cluster_identity()))
+    # What is written last: a directory that was not finished is formatted again.
+    if (directory / META_PROPERTIES).exists():
+        return
+    if FORMATTED.exists():
+        copy_format(directory)
+    else:
+        run_java(directory, formatter(new_identity()))
 
 
-def cluster_identity() -> str:
-    """Return a new cluster id in Kafka's notation, which is a UUID in base64."""
+def copy_format(directory: Path) -> None:
+    """Write what Kafka's tool would write into a new data directory."""
+    checkpoint, properties = directory / CHECKPOINT, directory / META_PROPERTIES
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    # The tool makes it read-only, and may not have finished.
+    checkpoint.unlink(missing_ok=True)
+    shutil.copyfile(FORMATTED, checkpoint)
+    unfinished = properties.with_suffix(".new")
+    unfinished.write_text(f"version=1\nnode.id=1\ncluster.id={new_identity()}\ndirectory.id={new_identity()}\n")
+    unfinished.replace(properties)
+
+
+def new_identity() -> str:
+    """Return a new id in Kafka's notation, which is a UUID in base64."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from local.kafka.files import ARCHIVE, FOLDER, HOST, QUICK, broker, formatter, write_files
+from local.kafka.files import ARCHIVE, CHECKPOINT, FOLDER, FORMATTED, HOST, QUICK, broker, formatter, write_files
 from local.setup.steps import SetupError, run
 
 SECONDS_MAX = 120.0
@@ -20,11 +20,12 @@ SESSION_MILLISECONDS = 10_000
 
 
 def make_archive(log: Path) -> None:
-    """Start a broker, and stop it: the JVM then writes the classes that it has loaded.
+    """Start a broker, and stop it: the JVM then writes the classes that it has loaded. Keep its formatted data too.
 
     Where this fails, the archive is an empty file, and brokers start without it: other makes of Java have no archives.
     """
     ARCHIVE.unlink(missing_ok=True)
+    FORMATTED.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER, prefix="archive-") as name:
         folder = Path(name)
         port, controller_port = free_ports(2)
@@ -37,6 +38,7 @@ def make_archive(log: Path) -> None:
             with log.open("a", encoding="utf-8") as output:
                 output.write(f"Kafka starts without an archive of its classes: {error}\n")
         else:
+            (folder / CHECKPOINT).replace(FORMATTED)
             (folder / ARCHIVE.name).replace(ARCHIVE)
 
 

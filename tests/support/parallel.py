@@ -21,7 +21,8 @@ WORKER_BYTES = 2 * 1024**3
 ORDER = ("tests/faults", "tests/integration", "tests/simulation", "tests/properties", "tests/contract")
 # Of these each test is scheduled alone; of the others each file.
 ALONE = ORDER[:4]
-MODULE_FIXTURE = 'scope="module"'
+# In the text of a file whose tests share a fixture; `shards` are databases on servers that are started for each file.
+SHARED_FIXTURES = ('scope="module"', "shards")
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
@@ -70,4 +71,5 @@ def rank(scope: str) -> tuple[bool, int]:
 @functools.cache
 def shares_a_fixture(file: str) -> bool:
     """Return whether the tests of a file share a fixture that would be made again in each worker."""
-    return MODULE_FIXTURE in (ROOT / file).read_text(encoding="utf-8")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return any(mark in text for mark in SHARED_FIXTURES)

@@ -32,16 +32,19 @@ class Text:
     place: str
 
 
+@cache
 def operator_texts() -> list[Text]:
     """Return every warning, every error, and every text with which a process or a command ends."""
     packages = [modules(package) for package in PACKAGES]
     outages = [text for package in packages for module in package for text in module.arguments_of(OUTAGE_CLASSES)]
-    found = [
-        text for package in packages for module in package for text in module.texts(ending_errors(package), outages)
-    ]
+    found: list[Text] = []
+    for package in packages:
+        ending = ending_errors(package)
+        found += [text for module in package for text in module.texts(ending, outages)]
     return [each for each in found if sum(map(str.isalpha, each.text)) >= LETTERS_MIN]
 
 
+@cache
 def string_constants() -> str:
     """Return all string constants of production code, one a line, with `…` for what is known only at run time."""
     texts = []
@@ -148,7 +151,9 @@ class Module:
 
 def text_argument(call: ast.Call, ending: set[str]) -> ast.expr | None:
     """Return the argument of a call that an operator may read; None where it is not such a call."""
-    name, called = name_of(call.func), ast.unparse(call.func)
+    name = name_of(call.func)
+    # The whole name is long to write, and most calls have another one.
+    called = ast.unparse(call.func) if name in {"exit", "write"} | LEVELS else ""
     if name in ending or called in {"sys.exit", "sys.stderr.write"} or (name in LEVELS and "logger" in called):
         return call.args[0] if call.args else None
     if name == "log_limited" and not ast.unparse(call.args[0]).endswith(("INFO", "DEBUG")):
