@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.processes.shared import shared
+from tests.support.processes.system import await_equal
 
 SECONDS_MAX = 60.0
 
@@ -57,8 +58,7 @@ def test_the_starter_waits(tmp_path: Path) -> None:
     assert (starter.address, other.address, server.starts) == ("address 1", "address 1", 1)
 
     starter.release()
-    while (folder / "address").exists():
-        assert not server.has_ended.is_set()
+    await_equal(lambda: (folder / "address").exists(), wanted=False)
     late = User(folder, server)
     assert late.address == "address 2"
     assert not server.has_ended.is_set()
