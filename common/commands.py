@@ -7,13 +7,15 @@ imports its libraries, reads a setting, or connects to a server. This module the
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import math
 import os
 import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from types import FrameType
@@ -109,6 +111,18 @@ class Print(argparse.Action):
         """Print and exit."""
         write_out(self._text())
         parser.exit()
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Import libraries in the block without collecting garbage: it finds none, in a tenth of the CPU of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        # Later collections need not visit what the block has imported.
+        gc.freeze()
+        gc.enable()
 
 
 def seconds(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from common.commands import Command, seconds
+from common.commands import Command, loading, seconds
 from common.running_system import use_running_system
 
 REASONS = ("undecodable", "refused", "duplicate")
@@ -82,8 +82,8 @@ def migrate() -> None:
     """Run `ugc-migrate`."""
     MIGRATE.parse()
     use_running_system()
-    from db.migrate import main
-
+    with loading():
+        from db.migrate import main
     main()
 
 
@@ -91,8 +91,8 @@ def audit() -> None:
     """Run `ugc-audit`."""
     given = AUDIT.parse()
     use_running_system()
-    from db.audit import main
-
+    with loading():
+        from db.audit import main
     main(given)
 
 
@@ -100,8 +100,8 @@ def replay() -> None:
     """Run `ugc-replay`."""
     given = REPLAY.parse()
     use_running_system()
-    from db.replay import main
-
+    with loading():
+        from db.replay import main
     main(given)
 
 

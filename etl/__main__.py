@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.commands import Command
+from common.commands import Command, loading
 
 COMMAND = Command(
     name="ugc-etl",
@@ -18,8 +18,8 @@ COMMAND = Command(
 def main() -> None:
     """Run the command."""
     COMMAND.parse()
-    from etl.process import main as run
-
+    with loading():
+        from etl.process import main as run
     run()
 
 

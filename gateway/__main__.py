@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from common.commands import Command
+from common.commands import Command, loading
 
 if TYPE_CHECKING:
     from gateway.settings import GatewaySettings
@@ -21,14 +21,15 @@ COMMAND = Command(
 def main() -> None:
     """Run the command."""
     COMMAND.parse()
-    from common.settings import load
-    from gateway.settings import GatewaySettings
+    with loading():
+        from common.settings import load
+        from gateway.settings import GatewaySettings
 
     settings = load(GatewaySettings)
     if settings.gateway_workers > 1:
         sys.exit(run_several(settings))
-    from gateway.process import main as run
-
+    with loading():
+        from gateway.process import main as run
     run()
 
 

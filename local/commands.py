@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from common.commands import Command
+from common.commands import Command, loading
 
 
 def up_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +36,14 @@ def up() -> None:
     """Run `ugc-up`."""
     began = time.monotonic()
     given = UP.parse()
-    from local.up.__main__ import main
-
+    with loading():
+        from local.up.__main__ import main
     main(check=given.check, began=began)
 
 
 def servers() -> None:
     """Run `ugc-servers`."""
     SERVERS.parse()
-    from local.servers import main
-
+    with loading():
+        from local.servers import main
     main()

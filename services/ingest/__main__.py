@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from common.commands import Command
+from common.commands import Command, loading
 
 if TYPE_CHECKING:
     from services.ingest.settings import IngestSettings
@@ -21,14 +21,15 @@ COMMAND = Command(
 def main() -> None:
     """Run the command."""
     COMMAND.parse()
-    from common.settings import load
-    from services.ingest.settings import IngestSettings
+    with loading():
+        from common.settings import load
+        from services.ingest.settings import IngestSettings
 
     settings = load(IngestSettings)
     if settings.ingest_workers > 1:
         sys.exit(run_several(settings))
-    from services.ingest.process import main as run
-
+    with loading():
+        from services.ingest.process import main as run
     run()
 
 

@@ -58,7 +58,7 @@ def test_the_starter_waits(tmp_path: Path) -> None:
     assert (starter.address, other.address, server.starts) == ("address 1", "address 1", 1)
 
     starter.release()
-    await_equal(lambda: (folder / "address").exists(), wanted=False)
+    await_equal((folder / "address").exists, wanted=False)
     late = User(folder, server)
     assert late.address == "address 2"
     assert not server.has_ended.is_set()
