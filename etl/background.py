@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from typing import Protocol, TypeVar
+
+from common.threads import in_thread
 
 Result = TypeVar("Result")
 # Calls that run at the same time; further ones wait.
@@ -45,17 +46,3 @@ def threads() -> Background:
         return future.result()
 
     return run
-
-
-def in_thread(call: Callable[[], Result]) -> Future[Result]:
-    """Run a call in a new daemon thread, which does not keep the process from ending."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except Exception as error:  # noqa: BLE001 -- raised where the result is read
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future

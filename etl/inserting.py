@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from typing import Protocol
 
-from etl.background import in_thread
+from common.threads import in_thread
 from etl.plan import Block
 
 

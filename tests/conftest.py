@@ -63,6 +63,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return parallel.scheduling(config, log)
 
 
+def pytest_configure() -> None:
+    """Prepare a worker of `make test`."""
+    parallel.divide_ports()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what lasts longest, in a worker of `make test`."""
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -147,6 +152,8 @@ def database(clickhouse: str) -> Iterator[str]:
     assert migrate(f"{clickhouse}/{name}")
     yield f"{clickhouse}/{name}"
     with connected(f"{clickhouse}/default") as connection:
+        # A test may have created dictionaries on its tables.
+        connection.rows("SET check_table_dependencies = 0")
         connection.rows(f"DROP DATABASE IF EXISTS {name}")
 
 

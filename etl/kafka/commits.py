@@ -9,7 +9,7 @@ from typing import TypeAlias
 from confluent_kafka import KafkaException, TopicPartition
 
 from common.logs import logger
-from etl.background import in_thread
+from common.threads import in_thread
 from etl.errors import SourceError
 
 # Sends one commit and returns Kafka's answers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from local.processes.errors import PortBusyError
 
 ALL_ADDRESSES = {"0.0.0.0", "::", ""}  # noqa: S104 -- addresses to compare with
 COMMAND_LINE_CHARACTERS_MAX = 80
+# Below the range of the ports of outgoing connections, which begins at 32768 by default.
+FREE_PORTS = range(10_000, 32_768)
 
 
 class Listener(NamedTuple):
@@ -109,9 +112,32 @@ def port_answers(address: Address) -> bool:
         return False
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing uses now; for tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class FreePorts:
+    """Finds ports for servers that are started soon, such as those of tests.
+
+    Until then nothing else may take such a port. So it is below the ports that Linux gives to outgoing connections, and
+    processes that search at the same time have ranges of their own.
+    """
+
+    def __init__(self) -> None:
+        self.use(0, 1)
+
+    def use(self, part: int, parts: int) -> None:
+        """Search in one of several equal parts of the range."""
+        size = len(FREE_PORTS) // parts
+        self._ports = FREE_PORTS[part * size : (part + 1) * size]
+        # Another run of the tests may use the same part.
+        self._at = secrets.randbelow(size)
+
+    def next(self) -> int:
+        """Return a port of 127.0.0.1 that nothing uses now, and that was not returned for a long time."""
+        for _ in self._ports:
+            self._at = (self._at + 1) % len(self._ports)
+            port = self._ports[self._at]
+            if bind_failure(socket.AF_INET, ("127.0.0.1", port)) is None:
+                return port
+        raise OSError(errno.EADDRINUSE, f"the ports {self._ports[0]} to {self._ports[-1]} are in use")
+
+
+free_ports = FreePorts()
+free_port = free_ports.next

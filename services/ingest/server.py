@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2
@@ -15,6 +16,7 @@ from ugc.v1 import debug_service_pb2, ingest_service_pb2
 from common.logs import OutageLog, log_limited, logger
 from common.memory import MemoryHeadroom
 from common.settings import Address
+from common.threads import in_thread
 from services.ingest import relay
 from services.ingest.admission_interceptor import AdmissionInterceptor
 from services.ingest.call_acceptance import CallAcceptance, Handlers
@@ -202,7 +204,8 @@ async def watch_kafka(
     outage = OutageLog("reaching Kafka")
     while True:
         # Every error is handled here: if this task ended, the health service would report an outdated status.
-        check = asyncio.ensure_future(asyncio.to_thread(check_reachable, seconds))
+        # A check may block for longer than the process takes to stop.
+        check = asyncio.wrap_future(in_thread(partial(check_reachable, seconds)))
         try:
             while not (await asyncio.wait({check}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
                 outage.failed(TimeoutError("Kafka's client does not answer"))

@@ -12,6 +12,7 @@ import resource
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from local.processes.ports import free_ports
 from local.settings import ROOT
 
 WORKERS_A_CORE = 2
@@ -42,6 +43,12 @@ def workers() -> int:
     """Return the number of workers that this machine's cores and memory allow."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(WORKERS_A_CORE * (os.cpu_count() or 1), memory // WORKER_BYTES))
+
+
+def divide_ports() -> None:
+    """Let a worker search for free ports where no other one does."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        free_ports.use(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.logs import OutageLog
-from etl.background import in_thread
+from common.threads import in_thread
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
 

@@ -217,12 +217,13 @@ async def test_health_while_kafkas_client_hangs(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_stop_during_a_check() -> None:
-    """A check that fails after the health check was stopped leaves no error that nobody has retrieved."""
-    began, may_end, errors = asyncio.Event(), threading.Event(), list[object]()
+    """A check that blocks does not keep the process from ending; one that fails later leaves no unretrieved error."""
+    began, may_end, errors, threads = asyncio.Event(), threading.Event(), list[object](), list[threading.Thread]()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: errors.append(context))
 
     def failing(_seconds: float) -> None:
+        threads.append(threading.current_thread())
         loop.call_soon_threadsafe(began.set)
         may_end.wait(60)
         raise UnreachableError("away")
@@ -232,8 +233,9 @@ async def test_stop_during_a_check() -> None:
     watch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watch
+    assert [thread.daemon for thread in threads] == [True]
     may_end.set()
-    await loop.shutdown_default_executor()
+    threads[0].join()
     await asyncio.sleep(0.01)
     gc.collect()
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from common.settings import Address, parse_address
 from local.processes.errors import PortBusyError
-from local.processes.ports import Listener, free_port, refuse_busy_ports
+from local.processes.ports import FREE_PORTS, FreePorts, Listener, free_port, refuse_busy_ports
 from local.settings import UpSettings
 from local.up.system import LocalSystem
 
@@ -110,3 +110,27 @@ def test_not_an_address_of_this_machine() -> None:
             PortBusyError, match=rf"gateway cannot listen on {re.escape(host)}:8000: .*UGC_GATEWAY_LISTEN"
         ):
             refuse_busy_ports([Listener("gateway", "UGC_GATEWAY_LISTEN", Address(host, 8000))])
+
+
+def test_free_ports_of_several_processes() -> None:
+    """Processes that search at the same time find different ports, below those of outgoing connections."""
+    first_of_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = []
+    for part in range(4):
+        ports = FreePorts()
+        ports.use(part, 4)
+        found.append({ports.next() for _ in range(len(FREE_PORTS) // 4)})
+
+    assert len(set.union(*found)) == sum(map(len, found))
+    assert max(set.union(*found)) < first_of_outgoing
+
+
+def test_a_free_port_that_was_taken() -> None:
+    """A port that something else uses is left out; without any other the search ends."""
+    ports = FreePorts()
+    ports.use(0, len(FREE_PORTS) // 2)
+    one, other = ports.next(), ports.next()
+    with socket.create_server(("127.0.0.1", one)):
+        assert {ports.next() for _ in range(3)} == {other}
+        with socket.create_server(("127.0.0.1", other)), pytest.raises(OSError, match="are in use"):
+            ports.next()
