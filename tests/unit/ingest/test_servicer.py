@@ -71,6 +71,20 @@ async def test_idempotency_key(stub: IngestServiceStub, publisher: FakePublisher
     assert [EventRecord.FromString(record.value).event_id for record in publisher.records] == [uuid.UUID(key).bytes] * 2
 
 
+@pytest.mark.parametrize("count", [3, 300])
+async def test_some_have_idempotency_keys(stub: IngestServiceStub, publisher: FakePublisher, count: int) -> None:
+    """In a batch an event keeps its client's event_id, and each other one gets an identity of its own."""
+    keys = {number: uuid.UUID(int=number + 1, version=4) for number in range(0, count, 2)}
+    events = [valid(event_id=str(keys[at])) if at in keys else valid() for at in range(count)]
+
+    await stub.BatchProduce(EventBatch(events=events))
+
+    stored = [uuid.UUID(bytes=EventRecord.FromString(record.value).event_id) for record in publisher.records]
+    assert {at: stored[at] for at in keys} == keys
+    assert {stored[at].version for at in range(1, count, 2)} == {7}
+    assert len(set(stored)) == count
+
+
 async def test_same_user_same_key(stub: IngestServiceStub, publisher: FakePublisher) -> None:
     """A user_id in upper case gives the same key."""
     event = valid(user_id=documented().payload.user_id.upper())
