@@ -23,11 +23,11 @@ class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettin
     etl_poll_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     """Messages taken from the Kafka client in one poll at most."""
 
-    etl_buffer_bytes_max: int = Field(default=268_435_456, ge=1_048_576, le=68_719_476_736)
+    etl_buffer_bytes_max: int = Field(default=134_217_728, ge=1_048_576, le=68_719_476_736)
     """Bytes that the messages of all partitions may take in memory before they are stored, the batch that is inserted
     included; then no more are read until a batch is stored. One poll may exceed it."""
 
-    etl_fetch_kilobytes_max: int = Field(default=65_536, ge=1_024, le=1_048_576)
+    etl_fetch_kilobytes_max: int = Field(default=16_384, ge=1_024, le=1_048_576)
     """Kilobytes that the Kafka client fetches in advance."""
 
     etl_fence_seconds: float = Field(default=5.0, ge=0.5, le=60)

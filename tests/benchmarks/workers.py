@@ -28,10 +28,21 @@ SETTINGS = {ONE: "1", TWO: str(COUNT)}
 AIM = 1.6
 WARM_SECONDS = 4.0
 REST_BATCH = "/api/v1/batch_produce"
+# Large bodies that one of two workers of the gateway accepts at once, if it should get all connections.
+REST_SLOTS = 8
 ROWS = {
     row.name: row
     for row in (
-        Row("gateway-refused", "REST, batches of 500 with an error", "http", REST_BATCH, 500, 16, (), is_refused=True),
+        Row(
+            "gateway-refused",
+            "REST, batches of 500 with an error",
+            "http",
+            REST_BATCH,
+            500,
+            REST_SLOTS,
+            (),
+            is_refused=True,
+        ),
         Row(
             "ingest-refused",
             "gRPC BatchProduce of 100 with errors",
@@ -43,7 +54,7 @@ ROWS = {
             is_refused=True,
             connections=16,
         ),
-        Row("rest-batch", "REST, batches of 500, to Kafka", "http", REST_BATCH, 500, 16, ()),
+        Row("rest-batch", "REST, batches of 500, to Kafka", "http", REST_BATCH, 500, REST_SLOTS, ()),
         Row("grpc-batch", "gRPC BatchProduce of 100, to Kafka", "grpc", BATCH_PRODUCE, 100, 16, (), connections=16),
     )
 }
