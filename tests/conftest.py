@@ -13,7 +13,9 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
+from common.logs import logger
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.kafka.layout import TopicLayout
@@ -135,6 +137,13 @@ def shards(servers: list[str]) -> Iterator[list[ClickHouse]]:
     """Create the cluster's tables on both servers; yield a connection to each."""
     with two_databases(servers) as connections:
         yield connections
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> None:
+    """Let no logger of an earlier test, with that test's configuration, write the lines of this one."""
+    structlog.reset_defaults()
+    logger.cache_clear()
 
 
 @pytest.fixture
