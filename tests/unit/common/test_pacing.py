@@ -50,7 +50,7 @@ async def test_load(items: int, is_load: bool) -> None:
 
 
 async def test_load_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that was sent long ago is no load."""
+    """After a long time without a message the next one does not wait."""
     monkeypatch.setattr(pacing, "ITEM_SECONDS_MAX", 0.0)
     paced = Pacing()
     paced.sent(1_000)

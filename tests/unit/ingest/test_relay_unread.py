@@ -54,17 +54,23 @@ async def refuse(_message: bytes, _call: object) -> Any:
     raise AssertionError("not called")
 
 
-async def test_answers_that_are_not_read() -> None:
-    """While a client does not read its answers, its further frames are not read; then all are answered."""
-    frame = RelayRequest(calls=[call(1, BAD, "/unknown")] * 500).SerializeToString()
-    client = Connection([frame] * 100, is_reading=False)
-    stream = RelayStream(client, "peer", {}, intake(), b"")
+async def reads_before_answers_are_read(stream: RelayStream, client: Connection) -> int:
+    """Serve a client that reads its answers late; return how many of its frames were read before."""
     reading, writing = asyncio.create_task(stream.read()), asyncio.create_task(stream.write())
     for _ in range(1_000):
         await asyncio.sleep(0)
     waiting = client.reads
     client.room.set()
     await asyncio.wait_for(asyncio.gather(reading, writing), SECONDS_MAX)
+    return waiting
+
+
+async def test_answers_that_are_not_read() -> None:
+    """While a client does not read its answers, its further frames are not read; then all are answered."""
+    frame = RelayRequest(calls=[call(1, BAD, "/unknown")] * 500).SerializeToString()
+    client = Connection([frame] * 100, is_reading=False)
+    stream = RelayStream(client, "peer", {}, intake(), b"")
+    waiting = await reads_before_answers_are_read(stream, client)
 
     assert waiting <= 4
     assert client.reads == 101
@@ -77,12 +83,7 @@ async def test_large_answers_that_are_not_read() -> None:
     large = Response(b"x" * (limits.UNREAD_BYTES_MAX // 10), CREATED)
     method = Method(refuse, lambda _message, _call, finish: finish(large))
     stream = RelayStream(client, "peer", {"/large": method}, intake(), b"")
-    reading, writing = asyncio.create_task(stream.read()), asyncio.create_task(stream.write())
-    for _ in range(1_000):
-        await asyncio.sleep(0)
-    waiting = client.reads
-    client.room.set()
-    await asyncio.wait_for(asyncio.gather(reading, writing), SECONDS_MAX)
+    waiting = await reads_before_answers_are_read(stream, client)
 
     assert waiting <= 13
     assert client.reads == 101
