@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -35,6 +35,10 @@ class Settings(BaseSettings):
 
 class NeverEmpty:
     """Marks a setting whose variable may be unset but not empty, because the empty value would disable a protection."""
+
+
+class EmptyDisables:
+    """Marks a setting that an empty variable disables; an empty variable otherwise means the default."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +154,11 @@ def load(kind: type[S]) -> S:
     if empty:
         sys.stderr.writelines(f"bad setting {name}: is empty; unset it, or give it a value\n" for name in empty)
         sys.exit(EXIT_BAD_SETTING)
+    disabled: dict[str, Any] = {
+        name: "" for name in marked(kind, EmptyDisables) if os.environ.get(variable_of(name)) == ""
+    }
     try:
-        return kind()
+        return kind(**disabled)
     except ValidationError as error:
         for problem in error.errors():
             name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
@@ -164,11 +171,18 @@ def load(kind: type[S]) -> S:
 
 def never_empty(kind: type[Settings]) -> list[str]:
     """Return the variables that must not be empty when they are set."""
-    return [
-        PREFIX + name.upper()
-        for name, field in kind.model_fields.items()
-        if any(isinstance(mark, NeverEmpty) for mark in field.metadata)
-    ]
+    return [variable_of(name) for name in marked(kind, NeverEmpty)]
+
+
+def marked(kind: type[Settings], mark: type[object]) -> list[str]:
+    """Return the names of the settings that have a mark."""
+    fields = kind.model_fields.items()
+    return [name for name, field in fields if any(isinstance(each, mark) for each in field.metadata)]
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a setting."""
+    return PREFIX + name.upper()
 
 
 def is_secret(kind: type[Settings], location: tuple[int | str, ...]) -> bool:

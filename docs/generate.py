@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import chart, commands, costs, events, settings, tables
+from reference import chart, commands, costs, events, metrics, settings, tables
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -22,6 +22,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands.page,
     "reference/events.md": events.page,
     "reference/tables.md": tables.page,
+    "reference/metrics.md": metrics.page,
     "reference/costs.md": costs.page,
     "reference/costs.svg": chart.chart,
 }
