@@ -5,10 +5,20 @@ from __future__ import annotations
 from pydantic import Field
 
 from common.failpoints import FailpointSettings
-from common.settings import ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings
+from common.management import ManagementListen
+from common.settings import Address, ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings, Settings
 
 
-class EtlSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettings, FailpointSettings):
+class EtlManagementSettings(Settings):
+    """Address of the management listener; shared with `ugc-up`, which shows it."""
+
+    etl_management_listen: ManagementListen = Address("127.0.0.1", 9466)
+    """Address on which the etl serves `/metrics`, `/livez` and `/readyz` over HTTP, as `host:port`; empty for none."""
+
+
+class EtlSettings(
+    KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettings, FailpointSettings, EtlManagementSettings
+):
     """Settings of the consumer, its batches and its inserts."""
 
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)

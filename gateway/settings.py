@@ -2,69 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from common.commands import product_version
-from common.settings import Address, AddressSetting, Documented, LogSettings, Settings, host_and_port
+from common.management import ManagementListen
+from common.settings import Address, AddressSetting, Documented, LogSettings, Settings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
-from gateway.http.origins import check_origins
-from gateway.request import Network
-
-# Names by which gRPC finds a service.
-SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
-# The prefix of an IPv4 address in IPv6 form; the gateway compares such an address as IPv4.
-MAPPED_BITS = 96
-
-
-def split(text: object) -> object:
-    """Read a list with commas between its items."""
-    return tuple(item for part in text.split(",") if (item := part.strip())) if isinstance(text, str) else text
-
-
-def networks(text: object) -> object:
-    """Read networks with commas between them; ValueError with the right spelling when one could never match."""
-    given = split(text)
-    return tuple(map(network, given)) if isinstance(text, str) and isinstance(given, tuple) else given
-
-
-def network(text: str) -> Network:
-    """Read one network or address."""
-    try:
-        found = ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a valid network: it is like 10.0.0.0/8 or fd00::/8") from error
-    first = found.network_address
-    mapped = first.ipv4_mapped if isinstance(first, ipaddress.IPv6Address) else None
-    if mapped is not None and found.prefixlen >= MAPPED_BITS:
-        raise ValueError(f"{text!r} never matches: write {mapped}/{found.prefixlen - MAPPED_BITS}")
-    if "/" in text and ipaddress.ip_address(text.partition("/")[0]) != first:
-        raise ValueError(
-            f"{text!r} is an address in a network: the network is {found}, the address {text.partition('/')[0]}"
-        )
-    return found
-
-
-def check_target(text: str) -> str:
-    """Return where the service is: `host:port`, or one of gRPC's own schemes."""
-    if not text.startswith(SCHEMES):
-        host_and_port(text, port_min=1)
-    return text
-
-
-# NoDecode: pydantic-settings would read tuples as JSON.
-Origins = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins), Documented("origins")
-]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks), Documented("networks")]
-LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-
+from gateway.setting_types import LOOPBACK, Networks, Origins, check_target
 
 # The limits of which each worker has a share, and the smallest possible shares.
 DIVIDED = (
@@ -93,7 +43,15 @@ class GatewayListenSettings(Settings):
     """Address on which the HTTP server listens, as `host:port`; port 0 lets the system choose one."""
 
 
-class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings):
+class GatewayManagementSettings(Settings):
+    """Address of the management listener; shared with `ugc-up`, which shows it."""
+
+    gateway_management_listen: ManagementListen = Address("127.0.0.1", 9465)
+    """Address on which the gateway serves `/metrics`, `/livez` and `/readyz` over HTTP, as `host:port`; empty for none.
+    Unlike the pages of the public address, these share no limit with requests."""
+
+
+class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings, GatewayManagementSettings):
     """Settings of the HTTP server and of its calls to the gRPC service."""
 
     ingest_target: Annotated[str, AfterValidator(check_target), Documented("host:port or gRPC name")] = Field(

@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, Documented, KafkaSettings, Settings
-from gateway.settings import GatewayListenSettings
+from etl.settings import EtlManagementSettings
+from gateway.settings import GatewayListenSettings, GatewayManagementSettings
 from services.ingest.auth.settings import AuthenticationSettings
-from services.ingest.settings import IngestListenSettings
+from services.ingest.settings import IngestListenSettings, IngestManagementSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALHOST = "127.0.0.1"
@@ -59,7 +60,10 @@ class UpSettings(
     LocalSettings,
     AuthenticationSettings,
     IngestListenSettings,
+    IngestManagementSettings,
     GatewayListenSettings,
+    GatewayManagementSettings,
+    EtlManagementSettings,
     KafkaSettings,
     ClickHouseSettings,
     ConsumerSettings,

@@ -26,6 +26,7 @@ from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import running
 from tests.support import parallel
+from tests.support.processes.management import NO_MANAGEMENT
 from tests.support.processes.shards import two_databases, two_servers
 from tests.support.processes.shared import shared
 
@@ -41,6 +42,9 @@ for variable in ("no_proxy", "NO_PROXY"):
 
 # A broker of `ugc-up` lives for seconds, as the brokers of the fixtures do.
 os.environ.setdefault("UGC_LOCAL_KAFKA_JAVA_OPTIONS", QUICK)
+
+# Processes that tests start in parallel would have the same default ports; a test of the listeners chooses others.
+os.environ.update(NO_MANAGEMENT)
 
 # A slow example on a busy machine is not a failure.
 hypothesis.settings.register_profile("without-deadline", deadline=None)

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator
 
 from common.failpoints import FailpointSettings
+from common.management import ManagementListen
 from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
@@ -28,6 +29,13 @@ class IngestListenSettings(Settings):
 
     ingest_listen: AddressSetting = Address("0.0.0.0", 50051)  # noqa: S104 -- a server for other hosts
     """Address on which the gRPC server listens, as `host:port`; port 0 lets the system choose one."""
+
+
+class IngestManagementSettings(Settings):
+    """Address of the management listener; shared with `ugc-up`, which shows it."""
+
+    ingest_management_listen: ManagementListen = Address("127.0.0.1", 9464)
+    """Address on which ingest serves `/metrics`, `/livez` and `/readyz` over HTTP, as `host:port`; empty for none."""
 
 
 class RequestSettings(Settings):
@@ -124,6 +132,7 @@ class IngestSettings(
     FailpointSettings,
     WatchdogSettings,
     IngestListenSettings,
+    IngestManagementSettings,
     RequestSettings,
     ConnectionSettings,
     ProducerSettings,

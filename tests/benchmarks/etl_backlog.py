@@ -31,6 +31,7 @@ from tests.support.benchmarks.tables import show
 from tests.support.load.backlog import fill
 from tests.support.load.kafka_engine import attach, detach, write_schema
 from tests.support.load.meter import DRAIN_SECONDS_MAX, IDLE_SECONDS, Cost, Meter, await_true, cpu_seconds, peak_bytes
+from tests.support.processes.management import NO_MANAGEMENT
 
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=24)
 TOPIC, EMPTY_TOPIC = "backlog", "empty"
@@ -72,6 +73,7 @@ class Bench:
             argv=(sys.executable, "-m", "etl"),
             log=self.folder / f"etl-{uuid.uuid4().hex}.log",
             environment={
+                **NO_MANAGEMENT,
                 "UGC_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
                 "UGC_KAFKA_TOPIC": topic,
                 "UGC_CLICKHOUSE_URL": url,

@@ -18,6 +18,7 @@ from local.settings import ROOT
 from tests.support.benchmarks.report import THIS_PROJECT
 from tests.support.benchmarks.systems import Clone, System, kafka, topic_of, tree
 from tests.support.load.bodies import event_id
+from tests.support.processes.management import NO_MANAGEMENT
 
 DATABASE = "ugc"
 POLL_SECONDS = 0.02
@@ -105,6 +106,7 @@ def etl(folder: Path, bootstrap: str, url: str) -> Program:
         argv=(sys.executable, "-m", "etl"),
         log=log,
         environment={
+            **NO_MANAGEMENT,
             "UGC_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "UGC_KAFKA_TOPIC": topic_of(THIS_PROJECT),
             "UGC_CLICKHOUSE_URL": url,

@@ -16,6 +16,7 @@ from local.processes.ports import free_port, port_answers
 from local.processes.program import Program, running
 from local.settings import ROOT
 from local.setup.python_packages import BENCHMARKS
+from tests.support.processes.management import NO_MANAGEMENT
 from tests.support.processes.system import get, serving
 
 PEERS = ROOT / "tests" / "benchmarks" / "peers"
@@ -64,6 +65,7 @@ def tree(name: str, clone: Clone, folder: Path, bootstrap: str) -> Iterator[Syst
         "UGC_INGEST_TARGET": ingest,
         "UGC_INGEST_DRAIN_SECONDS": "0.1",
         "UGC_GATEWAY_LISTEN": gateway,
+        **NO_MANAGEMENT,
         **clone.settings,
     }
     python = str(clone.root / ".venv" / "bin" / "python")

@@ -20,6 +20,7 @@ from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 from local.processes.ports import free_port
 from local.processes.program import Program, always_ready, running
+from tests.support.processes.management import NO_MANAGEMENT
 
 AWAIT_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.1
@@ -56,6 +57,7 @@ class Deployment:
             argv=(sys.executable, "-m", module),
             log=self.folder / f"{name}.log",
             environment={
+                **NO_MANAGEMENT,
                 "UGC_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
                 "UGC_KAFKA_TOPIC": self.topic,
                 "UGC_CLICKHOUSE_URL": self.database,

@@ -41,6 +41,9 @@ class Up:
                 "UGC_LOCAL_CLICKHOUSE_HTTP_PORT",
                 "UGC_INGEST_LISTEN",
                 "UGC_GATEWAY_LISTEN",
+                "UGC_INGEST_MANAGEMENT_LISTEN",
+                "UGC_GATEWAY_MANAGEMENT_LISTEN",
+                "UGC_ETL_MANAGEMENT_LISTEN",
             )
         }
     )
