@@ -5,41 +5,39 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import TextIO, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO, cast
 
 # None makes structlog's import of rich fail, which it allows: it would take a tenth of the CPU of a process's start.
 MODULES = cast("dict[str, object]", sys.modules)
 MODULES.setdefault("rich", None)
 
 import structlog  # noqa: E402 -- after the line above
-from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger  # noqa: E402 -- as above
+from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402 -- as above
+
+from common.log_lines import json_lines, readable_lines, shorten, shorten_values  # noqa: E402 -- as above
+from common.redaction import Redactor, secrets_of  # noqa: E402 -- as above
 
 if MODULES["rich"] is None:
     del MODULES["rich"]
 
-# Longest value in a line, and in a line that clients can cause.
-VALUE_CHARACTERS_MAX = 4_000
+if TYPE_CHECKING:
+    from common.settings import LogSettings
+
+# Longest value in a line that clients can cause.
 CLIENT_VALUE_CHARACTERS_MAX = 200
-STACK_CHARACTERS_MAX = 16_000
 # Lines that clients or libraries can cause in any number are limited to one of each kind in this time.
 REPEAT_SECONDS = 10.0
 KINDS_MAX = 1_000
-# A lasting outage is logged again after this time; in it, at most this many different causes are logged.
-REMINDER_SECONDS = 60.0
-CAUSES_MAX = 10
-# Two errors have the same cause if their texts are equal up to numbers, addresses and ids; codes must be equal.
-CAUSE_CHARACTERS_MAX = 500
-CODE = re.compile(r"(?:[Cc]ode: ?|code=|error )(-?\w+)")
-NUMBER = re.compile(r"[0-9a-fA-F]*\d[\w.:\-]*")
 
 
-def configure_logs(process: str, level: str, worker: int | None = None) -> None:
+def configure_logs(process: str, settings: LogSettings, worker: int | None = None) -> None:
     """Configure structlog and standard logging; each line has the process's name, and the number of a worker."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,25 +45,69 @@ def configure_logs(process: str, level: str, worker: int | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         shorten_values,
     ]
-    ending = readable_lines() if sys.stderr.isatty() else json_lines()
+    is_terminal, redactor = sys.stderr.isatty(), Redactor(secrets_of(settings))
+    form = settings.log_format or ("console" if is_terminal else "json")
+    ending = readable_lines(redactor, colors=is_terminal) if form == "console" else json_lines(redactor)
+    stream = cast("TextIO", LossyStream(sys.stderr))
     structlog.configure(
         processors=[*shared, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         # Writes a line and its end at once: several workers write to one stream.
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LossyStream(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     logger.cache_clear()
     structlog.contextvars.bind_contextvars(process=process, **({} if worker is None else {"worker": worker}))
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LibraryHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
     handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    log_what_python_writes()
+
+
+def log_what_python_writes() -> None:
+    """Make lines of the log of what Python would write to standard error: uncaught exceptions, and warnings."""
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, Exception):
+            sys.__excepthook__(kind, error, trace)
+            return
+        logger().critical("ended by an unexpected error", exc_info=(kind, error, trace))
+
+    def uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
+        # SystemExit is how a thread ends itself.
+        if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+            log_limited(logging.ERROR, "a thread ended by an unexpected error", exc_info=failed.exc_value)
+
+    sys.excepthook = uncaught
+    threading.excepthook = uncaught_in_thread
+    warnings.showwarning = log_warning
+
+
+def log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 -- the parameters are those of the standard library
+    line: str | None = None,  # noqa: ARG001 -- as above
+) -> None:
+    """Log a warning of Python or of a library; rate-limited by its class."""
+    text, place = f"{category.__name__}: {message}", f"{filename}:{lineno}"
+    log_limited(logging.INFO, "a library warns", kind=(category, place), warning=text, place=place)
+
+
+class LibraryHandler(logging.StreamHandler[TextIO]):
+    """Writes the lines of libraries."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name in the standard library
+        """Log that a library's line has no text, where the standard library would write a stack with its values."""
+        log_limited(logging.INFO, "a line of a library cannot be written", library=record.name)
 
 
 class LossyStream(io.TextIOBase):
@@ -86,19 +128,6 @@ class LossyStream(io.TextIOBase):
             self._stream.flush()
 
 
-def readable_lines() -> list[Processor]:
-    """Return the processors for lines in a terminal; stacks have no local variables, which may be secret."""
-    return [structlog.dev.ConsoleRenderer(exception_formatter=short_traceback)]
-
-
-def json_lines() -> list[Processor]:
-    """Return the processors for lines in JSON; stacks have no local variables."""
-    stack = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    # Shortened after rendering too, because the text of an exception may contain a client's value.
-    return [structlog.processors.ExceptionRenderer(stack), shorten_values, renderer]
-
-
 @cache
 def logger() -> FilteringBoundLogger:
     """Return the process's logger: `logger().info("event", key=value)`."""
@@ -107,12 +136,13 @@ def logger() -> FilteringBoundLogger:
     return bound
 
 
-def log_limited(level: int, event: str, **values: object) -> None:
-    """Log an event that clients can cause in any number: a short line, and at most one of its kind in 10 s.
+def log_limited(level: int, event: str, *, kind: Hashable = None, **values: object) -> None:
+    """Log an event that can occur in any number: a short line, and at most one of its kind in 10 s.
 
-    The kind is `event`, a constant text. `left_out` in the next line is the number of lines that were not written.
+    The kind is `event`, a constant text, and what `kind` distinguishes beside it, such as a partition. `left_out` in
+    the next line is the number of lines that were not written.
     """
-    left_out = CLIENT_LINES.acquire(event)
+    left_out = CLIENT_LINES.acquire((event, kind))
     if left_out is None:
         return
     short: dict[str, object] = {name: shorten(value, CLIENT_VALUE_CHARACTERS_MAX) for name, value in values.items()}
@@ -164,85 +194,3 @@ class RateLimitFilter(logging.Filter):
         if left_out:
             record.msg, record.args = f"{record.getMessage()} ({left_out} more of these were left out)", None
         return left_out is not None
-
-
-def shorten_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Shorten every text of a line to VALUE_CHARACTERS_MAX; a processor of structlog."""
-    return {name: value if name == "exc_info" else shorten(value) for name, value in event.items()}
-
-
-def shorten(value: object, characters_max: int = VALUE_CHARACTERS_MAX) -> object:
-    """Return a value with every text in it shortened."""
-    match value:
-        case str() if len(value) > characters_max:
-            return f"{value[:characters_max]}... ({len(value)} characters)"
-        case bytes() | bytearray():
-            return shorten(repr(bytes(value[:characters_max])), characters_max)
-        case dict():
-            return {name: shorten(item, characters_max) for name, item in value.items()}
-        case list() | tuple():
-            return [shorten(item, characters_max) for item in value]
-    return value
-
-
-def short_traceback(target: TextIO, error: ExcInfo) -> None:
-    """Write a stack trace with a bounded length, as the exception's text can be long."""
-    text = io.StringIO()
-    structlog.dev.plain_traceback(text, error)
-    target.write(str(shorten(text.getvalue(), STACK_CHARACTERS_MAX)))
-
-
-class OutageLog:
-    """Logs an outage when it begins, when its cause changes, once a minute while it lasts, and when it ends."""
-
-    def __init__(self, what: str, now: Callable[[], float] = time.monotonic) -> None:
-        self.what = what
-        self.seen = 0
-        self._now = now
-        self._began = self._logged = 0.0
-        # When each cause was last logged, so that two alternating causes are logged once a minute each.
-        self._causes: dict[str, float] = {}
-        self._last: dict[str, object] = {}
-
-    def failed(self, error: BaseException, **details: object) -> None:
-        """Count a failure; the first one of each cause is logged with the details."""
-        self._last = {**details, "error": str(error).strip()}
-        now, self.seen = self._now(), self.seen + 1
-        if self.seen == 1:
-            self._began, self._causes = now, {}
-        cause = cause_of(error)
-        since = {each: at for each, at in self._causes.items() if now - at < REMINDER_SECONDS}
-        if cause not in since and len(since) < CAUSES_MAX:
-            self._causes = since | {cause: now}
-            self._logged = now
-            lasts = self._lasts(now) if self.seen > 1 else {}
-            logger().warning(f"{self.what} failed, retrying", **self._last, **lasts)
-        self.remind()
-
-    def remind(self) -> None:
-        """Log that the outage lasts if nothing was logged for a minute; for loops that wait without new failures."""
-        now = self._now()
-        if self.seen and now - self._logged >= REMINDER_SECONDS:
-            self._logged = now
-            logger().warning(f"{self.what} still fails", **self._last, **self._lasts(now))
-
-    def over(self) -> None:
-        """Note a success; the end of an outage is logged with its duration and the number of failures."""
-        if self.seen:
-            logger().info(f"{self.what} works again", **self._lasts(self._now()))
-        self.seen = 0
-
-    def forget(self) -> None:
-        """End the outage without a log line, because the operation is not retried any more."""
-        self.seen = 0
-
-    def _lasts(self, now: float) -> dict[str, object]:
-        return {"failures": self.seen, "seconds": round(now - self._began, 1)}
-
-
-def cause_of(error: BaseException) -> str:
-    """Return what errors of one cause have in common: class, code, and the text without other numbers."""
-    text = str(error)[:CAUSE_CHARACTERS_MAX]
-    code = getattr(error, "code", None)
-    codes = [*CODE.findall(text), code if isinstance(code, int) else ""]
-    return f"{type(error).__name__} {codes} {NUMBER.sub('#', text)}"

@@ -141,6 +141,12 @@ class LogSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
 
+    log_format: Annotated[
+        Literal["console", "json"] | None,
+        Documented("text, one of console, json", "console on a terminal, otherwise json"),
+    ] = None
+    """Form of the log lines: readable text, or one JSON object a line."""
+
 
 S = TypeVar("S", bound=Settings)
 # The password in a server's URL, which must not be printed.

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from common.lifecycle import interruptible
-from common.logs import OutageLog, configure_logs, logger
+from common.logs import configure_logs, logger
+from common.outage_log import OutageLog
 from common.settings import load
 from db.clickhouse.schema import migrate
 from db.errors import StoreError, UnavailableError
@@ -27,7 +28,7 @@ def main() -> None:
     """Wait for the servers, then create what is missing; exit with status 1 when that is impossible."""
     with interruptible("ugc-migrate"):
         settings = load(MigrateSettings)
-        configure_logs("migrate", settings.log_level)
+        configure_logs("migrate", settings)
         try:
             create(settings)
         except StoreError as error:

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import chart, commands, costs, events, metrics, settings, tables
+from reference import chart, commands, costs, events, logs, metrics, settings, tables
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -23,6 +23,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/events.md": events.page,
     "reference/tables.md": tables.page,
     "reference/metrics.md": metrics.page,
+    "reference/logs.md": logs.page,
     "reference/costs.md": costs.page,
     "reference/costs.svg": chart.chart,
 }

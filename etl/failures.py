@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.logs import OutageLog
+from common.outage_log import OutageLog
 from etl.errors import EtlError, RefusalsError, SinkError, SourceError
 from etl.partition import LoaderLimits, Partition
 from etl.refusals import HaltedPartitions

@@ -5,6 +5,7 @@ Only inserts run beside it (etl/deliveries.py), one at a time.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from itertools import groupby
 from operator import methodcaller
 
 from common.failpoints import failpoint
-from common.logs import logger
+from common.logs import log_limited, logger
 from etl.deliveries import Deliveries
 from etl.delivery import Delivery
 from etl.errors import SourceError
@@ -100,7 +101,7 @@ class Loader:
             self._partitions[number] = Partition(number)
         self._restorer.forget_topic()
         failpoint("in-rebalance")
-        logger().info("partitions assigned", partitions=sorted(self._partitions))
+        self._log_partitions("partitions assigned")
 
     def on_revoked(self, partitions: Iterable[int]) -> None:
         """Let a running insert end, commit what is acknowledged of partitions, and give them up. Raises nothing."""
@@ -116,7 +117,7 @@ class Loader:
         for number in partitions:
             self._partitions.pop(number, None)
             self._failures.remove(number)
-        logger().info("partitions gone", partitions=sorted(self._partitions))
+        self._log_partitions("partitions gone")
 
     def on_offset_out_of_range(self, number: int) -> None:
         """Start a partition over, because Kafka does not have its next offset."""
@@ -127,6 +128,11 @@ class Loader:
         """Commit the offsets that ClickHouse has acknowledged. A failure costs the next owner a read, no row."""
         for partition in list(partitions):
             self._failures.attempt(partition, self._delivery.commit_acknowledged)
+
+    def _log_partitions(self, event: str) -> None:
+        """Log which partitions this process has; a group that rebalances all the time repeats few of such lines."""
+        owned = sorted(self._partitions)
+        log_limited(logging.INFO, event, kind=tuple(owned), partitions=owned)
 
     def _all(self) -> list[Partition]:
         return list(self._partitions.values())

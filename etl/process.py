@@ -40,7 +40,7 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
     settings = load(EtlSettings)
     # No message is part of a reference cycle, and the search for cycles costs a tenth of the work.
     gc.set_threshold(GARBAGE_THRESHOLD)
-    configure_logs("etl", settings.log_level)
+    configure_logs("etl", settings)
     arm(settings.failpoint)
     heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings))
     with (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from common.logs import logger
+from common.logs import log_limited
 from etl.background import Background, inline
 from etl.errors import LogChangedError
 from etl.events.duplicates import DuplicateWindow
@@ -99,11 +100,11 @@ class PartitionRestorer:
         """Return the last offset that ClickHouse may hold beyond the committed offset."""
         if not position.is_from_etl and (position.offset is not None or self._history.last_stored(at, 0) is not None):
             # Another tool reset or deleted the commit, and perhaps a plan with it whose insert is still in flight.
-            logger().warning("no plan in Kafka's commit", partition=at.partition, next=start)
+            warn(at, "no plan in Kafka's commit", next=start)
             return high - 1
         last = self._history.last_stored(at, start)
         if last is not None and position.plan is None:
-            logger().warning("ClickHouse holds more than was committed", partition=at.partition, held=last, next=start)
+            warn(at, "ClickHouse holds more than was committed", held=last, next=start)
         return NOTHING_STORED if last is None else last
 
     def _read_window(self, partition: Partition, at: Coordinates, start: int, began: float) -> Iterator[None]:
@@ -123,7 +124,12 @@ class PartitionRestorer:
 
     def _log_slow(self, event: str, at: Coordinates, rows: int, began: float) -> None:
         seconds = round(self._monotonic() - began, 1)
-        logger().warning(event, partition=at.partition, rows=rows, of=self._duplicate_window, seconds=seconds)
+        warn(at, event, rows=rows, of=self._duplicate_window, seconds=seconds)
+
+
+def warn(at: Coordinates, event: str, **values: object) -> None:
+    """Log a warning about a partition, which may be restored again and again; rate-limited."""
+    log_limited(logging.WARNING, event, kind=at.partition, partition=at.partition, **values)
 
 
 def require_offset_in_log(at: Coordinates, start: int, low: int, high: int) -> None:

@@ -231,7 +231,7 @@ class Search:
         return None
 
     def _log(self, what: str, **values: object) -> None:
-        log_limited(logging.WARNING, f"partition {self.at.partition}: {what}", **values)
+        log_limited(logging.WARNING, what, kind=self.at.partition, partition=self.at.partition, **values)
 
 
 def violated_row(error: DataRefusedError, rows: int) -> int:

@@ -38,7 +38,7 @@ def run_several(settings: GatewaySettings) -> int:
     from common.logs import configure_logs
     from common.workers.supervisor import Workers, run_workers
 
-    configure_logs("gateway", settings.log_level)
+    configure_logs("gateway", settings)
     return run_workers(
         Workers(
             module="gateway.process",

@@ -12,7 +12,8 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from common.logs import OutageLog, log_limited, logger
+from common.logs import log_limited
+from common.outage_log import OutageLog
 from gateway.api import build_api, unknown_api, with_document
 from gateway.app import Api, Gateway
 from gateway.backend import Backend
@@ -68,7 +69,9 @@ class ReflectedServices:
             self._learned, self._problem = learned, f"the descriptors cannot be served: {type(error).__name__}"
             raise DescriptorError(self._problem) from error
         self._learned, self._problem = learned, ""
-        logger().info("learned the services", services=sorted(learned.services), routes=len(api.routes.all))
+        services = sorted(learned.services)
+        routes = len(api.routes.all)
+        log_limited(logging.INFO, "learned the services", kind=tuple(services), services=services, routes=routes)
         return api
 
     def _build(self, learned: Learned) -> Api:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 import uvloop
+
+# Read by gRPC when it is imported. Its core would write lines of its own form to standard error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from common.lifecycle import stopping
 from common.logs import configure_logs, logger
@@ -34,7 +38,7 @@ def main(worker: Worker | None = None) -> None:
     """
     settings = load(GatewaySettings).share()
     gc.set_threshold(*GC_THRESHOLDS)
-    configure_logs("gateway", settings.log_level, worker.number if worker else None)
+    configure_logs("gateway", settings, worker.number if worker else None)
     missing = missing_bundle()
     if missing is not None:
         sys.exit(missing)

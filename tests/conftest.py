@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 import structlog
 
+from common import logs
 from common.logs import logger
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
@@ -144,10 +145,11 @@ def shards(servers: list[str]) -> Iterator[list[ClickHouse]]:
 
 
 @pytest.fixture(autouse=True)
-def own_logs() -> None:
-    """Let no logger of an earlier test, with that test's configuration, write the lines of this one."""
+def own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no logger and no rate limit of an earlier test decide about the lines of this one."""
     structlog.reset_defaults()
     logger.cache_clear()
+    monkeypatch.setattr(logs, "CLIENT_LINES", logs.RateLimiter())
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common.logs import logger
+from common.logs import log_limited
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
 from db.clickhouse.repeatable import refuse_unrepeatable
 from db.clickhouse.servers import create_missing_tables, run_on_cluster, survey
@@ -99,7 +100,7 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
         expected = [each for each in tables_of(each for each in files if each.name in recorded) if each not in dropped]
         if cluster:
             if created := create_missing_tables(database, cluster, database_of(url), expected):
-                logger().warning("tables were missing on servers and have been created", created=created)
+                log_limited(logging.WARNING, "tables were missing on servers and have been created", created=created)
         else:
             refuse_missing(expected, {name for (name,) in database.rows(TABLES)})
         for migration in new:
@@ -119,8 +120,10 @@ def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
     if not {each.name for each in files} <= recorded.keys():
         return False
     if not found.is_complete:
-        logger().warning(
-            "a server of the cluster does not answer; the others have every table", have=sorted(found.servers)
+        log_limited(
+            logging.WARNING,
+            "a server of the cluster does not answer; the others have every table",
+            have=sorted(found.servers),
         )
     return True
 

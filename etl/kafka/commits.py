@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TypeAlias
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from common.logs import logger
+from common.logs import log_limited
 from common.threads import in_thread
 from etl.errors import SourceError
 
@@ -63,7 +64,9 @@ class Committer:
         plan of the next owner.
         """
         if not wait([self._last], self._seconds_max).done:
-            logger().error("Kafka has not answered a commit, and partitions are revoked", seconds=self._seconds_max)
+            log_limited(
+                logging.ERROR, "Kafka has not answered a commit, and partitions are revoked", seconds=self._seconds_max
+            )
 
 
 def raise_for_errors(answers: Sequence[TopicPartition] | None) -> None:

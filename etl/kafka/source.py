@@ -12,7 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
-from common.logs import OutageLog, logger
+from common.logs import logger
+from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.events.rows import Message
 from etl.kafka.commits import Committer

@@ -38,7 +38,7 @@ def run_several(settings: IngestSettings) -> int:
     from common.logs import configure_logs
     from common.workers.supervisor import Workers, run_workers
 
-    configure_logs("ingest", settings.log_level)
+    configure_logs("ingest", settings)
     stop_seconds = (
         settings.ingest_drain_seconds,
         settings.ingest_stop_seconds_max,

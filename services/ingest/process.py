@@ -32,7 +32,7 @@ def main(worker: Worker | None = None) -> None:
     `worker` is this process as one of several, which have equal shares of the limits.
     """
     settings = load(IngestSettings).share()
-    configure_logs("ingest", settings.log_level, worker.number if worker else None)
+    configure_logs("ingest", settings, worker.number if worker else None)
     for name, reason in settings.keys.skipped if settings.keys else ():
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)

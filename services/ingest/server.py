@@ -13,8 +13,9 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from ugc.v1 import debug_service_pb2, ingest_service_pb2
 
-from common.logs import OutageLog, log_limited, logger
+from common.logs import log_limited, logger
 from common.memory import MemoryHeadroom
+from common.outage_log import OutageLog
 from common.settings import Address
 from common.threads import in_thread
 from services.ingest import relay

@@ -78,7 +78,7 @@ class Module:
     """The syntax tree of a module."""
 
     def __init__(self, path: Path) -> None:
-        self._name = path.relative_to(ROOT).as_posix()
+        self.name = path.relative_to(ROOT).as_posix()
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
         self._parents = {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
         self._all_calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
@@ -90,7 +90,7 @@ class Module:
             for text in self.templates(argument) if argument is not None else ():
                 variants = outages if self._is_in_outage(call) else [VARIABLE]
                 for what in variants:
-                    yield Text(text.replace(VARIABLE, what, 1).strip(), f"{self._name}:{call.lineno}")
+                    yield Text(text.replace(VARIABLE, what, 1).strip(), f"{self.name}:{call.lineno}")
 
     def arguments_of(self, names: set[str]) -> list[str]:
         """Return the first arguments with which classes of these names are called."""
@@ -117,7 +117,7 @@ class Module:
 
     def _passed(self, node: ast.expr, name: str) -> list[str]:
         """Return the constant texts that callers in this module pass as a parameter."""
-        function = self._function_of(node)
+        function = self.function_of(node)
         if function is None:
             return []
         parameters = [each.arg for each in function.args.args if each.arg not in {"self", "cls"}]
@@ -131,7 +131,13 @@ class Module:
                 passed += [text for each in given for text in self.templates(each, follows=False)]
         return passed
 
-    def _function_of(self, node: ast.AST) -> Function | None:
+    @property
+    def dotted_name(self) -> str:
+        """The name by which the module is imported."""
+        return self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    def function_of(self, node: ast.AST) -> Function | None:
+        """Return the function that a node is in, None for one that is in none."""
         while node in self._parents:
             node = self._parents[node]
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -13,6 +16,7 @@ import structlog
 
 from common import logs
 from common.logs import KINDS_MAX, REPEAT_SECONDS, RateLimiter, configure_logs, log_limited, logger
+from common.settings import LogSettings
 
 TOKEN = "a-clients-token"  # noqa: S105 -- of a test
 
@@ -25,10 +29,12 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def own_logs() -> Iterator[None]:
+def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore structlog and the root logger after each test."""
     root, configuration = logging.getLogger(), structlog.get_config()
     handlers, level = list(root.handlers), root.level
+    for module, name in ((sys, "excepthook"), (threading, "excepthook"), (warnings, "showwarning")):
+        monkeypatch.setattr(module, name, getattr(module, name))
     yield
     root.handlers[:], root.level = handlers, level
     structlog.configure(**configuration)
@@ -49,7 +55,7 @@ def quote(text: str) -> NoReturn:
 def lines_of_an_error(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
     """Log the same error by structlog and by the standard library; return the output."""
     monkeypatch.setattr("sys.stderr", stream)
-    configure_logs("test", "info")
+    configure_logs("test", LogSettings())
     try:
         fail(TOKEN)
     except ValueError:
@@ -103,7 +109,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Return the lines in JSON."""
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    configure_logs("test", "info")
+    configure_logs("test", LogSettings())
     return stream
 
 
@@ -167,7 +173,7 @@ def test_length_of_readable_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines for a terminal are bounded too."""
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    configure_logs("test", "info")
+    configure_logs("test", LogSettings())
     try:
         quote("x" * 1_000_000)
     except ValueError:
@@ -209,7 +215,22 @@ class Full(io.StringIO):
 def test_lines_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work continues when its log cannot be written: a full disk does not fail a request."""
     monkeypatch.setattr("sys.stderr", Full())
-    configure_logs("test", "info")
+    configure_logs("test", LogSettings())
 
     logger().info("a line")
     logger().error("another", exc_info=ValueError("x"))
+
+
+def test_kinds_of_one_event(clock: Clock, written: io.StringIO) -> None:
+    """What is limited for each partition is logged once for each partition, and again after ten seconds."""
+    for _ in range(2):
+        for partition in [1, 2, 1, 2]:
+            log_limited(logging.INFO, "restored", kind=partition, partition=partition)
+        clock.seconds += REPEAT_SECONDS
+
+    assert [(line["partition"], line.get("left_out")) for line in objects(written)] == [
+        (1, None),
+        (2, None),
+        (1, 1),
+        (2, 1),
+    ]

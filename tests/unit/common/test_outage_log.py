@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from common import logs
-from common.logs import CAUSES_MAX, REMINDER_SECONDS, OutageLog
+from common.outage_log import CAUSES_MAX, REMINDER_SECONDS, OutageLog
 from etl.errors import DataRefusedError, SinkError
 
 

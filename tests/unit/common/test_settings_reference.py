@@ -53,10 +53,12 @@ def test_settings() -> None:
         ("UGC_LEVEL", "text, one of low, high; default: low", ""),
         ("UGC_SHARED_ROWS_MAX", "integer, rows, above 0 to 2,000; default: 5", "Rows that are shared."),
         ("UGC_LOG_LEVEL", "text, one of debug, info, warning, error; default: info", LOG_LEVEL.description),
+        ("UGC_LOG_FORMAT", FORMS, LOG_FORMAT.description),
     ]
 
 
-LOG_LEVEL = next(settings_of(LogSettings))
+LOG_LEVEL, LOG_FORMAT = settings_of(LogSettings)
+FORMS = "text, one of console, json; default: console on a terminal, otherwise json"
 
 
 def test_parts() -> None:

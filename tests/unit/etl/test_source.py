@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
-from common.logs import OutageLog
+from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError
 from etl.kafka.source import CONSUMED_MESSAGES_MAX, POLL_BYTES_MAX, KafkaSource
 from local.processes.ports import free_port

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.logs import OutageLog
+from common.outage_log import OutageLog
 from common.threads import in_thread
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource

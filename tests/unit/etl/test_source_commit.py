@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.logs import OutageLog
+from common.outage_log import OutageLog
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from google.protobuf import descriptor_pb2
 
-from common.logs import OutageLog
+from common.outage_log import OutageLog
 from gateway import discovery
 from gateway.app import Gateway
 from gateway.backend import Backend

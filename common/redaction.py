@@ -1,0 +1,71 @@
+"""Keeps secrets out of log lines: those of the process's settings by their values, all others by their form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+HIDDEN = "***"
+# A shorter value is not searched for, because words of every line may contain it.
+SECRET_CHARACTERS_MIN = 4
+# A quote as it is written in a text, and in a text within another one.
+QUOTE = r"\\*+[\"']?+"
+# What precedes a secret, which is kept, and the secret. None of the latter matches a quote, a backslash or a line feed,
+# so that a line in JSON stays one line of JSON.
+FORMS = tuple(
+    re.compile(f"(?P<kept>{kept}){secret}", re.IGNORECASE | re.ASCII)
+    for kept, secret in (
+        # The password of a URL.
+        (r"://[^:@/\s\"'\\]*:", r"[^@/\s\"'\\]+(?=@)"),
+        # A header in a request, a dictionary, or the metadata of gRPC; the text of an error has it with an ellipsis.
+        (
+            rf"authorization{QUOTE}\s*+[:=,]\s*+(?:{QUOTE}value{QUOTE}\s*+[:=]\s*+)?+(?:b(?=\\*[\"']))?+{QUOTE}",
+            r"(?!Bearer \.\.\.)[^\"'\\\r\n,;)\]}]+",
+        ),
+        # The value of such a header alone, and a JSON Web Token alone.
+        (r"(?:bearer|basic)\s+", r"[\w.~+/=-]{16,}"),
+        ("", r"eyJ[\w-]{8,}[\w.-]*"),
+        # A parameter of a URL, or a value in a dictionary.
+        (rf"(?:password|passwd|secret){QUOTE}\s*+[:=]\s*+{QUOTE}", r"[^\"'\\\s,;&)\]}]+"),
+    )
+)
+
+
+class Redactor:
+    """Hides secrets in lines."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """`secrets` are hidden wherever they occur, also as they are written in a URL, in Python and in JSON."""
+        spellings = {spelling for secret in secrets for spelling in spellings_of(secret)}
+        longest_first = sorted(spellings, key=len, reverse=True)
+        self._known = re.compile("|".join(map(escaped, longest_first))) if longest_first else None
+
+    def hide(self, line: str) -> str:
+        """Return the line without secrets."""
+        if self._known is not None:
+            line = self._known.sub(HIDDEN, line)
+        for form in FORMS:
+            line = form.sub(rf"\g<kept>{HIDDEN}", line)
+        return line
+
+
+def spellings_of(secret: str) -> Iterator[str]:
+    """Yield how a secret may be written in a URL and elsewhere."""
+    if len(secret) >= SECRET_CHARACTERS_MIN:
+        plain = unquote(secret)
+        yield from (secret, plain, quote(plain), quote(plain, safe=""))
+
+
+def escaped(secret: str) -> str:
+    """Return the pattern of a secret, whose quotes and backslashes have any number of backslashes before them."""
+    return "".join(rf"\\*{re.escape(each)}" if each in "\"'\\" else re.escape(each) for each in secret)
+
+
+def secrets_of(settings: BaseModel) -> list[str]:
+    """Return the secrets among the values of settings: secret texts, and the passwords of URLs."""
+    values = [value for _, value in settings]
+    found = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    return found + [urlsplit(value).password or "" for value in values if isinstance(value, str) and "://" in value]
