@@ -16,6 +16,9 @@ from gateway.errors import OverloadedError
 # A client without a known address, behind a trusted proxy that does not name it: only the total limits apply to it.
 NO_CLIENT = ""
 REQUESTS, BYTES = "requests in flight", "bytes in flight"
+# Why a request was refused, as metrics count it.
+REASONS = {REQUESTS: "limit", BYTES: "memory"}
+CALLER = "caller"
 
 
 @dataclass
@@ -30,9 +33,9 @@ class Quota:
     def take(self, client: str, number: int, what: str) -> None:
         """Add to what is in use; OverloadedError, which names `what`, when that would pass a limit."""
         if self.in_use + number > self.maximum:
-            raise OverloadedError(f"too many {what}, retry later")
+            raise OverloadedError(f"too many {what}, retry later", REASONS[what])
         if client != NO_CLIENT and self.by_client.get(client, 0) + number > self.client_max:
-            raise OverloadedError(f"too many {what} of one client, retry later")
+            raise OverloadedError(f"too many {what} of one client, retry later", CALLER)
         self.add(client, number)
 
     def add(self, client: str, number: int) -> None:

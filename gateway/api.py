@@ -24,7 +24,7 @@ class UnknownRoutes(Routes):
 
     def match(self, http_method: str, path: str) -> NoReturn:  # noqa: ARG002 -- as in Routes
         """Raise OverloadedError, which is 503 with a delay."""
-        raise OverloadedError(NOT_LEARNED)
+        raise OverloadedError(NOT_LEARNED, "not_learned")
 
 
 def unknown_api(settings: GatewaySettings, health: Health) -> Api:

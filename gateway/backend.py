@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from time import perf_counter
 from typing import NamedTuple
 
 import grpc
@@ -12,7 +13,8 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from gateway.call_errors import DEADLINE_EXCEEDED, call_error, pairs
-from gateway.errors import Metadata, rpc_error
+from gateway.errors import CallError, Metadata, rpc_error
+from gateway.metrics import GatewayMetrics
 from gateway.reflection import Limits, Reflection
 from gateway.relay.calls import RelayedCall
 from gateway.relay.frames import metadata_fields
@@ -78,14 +80,19 @@ class Backend:
         channel: grpc.aio.Channel,
         settings: GatewaySettings,
         open_channel: Callable[[], grpc.aio.Channel],
+        metrics: GatewayMetrics,
         turn: int = 0,
     ) -> None:
         """`open_channel` opens a channel with a connection of its own; `turn` is that of Relays."""
+        self._metrics = metrics
         self._channel = channel
         self._settings = settings
         # The calls that were begun and are made alone.
         self._tasks: set[asyncio.Task[None]] = set()
         self.relays = Relays(channel, open_channel, self._relayed_alone, settings.gateway_reconnect_seconds_max, turn)
+        metrics.calls_in_flight.reads(lambda: len(self._tasks) + self.relays.calls_in_flight())
+        metrics.calls_in_flight_limit.reads(self.relays.calls_max)
+        metrics.relay_streams.reads(lambda: len(self.relays.streams()))
 
     async def call(self, method: str, message: bytes, metadata: Metadata, seconds: float | None) -> Reply:
         """Call a method; CallError when the service returns an error, cannot be reached or takes too long.
@@ -93,12 +100,20 @@ class Backend:
         `seconds` is the client's timeout, which is forwarded; without one the gateway waits for its own limit.
         """
         caller = WaitingCaller(metadata)
+        began = perf_counter()
         begun = self.begin(method, message, seconds, caller)
         try:
-            return await caller.verdict
+            reply = await caller.verdict
         except asyncio.CancelledError:
             begun.abandon()
             raise
+        except CallError as error:
+            self._metrics.call_seconds.observe(perf_counter() - began)
+            self._metrics.call_failed(error.code)
+            raise
+        else:
+            self._metrics.call_seconds.observe(perf_counter() - began)
+            return reply
         finally:
             # An error refers to this frame: with these a cycle would keep the message and the channel.
             del caller, begun
@@ -206,7 +221,7 @@ def received_bytes_max(settings: GatewaySettings) -> int:
 
 
 @contextlib.asynccontextmanager
-async def connecting(settings: GatewaySettings, turn: int = 0) -> AsyncIterator[Backend]:
+async def connecting(settings: GatewaySettings, metrics: GatewayMetrics, turn: int = 0) -> AsyncIterator[Backend]:
     """Open the channel; while the service is down it reconnects, with a pause that grows to the setting."""
     pause_ms = int(settings.gateway_reconnect_seconds_max * 1_000)
     options = (
@@ -233,7 +248,7 @@ async def connecting(settings: GatewaySettings, turn: int = 0) -> AsyncIterator[
         return grpc.aio.insecure_channel(settings.ingest_target, options=(*options, OWN_CONNECTION))
 
     async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
-        backend = Backend(channel, settings, open_channel, turn)
+        backend = Backend(channel, settings, open_channel, metrics, turn)
         relaying = asyncio.create_task(backend.relays.run()) if settings.gateway_relay else None
         try:
             yield backend

@@ -120,14 +120,14 @@ class LargeBodyQueue:
         The body of a client that has disconnected is not decoded: ConnectionResetError.
         """
         if self.waiting >= self.waiting_max:
-            raise OverloadedError("too many large bodies are waiting, retry later")
+            raise OverloadedError("too many large bodies are waiting, retry later", "large_bodies")
         self.waiting += 1
         try:
             async with asyncio.timeout(self.wait_seconds_max):
                 await self._turn.acquire()
         except TimeoutError as error:
             raise OverloadedError(
-                f"a large body waited {self.wait_seconds_max:g} s for its turn, retry later"
+                f"a large body waited {self.wait_seconds_max:g} s for its turn, retry later", "large_bodies"
             ) from error
         finally:
             self.waiting -= 1

@@ -163,6 +163,11 @@ class OverloadedError(GatewayError):
 
     code = code_pb2.UNAVAILABLE
 
+    def __init__(self, message: str, reason: str = "") -> None:
+        """`reason` is one of SHED_REASONS in metrics.py; empty for a page, which is not counted as shed."""
+        super().__init__(message)
+        self.reason = reason
+
 
 class CallError(GatewayError):
     """The service returned an error, with metadata before and after it, or could not be reached."""

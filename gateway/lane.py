@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -17,13 +18,14 @@ from aiohttp.web import Response
 from common.logs import log_limited, logger
 from gateway.app import Api, Gateway
 from gateway.decoding import LARGE_BODY_BYTES, ORDINARY_BODY_BYTES_MAX
-from gateway.errors import GatewayError, Pair
+from gateway.errors import CallError, GatewayError, Pair
 from gateway.http.expansion import GZIP_MAGIC
 from gateway.http.head import new_request_id
 from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, OF_THE_PEER, REQUEST_ID, request_metadata
 from gateway.http.ordinary import OrdinaryHead, OrdinaryHeads
 from gateway.http.responses import call_response, complete
 from gateway.http.written import STARTS, json_answer, whole_answer
+from gateway.metrics import DurationsByStatus
 from gateway.relay.frames import metadata_field, metadata_fields
 from gateway.reply import Reply
 from gateway.routing.routes import Match
@@ -58,6 +60,7 @@ class Lane:
         self.gateway = gateway
         self.admission = gateway.admission
         self.backend = gateway.backend
+        self.metrics = gateway.metrics
         self._body_bytes_max = min(gateway.settings.gateway_body_bytes_max, ORDINARY_BODY_BYTES_MAX)
         self._heads = OrdinaryHeads()
 
@@ -107,32 +110,40 @@ class Lane:
         except GatewayError:
             return None
         lines = "".join(f"{name}: {value}\r\n" for name, value in gateway.cors.headers(head.headers).items())
-        head.memo = memo = Memo(api, match, lines.encode())
+        durations = gateway.metrics.durations_of(head.method, match.route.template.text)
+        head.memo = memo = Memo(api, match, lines.encode(), durations)
         return memo
 
 
 class Memo:
     """What is the same for all requests with one head, while the same descriptors and the same relay are served."""
 
-    __slots__ = ("api", "cors", "match", "metadata", "names")
+    __slots__ = ("api", "cors", "durations", "match", "metadata", "names")
 
-    def __init__(self, api: Api, match: Match, cors: bytes) -> None:
+    def __init__(self, api: Api, match: Match, cors: bytes, durations: DurationsByStatus) -> None:
         self.api = api
         self.match = match
         # The lines of the response's CORS headers.
         self.cors = cors
         self.names: frozenset[str] | None = None
         self.metadata = b""
+        self.durations = durations
 
 
 class Turn:
     """One request on the lane, from its admission to its response."""
 
-    __slots__ = ("_bytes", "_client", "_connection", "_head", "_id", "_lane", "_memo", "_peer", "_unknown_fields")
+    __slots__ = (
+        "_began", "_bytes", "_called", "_client", "_connection", "_head", "_id", "_lane", "_memo", "_peer",
+        "_unknown_fields",
+    )  # fmt: skip
 
     def __init__(
         self, lane: Lane, connection: LaneConnection, head: OrdinaryHead, memo: Memo, peer: tuple[str, bool]
     ) -> None:
+        self._began = perf_counter()
+        # When the call was begun, 0 when it has not been or has its verdict.
+        self._called = 0.0
         self._lane = lane
         self._connection = connection
         self._head = head
@@ -161,6 +172,7 @@ class Turn:
     def call(self, body: bytes, message: bytes | None) -> None:
         """Decode the body unless it is decoded, and call the service; its answer goes to `answered` or `failed`."""
         lane, head, memo = self._lane, self._head, self._memo
+        lane.metrics.body_bytes.observe(len(body))
         lane.admission.admit(self._client, len(body))
         self._bytes = len(body)
         self._connection.is_in_flight = True
@@ -169,6 +181,7 @@ class Turn:
             message, self._unknown_fields = decoded.message, decoded.unknown_fields
         lane.admission.bytes.add(self._client, len(message) - len(body))
         self._bytes = len(message)
+        self._called = perf_counter()
         lane.backend.begin(memo.match.route.call, message, head.seconds, self)
 
     def metadata(self) -> list[Pair]:
@@ -189,11 +202,14 @@ class Turn:
     def answered(self, reply: Reply) -> None:
         """Write the response of a call that has succeeded."""
         try:
+            self._lane.metrics.call_seconds.observe(perf_counter() - self._called)
+            self._called = 0.0
             self._release()
             memo = self._memo
             body = memo.api.transcoder.answer(memo.match.route, reply.message)
             status = plain_status(reply) if not self._unknown_fields else None
             if status is None:
+                self._lane.metrics.unknown_fields.value += len(self._unknown_fields)
                 with structlog.contextvars.bound_contextvars(request_id=self._id):
                     response = call_response(body, reply.initial, reply.trailing, self._unknown_fields)
                 self._write(response)
@@ -201,12 +217,16 @@ class Turn:
             self._log(status)
             is_last = self._connection.is_last()
             self._connection.finish(json_answer(status, self._id, memo.cors, body, is_last=is_last), is_last=is_last)
+            memo.durations[status].observe(perf_counter() - self._began)
         except Exception as error:  # noqa: BLE001 -- the last resort, as in Gateway.handle
             self.failed(error)
 
     def failed(self, error: Exception) -> None:
         """Write the response of an error."""
         self._release()
+        if self._called and isinstance(error, CallError):
+            self._lane.metrics.call_seconds.observe(perf_counter() - self._called)
+            self._lane.metrics.call_failed(error.code)
         request = self._head.request(self._id, self._peer)
         with structlog.contextvars.bound_contextvars(request_id=self._id):
             if not isinstance(error, GatewayError):
@@ -221,6 +241,7 @@ class Turn:
         self._log(response.status)
         is_last = self._connection.is_last()
         self._connection.finish(whole_answer(response, is_last=is_last), is_last=is_last)
+        self._memo.durations[response.status].observe(perf_counter() - self._began)
 
     def _release(self) -> None:
         """Release what the request has reserved, the first time."""

@@ -30,6 +30,7 @@ class Health:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.is_listening = False
         self.is_draining = False
         # What must be learned from the service before the gateway is ready; empty when nothing must be.
         self.unlearned = ""
@@ -41,8 +42,15 @@ class Health:
 
     async def ready(self) -> Response:
         """Answer whether the service behind the gateway is reachable and serving; OverloadedError when it is not."""
-        if self.is_draining or not await self._backend.is_serving():
-            raise OverloadedError("stopping" if self.is_draining else "the service behind the gateway is not serving")
-        if self.unlearned:
-            raise OverloadedError(self.unlearned)
+        problem = self.problem(is_serving=not self.is_draining and await self._backend.is_serving())
+        if problem:
+            raise OverloadedError(problem)
         return json_response({"status": "ready"})
+
+    def problem(self, *, is_serving: bool) -> str:
+        """Return why the gateway is not ready, empty if it is; `is_serving` is whether the service serves."""
+        if self.is_draining:
+            return "stopping"
+        if not self.is_listening:
+            return "starting"
+        return self.unlearned if is_serving else "the service behind the gateway is not serving"

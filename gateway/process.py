@@ -20,6 +20,8 @@ from gateway.app import Gateway
 from gateway.backend import Backend, connecting
 from gateway.discovery import Source, discovering, source_of
 from gateway.errors import DescriptorError
+from gateway.management import managed
+from gateway.metrics import GatewayMetrics
 from gateway.openapi.page import missing_bundle
 from gateway.pages import Health
 from gateway.serving import serving
@@ -47,19 +49,24 @@ def main(worker: Worker | None = None) -> None:
 
 async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     """Serve until a signal; return the exit status."""
+    metrics = GatewayMetrics()
     async with (
         stopping() as stop,
         watched(settings),
         attached(worker),
-        connecting(settings, worker.number if worker else 0) as backend,
+        connecting(settings, metrics, worker.number if worker else 0) as backend,
     ):
         try:
-            gateway, source = build(settings, backend)
+            gateway, source = build(settings, backend, metrics)
         except (DescriptorError, OSError) as error:
             sys.stderr.write(f"bad setting UGC_GATEWAY_DESCRIPTORS: {settings.gateway_descriptors}: {error}\n")
             return EXIT_BAD_SETTING
         try:
-            async with discovering(gateway, backend, source), serving(gateway) as address:
+            async with (
+                managed(gateway, backend),
+                discovering(gateway, backend, source),
+                serving(gateway) as address,
+            ):
                 logger().info("serving", address=str(address), target=settings.ingest_target)
                 if worker:
                     worker.ready()
@@ -71,14 +78,14 @@ async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     return 0
 
 
-def build(settings: GatewaySettings, backend: Backend) -> tuple[Gateway, Source | None]:
+def build(settings: GatewaySettings, backend: Backend, metrics: GatewayMetrics) -> tuple[Gateway, Source | None]:
     """Return the gateway in front of a service, and what it learns from that while it runs.
 
     DescriptorError when its descriptor set cannot be served.
     """
     health = Health(backend)
     api, source = source_of(settings, health, backend)
-    return Gateway(settings, api, backend, health), source
+    return Gateway(settings, api, backend, health, metrics), source
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gateway.http.connection import ConnectionLimits
 from gateway.http.connections import Connections, descriptors_for
 from gateway.http.server import HttpServer
 from gateway.lane import Lane
+from gateway.metrics import OTHER_METHOD
 
 # aiohttp takes 0 for no limit.
 STOP_SECONDS_MIN = 0.001
@@ -32,11 +33,14 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     if connections_max < settings.gateway_connections_max:
         logger().warning("fewer connections than set, by the limit of descriptors", connections=connections_max)
     connections = Connections(connections_max, settings.gateway_head_seconds_max)
+    gateway.metrics.connections.reads(lambda: len(connections))
+    gateway.metrics.connections_limit.reads(lambda: connections_max)
     server = HttpServer(
         gateway.handle,
         connections,
         ConnectionLimits(settings.gateway_keepalive_seconds, settings.gateway_answer_seconds_max),
         Lane(gateway) if settings.gateway_lane else None,
+        lambda status: gateway.metrics.request(OTHER_METHOD).end(status),
     )
     runner = ServerRunner(server, shutdown_timeout=max(settings.gateway_stop_seconds_max, STOP_SECONDS_MIN))
     await runner.setup()
@@ -44,6 +48,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
         host = settings.gateway_listen.host
         await site_at(runner, settings.gateway_listen, is_shared=settings.gateway_workers > 1).start()
         async with connections.swept():
+            gateway.health.is_listening = True
             yield Address(host, runner.addresses[0][1])
             gateway.health.is_draining = True
             await asyncio.sleep(settings.gateway_drain_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 from aiohttp import HttpVersion11
@@ -32,6 +32,10 @@ BODY_LINGER_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 
 
+# Gets the status of the response to a request that could not be parsed.
+Refused = Callable[[int], None]
+
+
 class ConnectionLimits(NamedTuple):
     """An idle connection is closed after `keepalive_seconds`; `answer_seconds_max` is that of WriteWatchdog."""
 
@@ -43,7 +47,12 @@ class ConnectionHandler(RequestHandler):
     """Handles one connection."""
 
     def __init__(
-        self, server: Server, loop: asyncio.AbstractEventLoop, open_connections: Connections, limits: ConnectionLimits
+        self,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        open_connections: Connections,
+        limits: ConnectionLimits,
+        refused: Refused,
     ) -> None:
         """Handle a connection that is not yet open."""
         super().__init__(
@@ -64,6 +73,7 @@ class ConnectionHandler(RequestHandler):
         self._watchdog = WriteWatchdog(loop, limits.answer_seconds_max)
         self.is_in_flight = False
         self._open_connections = open_connections
+        self._refused = refused
         # What the task of the connection waits for, while a request on the lane is in progress.
         self._held: asyncio.Future[None] | None = None
 
@@ -181,6 +191,8 @@ class ConnectionHandler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the response has been sent")
         response = malformed_response(error)
+        if error is exc:
+            self._refused(response.status)  # any other failure is that of a request that is counted already
         log_limited(
             logging.INFO,
             "refused a malformed request",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 
-from gateway.http.connection import ConnectionHandler, ConnectionLimits
+from gateway.http.connection import ConnectionHandler, ConnectionLimits, Refused
 from gateway.http.connections import Connections
 
 # For how long the rest of an ordinary request is awaited before what has arrived is parsed in the usual way.
@@ -34,10 +34,16 @@ class HttpServer(Server):
     """Makes a handler for each connection; `open_connections` are those of all handlers."""
 
     def __init__(
-        self, handler: Handler, open_connections: Connections, limits: ConnectionLimits, lane: RequestLane | None
+        self,
+        handler: Handler,
+        open_connections: Connections,
+        limits: ConnectionLimits,
+        lane: RequestLane | None,
+        refused: Refused,
     ) -> None:
         """Answer requests by the handler, those that the lane takes by the lane."""
         super().__init__(handler)
+        self._refused = refused
         self._open_connections = open_connections
         self._limits = limits
         self._lane = lane
@@ -47,8 +53,8 @@ class HttpServer(Server):
     def __call__(self) -> RequestHandler:
         """Return the handler of a new connection."""
         if self._lane is None:
-            return ConnectionHandler(self, self._loop, self._open_connections, self._limits)
-        return LaneHandler(self, self._loop, self._open_connections, self._limits, self._lane)
+            return ConnectionHandler(self, self._loop, self._open_connections, self._limits, self._refused)
+        return LaneHandler(self, self._loop, self._open_connections, self._limits, self._refused, self._lane)
 
 
 @dataclass
@@ -74,10 +80,11 @@ class LaneHandler(ConnectionHandler):
         loop: asyncio.AbstractEventLoop,
         open_connections: Connections,
         limits: ConnectionLimits,
+        refused: Refused,
         lane: RequestLane,
     ) -> None:
         """Handle a connection that is not yet open."""
-        super().__init__(server, loop, open_connections, limits)
+        super().__init__(server, loop, open_connections, limits, refused)
         self._lane = lane
         self.lane_peer: tuple[str, bool] | None = None
         self._server = server

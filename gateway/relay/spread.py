@@ -54,16 +54,28 @@ class Relays:
         """The preferred open stream, so that many calls share a frame, or that with the fewest calls if it has many."""
         if len(self._relays) == 1:
             return self._first.stream
-        streams = [each.stream for each in self._relays if each.stream is not None]
+        streams = self.streams()
         if not streams:
             return None
         streams.sort(key=server_of)
         preferred = streams[self._turn % len(streams)]
         return preferred if preferred.calls_in_flight() < CALLS_MIN else min(streams, key=RelayStream.calls_in_flight)
 
+    def streams(self) -> list[RelayStream]:
+        """Return the open streams."""
+        return [stream for each in self._relays if (stream := each.stream) is not None]
+
+    def calls_in_flight(self) -> int:
+        """Return how many calls of all streams have no verdict yet."""
+        return sum(stream.calls_in_flight() for stream in self.streams())
+
+    def calls_max(self) -> int:
+        """Return how many calls all streams take at once."""
+        return sum(stream.declaration.calls_max for stream in self.streams())
+
     def servers(self) -> set[str]:
         """Return the names of the processes that calls can go to."""
-        return {each.stream.declaration.server for each in self._relays if each.stream is not None}
+        return {stream.declaration.server for stream in self.streams()}
 
     async def run(self) -> None:
         """Keep the streams open, until cancelled."""

@@ -76,6 +76,10 @@ class Routes:
                 return Match(route, fields)
         return None
 
+    def template(self, path: str) -> str | None:
+        """Return the template of a path, whatever the method; None when there is none."""
+        return next((route.template.text for route in self.all if route.template.match(path) is not None), None)
+
     def methods(self, path: str) -> list[str]:
         """Return the HTTP methods that have routes of a path."""
         return sorted({route.http_method for route in self.all if route.template.match(path) is not None})

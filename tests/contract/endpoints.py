@@ -18,6 +18,7 @@ from ugc.v1 import event_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from common.settings import Address
 from gateway.backend import connecting
 from gateway.discovery import discovering
+from gateway.metrics import GatewayMetrics
 from gateway.process import build
 from gateway.serving import serving
 from gateway.settings import GatewaySettings
@@ -67,8 +68,11 @@ async def ingest(port: int, host: str = "127.0.0.1") -> AsyncIterator[health.aio
 
 
 @contextlib.asynccontextmanager
-async def gateway(port: int, *, has_discovery: bool = True, **changes: Any) -> AsyncIterator[str]:
+async def gateway(
+    port: int, *, has_discovery: bool = True, metrics: GatewayMetrics | None = None, **changes: Any
+) -> AsyncIterator[str]:
     """Serve the gateway in front of a port; yield its URL. Without discovery it calls the service for clients only."""
+    metrics = metrics or GatewayMetrics()
     chosen = {
         "gateway_listen": LOCAL,
         "ingest_target": f"127.0.0.1:{port}",
@@ -79,8 +83,8 @@ async def gateway(port: int, *, has_discovery: bool = True, **changes: Any) -> A
         **changes,
     }
     settings = GatewaySettings(**chosen)
-    async with connecting(settings) as backend:
-        made, source = build(settings, backend)
+    async with connecting(settings, metrics) as backend:
+        made, source = build(settings, backend, metrics)
         async with discovering(made, backend, source if has_discovery else None), serving(made) as address:
             yield f"http://{address}"
 

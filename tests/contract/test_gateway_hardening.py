@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gateway.backend import connecting
+from gateway.metrics import GatewayMetrics
 from gateway.process import build
 from gateway.settings import GatewaySettings
 from local.processes.ports import free_port
@@ -83,9 +84,9 @@ async def test_every_response(name: str) -> None:
 async def test_every_page() -> None:
     """Every page of the gateway has the request id once and names no version, with GET and HEAD."""
     port = free_port()
-    settings = GatewaySettings(gateway_demo=True)
-    async with ingest(port), gateway(port, gateway_demo=True) as url, connecting(settings) as backend:
-        for path in build(settings, backend)[0].api.pages:
+    settings, metrics = GatewaySettings(gateway_demo=True), GatewayMetrics()
+    async with ingest(port), gateway(port, gateway_demo=True) as url, connecting(settings, metrics) as backend:
+        for path in build(settings, backend, metrics)[0].api.pages:
             for method in ("GET", "HEAD"):
                 final = (await responses(url, f"{method} {path} HTTP/1.1".encode()))[-1]
 

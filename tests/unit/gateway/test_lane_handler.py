@@ -61,7 +61,8 @@ class Connected:
     def __init__(self) -> None:
         self.lane = FakeLane()
         self.usual: list[str] = []
-        server = HttpServer(self._handle, Connections(10, 10), ConnectionLimits(75, 30), self.lane)
+        self.refused: list[int] = []
+        server = HttpServer(self._handle, Connections(10, 10), ConnectionLimits(75, 30), self.lane, self.refused.append)
         made = server()
         assert isinstance(made, LaneHandler)
         self.connection = made
