@@ -17,10 +17,10 @@ from gateway.errors import CallError, Metadata, rpc_error
 from gateway.metrics import GatewayMetrics
 from gateway.reflection import Limits, Reflection
 from gateway.relay.calls import RelayedCall
-from gateway.relay.frames import metadata_fields
 from gateway.relay.spread import Relays
 from gateway.reply import Begun, Caller, Reply
 from gateway.settings import GatewaySettings
+from gateway.waiting_caller import WaitingCaller
 
 HEALTH_CALL = "/grpc.health.v1.Health/Check"
 RECONNECT_FIRST_MS = 100
@@ -33,33 +33,6 @@ LIBRARY_SECONDS_MIN = 0.001
 FRAME_BYTES_ADDED = 2_097_152
 # Limit of the metadata of one response, which includes the details of an error.
 ANSWER_METADATA_BYTES_MAX = 262_144
-
-
-class WaitingCaller:
-    """A caller whose task waits for the verdict."""
-
-    def __init__(self, metadata: Metadata) -> None:
-        self._metadata = metadata
-        self.verdict: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def metadata(self) -> Metadata:
-        """Return the metadata of the call."""
-        return self._metadata
-
-    def metadata_fields(self, names: frozenset[str]) -> bytes:
-        """Return the metadata of these names as fields of a relayed call."""
-        return metadata_fields(pair for pair in self._metadata if pair[0] in names)
-
-    def answered(self, reply: Reply) -> None:
-        """Take the response of the service."""
-        if not self.verdict.done():
-            self.verdict.set_result(reply)
-
-    def failed(self, error: Exception) -> None:
-        """Take the error of the call."""
-        if not self.verdict.done():
-            # Without its frames, which refer to the caller.
-            self.verdict.set_exception(error.with_traceback(None))
 
 
 class AloneCall(NamedTuple):
