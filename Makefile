@@ -6,7 +6,8 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants check bench profile generate pictures reference docs lock format
+.PHONY: up test test-inputs test-faults test-mutants check bench profile generate pictures dashboards reference docs
+.PHONY: lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
 up:
@@ -65,6 +66,7 @@ check:
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python architecture/pictures.py --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m deploy.grafana --check
 
 ## generate: compile the proto files
 generate:
@@ -73,6 +75,10 @@ generate:
 ## pictures: draw architecture/*.svg
 pictures:
 	$(BIN)/python architecture/pictures.py
+
+## dashboards: write deploy/grafana/dashboards
+dashboards:
+	$(BIN)/python -m deploy.grafana
 
 ## reference: write what the documentation takes from the code: pages of docs/reference, and excerpts of files
 reference:

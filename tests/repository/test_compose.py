@@ -37,6 +37,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROFILES = {
     "single": {"kafka", "clickhouse", "migrate", "ingest", "gateway", "etl"},
+    "observe": {"prometheus", "grafana"},
     "cluster": {
         *(f"kafka-{broker}" for broker in (1, 2, 3)),
         *(f"keeper-{keeper}" for keeper in (1, 2, 3)),
@@ -46,6 +47,13 @@ PROFILES = {
 }
 PROCESSES = sorted(name for name, service in SERVICES.items() if "build" in service)
 XML_FILES = sorted((ROOT / "db" / "cluster").glob("*.xml"))
+PUBLISHED = ["127.0.0.1:8123:8123", "50051:50051", "8000:8000"]
+PORTS = {"single": PUBLISHED, "cluster": PUBLISHED, "observe": ["127.0.0.1:3000:3000", "127.0.0.1:9090:9090"]}
+# What the profile `observe` mounts.
+OBSERVE = [
+    *(ROOT / "deploy" / "prometheus" / name for name in ("prometheus.yml", "rules.yml")),
+    *(ROOT / "deploy" / "grafana" / name for name in ("provisioning", "dashboards")),
+]
 
 
 @functools.cache
@@ -78,12 +86,21 @@ def ask_compose(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("profile", "arguments"), [("single", ()), ("cluster", ("--profile", "cluster"))])
-def test_config(profile: str, arguments: tuple[str, ...]) -> None:
-    """Compose accepts both sizes; without a profile it starts the single node, with `cluster` the cluster alone."""
+@pytest.mark.parametrize(
+    ("profiles", "arguments"),
+    [
+        (("single",), ()),
+        (("cluster",), ("--profile", "cluster")),
+        (("single", "observe"), ("--profile", "single", "--profile", "observe")),
+        (("cluster", "observe"), ("--profile", "cluster", "--profile", "observe")),
+    ],
+)
+def test_config(profiles: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    """Compose accepts both sizes, alone and observed; without a profile it starts the single node."""
     ask_compose(*arguments, "config", "-q")
 
-    assert set(ask_compose(*arguments, "config", "--services").split()) == PROFILES[profile]
+    wanted = set().union(*(PROFILES[profile] for profile in profiles))
+    assert set(ask_compose(*arguments, "config", "--services").split()) == wanted
 
 
 def test_schema() -> None:
@@ -122,10 +139,10 @@ def test_profiles_stand_alone() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_ports(profile: str) -> None:
-    """Either size publishes the three endpoints, each once."""
+    """Either size publishes the three endpoints, each once; only this machine reaches what observes them."""
     published = [port for name in PROFILES[profile] for port in SERVICES[name].get("ports", [])]
 
-    assert sorted(published) == ["127.0.0.1:8123:8123", "50051:50051", "8000:8000"]
+    assert sorted(published) == PORTS[profile]
 
 
 def test_volumes() -> None:
@@ -157,11 +174,11 @@ def test_no_other_variables() -> None:
 
 
 def test_mounted_files_exist() -> None:
-    """Every file that a service mounts is in the repository, and every file of db/cluster is mounted."""
+    """What a service mounts is in the repository, and every file of db/cluster is mounted."""
     mounted = {ROOT / source for name in SERVICES for source, _ in mounts(name) if source.startswith(".")}
 
-    assert mounted == set(XML_FILES)
-    assert all(path.is_file() for path in mounted)
+    assert mounted == {*XML_FILES, *OBSERVE}
+    assert all(path.exists() for path in mounted)
 
 
 def test_xml() -> None:

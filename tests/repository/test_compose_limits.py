@@ -20,7 +20,7 @@ from tests.repository.test_compose import PROCESSES, SERVICES
 
 # These end by themselves, and the others wait for that.
 ONE_SHOT = {"migrate", "cluster-migrate"}
-EXACT = re.compile(r"[a-z0-9./-]+:\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
+EXACT = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 RUN_SECONDS_MAX = 60
 
 
@@ -53,7 +53,7 @@ def test_versions() -> None:
     images = {service["image"] for name, service in SERVICES.items() if name not in PROCESSES}
     bases = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
 
-    assert len(images) == 3
+    assert len(images) == 5
     assert [image for image in images | bases if not EXACT.fullmatch(image)] == []
 
 

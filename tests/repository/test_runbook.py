@@ -1,4 +1,4 @@
-"""The runbook has an entry for each text with which production code asks a person to act."""
+"""The runbook has an entry for each alert, and for each text with which production code asks a person to act."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from db.conservation import BreachKind
 from etl.clickhouse.codes import QUORUM_ERRORS, SIZE_ERRORS, STATE_ERRORS
 from local.settings import ROOT
 from tests.support.documents.texts import operator_texts, string_constants
+from tests.support.observing.files import DASHBOARDS, alerts, panels
 
 RUNBOOK = ROOT / "docs" / "operating" / "runbook.md"
 ENTRY = re.compile(
-    r"^### (?P<title>.*)\n\n(?P<message>\*\*Message:\*\* .*(?:\n.+)*)\n\n(?P<body>(?:(?!^##).*\n)*)", re.MULTILINE
+    r"^### (?P<title>.*)\n\n(?:(?P<message>\*\*Message:\*\* .*(?:\n.+)*)|(?P<alert>\*\*Alert:\*\* .*))\n\n"
+    r"(?P<body>(?:(?!^##).*\n)*)",
+    re.MULTILINE,
 )
 NO_ACTION = re.compile(r"^\| (?P<message>`.*`) \| (?P<reason>.+) \|$", re.MULTILINE)
 QUOTED = re.compile(r"`` (.+?) ``|`([^`]+)`")
+# The title of a panel in the entry of an alert.
+EMPHASIZED = re.compile(r"(?<!\*)\*([^*\n]+)\*(?!\*)")
 PARTS = ("**Meaning.**", "**Impact.**", "**Action.**", "**Resolved when.**")
 # Written by Python's faulthandler, which common/watchdog.py has end the process; and errors of the operating system and
 # of Kafka's client.
@@ -40,7 +45,7 @@ def no_action() -> str:
 def described() -> set[str]:
     """Return the texts of all entries, and those of the list of messages that need no action."""
     page = RUNBOOK.read_text(encoding="utf-8")
-    entries = [text for match in ENTRY.finditer(page) for text in quoted(match["message"])]
+    entries = [text for match in ENTRY.finditer(page) if match["message"] for text in quoted(match["message"])]
     return {*entries, *(text for match in NO_ACTION.finditer(no_action()) for text in quoted(match["message"]))}
 
 
@@ -55,6 +60,24 @@ def test_every_message_is_described() -> None:
 def test_every_breach_is_described() -> None:
     """Each kind of breach that `ugc-audit` reports has an entry."""
     assert [kind for kind in BreachKind if not any(kind.value in text for text in described())] == []
+
+
+def test_every_alert_is_described() -> None:
+    """Each alert has one entry, and each entry of an alert is of one that exists."""
+    page = RUNBOOK.read_text(encoding="utf-8")
+    named = [name for match in ENTRY.finditer(page) if match["alert"] for name in quoted(match["alert"])]
+
+    assert sorted(named) == sorted(alerts())
+
+
+def test_every_panel_exists() -> None:
+    """Each panel that the entry of an alert names is on a dashboard."""
+    page = RUNBOOK.read_text(encoding="utf-8")
+    titles = {panel["title"] for path in DASHBOARDS.iterdir() for panel in panels(path)}
+    named = {title for match in ENTRY.finditer(page) if match["alert"] for title in EMPHASIZED.findall(match["body"])}
+
+    assert named
+    assert named - titles == set()
 
 
 def test_every_entry_is_in_the_code() -> None:
@@ -78,7 +101,7 @@ def test_every_cause_is_in_the_code() -> None:
 
 
 def test_every_entry_is_complete() -> None:
-    """Each entry names its message, and has the four parts: meaning, impact, action, and when it is resolved."""
+    """Each entry names its message or its alerts, and has the four parts: meaning, impact, action, and the end."""
     page = RUNBOOK.read_text(encoding="utf-8")
     entries = list(ENTRY.finditer(page))
 

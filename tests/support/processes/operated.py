@@ -22,6 +22,12 @@ from tests.support.processes.system import Deployment
 
 TOPIC, GROUP, DATABASE = "ugc.events", "ugc-etl", "ugc"
 LAYOUT = TopicLayout(partitions=6, replication_factor=1, min_insync_replicas=1, retention_hours=168)
+# The documented ports of the management listeners.
+MANAGEMENT = {
+    "9464": "UGC_INGEST_MANAGEMENT_LISTEN",
+    "9465": "UGC_GATEWAY_MANAGEMENT_LISTEN",
+    "9466": "UGC_ETL_MANAGEMENT_LISTEN",
+}
 # What a new shell of a user has; nothing of the test's own environment.
 PATH = "/usr/local/bin:/usr/bin:/bin"
 COMMAND_SECONDS_MAX = 120
@@ -92,13 +98,18 @@ class Operated:
 @contextlib.contextmanager
 def operated(folder: Path, clickhouse_configuration: str = "") -> Iterator[Operated]:
     """Start Kafka, ClickHouse with a piece of documented configuration, ingest and gateway; no etl yet."""
-    ports = {name: free_port() for name in ("9092", "9000", "8123")}
+    ports = {name: free_port() for name in ("9092", "9000", "8123", *MANAGEMENT)}
     deployment = Deployment(
         folder,
         f"127.0.0.1:{ports['9092']}",
         TOPIC,
         f"clickhouse://default@127.0.0.1:{ports['9000']}/{DATABASE}",
-        {"UGC_ETL_GROUP": GROUP, "UGC_INGEST_DEBUG": "true", "UGC_ETL_FENCE_SECONDS": "1"},
+        {
+            "UGC_ETL_GROUP": GROUP,
+            "UGC_INGEST_DEBUG": "true",
+            "UGC_ETL_FENCE_SECONDS": "1",
+            **{setting: f"127.0.0.1:{ports[documented]}" for documented, setting in MANAGEMENT.items()},
+        },
     )
     ports |= {"50051": deployment.ingest_port, "8000": deployment.gateway_port}
     system = Operated(folder, deployment, ports)

@@ -1,0 +1,1 @@
+"""The dashboards of Grafana, built from code."""

@@ -1,0 +1,1 @@
+"""Dashboards, alerts and Prometheus, for tests."""
