@@ -15,6 +15,8 @@ BEAT_SECONDS = 1.0
 # What a worker sends to its parent.
 BEAT, READY = b".", b"r"
 EXIT_ORPHAN = 1
+# In place of a descriptor.
+NO_DESCRIPTOR = -1
 PR_SET_PDEATHSIG = 1
 # Loaded now: between fork and exec a process must not load anything.
 LIBC = ctypes.CDLL(None)
@@ -23,10 +25,14 @@ LIBC = ctypes.CDLL(None)
 class Worker:
     """One of several workers. Create it on the main thread: Linux ends the worker when the parent's thread ends."""
 
-    def __init__(self, number: int, channel: int, parent: int) -> None:
-        """`channel` is the descriptor of a socket whose other end the process `parent` has."""
+    def __init__(self, number: int, channel: int, parent: int, management: int = NO_DESCRIPTOR) -> None:
+        """`channel` is the descriptor of a socket whose other end the process `parent` has.
+
+        `management` is that of a socket that listens for the parent's requests to the management listener.
+        """
         die_with_parent(parent)
         self.number = number
+        self.management = None if management == NO_DESCRIPTOR else socket.socket(fileno=management)
         self._channel = socket.socket(fileno=channel)
         self._channel.settimeout(0)
 

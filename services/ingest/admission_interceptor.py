@@ -6,10 +6,13 @@ stream of one message, and its cost is the same.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter
 from typing import TypeAlias
 
 import grpc
+from google.rpc.code_pb2 import CANCELLED, INTERNAL, OK, RESOURCE_EXHAUSTED
 
 from services.ingest.call import Call, Context, Failure, Response, StatusError
 from services.ingest.error_interceptor import intercept_errors
@@ -20,6 +23,7 @@ from services.ingest.limits.memory_budget import SMALL_BYTES_MAX
 from services.ingest.limits.message_reader import MessageReader, MessageTimeoutError, MissingMessageError
 from services.ingest.limits.read_permits import TooManyReadsError
 from services.ingest.metadata import read_metadata
+from services.ingest.metrics import CallMetrics
 from services.ingest.relay.calls import Intake
 
 Method: TypeAlias = Callable[[bytes, Call], Awaitable[Response]]
@@ -40,30 +44,34 @@ class AdmissionInterceptor:
         self._memory = intake.memory
         self._retry_seconds = intake.retry_seconds
 
-    def handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def handler(self, method: Method, metrics: CallMetrics) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return gRPC's handler of a unary call that `method` answers."""
 
         async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
+            began = perf_counter()
             call = Call(read_metadata(context.invocation_metadata() or ()))
             try:
-                response = await self._respond(method, call, context)
+                response = await self._respond(method, call, context, metrics)
             except StatusError as error:
                 failure = call.failure(error.status)
-            except (grpc.aio.AbortError, grpc.aio.InternalError):
+            except (grpc.aio.AbortError, grpc.aio.InternalError, asyncio.CancelledError):
+                metrics.ended(CANCELLED, perf_counter() - began)
                 raise
             except Exception as error:  # noqa: BLE001 -- the library would send any exception's text to the client
                 failure = call.unexpected(error)
             else:
+                metrics.ended(OK, perf_counter() - began)
                 # Trailing metadata is sent with the response; initial metadata would be an operation of its own.
                 context.set_trailing_metadata(call.success_metadata(response.http_code))
                 return response.message
+            metrics.ended(failure.code, perf_counter() - began)
             # Outside of the except block, in which the error's traceback would keep the message in memory.
             return await abort(context, failure)
 
         return grpc.stream_unary_rpc_method_handler(intercept_errors(respond))
 
-    async def _respond(self, method: Method, call: Call, context: Context) -> Response:
-        peer = context.peer()
+    async def _respond(self, method: Method, call: Call, context: Context, metrics: CallMetrics) -> Response:
+        peer, request = context.peer(), None
         try:
             # Checked before the message is read too, as reading brings it into memory.
             self._admission.check(peer)
@@ -71,12 +79,17 @@ class AdmissionInterceptor:
             size = len(request)
             self._admission.admit(peer, size)
         except RejectedError as error:
+            metrics.refused(RESOURCE_EXHAUSTED, request)
             raise StatusError(resource_exhausted(str(error), self._retry_seconds)) from None
         try:
             if size <= SMALL_BYTES_MAX:
                 return await method(request, call)
             async with self._memory.reserve(size):
                 return await method(request, call)
+        except BaseException as error:
+            if not call.are_events_counted:
+                metrics.refused(code_of(error), request)
+            raise
         finally:
             self._admission.release(peer, size)
 
@@ -87,9 +100,16 @@ class AdmissionInterceptor:
         except MessageTimeoutError:
             raise StatusError(deadline_exceeded(TIMED_OUT)) from None
         except TooManyReadsError:
-            raise StatusError(resource_exhausted(TOO_MANY, self._retry_seconds)) from None
+            raise RejectedError(TOO_MANY) from None
         except MissingMessageError:
             raise StatusError(invalid_argument([FieldViolation(field=REQUEST, description="is missing")])) from None
+
+
+def code_of(error: BaseException) -> int:
+    """Return the code with which a call ends because of an error."""
+    if isinstance(error, StatusError):
+        return int(error.status.code)
+    return int(INTERNAL if isinstance(error, Exception) else CANCELLED)
 
 
 async def abort(context: Context, failure: Failure) -> bytes:

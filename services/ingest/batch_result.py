@@ -44,6 +44,11 @@ class BatchResult:
         """The number of events that are stored in Kafka."""
         return self._total - len(self.invalid) - len(self.unexplained) - len(self.denied) - len(self.failed)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all events are stored in Kafka."""
+        return self.accepted == self._total
+
     def valid_indexes(self) -> Sequence[int]:
         """Return the indexes of the events that validation and authorization have not rejected."""
         rejected = self.invalid.keys() | self.unexplained | self.denied
@@ -75,7 +80,7 @@ class BatchResult:
     async def response(self, time_slices: TimeSlices) -> BatchProduceResponse:
         """Return the response if any event was accepted, with the error of each rejected event by index."""
         response = BatchProduceResponse(accepted=self.accepted)
-        if self.accepted < self._total:
+        if not self.is_complete:
             async with time_slices.acquire() as time_slice:
                 for index, error in self._errors():
                     response.rejected.add(index=index, error=error)

@@ -50,9 +50,11 @@ class Response(NamedTuple):
 class Call:
     """The metadata of a call. A method returns a Response or raises StatusError."""
 
-    __slots__ = ("authorizations", "headers", "request_id")
+    __slots__ = ("are_events_counted", "authorizations", "headers", "request_id")
 
     def __init__(self, metadata: CallMetadata) -> None:
+        # Whether each event of the call has its outcome, or gets it when Kafka's report comes.
+        self.are_events_counted = False
         self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
         self.headers = metadata.headers

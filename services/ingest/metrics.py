@@ -1,9 +1,181 @@
-"""The metrics of ingest, each declared once."""
+"""The metrics of ingest, each declared once, and what the event loop changes for each call.
+
+An event arrives when ingest has the message that carries it, or refuses the call before reading the message; from then
+on it has exactly one outcome. A batch counts with the number of its events. It counts as one event when nobody can
+count them: its message was not read, or is not a batch.
+"""
 
 from __future__ import annotations
 
-from common.metrics import Metrics
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+from google.protobuf.descriptor import Descriptor
+from google.rpc.code_pb2 import (
+    INVALID_ARGUMENT,
+    OK,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    Code,
+)
+from ugc.v1 import debug_service_pb2, ingest_service_pb2
+from ugc.v1.event_pb2 import Event
+
+from common.kafka_metrics import KafkaClientMetrics
+from common.metrics import Metrics, Observations, Value
+from services.ingest.auth.claims import VALID, VERDICTS
+from services.ingest.events.violation_messages import WHOLE, FieldViolation
+from services.ingest.events.wire import DecodeError, split_batch
+from services.ingest.saturation import Saturation
+
+INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+DEBUG = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
+PRODUCE, BATCH_PRODUCE = f"{INGEST}/Produce", f"{INGEST}/BatchProduce"
+RANDOM_BATCH_PRODUCE = f"{DEBUG}/RandomBatchProduce"
+ACCEPTED, INVALID, DENIED, UNAVAILABLE, SHED = OUTCOMES = ("accepted", "invalid", "denied", "unavailable", "shed")
+# The outcome of all events of a call that ends with an error; that of any other code is UNAVAILABLE.
+OUTCOME_OF_CODE = {
+    INVALID_ARGUMENT: INVALID,
+    PERMISSION_DENIED: DENIED,
+    UNAUTHENTICATED: DENIED,
+    RESOURCE_EXHAUSTED: SHED,
+}
+LIMIT, CALLER, DEADLINE, MEMORY = SHED_REASONS = ("limit", "caller", "deadline", "memory")
+# The fields of errors that are about the whole batch, and about events whose violations are not explained.
+BATCH_FIELD, UNEXPLAINED_FIELD = "events", "unexplained"
+# The bounds that the semantic conventions of OpenTelemetry recommend.
+CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+ACK_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_EVENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+def fields() -> tuple[str, ...]:
+    """Return the paths that a violation of an event can name."""
+    paths = []
+    for field in cast("Descriptor", Event.DESCRIPTOR).fields:
+        inner = field.message_type.fields if field.message_type else ()
+        paths += [field.name, *(f"{field.name}.{each.name}" for each in inner)]
+    return (WHOLE, BATCH_FIELD, UNEXPLAINED_FIELD, *paths)
 
 
 class IngestMetrics(Metrics):
-    """The metrics of one process."""
+    """The metrics of one process. The event loop changes the numbers, and scrapes read them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._durations = self.histogram(
+            "rpc_server_call_duration_seconds",
+            "Duration of calls, alone or relayed, from their arrival until their end.",
+            CALL_SECONDS,
+            rpc_system_name=("grpc",),
+            rpc_method=(PRODUCE, BATCH_PRODUCE, RANDOM_BATCH_PRODUCE),
+            rpc_response_status_code=tuple(Code.keys()),
+        )
+        events = self.counter(
+            "ugc_ingest_events",
+            "Events that have arrived, by their one outcome: acknowledged by Kafka, not valid, without permission, "
+            "not acknowledged by Kafka, or refused because a limit was reached.",
+            outcome=OUTCOMES,
+        )
+        self.outcomes = {each: events.child(each) for each in OUTCOMES}
+        self.accepted, self.unavailable = self.outcomes[ACCEPTED], self.outcomes[UNAVAILABLE]
+        invalid = self.counter(
+            "ugc_ingest_invalid",
+            "Violations in invalid events, by the field; `unexplained` are events after so many invalid ones of a "
+            "request that their violations are not determined.",
+            field=fields(),
+        )
+        self.invalid = {each: invalid.child(each) for each in fields()}
+        verdicts = self.counter("ugc_ingest_auth", "Calls whose token was examined, by the verdict.", verdict=VERDICTS)
+        self.verdicts = {each: verdicts.child(each) for each in VERDICTS}
+        self.valid_tokens = self.verdicts[VALID]
+        self.batch_events = self.histogram("ugc_ingest_batch_events", "Events in a batch.", BATCH_EVENTS).child()
+        self.ack_seconds = self.histogram(
+            "ugc_ingest_kafka_ack_seconds",
+            "Time from the hand-over of events to Kafka's client until all of them are acknowledged or have failed; "
+            "of each batch, and of the single events that are handed over together.",
+            ACK_SECONDS,
+        ).child()
+        self.produce = CallMetrics(self, PRODUCE, lambda _message: 1)
+        self.batch_produce = CallMetrics(self, BATCH_PRODUCE, batch_size)
+        # Its events are counted where they are stored.
+        self.random_batch_produce = CallMetrics(self, RANDOM_BATCH_PRODUCE, lambda _message: 0)
+        self.shed = self.counter(
+            "ugc_ingest_shed",
+            "Events that were refused because a limit was reached, by the limit: of what is in work or in flight, of "
+            "one caller, of the time until the call's deadline, or of memory.",
+            reason=SHED_REASONS,
+        )
+        self.shed.read = lambda: {(LIMIT,): self.outcomes[SHED].value}
+        self.is_reachable = self.gauge(
+            "ugc_ingest_kafka_reachable", "Whether Kafka answered the last check and has the topic: 1 or 0."
+        ).child()
+        self.retention = self.gauge(
+            "ugc_ingest_topic_retention_seconds",
+            "How long Kafka keeps the events of the topic; +Inf without a limit, and no sample until it was read.",
+        )
+        self.retention.reads_each(dict)
+        self.saturation = Saturation(self)
+        self.client = ProducerMetrics(self, self.saturation.queue_bytes.used.child())
+
+    def duration(self, method: str, code: int) -> Observations:
+        """Return the durations of a method's calls that end with a code."""
+        return self._durations.child("grpc", method, Code.Name(code))
+
+    def violations(self, found: Iterable[FieldViolation]) -> None:
+        """Count violations by their fields."""
+        for violation in found:
+            self.invalid[violation.field].value += 1
+
+
+class CallMetrics:
+    """Counts the ends of the calls of one method."""
+
+    def __init__(self, metrics: IngestMetrics, method: str, events_of: Callable[[bytes | None], int]) -> None:
+        """`events_of` returns the number of events in a message, given None if the message was not read."""
+        self._durations = Durations(metrics, method)
+        self._events_of = events_of
+        self._outcomes = metrics.outcomes
+
+    def ended(self, code: int, seconds: float) -> None:
+        """Count a call that has ended."""
+        self._durations[code].observe(seconds)
+
+    def refused(self, code: int, message: bytes | None) -> None:
+        """Count all events of a call by its code; `message` is None if it was not read, and refused for a limit."""
+        self._outcomes[OUTCOME_OF_CODE.get(code, UNAVAILABLE)].value += self._events_of(message)
+
+
+class Durations(dict[int, Observations]):
+    """The durations of a method's calls, by code. Codes that never occur have no samples."""
+
+    def __init__(self, metrics: IngestMetrics, method: str) -> None:
+        super().__init__({OK: metrics.duration(method, OK)})
+        self._metrics, self._method = metrics, method
+
+    def __missing__(self, code: int) -> Observations:
+        found = self[code] = self._metrics.duration(self._method, code)
+        return found
+
+
+class ProducerMetrics(KafkaClientMetrics):
+    """Metrics of Kafka's client, with the bytes in the producer's queue."""
+
+    def __init__(self, metrics: Metrics, queue_bytes: Value) -> None:
+        super().__init__(metrics)
+        self._queue_bytes = queue_bytes
+
+    def _take(self, statistics: Mapping[str, object]) -> None:
+        super()._take(statistics)
+        self._queue_bytes.value = cast("int", statistics["msg_size"])
+
+
+def batch_size(message: bytes | None) -> int:
+    """Return the number of events in a batch; 1 if it cannot be counted."""
+    if message is None:
+        return 1
+    try:
+        return len(split_batch(message))
+    except DecodeError:
+        return 1

@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from common.failpoints import arm
 from common.lifecycle import allow_open_files, stopping
 from common.logs import configure_logs, logger
+from common.management import managing
 from common.settings import load
 from common.watchdog import watched
 from common.workers.worker import Worker, attached, this_worker
@@ -21,6 +22,8 @@ from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.publisher import publishing
+from services.ingest.metrics import IngestMetrics
+from services.ingest.probes import Probes
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -37,26 +40,31 @@ def main(worker: Worker | None = None) -> None:
         logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     allow_open_files()
-    sys.exit(uvloop.run(run(settings, worker)))
+    metrics = IngestMetrics()
+    probes = Probes(metrics)
+    listen = worker.management if worker else settings.ingest_management_listen
+    with managing("UGC_INGEST_MANAGEMENT_LISTEN", listen, metrics, probes.live, probes.ready):
+        status = uvloop.run(run(settings, metrics, probes, worker))
+    sys.exit(status)
 
 
-async def run(settings: IngestSettings, worker: Worker | None = None) -> int:
+async def run(settings: IngestSettings, metrics: IngestMetrics, probes: Probes, worker: Worker | None = None) -> int:
     """Serve until a stop signal or a fatal error of the producer; return the exit status."""
     fatal: list[str] = []
-    async with stopping() as stop, watched(settings), attached(worker):
+    async with stopping() as stop, watched(settings), attached(worker), probes.heartbeat.beating():
 
         def on_fatal(reason: str) -> None:
             fatal.append(reason)
             stop.set()
 
-        async with publishing(settings, on_fatal) as publisher:
+        async with publishing(settings, on_fatal, metrics) as publisher:
             validator = EventValidator(settings.ingest_event_bytes_max)
             servicer = IngestServicer(
-                validator, batch_limits(), publisher, settings.ingest_retry_seconds, authenticator(settings)
+                validator, batch_limits(), publisher, settings.ingest_retry_seconds, authenticator(settings), metrics
             )
             debug = DebugServicer(servicer, validator) if settings.ingest_debug else DisabledDebugServicer()
             try:
-                async with serving(settings, servicer, debug, publisher.check_reachable) as address:
+                async with serving(settings, servicer, debug, publisher.reachability.check, probes) as address:
                     logger().info(
                         "serving",
                         address=str(address),

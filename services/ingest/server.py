@@ -23,11 +23,13 @@ from services.ingest.admission_interceptor import AdmissionInterceptor
 from services.ingest.call_acceptance import CallAcceptance, Handlers
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.error_interceptor import limit_library_log
-from services.ingest.kafka.publisher import UnreachableError
+from services.ingest.kafka.reachability import UnreachableError
 from services.ingest.limits.admission import Admission
 from services.ingest.limits.memory_budget import MemoryBudget
 from services.ingest.limits.message_reader import MessageReader
 from services.ingest.listening import listen
+from services.ingest.metrics import BATCH_PRODUCE, PRODUCE, RANDOM_BATCH_PRODUCE, IngestMetrics
+from services.ingest.probes import Probes
 from services.ingest.relay.limits import STREAM_SECONDS_MAX
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -62,6 +64,7 @@ async def serving(
     servicer: IngestServicer,
     debug: DebugServicer | DisabledDebugServicer,
     check_reachable: Callable[[float], None],
+    probes: Probes,
 ) -> AsyncIterator[Address]:
     """Serve at the yielded address; at the end report NOT_SERVING, wait for callers to leave, finish running calls.
 
@@ -71,8 +74,9 @@ async def serving(
     server = grpc.aio.server(options=options(settings))
     has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
     interceptor = admission_interceptor(settings, has_headroom)
+    servicer.metrics.saturation.read_admission(interceptor.intake.admission)
     acceptance = CallAcceptance(server, SERVICE, ingest_handlers(servicer, interceptor))
-    server.add_generic_rpc_handlers((debug_handler(debug, interceptor),))
+    server.add_generic_rpc_handlers((debug_handler(debug, interceptor, servicer.metrics),))
     health_servicer = health.aio.HealthServicer()
     await set_health(health_servicer, NOT_SERVING)
     # Reflection does not list a disabled service.
@@ -95,10 +99,12 @@ async def serving(
     async with interceptor.reader.enforcing(), standard.reader.enforcing(), relay_service.enforcing():
         await server.start()
         acceptance.start()
-        watch = asyncio.create_task(watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds))
+        watching = watch_kafka(health_servicer, check_reachable, settings.ingest_health_seconds, probes)
+        watch = asyncio.create_task(watching)
         try:
             yield Address(address.host, port)
         finally:
+            probes.stop()
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
@@ -164,17 +170,18 @@ def admission_interceptor(
 def ingest_handlers(servicer: IngestServicer, interceptor: AdmissionInterceptor) -> Handlers:
     """Return gRPC's handlers of IngestService, without serializers, so that requests and responses are bytes."""
     return {
-        "Produce": interceptor.handler(servicer.produce),
-        "BatchProduce": interceptor.handler(servicer.batch_produce),
+        "Produce": interceptor.handler(servicer.produce, servicer.metrics.produce),
+        "BatchProduce": interceptor.handler(servicer.batch_produce, servicer.metrics.batch_produce),
     }
 
 
 def relayed_methods(servicer: IngestServicer, debug: DebugServicer | DisabledDebugServicer) -> dict[str, relay.Method]:
     """Return the methods that may be relayed, by their path."""
+    metrics = servicer.metrics
     return {
-        f"/{SERVICE}/Produce": relay.Method(servicer.produce, servicer.start_produce),
-        f"/{SERVICE}/BatchProduce": relay.Method(servicer.batch_produce),
-        f"/{DEBUG_SERVICE}/RandomBatchProduce": relay.Method(debug.random_batch_produce),
+        f"/{PRODUCE}": relay.Method(servicer.produce, metrics.produce, servicer.start_produce),
+        f"/{BATCH_PRODUCE}": relay.Method(servicer.batch_produce, metrics.batch_produce),
+        f"/{RANDOM_BATCH_PRODUCE}": relay.Method(debug.random_batch_produce, metrics.random_batch_produce),
     }
 
 
@@ -190,18 +197,17 @@ def relay_limits(settings: IngestSettings) -> relay.RelayLimits:
 
 
 def debug_handler(
-    debug: DebugServicer | DisabledDebugServicer, interceptor: AdmissionInterceptor
+    debug: DebugServicer | DisabledDebugServicer, interceptor: AdmissionInterceptor, metrics: IngestMetrics
 ) -> grpc.GenericRpcHandler:
     """Return gRPC's handler of DebugService."""
-    return grpc.method_handlers_generic_handler(
-        DEBUG_SERVICE, {"RandomBatchProduce": interceptor.handler(debug.random_batch_produce)}
-    )
+    handler = interceptor.handler(debug.random_batch_produce, metrics.random_batch_produce)
+    return grpc.method_handlers_generic_handler(DEBUG_SERVICE, {"RandomBatchProduce": handler})
 
 
 async def watch_kafka(
-    health_servicer: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float
+    health_servicer: health.aio.HealthServicer, check_reachable: Callable[[float], None], seconds: float, probes: Probes
 ) -> None:
-    """Report through the health service whether Kafka is reachable, until cancelled."""
+    """Report through the health service and the probes whether Kafka is reachable, until cancelled."""
     outage = OutageLog("reaching Kafka")
     while True:
         # Every error is handled here: if this task ended, the health service would report an outdated status.
@@ -209,17 +215,21 @@ async def watch_kafka(
         check = asyncio.wrap_future(in_thread(partial(check_reachable, seconds)))
         try:
             while not (await asyncio.wait({check}, timeout=seconds + OVERTIME_SECONDS_MAX))[0]:
-                outage.failed(TimeoutError("Kafka's client does not answer"))
+                late = TimeoutError("Kafka's client does not answer")
+                probes.failed(late)
+                outage.failed(late)
                 await set_health(health_servicer, NOT_SERVING)
         finally:
             check.cancel()  # otherwise its error would be logged as one that nobody has retrieved
         error = check.exception()
         if error is None:
             outage.over()
+            probes.reached()
             await set_health(health_servicer, SERVING)
         else:
             if not isinstance(error, UnreachableError):
                 log_limited(logging.ERROR, "watching Kafka failed unexpectedly", exc_info=error)
+            probes.failed(error)
             outage.failed(error)
             await set_health(health_servicer, NOT_SERVING)
         await asyncio.sleep(seconds)

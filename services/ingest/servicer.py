@@ -25,6 +25,8 @@ from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.limits.time_slices import TimeSlice, TimeSlices
+from services.ingest.metrics import IngestMetrics
+from services.ingest.outcomes import count_batch, count_unacknowledged
 
 # Events whose records are made between two checks of the time slice.
 EVENTS_PER_CHECK = 500
@@ -57,7 +59,9 @@ class IngestServicer:
         publisher: Publisher,
         retry_seconds: float,
         authenticator: Authenticator | None = None,
+        metrics: IngestMetrics | None = None,
     ) -> None:
+        self.metrics = metrics or IngestMetrics()
         self._validator = validator
         self._limits = limits
         self._publisher = publisher
@@ -73,6 +77,7 @@ class IngestServicer:
         user = self.authorized_user(call)
         event, violations = self._validator.check(request)
         if violations:
+            self.metrics.violations(violations)
             raise StatusError(invalid_argument(violations))
         if user is not None and not belongs_to(user, event):
             raise StatusError(permission_denied())
@@ -86,13 +91,21 @@ class IngestServicer:
                 result = error
             finish(result)
 
-        self._publisher.send(record, call.headers, on_report)
+        # Its report counts it, even if the call has ended before.
+        call.are_events_counted = True
+        try:
+            self._publisher.send(record, call.headers, on_report)
+        except Exception:
+            call.are_events_counted = False
+            raise
 
     def _produced(self, identity: bytes, failure: DeliveryFailure | None, call: Call) -> Response | StatusError:
         """Return the result of an event from its delivery report."""
         if failure:
             log_unacknowledged([failure], 1, call)
+            count_unacknowledged(self.metrics, [failure])
             return StatusError(delivery_error(failure, self._retry_seconds))
+        self.metrics.accepted.value += 1
         return call.accepted(EVENT_ID_HEAD + format_identity(identity).encode(), accepted=1)
 
     async def produce(self, request: bytes, call: Call) -> Response:
@@ -119,9 +132,12 @@ class IngestServicer:
         if self._authenticator is None:
             return None
         try:
-            return self._authenticator.authenticate(call.authorizations)
+            user = self._authenticator.authenticate(call.authorizations)
         except UnauthenticatedError as error:
+            self.metrics.verdicts[error.verdict].value += 1
             raise StatusError(unauthenticated(str(error))) from None
+        self.metrics.valid_tokens.value += 1
+        return user
 
     async def produce_batch(self, call: Call, request: bytes, user: str | None) -> Response:
         """Do what `batch_produce` does, for an authenticated call."""
@@ -137,6 +153,8 @@ class IngestServicer:
             records = await make_records(encoded, keys, time_slice)
         failures = await self._publish(records, call) if records else {}
         result.failed = {indexes[position]: failure for position, failure in failures.items()}
+        count_batch(self.metrics, result)
+        call.are_events_counted = True
         if error := result.error():
             raise StatusError(error)
         response = await result.response(self._time_slices)
@@ -146,13 +164,17 @@ class IngestServicer:
         try:
             encoded = split_batch(request)
         except DecodeError:
-            problem = violation("events", "is not the Protobuf of a ugc.v1.EventBatch")
-            raise StatusError(invalid_argument([problem])) from None
+            raise self._invalid_batch("is not the Protobuf of a ugc.v1.EventBatch") from None
         low, high = self._limits.events_min, self._limits.events_max
         if not low <= len(encoded) <= high:
-            problem = violation("events", f"must have {low} to {high} events, not {len(encoded)}")
-            raise StatusError(invalid_argument([problem]))
+            raise self._invalid_batch(f"must have {low} to {high} events, not {len(encoded)}")
+        self.metrics.batch_events.observe(len(encoded))
         return list(encoded)
+
+    def _invalid_batch(self, description: str) -> StatusError:
+        problem = violation("events", description)
+        self.metrics.violations([problem])
+        return StatusError(invalid_argument([problem]))
 
     async def _publish(self, records: Records, call: Call) -> dict[int, DeliveryFailure]:
         failures = await self._publisher.publish(records, call.headers)

@@ -17,7 +17,8 @@ from ugc.v1.event_pb2 import EventBatch
 from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 from local.processes.ports import free_port
-from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, publishing
+from services.ingest.kafka.publisher import KafkaPublisher, publishing
+from services.ingest.kafka.reachability import UnreachableError
 from services.ingest.settings import IngestSettings
 from tests.support.clients.calls import failure, ingest_channel
 from tests.support.inputs.events import valid
@@ -53,7 +54,7 @@ async def ingest(kafka: str, topic: str, **changes: Any) -> AsyncIterator[tuple[
 async def test_event_larger_than_the_topic_takes(kafka: str, small_topic: str) -> None:
     """A larger event than the topic takes is INVALID_ARGUMENT and names the limit, alone and in a batch."""
     async with ingest(kafka, small_topic) as (stub, publisher):
-        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+        await asyncio.to_thread(publisher.reachability.check, SECONDS_MAX)
         large = valid(event_data=incompressible(30_000))
         status = await failure(stub.Produce(large))
         details = BadRequest()
@@ -73,7 +74,7 @@ async def test_event_larger_than_the_topic_takes(kafka: str, small_topic: str) -
 async def test_events_that_fit_singly(kafka: str, small_topic: str, size: int) -> None:
     """Events of which each fits are stored, however many arrive at once: batches follow the topic's limit."""
     async with ingest(kafka, small_topic) as (stub, publisher):
-        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+        await asyncio.to_thread(publisher.reachability.check, SECONDS_MAX)
         events = [valid(event_data=incompressible(size)) for _ in range(100)]
 
         assert (await stub.BatchProduce(EventBatch(events=events))).accepted == 100
@@ -84,7 +85,7 @@ async def test_unknown_limit(kafka: str, small_topic: str) -> None:
     async with ingest(kafka, small_topic, ingest_linger_seconds=0.2) as (stub, publisher):
         batch = EventBatch(events=[valid(event_data=incompressible(1_000)) for _ in range(100)])
         assert (await failure(stub.BatchProduce(batch))).code == CODES["UNAVAILABLE"]
-        await asyncio.to_thread(publisher.check_reachable, SECONDS_MAX)
+        await asyncio.to_thread(publisher.reachability.check, SECONDS_MAX)
 
         assert (await stub.BatchProduce(batch)).accepted == 100
 
@@ -94,7 +95,7 @@ async def test_unreachable() -> None:
     async with ingest(f"127.0.0.1:{free_port()}", "any", ingest_delivery_seconds_max=200.0) as (stub, publisher):
         for _ in range(2):
             with pytest.raises(UnreachableError):
-                await asyncio.to_thread(publisher.check_reachable, 0.1)
+                await asyncio.to_thread(publisher.reachability.check, 0.1)
         status = await asyncio.wait_for(failure(stub.Produce(valid())), SECONDS_MAX)
         batch = await asyncio.wait_for(failure(stub.BatchProduce(EventBatch(events=[valid()] * 3))), SECONDS_MAX)
 

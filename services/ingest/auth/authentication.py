@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jwt
 
-from services.ingest.auth.claims import TokenRules, UnauthenticatedError, check_claims
+from services.ingest.auth.claims import MissingTokenError, TokenRules, UnauthenticatedError, check_claims
 from services.ingest.auth.keys import KeySet
 
 SCHEME = "bearer"
@@ -87,7 +87,7 @@ class Authenticator:
 def bearer_token(authorizations: Sequence[str | bytes]) -> bytes:
     """Return the bearer token; several Authorization values are rejected, as servers differ in which one they use."""
     if not any(authorizations):
-        raise UnauthenticatedError("a bearer token is required (authorization: Bearer ...)")
+        raise MissingTokenError("a bearer token is required (authorization: Bearer ...)")
     if len(authorizations) > 1:
         raise UnauthenticatedError(f"there must be one authorization, not {len(authorizations)}")
     (authorization,) = authorizations

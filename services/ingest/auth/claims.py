@@ -13,6 +13,24 @@ ALWAYS_REQUIRED = ("exp",)
 class UnauthenticatedError(Exception):
     """The caller has no valid token; the text is for the caller and contains nothing of the token."""
 
+    verdict = "invalid"
+
+
+class MissingTokenError(UnauthenticatedError):
+    """The caller has no token."""
+
+    verdict = "missing"
+
+
+class ExpiredTokenError(UnauthenticatedError):
+    """The caller's token has expired."""
+
+    verdict = "expired"
+
+
+VALID = "valid"
+VERDICTS = (VALID, *(each.verdict for each in (MissingTokenError, ExpiredTokenError, UnauthenticatedError)))
+
 
 @dataclass(frozen=True)
 class TokenRules:
@@ -34,7 +52,7 @@ def check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) ->
             raise UnauthenticatedError(f"the token has no {name}")
     expires_at = seconds(claims, "exp") + rules.leeway_seconds
     if expires_at <= now:
-        raise UnauthenticatedError("the token has expired (exp)")
+        raise ExpiredTokenError("the token has expired (exp)")
     if "nbf" in claims and seconds(claims, "nbf") > now + rules.leeway_seconds:
         raise UnauthenticatedError("the token is not valid yet (nbf)")
     if "iat" in claims and seconds(claims, "iat") > now + rules.leeway_seconds:

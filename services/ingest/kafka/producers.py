@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as NoAnswerError
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-exported explicitly
@@ -19,8 +21,8 @@ from common.logs import logger
 # The default of the Kafka client, which is below the default of a topic.
 BATCH_BYTES_MAX = 1_000_000
 BATCH_BYTES_MIN = 1_000
-LIMIT = "max.message.bytes"
-# How often the topic's limit is read.
+LIMIT, RETENTION = "max.message.bytes", "retention.ms"
+# How often the topic's limits are read.
 LIMIT_SECONDS = 60.0
 # How long a replaced producer is kept for requests that still use it.
 RETIRED_SECONDS = 30.0
@@ -70,14 +72,22 @@ def is_done(producer: Producer, retired_at: float) -> bool:
     return not len(producer) and time.monotonic() - retired_at > RETIRED_SECONDS
 
 
-def topic_limit(servers: str, topic: str, seconds_max: float) -> int | None:
-    """Return the topic's max.message.bytes, None if Kafka does not answer. Blocks."""
+class TopicLimits(NamedTuple):
+    """What the topic's configuration limits: the bytes of a batch, and how long Kafka keeps records."""
+
+    batch_bytes_max: int
+    retention_seconds: float
+
+
+def topic_limits(servers: str, topic: str, seconds_max: float) -> TopicLimits | None:
+    """Return the topic's limits, None if Kafka does not answer. Blocks."""
     # A new client each time: a long-lived one keeps connecting to a controller that may be gone.
     client = AdminClient({"bootstrap.servers": servers, "log_level": 2})
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         found = client.describe_configs([resource], request_timeout=seconds_max)[resource].result(seconds_max)
-        return int(found[LIMIT].value)
+        milliseconds = int(found[RETENTION].value)
+        return TopicLimits(int(found[LIMIT].value), math.inf if milliseconds < 0 else milliseconds / 1000)
     except (KafkaException, NoAnswerError, KeyError, ValueError) as error:
-        logger().debug("the topic's limit could not be read", error=str(error))
+        logger().debug("the topic's limits could not be read", error=str(error))
         return None

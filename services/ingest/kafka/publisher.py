@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from operator import length_hint
+from time import perf_counter
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
+from common.kafka_metrics import PROPERTIES
 from common.logs import logger
+from common.metrics import Observations
 from services.ingest.events.records import Headers, Record, Records, framing_bytes
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import (
@@ -20,27 +22,22 @@ from services.ingest.kafka.errors import (
     DeliveryFailure,
     Remedy,
     delivery_failure,
-    describe,
     rejection_of,
 )
 from services.ingest.kafka.lingering import Lingering, OnReport
-from services.ingest.kafka.producers import LIMIT_SECONDS, Producers, topic_limit
+from services.ingest.kafka.producers import Producers, TopicLimits, topic_limits
+from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.report_polling import ReportPolling
 from services.ingest.kafka.single_report import SingleReport
 from services.ingest.limits.time_slices import TimeSlices
+from services.ingest.metrics import IngestMetrics
 from services.ingest.settings import IngestSettings
 
-# Failed checks in a row after which Kafka counts as unreachable.
-FAILED_CHECKS_MAX = 2
 # Records between two checks of the time slice; they take 0.1 ms.
 RECORDS_PER_CHECK = 250
 # The Kafka client chooses the partition by the key.
 ANY_PARTITION = -1
 NOW = 0
-
-
-class UnreachableError(Exception):
-    """Kafka does not answer, or does not have the topic."""
 
 
 def producer_configuration(settings: IngestSettings) -> dict[str, str | int | float | bool]:
@@ -74,24 +71,37 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
 
 
 @contextlib.asynccontextmanager
-async def publishing(settings: IngestSettings, on_fatal: Callable[[str], None]) -> AsyncIterator[KafkaPublisher]:
+async def publishing(
+    settings: IngestSettings, on_fatal: Callable[[str], None], metrics: IngestMetrics | None = None
+) -> AsyncIterator[KafkaPublisher]:
     """Open the producer; at the end of the block wait for the delivery reports of all records that it took.
 
     `on_fatal` is called in the event loop after a fatal error, which only a restart of the process resolves.
     """
+    metrics = metrics or IngestMetrics()
+    client = metrics.client
 
     def report(error: KafkaError) -> None:
         if error.fatal():
             on_fatal(error.str())
+        client.error(error.name())
 
-    configuration = {**producer_configuration(settings), "error_cb": report}
+    configuration = {
+        **producer_configuration(settings),
+        **PROPERTIES,
+        "error_cb": report,
+        "stats_cb": client.statistics,
+    }
     producers = Producers(lambda bytes_max: Producer({**configuration, "batch.size": bytes_max}))
 
-    def read_limit(seconds_max: float) -> int | None:
-        return topic_limit(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
+    def read_limits(seconds_max: float) -> TopicLimits | None:
+        return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
-    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limit, settings.ingest_linger_seconds)
+    linger_seconds = settings.ingest_linger_seconds
+    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds)
     polling = publisher.polling
+    metrics.saturation.read_queue(polling, settings)
+    metrics.retention.reads_each(publisher.reachability.retention_seconds)
     async with polling.running():
         try:
             yield publisher
@@ -108,27 +118,30 @@ class KafkaPublisher:
         self,
         producers: Producers,
         topic: str,
-        read_limit: Callable[[float], int | None] = lambda _seconds: None,
+        read_limits: Callable[[float], TopicLimits | None] = lambda _seconds: None,
         linger_seconds: float = 0.0,
+        ack_seconds: Observations | None = None,
     ) -> None:
-        """`read_limit` returns the topic's max.message.bytes, or None if Kafka does not answer in the given seconds."""
+        """`read_limits` returns the topic's limits, or None if Kafka does not answer in the given seconds.
+
+        `ack_seconds` are the times to the acknowledgement: of each batch, and of one single event after the other.
+        """
         self._producers = producers
         self._topic = topic
-        self._read_limit = read_limit
+        self.reachability = Reachability(producers, topic, read_limits)
+        self._ack_seconds = ack_seconds or Observations(())
+        self._is_measuring = False
         self.lingering = Lingering(self._send, linger_seconds)
         self.polling = ReportPolling(producers, self.lingering.send_due)
-        self._limit_until = 0.0
         self._time_slices = TimeSlices()
-        self._failed_checks = 0
-        self._unreachable_reason = ""
 
     def send(self, record: Record, headers: Headers | None, on_report: OnReport) -> None:
         """Write one record; call `on_report` once, now or later in the event loop, with its failure or None.
 
         While Kafka is unreachable the record fails at once and is not written.
         """
-        if self._failed_checks >= FAILED_CHECKS_MAX:
-            on_report(DeliveryFailure(self._unreachable_reason))
+        if problem := self.reachability.problem:
+            on_report(DeliveryFailure(problem))
             return
         self.lingering.add(record, headers, on_report, is_idle=not self.polling.is_busy)
         self.polling.wake()
@@ -141,7 +154,14 @@ class KafkaPublisher:
             on_report(DeliveryFailure(rejection))
             return
 
+        began = 0.0
+        if not self._is_measuring:
+            self._is_measuring, began = True, perf_counter()
+
         def on_delivery(error: KafkaError | None) -> None:
+            if began:
+                self._is_measuring = False
+                self._ack_seconds.observe(perf_counter() - began)
             if error is not None:
                 on_report(self._failure(error, record, framing_bytes(headers), batch_bytes_max))
             else:
@@ -155,11 +175,11 @@ class KafkaPublisher:
 
         Every message has the same headers. While Kafka is unreachable all records fail at once and none is written.
         """
-        if self._failed_checks >= FAILED_CHECKS_MAX:
-            return dict.fromkeys(range(len(records)), DeliveryFailure(self._unreachable_reason))
+        if problem := self.reachability.problem:
+            return dict.fromkeys(range(len(records)), DeliveryFailure(problem))
         # In the order of the calls.
         self.lingering.send_all()
-        tracker = DeliveryTracker()
+        began, tracker = perf_counter(), DeliveryTracker()
         batch_bytes_max = self._producers.batch_bytes_max
         if len(records) <= RECORDS_PER_CHECK:
             taken, rejection = self._produce(records, 0, tracker, headers)
@@ -169,6 +189,8 @@ class KafkaPublisher:
         tracker.seal()
         failpoint("between-produce-and-report")
         await tracker.done
+        if taken:
+            self._ack_seconds.observe(perf_counter() - began)
         if taken == len(records) and not tracker.failed:
             return {}
         framing = framing_bytes(headers)
@@ -223,27 +245,5 @@ class KafkaPublisher:
         failure = delivery_failure(error, len(record.key) + len(record.value) + framing, batch_bytes_max)
         if error.code() in TOO_LARGE and failure.remedy is Remedy.RETRY:
             # The topic's limit was lowered: the next check reads it again, before the client retries.
-            self._limit_until = 0.0
+            self.reachability.read_limits_next()
         return failure
-
-    def check_reachable(self, seconds_max: float) -> None:
-        """Read the topic's metadata from Kafka; raise UnreachableError without an answer in time. Blocks."""
-        try:
-            self._read_metadata(seconds_max)
-        except UnreachableError as error:
-            self._unreachable_reason = str(error)
-            self._failed_checks += 1
-            raise
-        self._failed_checks = 0
-        if time.monotonic() >= self._limit_until:
-            self._limit_until = time.monotonic() + LIMIT_SECONDS
-            if limit := self._read_limit(seconds_max):
-                self._producers.limit_batches(limit)
-
-    def _read_metadata(self, seconds_max: float) -> None:
-        try:
-            metadata = self._producers.current.list_topics(self._topic, timeout=seconds_max)
-        except KafkaException as error:
-            raise UnreachableError(describe(error.args[0])) from error
-        if problem := metadata.topics[self._topic].error:
-            raise UnreachableError(f"topic {self._topic}: {describe(problem)}")

@@ -41,7 +41,8 @@ class ReportPolling:
         """`send_due` is called after each poll; it sends the records that are due, and returns whether any waited."""
         self._producers = producers
         self._send_due = send_due
-        self._in_flight = 0
+        # Records handed to the producers without a report, as of the last poll.
+        self.in_flight = 0
         self.is_busy = False
         self._next: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -67,15 +68,15 @@ class ReportPolling:
         """Wait until no record is in flight; return how many are after `seconds_max`."""
         self.wake()
         self.poll()
-        if self._in_flight:
+        if self.in_flight:
             self._drained = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._drained}, timeout=seconds_max)
-        return self._in_flight
+        return self.in_flight
 
     def poll(self) -> None:
         """Process the delivery reports that have arrived."""
         try:
-            self._in_flight = self._producers.poll()
+            self.in_flight = self._producers.poll()
         except Exception as error:  # noqa: BLE001 -- without further polls no call would be answered
             log_limited(logging.ERROR, "processing Kafka's delivery reports failed unexpectedly", exc_info=error)
 
@@ -83,8 +84,8 @@ class ReportPolling:
         """Poll, and schedule the next poll."""
         self.poll()
         try:
-            has_waited = self._send_due(is_idle=not self._in_flight)
-            self.is_busy = self._in_flight > 0 or has_waited
+            has_waited = self._send_due(is_idle=not self.in_flight)
+            self.is_busy = self.in_flight > 0 or has_waited
             if self._drained is not None and not self.is_busy and not self._drained.done():
                 self._drained.set_result(None)
         finally:

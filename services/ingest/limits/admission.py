@@ -42,6 +42,7 @@ class Admission:
     """Counts the requests in flight, in total and for each peer; a peer is one connection."""
 
     def __init__(self, requests_max: int, bytes_max: int) -> None:
+        self.limits = InFlight(requests_max, bytes_max)
         self._requests_max = requests_max
         self._bytes_max = bytes_max
         self._requests = 0

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeAlias
 
-from google.rpc.code_pb2 import DEADLINE_EXCEEDED
+from google.rpc.code_pb2 import CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK
 
 from services.ingest.call import Call, Failure, Response, StatusError
 from services.ingest.errors import resource_exhausted
 from services.ingest.limits.admission import Admission, RejectedError
 from services.ingest.limits.memory_budget import SMALL_BYTES_MAX, MemoryBudget
+from services.ingest.metrics import CallMetrics
 from services.ingest.relay import frames
 
 Finish: TypeAlias = Callable[[Response | Exception], None]
@@ -26,6 +28,7 @@ class Method:
 
     # Answers a call.
     respond: Callable[[bytes, Call], Awaitable[Response]]
+    metrics: CallMetrics
     # Does the same without a task: starts, and calls the function with the result.
     start: Callable[[bytes, Call, Finish], None] | None = None
 
@@ -38,8 +41,9 @@ class Intake:
         self.memory = memory
         self.retry_seconds = retry_seconds
 
-    def begin(self, relayed: RelayedCall, method: Method, message: bytes) -> None:
+    def begin(self, relayed: RelayedCall, method: Method) -> None:
         """Admit and start a call, which may end it at once."""
+        message = relayed.message
         size = len(message)
         try:
             self.admission.admit(relayed.peer, size)
@@ -67,15 +71,38 @@ class Intake:
 class RelayedCall:
     """A call of a stream; `finish` or `cancel` ends it."""
 
-    __slots__ = ("_ended", "_number", "_on_end", "admitted", "call", "deadline", "peer", "task")
+    __slots__ = (
+        "_began",
+        "_ended",
+        "_metrics",
+        "_number",
+        "_on_end",
+        "admitted",
+        "call",
+        "deadline",
+        "message",
+        "peer",
+        "task",
+    )
 
     def __init__(
-        self, number: int, peer: str, call: Call, deadline: float, on_end: Callable[[int, bytes | None], None]
+        self,
+        number: int,
+        peer: str,
+        call: Call,
+        message: bytes,
+        deadline: float,
+        metrics: CallMetrics,
+        on_end: Callable[[int, bytes | None], None],
     ) -> None:
         """`on_end` gets the number of the call and its encoded answer, None if it was cancelled."""
+        self._began = perf_counter()
         self._number = number
+        self._metrics = metrics
         self._on_end = on_end
         self._ended = False
+        # Counted in the limit of bytes until the call ends.
+        self.message = message
         self.peer = peer
         self.call = call
         # By the event loop's clock.
@@ -88,29 +115,35 @@ class RelayedCall:
         if self._ended:
             return
         if isinstance(result, Response):
-            answer = frames.success(self._number, self.call, result)
+            code, answer = OK, frames.success(self._number, self.call, result)
         elif isinstance(result, StatusError):
+            code = result.status.code
             answer = frames.failed(self._number, self.call.failure(result.status))
         else:
-            answer = frames.failed(self._number, self.call.unexpected(result))
-        self._end(answer)
+            code, answer = INTERNAL, frames.failed(self._number, self.call.unexpected(result))
+        self._end(code, answer)
 
     def expire(self) -> None:
         """End the call because its deadline has passed."""
         self._stop()
-        self._end(frames.failed(self._number, TIMED_OUT))
+        self._end(DEADLINE_EXCEEDED, frames.failed(self._number, TIMED_OUT))
 
     def cancel(self) -> None:
         """End the call without an answer."""
         self._stop()
-        self._end(None)
+        self._end(CANCELLED, None)
 
     def _stop(self) -> None:
         if self.task is not None:
             self.task.cancel()
 
-    def _end(self, answer: bytes | None) -> None:
+    def _end(self, code: int, answer: bytes | None) -> None:
         self._ended = True
+        self._metrics.ended(code, perf_counter() - self._began)
+        if not self.call.are_events_counted:
+            self._metrics.refused(code, self.message)
+            self.call.are_events_counted = True
+        self.message = b""
         if self.admitted is not None:
             admission, size = self.admitted
             admission.release(self.peer, size)

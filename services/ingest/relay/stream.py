@@ -179,6 +179,9 @@ class RelayStream:
         metadata = given.metadata[: limits.METADATA_ENTRIES_MAX + 1]
         method = self._methods.get(given.method)
         if failure := refusal(method, message, metadata):
+            if method is not None:
+                method.metrics.ended(failure.code, 0.0)
+                method.metrics.refused(failure.code, message)
             self._add(frames.failed(number, failure))
             return
         assert method is not None  # noqa: S101 -- otherwise there is a failure
@@ -187,12 +190,13 @@ class RelayStream:
             deadline = self._loop.time() + given.timeout_milliseconds / 1000
             if self._next_tick is None:
                 self._next_tick = self._loop.call_later(limits.DEADLINE_TICK_SECONDS, self._tick)
-        call = RelayedCall(number, self._peer, Call(frames.read_metadata(metadata)), deadline, self._on_end)
+        begun = Call(frames.read_metadata(metadata))
+        call = RelayedCall(number, self._peer, begun, message, deadline, method.metrics, self._on_end)
         if len(self._calls) >= limits.CALLS_MAX:
             call.finish(StatusError(resource_exhausted(TOO_MANY, self._intake.retry_seconds)))
             return
         self._calls[number] = call
-        self._intake.begin(call, method, message)
+        self._intake.begin(call, method)
         self._has_tasks |= call.task is not None
 
     def _on_end(self, number: int, answer: bytes | None) -> None:

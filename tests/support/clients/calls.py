@@ -116,7 +116,7 @@ async def ingest_channel(
     debug_servicer = DebugServicer(servicer, validator) if debug else DisabledDebugServicer()
     interceptor = admission_interceptor(IngestSettings())
     acceptance = CallAcceptance(server, SERVICE, ingest_handlers(servicer, interceptor))
-    server.add_generic_rpc_handlers((debug_handler(debug_servicer, interceptor),))
+    server.add_generic_rpc_handlers((debug_handler(debug_servicer, interceptor, servicer.metrics),))
     port = server.add_insecure_port("127.0.0.1:0")
     async with interceptor.reader.enforcing():
         await server.start()

@@ -14,6 +14,8 @@ from common.settings import Address
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
+from services.ingest.metrics import IngestMetrics
+from services.ingest.probes import Probes
 from services.ingest.server import SERVING, serving
 from services.ingest.servicer import IngestServicer, Publisher
 from services.ingest.settings import IngestSettings
@@ -28,13 +30,19 @@ OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 @contextlib.asynccontextmanager
 async def ingest_server(
-    publisher: Publisher, *, authenticator: Authenticator | None = None, **changes: Any
+    publisher: Publisher,
+    *,
+    authenticator: Authenticator | None = None,
+    metrics: IngestMetrics | None = None,
+    **changes: Any,
 ) -> AsyncIterator[str]:
     """Serve on a free port; yield the address once the health service reports SERVING."""
     chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
     settings = IngestSettings(**chosen)
-    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, RETRY_SECONDS, authenticator)
-    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as address:
+    validator = EventValidator(EVENT_BYTES_MAX)
+    servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator, metrics)
+    probes = Probes(servicer.metrics)
+    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None, probes) as address:
         async with connection(str(address)) as channel:
             await await_serving(channel)
         yield str(address)

@@ -14,7 +14,8 @@ from services.ingest.errors import delivery_error
 from services.ingest.events.records import Records
 from services.ingest.kafka.errors import REJECTED, TOO_LARGE, DeliveryFailure, Remedy, delivery_failure
 from services.ingest.kafka.producers import Producers
-from services.ingest.kafka.publisher import FAILED_CHECKS_MAX, KafkaPublisher, UnreachableError
+from services.ingest.kafka.publisher import KafkaPublisher
+from services.ingest.kafka.reachability import FAILED_CHECKS_MAX, UnreachableError
 from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 RETRYABLE = [
@@ -106,13 +107,13 @@ async def test_unreachable_and_back() -> None:
     for _ in range(FAILED_CHECKS_MAX):
         assert await asyncio.wait_for(publisher.publish(record), 60) == {}
         with pytest.raises(UnreachableError):
-            publisher.check_reachable(0.1)
+            publisher.reachability.check(0.1)
 
     assert await publisher.publish(Records([b"key"] * 2, [b"value"] * 2)) == dict.fromkeys(
         range(2), DeliveryFailure("Kafka: Local: Broker transport failure")
     )
     producer.answers = True
-    publisher.check_reachable(0.1)
+    publisher.reachability.check(0.1)
     assert await asyncio.wait_for(publisher.publish(record), 60) == {}
 
 

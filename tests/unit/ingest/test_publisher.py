@@ -14,7 +14,8 @@ from services.ingest.events.records import Record, Records
 from services.ingest.kafka import publisher
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
-from services.ingest.kafka.publisher import KafkaPublisher, UnreachableError, producer_configuration, publishing
+from services.ingest.kafka.publisher import KafkaPublisher, producer_configuration, publishing
+from services.ingest.kafka.reachability import UnreachableError
 from services.ingest.settings import IngestSettings
 from tests.support.fakes.producers import TOPIC, ScriptedProducer, with_broker
 
@@ -191,7 +192,7 @@ async def test_partition_of_java_clients(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_headers_and_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of several concurrent requests gets its own results."""
     async with with_broker(monkeypatch) as opened:
-        assert opened.check_reachable(5) is None  # type: ignore[func-returns-value]  # None is the claim
+        assert opened.reachability.check(5) is None  # type: ignore[func-returns-value]  # None is the claim
         batches = [records(*[b"%d" % number] * size) for number, size in enumerate((1, 500, 0, 30))]
         results = await asyncio.gather(*[opened.publish(batch, [("x-request-id", b"a")]) for batch in batches])
 
@@ -213,7 +214,7 @@ async def test_no_broker() -> None:
     async with asyncio.timeout(WAIT_SECONDS_MAX), publishing(settings, print) as opened:
         failures = await opened.publish(records(b"a", b"b"))
         with pytest.raises(UnreachableError, match=r"^Kafka: "):
-            await asyncio.to_thread(opened.check_reachable, 0.1)
+            await asyncio.to_thread(opened.reachability.check, 0.1)
 
     assert failures == {0: REASON, 1: REASON}
 

@@ -20,6 +20,7 @@ from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.records import Headers, Record, Records
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.errors import DeliveryFailure
+from services.ingest.probes import Probes
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -93,10 +94,9 @@ async def connected(
     publisher: FakePublisher, authenticator: Authenticator | None = None
 ) -> AsyncIterator[RawConnection]:
     """Serve, and connect to the server."""
-    rules = EventValidator(EVENT_BYTES_MAX)
-    servicer = IngestServicer(rules, batch_limits(), publisher, 1.0, authenticator)
+    servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), publisher, 1.0, authenticator)
     async with (
-        serving(SETTINGS, servicer, DisabledDebugServicer(), lambda _seconds: None) as address,
+        serving(SETTINGS, servicer, DisabledDebugServicer(), lambda _: None, Probes(servicer.metrics)) as address,
         raw_connection(address) as connection,
     ):
         yield connection

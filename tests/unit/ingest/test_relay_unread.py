@@ -12,6 +12,7 @@ from ugc.relay.v1.relay_service_pb2 import RelayRequest
 from services.ingest.call import CREATED, Response
 from services.ingest.limits.admission import Admission
 from services.ingest.limits.memory_budget import MemoryBudget
+from services.ingest.metrics import IngestMetrics
 from services.ingest.relay import Intake, Method, RelayLimits, RelayService, limits
 from services.ingest.relay.stream import RelayStream
 from tests.support.clients.calls import SECONDS_MAX
@@ -81,7 +82,7 @@ async def test_large_answers_that_are_not_read() -> None:
     frame = RelayRequest(calls=[call(1, BAD, "/large")]).SerializeToString()
     client = Connection([frame] * 100, is_reading=False)
     large = Response(b"x" * (limits.UNREAD_BYTES_MAX // 10), CREATED)
-    method = Method(refuse, lambda _message, _call, finish: finish(large))
+    method = Method(refuse, IngestMetrics().produce, lambda _message, _call, finish: finish(large))
     stream = RelayStream(client, "peer", {"/large": method}, intake(), b"")
     waiting = await reads_before_answers_are_read(stream, client)
 
@@ -93,7 +94,7 @@ async def test_large_answers_without_memory() -> None:
     """Without headroom in memory a stream ends whose client lets many bytes of answers wait; the others stay."""
     has_memory = [True]
     large = Response(b"x" * (limits.UNREAD_BYTES_WITHOUT_HEADROOM_MAX + 1), CREATED)
-    methods = {"/large": Method(refuse, lambda _message, _call, finish: finish(large))}
+    methods = {"/large": Method(refuse, IngestMetrics().produce, lambda _message, _call, finish: finish(large))}
     service = RelayService(methods, intake(), RelayLimits(10, 10, 60.0), lambda: has_memory[0])
     frame = RelayRequest(calls=[call(1, BAD, "/large")]).SerializeToString()
     slow: Any = Connection([frame], is_reading=False)
@@ -117,7 +118,7 @@ async def test_client_that_never_reads() -> None:
     """A stream whose client does not accept a frame in time is ended, and its calls no longer count."""
     client: Any = Connection([RelayRequest(calls=[call(1, EVENT, "/method")]).SerializeToString()], is_reading=False)
     begins = intake()
-    method = Method(refuse, lambda _message, _call, _finish: None)
+    method = Method(refuse, IngestMetrics().produce, lambda _message, _call, _finish: None)
     service = RelayService({"/method": method}, begins, RelayLimits(10, 10, 60.0))
     serving = asyncio.create_task(service.relay(None, client))
     for _ in range(20):

@@ -22,7 +22,9 @@ from common.settings import Address
 from services.ingest import listening, server
 from services.ingest.debug import DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
-from services.ingest.kafka.publisher import UnreachableError
+from services.ingest.kafka.reachability import UnreachableError
+from services.ingest.metrics import IngestMetrics
+from services.ingest.probes import Probes
 from services.ingest.server import serving, watch_kafka
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
@@ -42,7 +44,8 @@ async def served(address: Address = Address("127.0.0.1", 0)) -> AsyncIterator[Ad
     """Serve with a publisher that acknowledges everything."""
     settings = IngestSettings(ingest_listen=address, ingest_drain_seconds=0, ingest_stop_seconds_max=0)
     servicer = IngestServicer(EventValidator(EVENT_BYTES_MAX), batch_limits(), AcceptingPublisher(), retry_seconds=1.0)
-    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None) as bound:
+    probes = Probes(servicer.metrics)
+    async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None, probes) as bound:
         yield bound
 
 
@@ -157,7 +160,7 @@ async def health_after(check_reachable: Callable[[float], None], wanted: int) ->
     """Run the health check until it reports the wanted status; raise TimeoutError otherwise."""
     checks = health.aio.HealthServicer()
     await server.set_health(checks, NOT_SERVING if wanted == SERVING else SERVING)
-    watch = asyncio.create_task(watch_kafka(checks, check_reachable, 0.01))
+    watch = asyncio.create_task(watch_kafka(checks, check_reachable, 0.01, Probes(IngestMetrics())))
     try:
         async with asyncio.timeout(60):
             while await statuses(checks) != [wanted, wanted]:  # noqa: ASYNC110 -- the library has no event for it
@@ -228,7 +231,7 @@ async def test_stop_during_a_check() -> None:
         may_end.wait(60)
         raise UnreachableError("away")
 
-    watch = asyncio.create_task(watch_kafka(health.aio.HealthServicer(), failing, 60))
+    watch = asyncio.create_task(watch_kafka(health.aio.HealthServicer(), failing, 60, Probes(IngestMetrics())))
     await began.wait()
     watch.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from services.ingest.events.records import Record
-from services.ingest.kafka import publisher
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.lingering import Lingering
 from tests.support.fakes.producers import with_broker
@@ -30,7 +29,7 @@ async def test_reports_are_processed_in_the_event_loop(monkeypatch: pytest.Monke
 async def test_unreachable_kafka_fails_single_records_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """While Kafka is unreachable a single record fails with the reason of the check, and is not written."""
     async with with_broker(monkeypatch) as opened:
-        opened._failed_checks, opened._unreachable_reason = publisher.FAILED_CHECKS_MAX, "Kafka: away"
+        opened.reachability.problem = "Kafka: away"
         reported: list[DeliveryFailure | None] = []
         opened.send(Record(b"key", b"a"), None, reported.append)
         assert len(opened._producers.current) == 0

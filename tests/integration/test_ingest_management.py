@@ -1,0 +1,116 @@
+"""Ingest's management listener as a process: its probes, and what the metrics show of real events and a real Kafka."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from ugc.v1.event_pb2 import EventBatch
+
+from local.processes.ports import free_port
+from local.processes.program import Program, running
+from tests.support.inputs.events import valid
+from tests.support.processes.management import page, scrape, value
+from tests.support.processes.system import Deployment, await_equal, ingest_stub, send_until_accepted
+
+LISTEN = "UGC_INGEST_MANAGEMENT_LISTEN"
+WITHOUT_BEATS = """
+from common import heartbeat
+heartbeat.SILENCE_SECONDS_MAX = -1.0
+from services.ingest.process import main
+main()
+"""
+END_SECONDS_MAX = 60
+RETENTION_SECONDS = 3_600.0
+EVENTS = [valid() for _ in range(7)]
+
+
+@pytest.fixture
+def address() -> str:
+    """Return the address of the listener."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def away(tmp_path: Path, address: str) -> Deployment:
+    """Return a deployment without stores."""
+    away = f"127.0.0.1:{free_port()}"
+    return Deployment(tmp_path, away, "topic", f"clickhouse://default@{away}/ugc", {LISTEN: address})
+
+
+def listening(deployment: Deployment) -> Program:
+    """Return ingest; it is ready when it listens for calls."""
+    return deployment.program("ingest", "services.ingest", lambda: '"serving"' in deployment.log("ingest"))
+
+
+def test_without_kafka(away: Deployment, address: str) -> None:
+    """Without Kafka the process is alive and not ready, and gives the reason."""
+    with running(listening(away)):
+        await_equal(
+            lambda: page(address, "/readyz"), (503, "Kafka is not reachable: Kafka: Local: Broker transport failure\n")
+        )
+        assert page(address, "/livez") == (200, "ok\n")
+        assert value(scrape(address), "ugc_ingest_kafka_reachable") == 0
+
+
+def test_blocked_loop(away: Deployment, address: str) -> None:
+    """A process whose event loop does not beat in time is not alive; its metrics still answer."""
+    started = replace(listening(away), argv=(sys.executable, "-c", WITHOUT_BEATS))
+    with running(started):
+        status, text = page(address, "/livez")
+        assert (status, text.rpartition(" for ")[0]) == (503, "the event loop has not turned")
+        assert value(scrape(address), "process_open_fds") > 0
+
+
+def test_disabled(away: Deployment, address: str) -> None:
+    """An empty setting disables the listener."""
+    started = listening(away)
+    with (
+        running(replace(started, environment={**started.environment, LISTEN: ""})),
+        pytest.raises(OSError, match="refused"),
+    ):
+        page(address, "/livez")
+
+
+def test_busy_port(away: Deployment, address: str) -> None:
+    """A second process with the same address ends with status 1, and names the setting."""
+    started = listening(away)
+    with running(started):
+        other = replace(started, environment={**started.environment, "UGC_INGEST_LISTEN": f"127.0.0.1:{free_port()}"})
+        done = subprocess.run(
+            other.argv, env={**other.environment}, capture_output=True, text=True, timeout=END_SECONDS_MAX, check=False
+        )
+    (line,) = map(json.loads, done.stderr.splitlines())
+
+    assert (done.returncode, line["event"], line["setting"]) == (1, "cannot serve", LISTEN)
+    assert line["error"] == f"{address}: Address already in use"
+
+
+def test_with_kafka(kafka: str, topic: str, tmp_path: Path, address: str) -> None:
+    """With Kafka the process is ready, and the metrics show the events, their acknowledgement, and the topic."""
+    deployment = Deployment(tmp_path, kafka, topic, "clickhouse://none/none", {LISTEN: address})
+    with running(deployment.ingest()), ingest_stub(deployment.ingest_address) as stub:
+        send_until_accepted(stub, EVENTS)
+        assert stub.Produce(valid()).event_id
+        with pytest.raises(grpc.RpcError):
+            stub.BatchProduce(EventBatch(events=[valid(movie_id="x")] * 3))
+        assert page(address, "/readyz") == (200, "ok\n")
+        # The topic's configuration is read after a check, and the client's statistics come every five seconds.
+        await_equal(lambda: scrape(address).get(("ugc_ingest_topic_retention_seconds", ())), RETENTION_SECONDS)
+        await_equal(lambda: scrape(address).get(("ugc_kafka_client_broker_up", (("broker", "1"),))), 1.0)
+        found = scrape(address)
+
+    assert value(found, "ugc_ingest_kafka_reachable") == 1
+    outcomes = {labels[0][1]: number for (name, labels), number in found.items() if name == "ugc_ingest_events_total"}
+    assert outcomes == {"accepted": 8, "invalid": 3, "denied": 0, "unavailable": 0, "shed": 0}
+    assert value(found, "ugc_ingest_batch_events_count") == 2
+    assert value(found, "ugc_ingest_kafka_ack_seconds_count") == 2
+    assert value(found, "ugc_ingest_invalid_total", field="payload.movie_id") == 3
+    assert value(found, "ugc_ingest_kafka_queue_events_limit") == 200_000
+    assert value(found, "ugc_ingest_requests_in_work") == 0
+    assert value(found, "ugc_ingest_requests_in_work_limit") == 1_000
