@@ -77,10 +77,19 @@ def managing(
     `live` and `ready` return why the process is not; empty if it is. They run in threads of the listener and must
     return soon. The process exits with status 1, naming the setting, if the address cannot be used.
     """
+    pages = {"/metrics": metrics_page(metrics), "/livez": reason_page(live), "/readyz": reason_page(ready)}
+    with managing_pages(setting, listen, pages) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def managing_pages(
+    setting: str, listen: Address | socket.socket | None, pages: Mapping[str, Page]
+) -> Iterator[Address | None]:
+    """Serve pages, given by their paths, as `managing` does."""
     if listen is None:
         yield None
         return
-    pages = {"/metrics": metrics_page(metrics), "/livez": reason_page(live), "/readyz": reason_page(ready)}
     try:
         server = serve_pages(listen, pages)
     except OSError as error:

@@ -44,6 +44,7 @@ def run_several(settings: GatewaySettings) -> int:
             module="gateway.process",
             server="UGC_GATEWAY",
             listen=settings.gateway_listen,
+            management_listen=settings.gateway_management_listen,
             count=settings.gateway_workers,
             loop_seconds_max=settings.loop_seconds_max,
             stop_seconds_max=settings.gateway_drain_seconds + settings.gateway_stop_seconds_max,

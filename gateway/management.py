@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from common.heartbeat import Heartbeat
 from common.management import managing
+from common.workers.worker import Worker
 from gateway.app import Gateway
 from gateway.backend import Backend
 
@@ -49,10 +50,13 @@ class Readiness:
 
 
 @contextlib.asynccontextmanager
-async def managed(gateway: Gateway, backend: Backend) -> AsyncIterator[None]:
-    """Serve the management pages in the block; nothing when the setting is empty, and in one of several workers."""
-    listen = gateway.settings.gateway_management_listen
-    if listen is None or gateway.settings.gateway_workers > 1:
+async def managed(gateway: Gateway, backend: Backend, worker: Worker | None = None) -> AsyncIterator[None]:
+    """Serve the management pages in the block; nothing when the setting is empty.
+
+    One of several workers serves them to its parent.
+    """
+    listen = worker.management if worker else gateway.settings.gateway_management_listen
+    if listen is None:
         yield
         return
     heartbeat, readiness = Heartbeat(), Readiness(gateway, backend)

@@ -63,7 +63,7 @@ async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
             return EXIT_BAD_SETTING
         try:
             async with (
-                managed(gateway, backend),
+                managed(gateway, backend, worker),
                 discovering(gateway, backend, source),
                 serving(gateway) as address,
             ):

@@ -18,9 +18,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from common.heartbeat import Heartbeat
 from common.lifecycle import stopping
 from common.logs import logger
+from common.management import managing_pages
 from common.settings import Address
+from common.workers.asking import open_listener
+from common.workers.pages import worker_pages
 from common.workers.port import held_port
 from common.workers.worker import BEAT_SECONDS, READY, arguments
 
@@ -48,6 +52,7 @@ class Workers:
     module: str
     server: str
     listen: Address
+    management_listen: Address | None
     count: int
     loop_seconds_max: float
     stop_seconds_max: float
@@ -59,7 +64,10 @@ def run_workers(workers: Workers) -> int:
     try:
         with held_port(workers.listen) as address:
             environment = {setting: str(address), f"{workers.server}_WORKERS": str(workers.count)}
-            return asyncio.run(WorkerSupervisor(workers, {**os.environ, **environment}).run())
+            supervisor = WorkerSupervisor(workers, {**os.environ, **environment})
+            pages = worker_pages(supervisor.management_addresses, supervisor.heartbeat)
+            with managing_pages(f"{workers.server}_MANAGEMENT_LISTEN", workers.management_listen, pages):
+                return asyncio.run(supervisor.run())
     except OSError as error:
         logger().error("cannot serve", setting=setting, error=f"{workers.listen}: {error.strerror}")
         return EXIT_CANNOT_SERVE
@@ -74,6 +82,11 @@ class WorkerSupervisor:
         self._running: dict[int, WorkerProcess] = {}
         self._ready = asyncio.Event()
         self._status = 0
+        self.heartbeat = Heartbeat()
+
+    def management_addresses(self) -> dict[int, str | bytes]:
+        """Return where the management listeners of the workers are that serve; for any thread."""
+        return {number: process.management for number, process in self._running.copy().items() if process.is_serving}
 
     async def run(self) -> int:
         """Run the workers until a stop signal; return the exit status.
@@ -81,7 +94,7 @@ class WorkerSupervisor:
         The first worker is started alone: a setting with which none can start ends this process with one message and
         the worker's status.
         """
-        async with stopping() as stop:
+        async with stopping() as stop, self.heartbeat.beating():
             tasks = [asyncio.create_task(self._keep(1, stop))]
             await either(self._ready, stop)
             if not stop.is_set():
@@ -145,15 +158,23 @@ class WorkerProcess:
         self.is_serving = self.has_served = False
         self._silences_max = round((workers.loop_seconds_max + MARGIN_SECONDS) / BEAT_SECONDS)
         self._end_seconds_max = workers.stop_seconds_max + MARGIN_SECONDS
+        # Where its management listener is; empty for none.
+        self.management: str | bytes = ""
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(0)
-        with theirs:
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(theirs)
+            given = [theirs.fileno()]
+            if workers.management_listen is not None:
+                listener = opened.enter_context(open_listener())
+                self.management = listener.getsockname()
+                given.append(listener.fileno())
             try:
                 self._process = subprocess.Popen(
-                    (sys.executable, "-m", workers.module, *arguments(number, theirs.fileno(), os.getpid())),
+                    (sys.executable, "-m", workers.module, *arguments(number, os.getpid(), *given)),
                     stdin=subprocess.DEVNULL,
                     env=environment,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=given,
                     # Ctrl-C in a terminal reaches only the parent, which stops the workers in order.
                     process_group=0,
                 )

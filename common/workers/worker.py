@@ -32,6 +32,7 @@ class Worker:
         """
         die_with_parent(parent)
         self.number = number
+        # Listens for requests to the worker's management pages; None if there are none.
         self.management = None if management == NO_DESCRIPTOR else socket.socket(fileno=management)
         self._channel = socket.socket(fileno=channel)
         self._channel.settimeout(0)
@@ -77,15 +78,15 @@ async def attached(worker: Worker | None) -> AsyncIterator[None]:
         yield
 
 
-def arguments(number: int, channel: int, parent: int) -> tuple[str, ...]:
+def arguments(number: int, parent: int, channel: int, management: int = NO_DESCRIPTOR) -> tuple[str, ...]:
     """Return the command-line arguments of a worker, which also name it in a list of processes."""
-    return f"worker={number}", f"channel={channel}", f"parent={parent}"
+    return f"worker={number}", f"parent={parent}", f"channel={channel}", f"management={management}"
 
 
 def this_worker(given: Sequence[str]) -> Worker:
     """Return this process as the worker that its arguments describe."""
-    values = dict(each.split("=") for each in given)
-    return Worker(int(values["worker"]), int(values["channel"]), int(values["parent"]))
+    values = {name: int(value) for name, value in (each.split("=") for each in given)}
+    return Worker(values["worker"], values["channel"], values["parent"], values["management"])
 
 
 def die_with_parent(parent: int) -> None:

@@ -49,6 +49,7 @@ def run_several(settings: IngestSettings) -> int:
             module="services.ingest.process",
             server="UGC_INGEST",
             listen=settings.ingest_listen,
+            management_listen=settings.ingest_management_listen,
             count=settings.ingest_workers,
             loop_seconds_max=settings.loop_seconds_max,
             stop_seconds_max=sum(stop_seconds),

@@ -37,7 +37,7 @@ def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def started(workers_end: socket.socket, parent: int) -> subprocess.Popen[str]:
     """Start a worker of a parent."""
-    command = [sys.executable, "-c", CODE, *arguments(3, workers_end.fileno(), parent)]
+    command = [sys.executable, "-c", CODE, *arguments(3, parent, workers_end.fileno())]
     return subprocess.Popen(command, pass_fds=(workers_end.fileno(),), stderr=subprocess.PIPE, text=True)
 
 
