@@ -11,7 +11,8 @@ from gateway.decoding import LARGE_BODY_BYTES, ORDINARY_BODY_BYTES_MAX
 from gateway.errors import GatewayError
 from gateway.http.expansion import GZIP_MAGIC
 from gateway.http.ordinary import OrdinaryHead, OrdinaryHeads
-from gateway.turn import LaneConnection, Memo, Turn
+from gateway.memo import Memo
+from gateway.turn import LaneConnection, Turn
 
 
 class Lane:

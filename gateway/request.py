@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 TRUE_TEXTS = ("1", "true", "yes")
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 

@@ -11,10 +11,11 @@ from pydantic_settings import NoDecode
 
 from common.commands import product_version
 from common.management import ManagementListen
+from common.networks import LOOPBACK, Networks
 from common.settings import Address, AddressSetting, Documented, LogSettings, Settings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
-from gateway.setting_types import LOOPBACK, Networks, Origins, check_target
+from gateway.setting_types import Origins, check_target
 
 # The limits of which each worker has a share, and the smallest possible shares.
 DIVIDED = (

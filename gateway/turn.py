@@ -12,17 +12,16 @@ import structlog
 from aiohttp.web import Response
 
 from common.logs import log_limited, logger
-from gateway.app import Api, Gateway
+from gateway.app import Gateway
 from gateway.errors import CallError, GatewayError, Pair
 from gateway.http.head import new_request_id
-from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, OF_THE_PEER, REQUEST_ID, request_metadata
+from gateway.http.metadata import HTTP_CODE, NOT_FORWARDED, REQUEST_ID, request_metadata
 from gateway.http.ordinary import OrdinaryHead
 from gateway.http.responses import call_response, complete
 from gateway.http.written import STARTS, json_answer, whole_answer
-from gateway.metrics import DurationsByStatus
+from gateway.memo import Memo
 from gateway.relay.frames import metadata_field, metadata_fields
 from gateway.reply import Reply
-from gateway.routing.routes import Match
 
 STATUSES: Mapping[str | bytes, int] = {str(status): status for status in STARTS}
 
@@ -45,21 +44,6 @@ class LaneConnection(Protocol):
 
     def finish(self, response: bytes, *, is_last: bool) -> None:
         """Write the response, and go on with what has arrived; nothing is written when the client has disconnected."""
-
-
-class Memo:
-    """What is the same for all requests with one head, while the same descriptors and the same relay are served."""
-
-    __slots__ = ("api", "cors", "durations", "match", "metadata", "names")
-
-    def __init__(self, api: Api, match: Match, cors: bytes, durations: DurationsByStatus) -> None:
-        self.api = api
-        self.match = match
-        # The lines of the response's CORS headers.
-        self.cors = cors
-        self.names: frozenset[str] | None = None
-        self.metadata = b""
-        self.durations = durations
 
 
 class Turn:
@@ -122,14 +106,12 @@ class Turn:
 
     def metadata_fields(self, names: frozenset[str]) -> bytes:
         """Return the metadata of these names as fields of a relayed call."""
-        memo = self._memo
-        if memo.names is not names and memo.names != names:
+        kept = self._memo.kept(names, self._peer)
+        if kept is None:
             # Without the id, which differs.
             kept = metadata_fields(pair for pair in self.metadata() if pair[0] in names and pair[0] != REQUEST_ID)
-            if not names.isdisjoint(OF_THE_PEER):
-                return metadata_field(REQUEST_ID, self._id) + kept if REQUEST_ID in names else kept
-            memo.names, memo.metadata = names, kept
-        return metadata_field(REQUEST_ID, self._id) + memo.metadata if REQUEST_ID in names else memo.metadata
+            self._memo.keep(self._peer, kept)
+        return metadata_field(REQUEST_ID, self._id) + kept if REQUEST_ID in names else kept
 
     def answered(self, reply: Reply) -> None:
         """Write the response of a call that has succeeded."""

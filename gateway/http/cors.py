@@ -9,7 +9,8 @@ from google.rpc import code_pb2
 from gateway.errors import GatewayError
 
 ALLOWED_HEADERS = (
-    "Authorization, Content-Encoding, Content-Type, Grpc-Timeout, Traceparent, Tracestate, X-Request-Id, X-Strict"
+    "Authorization, Content-Encoding, Content-Type, Grpc-Timeout, Traceparent, Tracestate, X-Request-Id, X-Strict, "
+    "X-Ugc-Priority"
 )
 EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Unknown-Fields"
 REQUESTED_METHOD = "Access-Control-Request-Method"

@@ -12,9 +12,10 @@ from functools import lru_cache
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
+from common.networks import Network
 from gateway.admission import NO_CLIENT
 from gateway.errors import ExpectationError
-from gateway.request import Network, Peer, Request
+from gateway.request import Peer, Request
 
 CONTINUE = "100-continue"
 FORWARDED_FOR = "X-Forwarded-For"

@@ -22,6 +22,9 @@ PREFIX = "grpcgateway-"
 HTTP_CODE = "x-http-code"
 RETRY_AFTER = "retry-after"
 REQUEST_ID = "x-request-id"
+# The class of a request; services that know it refuse requests of the class `low` first.
+PRIORITY = "x-ugc-priority"
+PRIORITY_CHARACTERS_MAX = 32
 FORWARDED_HOST, FORWARDED_FOR = "x-forwarded-host", "x-forwarded-for"
 # What depends on the connection of a client, beside its request.
 OF_THE_PEER = (FORWARDED_HOST, FORWARDED_FOR)
@@ -74,6 +77,9 @@ def request_metadata(request: Request) -> list[Pair]:
                 if len(value) > AUTHORIZATION_TWICE_BYTES_MAX:
                     continue  # without its prefixed copy, which would be more than a call can carry
             pairs.append((PREFIX + name, value))
+    priority = first_values.get(PRIORITY, "")
+    if priority and len(priority) <= PRIORITY_CHARACTERS_MAX and PRINTABLE.fullmatch(priority):
+        pairs.append((PRIORITY, priority))
     if TRACEPARENT in first_values:
         pairs += trace_metadata(headers)
     forwarded = list(forwarded_metadata(headers, request.peer))

@@ -12,6 +12,7 @@ REQUEST_HEADERS = {
         "response header `X-Unknown-Fields`"
     ),
     "X-Request-Id": "an identifier for logs, at most 128 characters; every response carries it, or a generated one",
+    "X-Ugc-Priority": "`low` for events that can wait, as of a backfill; a busy service refuses them first",
     "Traceparent": "the trace that the request belongs to (W3C Trace Context)",
     "Content-Encoding": "`gzip` for a compressed body",
 }

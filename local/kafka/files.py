@@ -31,7 +31,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+advertised.listeners=PLAINTEXT://{host}:{advertised_port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -78,11 +78,18 @@ Configuration:
 """
 
 
-def write_files(directory: Path, port: int, controller_port: int, group_session_milliseconds: int) -> None:
-    """Write the broker's configuration."""
+def write_files(
+    directory: Path,
+    port: int,
+    controller_port: int,
+    group_session_milliseconds: int,
+    advertised_port: int | None = None,
+) -> None:
+    """Write the broker's configuration; clients are sent to `advertised_port`, that of a proxy, if it is given."""
     properties = PROPERTIES.format(
         host=HOST,
         port=port,
+        advertised_port=advertised_port or port,
         controller_port=controller_port,
         data=DATA,
         group_session_milliseconds=group_session_milliseconds,

@@ -26,12 +26,13 @@ def kafka_program(
     *,
     group_session_milliseconds: int = 10_000,
     java_options: Sequence[str] = (),
+    advertised_port: int | None = None,
 ) -> Program:
-    """Return the broker; its data and log are in `directory`."""
+    """Return the broker; its data and log are in `directory`. Clients are sent to `advertised_port` if it is given."""
     bootstrap = f"{HOST}:{port}"
 
     def prepare() -> None:
-        write_files(directory, port, controller_port, group_session_milliseconds)
+        write_files(directory, port, controller_port, group_session_milliseconds, advertised_port)
         format_storage(directory)
 
     return Program(

@@ -48,10 +48,10 @@ class AdmissionInterceptor:
         """Return gRPC's handler of a unary call that `method` answers."""
 
         async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
-            began = perf_counter()
-            call = Call(read_metadata(context.invocation_metadata() or ()))
+            began, peer = perf_counter(), context.peer()
+            call = Call(read_metadata(context.invocation_metadata() or ()), peer, context=context)
             try:
-                response = await self._respond(method, call, context, metrics)
+                response = await self._respond(method, call, context, peer, metrics)
             except StatusError as error:
                 failure = call.failure(error.status)
             except (grpc.aio.AbortError, grpc.aio.InternalError, asyncio.CancelledError):
@@ -70,8 +70,8 @@ class AdmissionInterceptor:
 
         return grpc.stream_unary_rpc_method_handler(intercept_errors(respond))
 
-    async def _respond(self, method: Method, call: Call, context: Context, metrics: CallMetrics) -> Response:
-        peer, request = context.peer(), None
+    async def _respond(self, method: Method, call: Call, context: Context, peer: str, metrics: CallMetrics) -> Response:
+        request = None
         try:
             # Checked before the message is read too, as reading brings it into memory.
             self._admission.check(peer)

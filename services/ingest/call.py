@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from typing import NamedTuple, TypeAlias
 
 import grpc
@@ -11,6 +13,7 @@ from google.rpc.code_pb2 import INTERNAL, Code
 from google.rpc.status_pb2 import Status
 
 from common.logs import log_limited, logger
+from services.ingest.limits.callers import CallerNames
 from services.ingest.metadata import REQUEST_ID, CallMetadata
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -50,15 +53,39 @@ class Response(NamedTuple):
 class Call:
     """The metadata of a call. A method returns a Response or raises StatusError."""
 
-    __slots__ = ("are_events_counted", "authorizations", "headers", "request_id")
+    __slots__ = (
+        "_context", "_deadline", "_forwarded_for", "_peer", "are_events_counted", "authorizations", "headers",
+        "is_low_priority", "request_id", "subject",
+    )  # fmt: skip
 
-    def __init__(self, metadata: CallMetadata) -> None:
+    def __init__(
+        self, metadata: CallMetadata, peer: str = "", deadline: float = math.inf, context: Context | None = None
+    ) -> None:
+        """`peer` is the name of the connection, `deadline` that of a relayed call by the monotonic clock."""
         # Whether each event of the call has its outcome, or gets it when Kafka's report comes.
         self.are_events_counted = False
         self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
         self.headers = metadata.headers
         self.authorizations = metadata.authorizations
+        self.is_low_priority = metadata.is_low_priority
+        # The client of the caller's token, once it is verified.
+        self.subject = ""
+        self._forwarded_for = metadata.forwarded_for
+        self._peer = peer
+        self._deadline = deadline
+        self._context = context
+
+    def caller(self, names: CallerNames) -> str:
+        """Return the name of the caller for the limits."""
+        return self.subject or names.name(self._peer, self._forwarded_for)
+
+    def seconds_left(self) -> float:
+        """Return the time until the deadline of the call, infinite if there is none."""
+        if self._context is not None:
+            left = self._context.time_remaining()
+            return math.inf if left is None else left
+        return self._deadline - time.monotonic()
 
     def accepted(self, message: bytes, accepted: int, rejected: int = 0) -> Response:
         """Return the response of a call that has stored events."""

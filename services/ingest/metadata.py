@@ -12,7 +12,10 @@ from typing import NamedTuple
 from services.ingest.events.records import Headers
 
 REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION = "x-request-id", "traceparent", "tracestate", "authorization"
-NAMES = frozenset({REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION})
+# The client behind the gateway, and the class of a request.
+FORWARDED_FOR, PRIORITY = "x-forwarded-for", "x-ugc-priority"
+LOW_PRIORITY = "low"
+NAMES = frozenset({REQUEST_ID, TRACE_PARENT, TRACE_STATE, AUTHORIZATION, FORWARDED_FOR, PRIORITY})
 # The gateway's pattern: characters that are safe in a log, a header and a command line.
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 # W3C Trace Context, 3.2: version ff and all-zero ids are not valid; a later version may have more fields.
@@ -35,6 +38,9 @@ class CallMetadata(NamedTuple):
     headers: Headers | None
     # All values as sent; they are validated by the authentication.
     authorizations: Values
+    # The addresses as sent, or an empty text; they are read only when a limit is nearly reached.
+    forwarded_for: str = ""
+    is_low_priority: bool = False
 
 
 NOTHING = CallMetadata(None, None, ())
@@ -61,7 +67,14 @@ def validated(given: Given) -> CallMetadata:
         # A tracestate without a traceparent belongs to no trace.
         if state := trace_state(given.get(TRACE_STATE, ())):
             headers.append((TRACE_STATE, state.encode()))
-    return CallMetadata(request_id, headers or None, given.get(AUTHORIZATION, ()))
+    forwarded_for = given.get(FORWARDED_FOR)
+    return CallMetadata(
+        request_id,
+        headers or None,
+        given.get(AUTHORIZATION, ()),
+        ",".join(map(str, forwarded_for)) if forwarded_for else "",
+        PRIORITY in given and given[PRIORITY] == [LOW_PRIORITY],
+    )
 
 
 def single(values: Values, pattern: re.Pattern[str]) -> str | None:

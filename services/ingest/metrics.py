@@ -27,6 +27,7 @@ from common.metrics import Metrics, Observations, Value
 from services.ingest.auth.claims import VALID, VERDICTS
 from services.ingest.events.violation_messages import WHOLE, FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
+from services.ingest.limits.event_admission import Shed
 from services.ingest.saturation import Saturation
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
@@ -103,11 +104,11 @@ class IngestMetrics(Metrics):
         self.random_batch_produce = CallMetrics(self, RANDOM_BATCH_PRODUCE, lambda _message: 0)
         self.shed = self.counter(
             "ugc_ingest_shed",
-            "Events that were refused because a limit was reached, by the limit: of what is in work or in flight, of "
-            "one caller, of the time until the call's deadline, or of memory.",
+            "Events that were refused because a limit was reached, by the limit: of the events in flight to Kafka, of "
+            "one caller's share of them, of the time until the call's deadline, or of the requests and bytes in work.",
             reason=SHED_REASONS,
         )
-        self.shed.read = lambda: {(LIMIT,): self.outcomes[SHED].value}
+        self.read_shed(Shed())
         self.is_reachable = self.gauge(
             "ugc_ingest_kafka_reachable", "Whether Kafka answered the last check and has the topic: 1 or 0."
         ).child()
@@ -118,6 +119,16 @@ class IngestMetrics(Metrics):
         self.retention.reads_each(dict)
         self.saturation = Saturation(self)
         self.client = ProducerMetrics(self, self.saturation.queue_bytes.used.child())
+
+    def read_shed(self, shed: Shed) -> None:
+        """Read from now on what the admission of events has refused; the limits of requests refuse the others."""
+
+        def read() -> dict[tuple[str, ...], float]:
+            others = self.outcomes[SHED].value - shed.limit - shed.caller - shed.deadline
+            counts = {LIMIT: shed.limit, CALLER: shed.caller, DEADLINE: shed.deadline, MEMORY: max(0, others)}
+            return {(reason,): count for reason, count in counts.items()}
+
+        self.shed.read = read
 
     def duration(self, method: str, code: int) -> Observations:
         """Return the durations of a method's calls that end with a code."""

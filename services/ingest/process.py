@@ -22,6 +22,8 @@ from services.ingest.auth.authentication import Authenticator
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.publisher import publishing
+from services.ingest.limits.callers import CallerNames
+from services.ingest.limits.event_admission import EventAdmission
 from services.ingest.metrics import IngestMetrics
 from services.ingest.probes import Probes
 from services.ingest.server import serving
@@ -57,10 +59,19 @@ async def run(settings: IngestSettings, metrics: IngestMetrics, probes: Probes, 
             fatal.append(reason)
             stop.set()
 
-        async with publishing(settings, on_fatal, metrics) as publisher:
+        admission = event_admission(settings)
+        metrics.saturation.read_events(admission)
+        metrics.read_shed(admission.shed)
+        async with publishing(settings, on_fatal, metrics, admission.meter) as publisher:
             validator = EventValidator(settings.ingest_event_bytes_max)
             servicer = IngestServicer(
-                validator, batch_limits(), publisher, settings.ingest_retry_seconds, authenticator(settings), metrics
+                validator,
+                batch_limits(),
+                publisher,
+                settings.ingest_retry_seconds,
+                authenticator(settings),
+                metrics,
+                admission,
             )
             debug = DebugServicer(servicer, validator) if settings.ingest_debug else DisabledDebugServicer()
             try:
@@ -88,6 +99,17 @@ def freeze_garbage() -> None:
     """Exempt what the start has created from garbage collections, each of which would take tens of milliseconds."""
     gc.collect()
     gc.freeze()
+
+
+def event_admission(settings: IngestSettings) -> EventAdmission:
+    """Return the admission of events within the limits of the settings."""
+    return EventAdmission(
+        settings.ingest_in_flight_events_min,
+        settings.ingest_queue_events_max,
+        settings.ingest_ack_seconds,
+        settings.ingest_retry_seconds,
+        CallerNames(settings.ingest_trusted_networks),
+    )
 
 
 def authenticator(settings: IngestSettings) -> Authenticator | None:

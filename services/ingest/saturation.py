@@ -17,6 +17,18 @@ class Queue(Protocol):
     in_flight: int
 
 
+class EventsInFlight(Protocol):
+    """The admission of events."""
+
+    @property
+    def in_flight(self) -> int:
+        """The events in flight."""
+
+    @property
+    def limit(self) -> int:
+        """The events that may be in flight at present."""
+
+
 class Saturation:
     """What is in work and in flight, each beside its limit."""
 
@@ -33,7 +45,7 @@ class Saturation:
         )
         self.request_bytes = Measured(metrics, "ugc_ingest_request_bytes_in_work", "Bytes of those requests.")
         self.events_in_flight = Measured(
-            metrics, "ugc_ingest_events_in_flight", "Events handed to Kafka's client and not acknowledged yet."
+            metrics, "ugc_ingest_events_in_flight", "Events that are admitted and not acknowledged yet."
         )
 
     def read_queue(self, queue: Queue, settings: IngestSettings) -> None:
@@ -41,8 +53,11 @@ class Saturation:
         self.queue_events.used.reads(lambda: queue.in_flight)
         self.queue_events.limit.child().value = settings.ingest_queue_events_max
         self.queue_bytes.limit.child().value = settings.ingest_queue_kilobytes_max * KILOBYTE
-        self.events_in_flight.used.reads(lambda: queue.in_flight)
-        self.events_in_flight.limit.child().value = settings.ingest_queue_events_max
+
+    def read_events(self, events: EventsInFlight) -> None:
+        """Read the events in flight and their limit from now on."""
+        self.events_in_flight.used.reads(lambda: events.in_flight)
+        self.events_in_flight.limit.reads(lambda: events.limit)
 
     def read_admission(self, admission: Admission) -> None:
         """Read the requests in work from now on."""

@@ -14,22 +14,30 @@ from ugc.v1.ingest_service_pb2 import ProduceResponse
 from common.logs import log_limited
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import UnauthenticatedError
+from services.ingest.batch_records import make_records
 from services.ingest.batch_result import BatchResult
 from services.ingest.batch_validation import BatchValidator
 from services.ingest.call import Call, Response, StatusError
-from services.ingest.errors import delivery_error, invalid_argument, permission_denied, unauthenticated
+from services.ingest.errors import (
+    delivery_error,
+    invalid_argument,
+    permission_denied,
+    resource_exhausted,
+    unauthenticated,
+    unavailable,
+)
 from services.ingest.events.identity import format_identity
-from services.ingest.events.records import EventKeys, Headers, Record, Records, receipt_milliseconds, stamp, stamp_one
+from services.ingest.events.records import Headers, Record, Records, receipt_milliseconds, stamp_one
 from services.ingest.events.validation import BatchLimits, EventValidator
 from services.ingest.events.violation_messages import FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
 from services.ingest.kafka.errors import DeliveryFailure
-from services.ingest.limits.time_slices import TimeSlice, TimeSlices
-from services.ingest.metrics import IngestMetrics
+from services.ingest.limits.acknowledgements import AckMeter
+from services.ingest.limits.event_admission import EventAdmission, ShedError
+from services.ingest.limits.time_slices import TimeSlices
+from services.ingest.metrics import SHED, IngestMetrics
 from services.ingest.outcomes import count_batch, count_unacknowledged
 
-# Events whose records are made between two checks of the time slice.
-EVENTS_PER_CHECK = 500
 # Tag and length of the field of a ProduceResponse, which is always the 36 characters of a UUID.
 EVENT_ID_HEAD = ProduceResponse(event_id="0" * 36).SerializeToString()[:2]
 
@@ -60,13 +68,17 @@ class IngestServicer:
         retry_seconds: float,
         authenticator: Authenticator | None = None,
         metrics: IngestMetrics | None = None,
+        admission: EventAdmission | None = None,
     ) -> None:
+        """Without `admission` any number of events may be in flight."""
         self.metrics = metrics or IngestMetrics()
         self._validator = validator
         self._limits = limits
         self._publisher = publisher
         self._retry_seconds = retry_seconds
         self._authenticator = authenticator
+        self._admission = admission
+        self._meter = admission.meter if admission else AckMeter()
         self._time_slices = TimeSlices()
 
     def start_produce(self, request: bytes, call: Call, finish: Callable[[Response | Exception], None]) -> None:
@@ -75,6 +87,7 @@ class IngestServicer:
         Raise StatusError, and never call `finish`, if the event is not handed to Kafka.
         """
         user = self.authorized_user(call)
+        self._admit(1, call)
         event, violations = self._validator.check(request)
         if violations:
             self.metrics.violations(violations)
@@ -132,25 +145,38 @@ class IngestServicer:
         if self._authenticator is None:
             return None
         try:
-            user = self._authenticator.authenticate(call.authorizations)
+            token = self._authenticator.verify(call.authorizations)
         except UnauthenticatedError as error:
             self.metrics.verdicts[error.verdict].value += 1
             raise StatusError(unauthenticated(str(error))) from None
         self.metrics.valid_tokens.value += 1
-        return user
+        call.subject = token.caller
+        return token.user
+
+    def _admit(self, events: int, call: Call) -> None:
+        """Raise StatusError if the events of a call are refused before they are validated."""
+        if self._admission is None:
+            return
+        try:
+            self._admission.check(events, call)
+        except ShedError as error:
+            call.are_events_counted = True
+            self.metrics.outcomes[SHED].value += events
+            refused = resource_exhausted if error.is_share else unavailable
+            raise StatusError(refused(str(error), error.retry_seconds)) from None
 
     async def produce_batch(self, call: Call, request: bytes, user: str | None) -> Response:
         """Do what `batch_produce` does, for an authenticated call."""
         encoded = self._split(request)
-        result = BatchResult(len(encoded), self._retry_seconds)
-        async with self._time_slices.acquire() as time_slice:
-            keys = await BatchValidator(self._validator, result).validate(request, encoded, time_slice)
-            if user is not None:
-                result.denied = denied(user.encode(), keys.users, result)
-            indexes = result.valid_indexes()
-            if len(indexes) < len(encoded):
-                encoded, keys = [encoded[at] for at in indexes], keys.selected(indexes)
-            records = await make_records(encoded, keys, time_slice)
+        total = len(encoded)
+        self._admit(total, call)
+        result = BatchResult(total, self._retry_seconds)
+        self._meter.reserve(total)
+        try:
+            records, indexes = await self._records(request, list(encoded), user, result)
+        finally:
+            # What is valid is counted by the publisher from here on.
+            self._meter.cancel(total)
         failures = await self._publish(records, call) if records else {}
         result.failed = {indexes[position]: failure for position, failure in failures.items()}
         count_batch(self.metrics, result)
@@ -160,7 +186,20 @@ class IngestServicer:
         response = await result.response(self._time_slices)
         return call.accepted(response.SerializeToString(), response.accepted, len(response.rejected))
 
-    def _split(self, request: bytes) -> list[bytes]:
+    async def _records(
+        self, request: bytes, encoded: list[bytes], user: str | None, result: BatchResult
+    ) -> tuple[Records, Sequence[int]]:
+        """Validate a batch; return the records of the accepted events, and their indexes."""
+        async with self._time_slices.acquire() as time_slice:
+            keys = await BatchValidator(self._validator, result).validate(request, encoded, time_slice)
+            if user is not None:
+                result.denied = denied(user.encode(), keys.users, result)
+            indexes = result.valid_indexes()
+            if len(indexes) < len(encoded):
+                encoded, keys = [encoded[at] for at in indexes], keys.selected(indexes)
+            return await make_records(encoded, keys, time_slice), indexes
+
+    def _split(self, request: bytes) -> Sequence[bytes]:
         try:
             encoded = split_batch(request)
         except DecodeError:
@@ -169,7 +208,7 @@ class IngestServicer:
         if not low <= len(encoded) <= high:
             raise self._invalid_batch(f"must have {low} to {high} events, not {len(encoded)}")
         self.metrics.batch_events.observe(len(encoded))
-        return list(encoded)
+        return encoded
 
     def _invalid_batch(self, description: str) -> StatusError:
         problem = violation("events", description)
@@ -188,22 +227,6 @@ def log_unacknowledged(failures: Collection[DeliveryFailure], total: int, call: 
     reason = next(iter(failures)).reason
     values = {"events": len(failures), "of": total, "reason": reason, "request_id": call.request_id}
     log_limited(logging.WARNING, "events were not acknowledged", **values)
-
-
-async def make_records(encoded: Sequence[bytes], keys: EventKeys, time_slice: TimeSlice) -> Records:
-    """Return the records of the accepted events of a batch."""
-    now = receipt_milliseconds()
-    if len(encoded) <= EVENTS_PER_CHECK:
-        return stamp(encoded, keys, now)
-    records = Records()
-    for start in range(0, len(encoded), EVENTS_PER_CHECK):
-        part = slice(start, start + EVENTS_PER_CHECK)
-        stamped = stamp(encoded[part], EventKeys(keys.users[part], keys.identities[part]), now)
-        records.keys.extend(stamped.keys)
-        records.values.extend(stamped.values)
-        if time_slice.is_expired:
-            await time_slice.renew()
-    return records
 
 
 def denied(user: bytes, users: Sequence[bytes], result: BatchResult) -> set[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from common.failpoints import FailpointSettings
 from common.management import ManagementListen
+from common.networks import LOOPBACK, Network, Networks
 from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
@@ -22,6 +24,11 @@ DIVIDED = (
     Divided("ingest_queue_kilobytes_max", lambda _settings: QUEUE_KILOBYTES_MIN),
 )
 QUEUE_KILOBYTES_MIN = 1_024
+# Those of RFC 1918 and RFC 4193, in which gateways usually are, and the machine itself.
+PRIVATE: tuple[Network, ...] = (
+    *LOOPBACK,
+    *map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")),
+)
 
 
 class IngestListenSettings(Settings):
@@ -122,7 +129,25 @@ class ProducerSettings(Settings):
     that comes while none is in flight is sent at once."""
 
     ingest_retry_seconds: float = Field(default=1.0, gt=0, le=60)
-    """Retry delay in seconds that clients receive with UNAVAILABLE and RESOURCE_EXHAUSTED."""
+    """Retry delay in seconds that clients receive with UNAVAILABLE and RESOURCE_EXHAUSTED, unless it is computed from
+    the events in flight and the rate at which Kafka acknowledges them."""
+
+
+class EventAdmissionSettings(Settings):
+    """The events in flight to Kafka, and who may send them when Kafka is slow."""
+
+    ingest_ack_seconds: float = Field(default=0.25, ge=0.01, le=60)
+    """Seconds within which Kafka should acknowledge events. While it takes longer, fewer events may be in flight, down
+    to UGC_INGEST_IN_FLIGHT_EVENTS_MIN, and further ones are rejected before they are validated, with a retry delay.
+    While it does not, more may be, up to UGC_INGEST_QUEUE_EVENTS_MAX."""
+
+    ingest_in_flight_events_min: int = Field(default=200, ge=1, le=1_000_000)
+    """Events that may be in flight to Kafka however long it takes; of each worker."""
+
+    ingest_trusted_networks: Networks = PRIVATE
+    """Networks of the gateways, as `10.0.0.0/8` separated by commas, whose `x-forwarded-for` names the client. When
+    Kafka takes fewer events than are sent, each client has its share: by the subject of its token, without one by its
+    network."""
 
 
 class IngestSettings(
@@ -136,6 +161,7 @@ class IngestSettings(
     RequestSettings,
     ConnectionSettings,
     ProducerSettings,
+    EventAdmissionSettings,
 ):
     """Settings of the gRPC server and its Kafka producer."""
 

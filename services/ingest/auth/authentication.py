@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jwt
@@ -20,6 +20,8 @@ from services.ingest.auth.keys import KeySet
 
 SCHEME = "bearer"
 AUTHORIZATION_CHARACTERS_MAX = 8_192
+# Of the name of a caller.
+CALLER_CHARACTERS_MAX = 128
 PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
 REASONS: dict[type[Exception], str] = {
     jwt.InvalidAlgorithmError: "the token's algorithm is not the one of the key",
@@ -31,10 +33,14 @@ PARSER_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, Recursion
 
 
 class VerifiedToken(NamedTuple):
-    """The user that a valid token is bound to, if any, and its expiry in Unix seconds."""
+    """What is used of a valid token."""
 
+    # The user that it is bound to, in lower case, None if to none.
     user: str | None
+    # In Unix seconds.
     expires_at: float
+    # Whom the limits count: its subject, or else the client that it was issued to; empty without either.
+    caller: str
 
 
 class Authenticator:
@@ -48,7 +54,11 @@ class Authenticator:
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     def authenticate(self, authorizations: Sequence[str | bytes]) -> str | None:
-        """Return the user that the caller's token is bound to, in lower case, None if to none.
+        """Return the user that the caller's token is bound to, in lower case, None if to none; see `verify`."""
+        return self.verify(authorizations).user
+
+    def verify(self, authorizations: Sequence[str | bytes]) -> VerifiedToken:
+        """Return what is used of the caller's token.
 
         `authorizations` are all Authorization values of the call. Raise UnauthenticatedError if the token is not valid.
         """
@@ -60,7 +70,7 @@ class Authenticator:
             if len(self._verified) > self._cache_tokens_max:
                 self._verified.popitem(last=False)
         self._verified.move_to_end(digest)
-        return verified.user
+        return verified
 
     def _verify(self, token: bytes) -> VerifiedToken:
         try:
@@ -68,7 +78,8 @@ class Authenticator:
         except PARSER_ERRORS as error:
             raise UnauthenticatedError(REASONS.get(type(error), UNREADABLE)) from error
         expires_at = check_claims(claims, self._rules, time.time())
-        return VerifiedToken(str(claims["sub"]).lower() if self._rules.subject_is_user else None, expires_at)
+        user = str(claims["sub"]).lower() if self._rules.subject_is_user else None
+        return VerifiedToken(user, expires_at, caller_of(claims))
 
     def _claims(self, token: bytes) -> dict[str, object]:
         """Return the claims of a token after verifying its signature."""
@@ -82,6 +93,15 @@ class Authenticator:
         if not isinstance(claims, dict):
             raise UnauthenticatedError(UNREADABLE)
         return claims
+
+
+def caller_of(claims: Mapping[str, object]) -> str:
+    """Return whom the limits count for a token; an empty text if it names nobody."""
+    for name in ("sub", "azp"):
+        value = claims.get(name)
+        if value and isinstance(value, str):
+            return f"{name}:{value[:CALLER_CHARACTERS_MAX]}"
+    return ""
 
 
 def bearer_token(authorizations: Sequence[str | bytes]) -> bytes:

@@ -42,6 +42,8 @@ class DeliveryTracker:
 
     def __init__(self) -> None:
         self.callback: DeliveryCallback | None = DeliveryCallback()
+        # Records that the producer has taken.
+        self.taken = 0
         self.failed = self.callback.failed
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()

@@ -36,6 +36,11 @@ class Lingering:
         self._sent_at = -linger_seconds
         self._is_scheduled = False
 
+    @property
+    def waiting(self) -> int:
+        """The number of records that wait."""
+        return len(self._waiting)
+
     def add(self, record: Record, headers: Headers | None, on_report: OnReport, *, is_idle: bool) -> None:
         """Send a record in this iteration of the event loop if the producer is idle; otherwise let it wait."""
         self._waiting.append((record, headers, on_report))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from operator import length_hint
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -16,6 +16,7 @@ from common.kafka_metrics import PROPERTIES
 from common.logs import logger
 from common.metrics import Observations
 from services.ingest.events.records import Headers, Record, Records, framing_bytes
+from services.ingest.kafka.configuration import producer_configuration
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import (
     TOO_LARGE,
@@ -29,6 +30,7 @@ from services.ingest.kafka.producers import Producers, TopicLimits, topic_limits
 from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.report_polling import ReportPolling
 from services.ingest.kafka.single_report import SingleReport
+from services.ingest.limits.acknowledgements import AckMeter
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.metrics import IngestMetrics
 from services.ingest.settings import IngestSettings
@@ -40,43 +42,17 @@ ANY_PARTITION = -1
 NOW = 0
 
 
-def producer_configuration(settings: IngestSettings) -> dict[str, str | int | float | bool]:
-    """Return librdkafka's properties: an acknowledged event is stored by all in-sync replicas, exactly once."""
-    delivery_milliseconds = int(settings.ingest_delivery_seconds_max * 1000)
-    return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "client.id": "ugc-ingest",
-        "acks": "all",
-        "enable.idempotence": True,
-        # Kafka processes one request of a connection at a time, so more in flight would save a network round trip only.
-        # While more may be in flight, librdkafka polls without a pause for as long as a partition has messages waiting
-        # and others in flight: 20 us of CPU an event.
-        "max.in.flight.requests.per.connection": 1,
-        "message.timeout.ms": delivery_milliseconds,
-        "request.timeout.ms": delivery_milliseconds,
-        # Single records linger before they are handed to the client (lingering.py), and batches are batches already.
-        "linger.ms": 0,
-        "queue.buffering.max.messages": settings.ingest_queue_events_max,
-        "queue.buffering.max.kbytes": settings.ingest_queue_kilobytes_max,
-        "compression.type": "lz4",
-        # A report of success is not passed to Python: DeliveryTracker counts the reports without it.
-        "delivery.report.only.error": True,
-        # The partition that Java clients choose for the same key.
-        "partitioner": "murmur2_random",
-        "reconnect.backoff.max.ms": 1000,
-        "topic.metadata.refresh.interval.ms": 10_000,
-        # Level 3 logs each failed attempt to connect to a broker; the health check logs an outage once.
-        "log_level": 2,
-    }
-
-
 @contextlib.asynccontextmanager
 async def publishing(
-    settings: IngestSettings, on_fatal: Callable[[str], None], metrics: IngestMetrics | None = None
+    settings: IngestSettings,
+    on_fatal: Callable[[str], None],
+    metrics: IngestMetrics | None = None,
+    meter: AckMeter | None = None,
 ) -> AsyncIterator[KafkaPublisher]:
     """Open the producer; at the end of the block wait for the delivery reports of all records that it took.
 
-    `on_fatal` is called in the event loop after a fatal error, which only a restart of the process resolves.
+    `meter` counts the records in flight. `on_fatal` is called in the event loop after a fatal error, which only a
+    restart of the process resolves.
     """
     metrics = metrics or IngestMetrics()
     client = metrics.client
@@ -98,7 +74,7 @@ async def publishing(
         return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
     linger_seconds = settings.ingest_linger_seconds
-    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds)
+    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds, meter)
     polling = publisher.polling
     metrics.saturation.read_queue(polling, settings)
     metrics.retention.reads_each(publisher.reachability.retention_seconds)
@@ -121,6 +97,7 @@ class KafkaPublisher:
         read_limits: Callable[[float], TopicLimits | None] = lambda _seconds: None,
         linger_seconds: float = 0.0,
         ack_seconds: Observations | None = None,
+        meter: AckMeter | None = None,
     ) -> None:
         """`read_limits` returns the topic's limits, or None if Kafka does not answer in the given seconds.
 
@@ -132,7 +109,8 @@ class KafkaPublisher:
         self._ack_seconds = ack_seconds or Observations(())
         self._is_measuring = False
         self.lingering = Lingering(self._send, linger_seconds)
-        self.polling = ReportPolling(producers, self.lingering.send_due)
+        self._meter = meter or AckMeter()
+        self.polling = ReportPolling(producers, self.lingering.send_due, self._note)
         self._time_slices = TimeSlices()
 
     def send(self, record: Record, headers: Headers | None, on_report: OnReport) -> None:
@@ -143,6 +121,8 @@ class KafkaPublisher:
         if problem := self.reachability.problem:
             on_report(DeliveryFailure(problem))
             return
+        self._meter.handed += 1
+        self._meter.in_flight += 1
         self.lingering.add(record, headers, on_report, is_idle=not self.polling.is_busy)
         self.polling.wake()
 
@@ -181,10 +161,14 @@ class KafkaPublisher:
         self.lingering.send_all()
         began, tracker = perf_counter(), DeliveryTracker()
         batch_bytes_max = self._producers.batch_bytes_max
-        if len(records) <= RECORDS_PER_CHECK:
-            taken, rejection = self._produce(records, 0, tracker, headers)
-        else:
-            taken, rejection = await self._produce_in_slices(records, tracker, headers)
+        self._meter.reserve(len(records))
+        try:
+            if len(records) <= RECORDS_PER_CHECK:
+                taken, rejection = self._produce(records, 0, tracker, headers)
+            else:
+                taken, rejection = await self._produce_in_slices(records, tracker, headers)
+        finally:
+            self._meter.cancel(len(records) - tracker.taken)
         self.polling.wake()
         tracker.seal()
         failpoint("between-produce-and-report")
@@ -229,8 +213,12 @@ class KafkaPublisher:
             deque(map(produce, topic, values, keys, repeat(ANY_PARTITION), callback, *rest), maxlen=0)
         except (BufferError, KafkaException) as error:
             # The record that was rejected is the last one that was read.
-            return start + len(keys) - length_hint(values) - 1, rejection_of(error)
-        return start + len(keys), ""
+            taken, rejection = start + len(keys) - length_hint(values) - 1, rejection_of(error)
+        else:
+            taken, rejection = start + len(keys), ""
+        self._meter.hand_over(taken - tracker.taken)
+        tracker.taken = taken
+        return taken, rejection
 
     def _hand_over(self, record: Record, headers: Headers | None, report: SingleReport) -> str:
         """Pass one record to the producer; return why the producer rejects it, or an empty text."""
@@ -240,6 +228,10 @@ class KafkaPublisher:
         except (BufferError, KafkaException) as error:
             return rejection_of(error)
         return ""
+
+    def _note(self, in_flight: int) -> None:
+        """Note how many records are in flight, those that wait included."""
+        self._meter.on_poll(in_flight + self.lingering.waiting, monotonic())
 
     def _failure(self, error: KafkaError, record: Record, framing: int, batch_bytes_max: int) -> DeliveryFailure:
         failure = delivery_failure(error, len(record.key) + len(record.value) + framing, batch_bytes_max)

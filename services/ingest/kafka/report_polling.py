@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from common.logs import log_limited
@@ -37,10 +37,16 @@ class SendDue(Protocol):
 class ReportPolling:
     """Polls the producers from the event loop, while a block of `running` is open."""
 
-    def __init__(self, producers: Pollable, send_due: SendDue) -> None:
-        """`send_due` is called after each poll; it sends the records that are due, and returns whether any waited."""
+    def __init__(
+        self, producers: Pollable, send_due: SendDue, on_poll: Callable[[int], None] = lambda _in_flight: None
+    ) -> None:
+        """`send_due` is called after each poll; it sends the records that are due, and returns whether any waited.
+
+        `on_poll` gets the number of records in flight.
+        """
         self._producers = producers
         self._send_due = send_due
+        self._on_poll = on_poll
         # Records handed to the producers without a report, as of the last poll.
         self.in_flight = 0
         self.is_busy = False
@@ -77,6 +83,7 @@ class ReportPolling:
         """Process the delivery reports that have arrived."""
         try:
             self.in_flight = self._producers.poll()
+            self._on_poll(self.in_flight)
         except Exception as error:  # noqa: BLE001 -- without further polls no call would be answered
             log_limited(logging.ERROR, "processing Kafka's delivery reports failed unexpectedly", exc_info=error)
 

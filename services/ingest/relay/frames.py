@@ -18,13 +18,21 @@ from common.logs import log_limited
 from services.ingest.call import CREATED, HTTP_CODE, MULTI_STATUS, Call, Failure, Pairs, Response
 from services.ingest.error_interceptor import INVALID_METADATA
 from services.ingest.events.wire import varint
-from services.ingest.metadata import NAMES, REQUEST_ID, REQUEST_ID_PATTERN, CallMetadata, Given, validated
+from services.ingest.metadata import (
+    FORWARDED_FOR,
+    NAMES,
+    REQUEST_ID,
+    REQUEST_ID_PATTERN,
+    CallMetadata,
+    Given,
+    validated,
+)
 from services.ingest.relay import limits
 
 VARINT, LENGTH_DELIMITED = 0, 2
-# Entries of a name and its value. Most calls carry a request id alone.
-PAIR = 2
-REQUEST_ID_NAME = REQUEST_ID.encode()
+# Entries of a name and its value. Most calls carry a request id alone, or with the address of the client.
+PAIR, TWO_PAIRS = 2, 4
+REQUEST_ID_NAME, FORWARDED_FOR_NAME = REQUEST_ID.encode(), FORWARDED_FOR.encode()
 REQUEST_ID_BYTES = re.compile(REQUEST_ID_PATTERN.pattern.encode())
 NAMES_BY_BYTES = {name.encode(): name for name in NAMES}
 # Encoded numbers below this are looked up.
@@ -147,8 +155,14 @@ def declaration(
 
 def read_metadata(metadata: Sequence[bytes]) -> CallMetadata:
     """Read the metadata that ingest uses, as in a call of its own; a value that is not UTF-8 is left out."""
-    if len(metadata) == PAIR and metadata[0] == REQUEST_ID_NAME and REQUEST_ID_BYTES.fullmatch(metadata[1]):
-        return CallMetadata(metadata[1].decode(), [(REQUEST_ID, metadata[1])], ())
+    count = len(metadata)
+    if (
+        (count == PAIR or (count == TWO_PAIRS and metadata[2] == FORWARDED_FOR_NAME and metadata[3].isascii()))
+        and metadata[0] == REQUEST_ID_NAME
+        and REQUEST_ID_BYTES.fullmatch(metadata[1])
+    ):
+        forwarded_for = metadata[3].decode() if count == TWO_PAIRS else ""
+        return CallMetadata(metadata[1].decode(), [(REQUEST_ID, metadata[1])], (), forwarded_for)
     given: Given = {}
     for at in range(0, len(metadata) - 1, 2):
         name = NAMES_BY_BYTES.get(metadata[at])

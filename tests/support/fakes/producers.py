@@ -11,7 +11,9 @@ import pytest
 from confluent_kafka import KafkaError
 
 from services.ingest.kafka import publisher
-from services.ingest.kafka.publisher import KafkaPublisher, producer_configuration, publishing
+from services.ingest.kafka.configuration import producer_configuration
+from services.ingest.kafka.publisher import KafkaPublisher, publishing
+from services.ingest.limits.acknowledgements import AckMeter
 from services.ingest.settings import IngestSettings
 
 TOPIC = "ugc.events"
@@ -63,7 +65,10 @@ class ScriptedProducer:
 
 @contextlib.asynccontextmanager
 async def with_broker(
-    monkeypatch: pytest.MonkeyPatch, on_fatal: Callable[[str], None] = print, **changes: Any
+    monkeypatch: pytest.MonkeyPatch,
+    on_fatal: Callable[[str], None] = print,
+    meter: AckMeter | None = None,
+    **changes: Any,
 ) -> AsyncIterator[KafkaPublisher]:
     """Publish to librdkafka's mock broker, whose topics have 4 partitions."""
     monkeypatch.setattr(
@@ -71,5 +76,5 @@ async def with_broker(
         "producer_configuration",
         lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
     )
-    async with publishing(IngestSettings(), on_fatal) as opened:
+    async with publishing(IngestSettings(), on_fatal, meter=meter) as opened:
         yield opened

@@ -39,14 +39,16 @@ class GrpcConnection(asyncio.Protocol):
         failed: asyncio.Future[None],
         *,
         is_refused: bool = False,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """With `is_refused` an error is the answer that is expected."""
+        """With `is_refused` an error is the answer that is expected; every call has the `metadata`."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._messages = [b"\0" + len(body).to_bytes(4, "big") + body for body in bodies]
         self._failed = failed
         self._is_refused = is_refused
         first, later = header_blocks(authority, method)
-        self._block, self._later_block = first, later
+        own = b"".join(b"\x00" + text(name) + text(value) for name, value in metadata)
+        self._block, self._later_block = first + own, later + own
         self._stream = 1
         self._calls: dict[int, Callable[[], None]] = {}
         self._answered: set[int] = set()

@@ -12,9 +12,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from local.processes.ports import free_port
 from services.ingest.events.records import Record, Records
 from services.ingest.kafka import publisher
+from services.ingest.kafka.configuration import producer_configuration
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
-from services.ingest.kafka.publisher import KafkaPublisher, producer_configuration, publishing
+from services.ingest.kafka.publisher import KafkaPublisher, publishing
 from services.ingest.kafka.reachability import UnreachableError
 from services.ingest.settings import IngestSettings
 from tests.support.fakes.producers import TOPIC, ScriptedProducer, with_broker
