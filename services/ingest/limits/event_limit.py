@@ -25,7 +25,7 @@ CUT_MIN, CUT_AIM = 0.3, 0.9
 # A cut to more than this part shows nothing.
 PART_SHOWN_MAX = 0.6
 # The longest wait that is taken for other than a queue.
-BASE_SECONDS_MAX = 1.0
+BASE_SECONDS_MAX = 3.0
 
 
 class Cut(NamedTuple):
@@ -75,7 +75,9 @@ class EventLimit:
         elif window.at - window.seconds >= self._settled_at:
             self._acknowledged += window.acknowledged
             self._seconds += window.seconds
-            self._late(window)
+            # Without an acknowledgement there is no rate to compare.
+            if window.acknowledged:
+                self._late(window)
 
     def _is_growing(self, window: Window) -> bool:
         """Return whether what is in flight would take too long at the present rate, although nothing was late yet."""
