@@ -58,6 +58,8 @@ class Answer(NamedTuple):
     body: bytes
     content_type: str = TEXT
     status: HTTPStatus = HTTPStatus.OK
+    # Beside those that every answer has.
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 # A page gets the request's Accept header.
@@ -226,6 +228,9 @@ class PageHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in answer.headers:
+            self.send_header(name, value)
         self.end_headers()
         if with_body:
             self.wfile.write(answer.body)

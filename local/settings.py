@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from common.management import ManagementListen
 from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, Documented, KafkaSettings, Settings
 from etl.settings import EtlManagementSettings
 from gateway.settings import GatewayListenSettings, GatewayManagementSettings
@@ -69,6 +70,9 @@ class UpSettings(
     ConsumerSettings,
 ):
     """Settings that `ugc-up` needs itself; the processes that it starts read their own."""
+
+    local_status_listen: ManagementListen = Address(LOCALHOST, 9467)
+    """Address on which `ugc-up` serves the live page `/api/status`, as `host:port`; empty for none."""
 
     @property
     def starts_kafka(self) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.settings import Address
-from local.settings import UpSettings
+from local.live.status import PAGE_PATH
+from local.settings import UpSettings, reachable
 from local.up.example import DOCUMENTED_EVENT, lacks_token
 
 CALL = "ugc.v1.IngestService/Produce"
@@ -45,6 +46,8 @@ def addresses(settings: UpSettings, gateway: Address, ingest: Address, token: st
         ("send over gRPC", grpc_command(ingest, event, header)),
         ("API page", f"http://{gateway}/api/openapi"),
     ]
+    if settings.local_status_listen is not None:
+        lines.append(("live status", f"http://{reachable(settings.local_status_listen)}{PAGE_PATH}"))
     if settings.starts_clickhouse:
         page = f"http://{settings.local_clickhouse_http}/play"
         lines.append(("query page", f"{page}   (database ugc, user default, no password)"))

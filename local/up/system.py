@@ -14,8 +14,9 @@ from rich.console import Console
 
 from common.running_system import AlreadyRunningError, published
 from common.settings import Address
+from local.live.status import LiveStatus
 from local.processes.errors import ProgramError, StoppedError
-from local.processes.ports import refuse_busy_ports
+from local.processes.ports import Listener, refuse_busy_ports
 from local.processes.program import Child, Program, always_ready, child_environment
 from local.processes.supervisor import Supervisor
 from local.servers import local_programs
@@ -63,8 +64,9 @@ class LocalSystem:
                 self._start(supervisor)
                 self._send_events(supervisor)
                 if not check:
-                    self._print_addresses()
-                    self._supervise(supervisor)
+                    with self._live().serving(self._settings.local_status_listen):
+                        self._print_addresses()
+                        self._supervise(supervisor)
                 self._print("stopping")
         except StoppedError:
             self._print("stopped before everything was up")
@@ -90,7 +92,9 @@ class LocalSystem:
         settings = self._settings
         stores = local_programs(settings, kafka=settings.starts_kafka, clickhouse=settings.starts_clickhouse)
         processes = self._processes()
-        refuse_busy_ports([each for program in [*stores, *processes] for each in program.listeners])
+        own = settings.local_status_listen
+        listeners = [Listener("ugc-up", "UGC_LOCAL_STATUS_LISTEN", own)] if own is not None else []
+        refuse_busy_ports([*(each for program in [*stores, *processes] for each in program.listeners), *listeners])
         self._start_programs(supervisor, stores)
         self._print("starting migrate")
         migration = Child(self._program("migrate", "db.migrate"))
@@ -109,25 +113,39 @@ class LocalSystem:
         """Return the processes in an order whose reverse is safe: ingest outlives the gateway, the etl both."""
         settings = self._settings
         return [
-            self._program("etl", "etl"),
+            self._program("etl", "etl", {"UGC_ETL_MANAGEMENT_LISTEN": settings.etl_management_listen}),
             replace(
-                self._program("ingest", "services.ingest", {"UGC_INGEST_LISTEN": settings.ingest_listen}),
+                self._program(
+                    "ingest",
+                    "services.ingest",
+                    {
+                        "UGC_INGEST_LISTEN": settings.ingest_listen,
+                        "UGC_INGEST_MANAGEMENT_LISTEN": settings.ingest_management_listen,
+                    },
+                ),
                 alive=lambda: ingest_answers(self._ingest),
             ),
             replace(
-                self._program("gateway", "gateway", {"UGC_GATEWAY_LISTEN": settings.gateway_listen}),
+                self._program(
+                    "gateway",
+                    "gateway",
+                    {
+                        "UGC_GATEWAY_LISTEN": settings.gateway_listen,
+                        "UGC_GATEWAY_MANAGEMENT_LISTEN": settings.gateway_management_listen,
+                    },
+                ),
                 ready=lambda: gateway_is_ready(self._gateway),
                 alive=lambda: gateway_answers(self._gateway),
             ),
         ]
 
-    def _program(self, name: str, module: str, listens: dict[str, Address] | None = None) -> Program:
+    def _program(self, name: str, module: str, listens: dict[str, Address | None] | None = None) -> Program:
         return Program(
             name=name,
             argv=(sys.executable, "-m", module),
             log=self._settings.local_directory / "logs" / f"{name}.log",
             environment={**self._servers(), "UGC_INGEST_TARGET": str(self._ingest)},
-            listens=listens or {},
+            listens={setting: listen for setting, listen in (listens or {}).items() if listen is not None},
             ready=always_ready,
             ready_seconds_max=READY_SECONDS_MAX,
         )
@@ -156,6 +174,16 @@ class LocalSystem:
         if self._stop.is_set():
             raise StoppedError
         supervisor.check()
+
+    def _live(self) -> LiveStatus:
+        """Return the live page of the processes that run."""
+        settings = self._settings
+        listens = {
+            "gateway": settings.gateway_management_listen,
+            "ingest": settings.ingest_management_listen,
+            "etl": settings.etl_management_listen,
+        }
+        return LiveStatus({name: reachable(listen) if listen else None for name, listen in listens.items()})
 
     def _print_addresses(self) -> None:
         lines = addresses(self._settings, self._gateway, self._ingest, self._authorization)

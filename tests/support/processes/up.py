@@ -44,6 +44,7 @@ class Up:
                 "UGC_INGEST_MANAGEMENT_LISTEN",
                 "UGC_GATEWAY_MANAGEMENT_LISTEN",
                 "UGC_ETL_MANAGEMENT_LISTEN",
+                "UGC_LOCAL_STATUS_LISTEN",
             )
         }
     )
