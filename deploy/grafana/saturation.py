@@ -98,8 +98,8 @@ def kafka() -> list[Panel]:
             "Requests sent again, and without a response",
             "In the last five minutes, by process.",
             "short",
-            Query("sum by (job) (delta(ugc_kafka_client_retries[5m]))", "sent again {{job}}"),
-            Query("sum by (job) (delta(ugc_kafka_client_timeouts[5m]))", "without a response {{job}}"),
+            Query("sum by (job) (clamp_min(delta(ugc_kafka_client_retries[5m]), 0))", "sent again {{job}}"),
+            Query("sum by (job) (clamp_min(delta(ugc_kafka_client_timeouts[5m]), 0))", "without a response {{job}}"),
         ),
     ]
 

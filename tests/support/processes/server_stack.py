@@ -32,6 +32,11 @@ class Server:
         """Wait until the server answers."""
         self._child.await_ready()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process has not ended."""
+        return self._child.process.poll() is None
+
     def kill(self) -> None:
         """Kill the server with SIGKILL."""
         self._child.kill()
