@@ -51,6 +51,9 @@ def addresses(settings: UpSettings, gateway: Address, ingest: Address, token: st
     if settings.starts_clickhouse:
         page = f"http://{settings.local_clickhouse_http}/play"
         lines.append(("query page", f"{page}   (database ugc, user default, no password)"))
+    listens = (settings.ingest_management_listen, settings.gateway_management_listen, settings.etl_management_listen)
+    if pages := [f"http://{reachable(each)}/metrics" for each in listens if each is not None]:
+        lines.append(("metrics", " ".join(pages)))
     lines.append(("audit", shlex.quote(str(COMMANDS / "ugc-audit"))))
     lines.append(("logs", str(directory / "logs")))
     return lines

@@ -25,7 +25,7 @@ class Probes:
 
     def ready(self) -> str:
         """Return why the process should get no calls now, in which it would not accept events; empty otherwise."""
-        return STOPPING if self._is_stopping else self._problem
+        return STOPPING if self._is_stopping else self.live() or self._problem
 
     def reached(self) -> None:
         """Kafka is reachable."""

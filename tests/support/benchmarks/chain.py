@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
@@ -82,23 +83,23 @@ class Chain:
 
 
 @contextlib.contextmanager
-def running_chain(folder: Path) -> Iterator[Chain]:
-    """Run everything, with the settings that an installation has by default."""
+def running_chain(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Chain]:
+    """Run everything, with the settings that an installation has by default and those given."""
     port = free_port()
     url = f"clickhouse://default@127.0.0.1:{port}/{DATABASE}"
     server = clickhouse_program(folder / "clickhouse", port, free_port())
     with kafka(folder) as (bootstrap, broker), running(server) as clickhouse:
         migrate(url)
         with (
-            tree(THIS_PROJECT, Clone(ROOT), folder, bootstrap) as system,
-            running(etl(folder, bootstrap, url)) as loader,
+            tree(THIS_PROJECT, Clone(ROOT, settings), folder, bootstrap) as system,
+            running(etl(folder, bootstrap, url, settings)) as loader,
             connected(url) as tables,
         ):
             pids = {"etl": loader.process.pid, "ClickHouse": clickhouse.process.pid, "kafka": broker}
             yield Chain(System(system.name, system.http, system.grpc, {**system.pids, **pids}), tables)
 
 
-def etl(folder: Path, bootstrap: str, url: str) -> Program:
+def etl(folder: Path, bootstrap: str, url: str, settings: Mapping[str, str]) -> Program:
     """Return the etl; it is ready when it has partitions."""
     log = folder / "etl.log"
     return Program(
@@ -110,6 +111,7 @@ def etl(folder: Path, bootstrap: str, url: str) -> Program:
             "UGC_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "UGC_KAFKA_TOPIC": topic_of(THIS_PROJECT),
             "UGC_CLICKHOUSE_URL": url,
+            **settings,
         },
         ready=lambda: "partitions assigned" in log.read_text(encoding="utf-8"),
     )
