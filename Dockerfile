@@ -12,13 +12,14 @@ RUN set -eu; \
     tar -xzOf "$(cat archive)" "$(field member)" > scalar.js; \
     test -s scalar.js
 
-# Exactly the locked packages, checked by hash; then the project, for which nothing is fetched.
+# Exactly the locked packages, checked by hash; then the project, for which nothing is fetched. The packages of the extra
+# `traces` are among them; they are not loaded unless UGC_TRACE_ENDPOINT is set.
 FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv /opt/venv
-COPY locks/run.txt locks/run.txt
-RUN /opt/venv/bin/pip install --no-deps --require-hashes -r locks/run.txt
+COPY locks/traces.txt locks/traces.txt
+RUN /opt/venv/bin/pip install --no-deps --require-hashes -r locks/traces.txt
 COPY pyproject.toml README.md ./
 COPY common common
 COPY services services

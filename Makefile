@@ -93,7 +93,8 @@ docs:
 lock:
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group setup -o locks/uv.txt
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build pyproject.toml -o locks/run.txt
-	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --group dev -c locks/run.txt -c locks/uv.txt pyproject.toml -o locks/dev.txt
+	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --extra traces -c locks/run.txt pyproject.toml -o locks/traces.txt
+	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --group dev --extra traces -c locks/traces.txt -c locks/uv.txt pyproject.toml -o locks/dev.txt
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group bench -c locks/run.txt -c locks/uv.txt -o locks/bench.txt
 
 LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -200,6 +200,10 @@ class Metrics:
             "End of the validity of a TLS certificate, by the role in which the process uses it.",
             role=CERTIFICATE_ROLES,
         )
+        self.traces_dropped = self.counter(
+            "ugc_traces_dropped",
+            "Spans that were not sent: too many were waiting, or the collector did not take them.",
+        )
 
     def counter(self, name: str, text: str, **labels: LabelValues) -> Counter:
         """Declare a counter; the exposition adds `_total` to its name."""

@@ -25,7 +25,7 @@ from local.setup.steps import Step, run
 from tests.unit.local.test_setup import executable
 
 UV = Path(sys.executable).with_name("uv")
-LOCKED = ("uv.txt", "run.txt", "dev.txt", "bench.txt")
+LOCKED = ("uv.txt", "run.txt", "traces.txt", "dev.txt", "bench.txt")
 # What `pip config list` prints.
 PIP_CONFIGURATION = """\
 :env:.cert='/etc/company.pem'
