@@ -43,6 +43,13 @@ def json_lines(redactor: Redactor) -> list[Processor]:
     return [structlog.processors.ExceptionRenderer(stack), shorten_values, Redacted(renderer, redactor)]
 
 
+def without_empty_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Remove the key `trace_id` of a request that has no trace; a processor of structlog."""
+    if not event.get("trace_id", "-"):
+        del event["trace_id"]
+    return event
+
+
 def shorten_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Shorten every text of a line to VALUE_CHARACTERS_MAX; a processor of structlog."""
     return {name: value if name == "exc_info" else shorten(value) for name, value in event.items()}

@@ -21,7 +21,7 @@ MODULES.setdefault("rich", None)
 import structlog  # noqa: E402 -- after the line above
 from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402 -- as above
 
-from common.log_lines import json_lines, readable_lines, shorten, shorten_values  # noqa: E402 -- as above
+from common.log_lines import json_lines, readable_lines, shorten, shorten_values, without_empty_trace  # noqa: E402 -- as above
 from common.redaction import Redactor, secrets_of  # noqa: E402 -- as above
 
 if MODULES["rich"] is None:
@@ -43,6 +43,7 @@ def configure_logs(process: str, settings: LogSettings, worker: int | None = Non
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_empty_trace,
         shorten_values,
     ]
     is_terminal, redactor = sys.stderr.isatty(), Redactor(secrets_of(settings))

@@ -6,7 +6,7 @@ import importlib.util
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from common.settings import Documented, Settings, host_and_port
 
@@ -41,3 +41,17 @@ class TraceSettings(Settings):
     trace_endpoint: Annotated[str, AfterValidator(check_endpoint), Documented("URL")] = ""
     """Collector that receives the spans of sampled requests by OTLP over gRPC, as `http://host:port`, or with TLS as
     `https://host:port`; empty for no traces. Needs the packages of the extra `traces`."""
+
+
+class HeadSamplingSettings(TraceSettings):
+    """Traces of the process at which requests enter the system."""
+
+    trace_ratio: float = Field(default=0.0, ge=0, le=1)
+    """Share of the requests without a traceparent that are traced; a client's traceparent decides for all others."""
+
+    @field_validator("trace_ratio")
+    @classmethod
+    def _needs_an_endpoint(cls, ratio: float, info: ValidationInfo) -> float:
+        if ratio and not info.data.get("trace_endpoint", "-"):
+            raise ValueError("needs UGC_TRACE_ENDPOINT")
+        return ratio

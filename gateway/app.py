@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp.web import BaseRequest, Response, StreamResponse
+from google.rpc.code_pb2 import OK
 
 from common.logs import log_limited, logger
 from gateway.admission import Admission
@@ -29,6 +30,7 @@ from gateway.routing.forms import effective_method
 from gateway.routing.routes import Match, Routes
 from gateway.routing.templates import decode_path
 from gateway.settings import GatewaySettings
+from gateway.tracing import RequestTrace, RequestTracing, log_context
 from gateway.transcoding import Transcoder
 
 
@@ -45,9 +47,16 @@ class Gateway:
     """Answers every request."""
 
     def __init__(
-        self, settings: GatewaySettings, api: Api, backend: Backend, health: Health, metrics: GatewayMetrics
+        self,
+        settings: GatewaySettings,
+        api: Api,
+        backend: Backend,
+        health: Health,
+        metrics: GatewayMetrics,
+        tracing: RequestTracing | None = None,
     ) -> None:
         self.settings = settings
+        self.tracing = tracing
         self.metrics = metrics
         self.api = api
         self.health = health
@@ -72,10 +81,12 @@ class Gateway:
         """Answer one request; every failure becomes a response with a status of its own and no stack trace."""
         request = self.heads.read(connection)
         time = self.metrics.request(request.method)
-        with structlog.contextvars.bound_contextvars(request_id=request.id):
+        with structlog.contextvars.bound_contextvars(**log_context(request.id, request.headers, None)):
             try:
                 response = await self._respond(connection, request, time)
             except GatewayError as error:
+                if time.trace is not None:
+                    time.trace.called(error.code)
                 response = self.error_response(error, request)
             except (ConnectionError, asyncio.CancelledError):
                 time.end(CLIENT_CLOSED_REQUEST)
@@ -103,10 +114,17 @@ class Gateway:
         check_expectation(request)
         match = api.routes.match(effective_method(request, api.routes, path), path)
         time.route = match.route.template.text
-        return await self._call(connection, request, api.transcoder, match)
+        if self.tracing is not None:
+            time.trace = self.tracing.begin(request.headers, request.method, time.route, request.id)
+        return await self._call(connection, request, api.transcoder, match, time.trace)
 
     async def _call(
-        self, connection: BaseRequest, request: Request, transcoder: Transcoder, match: Match
+        self,
+        connection: BaseRequest,
+        request: Request,
+        transcoder: Transcoder,
+        match: Match,
+        trace: RequestTrace | None,
     ) -> StreamResponse:
         """Receive and decode the body, call the method, return its response."""
         timeout = call_timeout(request.headers.get("Grpc-Timeout"))
@@ -123,7 +141,12 @@ class Gateway:
                     transcoder, request, match, body, lambda: connection.transport is None
                 )
                 memory.resize(len(call.message))
-                reply = await self.backend.call(match.route.call, call.message, request_metadata(request), timeout)
+                metadata = request_metadata(request)
+                if trace is not None:
+                    metadata = trace.calling(match.route.call, metadata)
+                reply = await self.backend.call(match.route.call, call.message, metadata, timeout)
+                if trace is not None:
+                    trace.called(OK)
         self.metrics.unknown_fields.value += len(call.unknown_fields)
         answer = transcoder.answer(match.route, reply.message)
         return call_response(answer, reply.initial, reply.trailing, call.unknown_fields)

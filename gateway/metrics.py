@@ -7,6 +7,7 @@ from time import perf_counter
 from google.rpc import code_pb2
 
 from common.metrics import OTHER, Histogram, Metrics, Observations
+from gateway.tracing import RequestTrace
 
 # The methods of HTTP by RFC 9110 and RFC 5789, and the value for all others, as OpenTelemetry names it.
 OTHER_METHOD = "_OTHER"
@@ -128,7 +129,12 @@ class RequestTime:
         self._began = perf_counter()
         # The template of its route, or the path of its page.
         self.route = UNMATCHED
+        # Its spans, when it is sampled.
+        self.trace: RequestTrace | None = None
 
     def end(self, status: int) -> None:
-        """Count the request with the status of its response."""
-        self._metrics.durations_of(self._method, self.route)[status].observe(perf_counter() - self._began)
+        """Count the request with the status of its response, with its trace as exemplar, and end its spans."""
+        seconds, durations = perf_counter() - self._began, self._metrics.durations_of(self._method, self.route)
+        durations[status].observe(seconds, self.trace.trace_id if self.trace is not None else "")
+        if self.trace is not None:
+            self.trace.end(status)

@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from common.lifecycle import stopping
 from common.logs import configure_logs, logger
 from common.settings import load
+from common.tracing import Tracing, tracing
 from common.watchdog import watched
 from common.workers.worker import Worker, attached, this_worker
 from gateway.app import Gateway
@@ -26,6 +27,7 @@ from gateway.openapi.page import missing_bundle
 from gateway.pages import Health
 from gateway.serving import serving
 from gateway.settings import GatewaySettings
+from gateway.tracing import RequestTracing
 
 # JSON has no reference cycles, and a search for them in the millions of values of one body takes seconds.
 GC_THRESHOLDS = 100_000, 50, 100
@@ -49,15 +51,21 @@ def main(worker: Worker | None = None) -> None:
 
 async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     """Serve until a signal; return the exit status."""
-    metrics = GatewayMetrics()
+    with tracing(settings, "gateway", worker.number if worker else None) as traces:
+        return await serve(settings, traces, worker)
+
+
+async def serve(settings: GatewaySettings, traces: Tracing | None, worker: Worker | None) -> int:
+    """Do what `run` does; requests that are sampled open spans with `traces`."""
+    metrics, number = GatewayMetrics(), worker.number if worker else None
     async with (
         stopping() as stop,
         watched(settings),
         attached(worker),
-        connecting(settings, metrics, worker.number if worker else 0) as backend,
+        connecting(settings, metrics, number or 0) as backend,
     ):
         try:
-            gateway, source = build(settings, backend, metrics)
+            gateway, source = build(settings, backend, metrics, traces)
         except (DescriptorError, OSError) as error:
             sys.stderr.write(f"bad setting UGC_GATEWAY_DESCRIPTORS: {settings.gateway_descriptors}: {error}\n")
             return EXIT_BAD_SETTING
@@ -78,14 +86,20 @@ async def run(settings: GatewaySettings, worker: Worker | None = None) -> int:
     return 0
 
 
-def build(settings: GatewaySettings, backend: Backend, metrics: GatewayMetrics) -> tuple[Gateway, Source | None]:
+def build(
+    settings: GatewaySettings, backend: Backend, metrics: GatewayMetrics, traces: Tracing | None = None
+) -> tuple[Gateway, Source | None]:
     """Return the gateway in front of a service, and what it learns from that while it runs.
 
     DescriptorError when its descriptor set cannot be served.
     """
     health = Health(backend)
     api, source = source_of(settings, health, backend)
-    return Gateway(settings, api, backend, health, metrics), source
+    requests = None
+    if traces is not None:
+        metrics.traces_dropped.reads(lambda: traces.dropped)
+        requests = RequestTracing(traces, settings.trace_ratio, settings.ingest_target)
+    return Gateway(settings, api, backend, health, metrics, requests), source
 
 
 if __name__ == "__main__":

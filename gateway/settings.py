@@ -13,6 +13,7 @@ from common.commands import product_version
 from common.management import ManagementListen
 from common.networks import LOOPBACK, Networks
 from common.settings import Address, AddressSetting, Documented, LogSettings, Settings
+from common.trace_settings import HeadSamplingSettings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
 from gateway.setting_types import Origins, check_target
@@ -52,7 +53,9 @@ class GatewayManagementSettings(Settings):
     Unlike the pages of the public address, these share no limit with requests."""
 
 
-class GatewaySettings(LogSettings, WatchdogSettings, GatewayListenSettings, GatewayManagementSettings):
+class GatewaySettings(
+    LogSettings, HeadSamplingSettings, WatchdogSettings, GatewayListenSettings, GatewayManagementSettings
+):
     """Settings of the HTTP server and of its calls to the gRPC service."""
 
     ingest_target: Annotated[str, AfterValidator(check_target), Documented("host:port or gRPC name")] = Field(

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 from aiohttp.web import Response
+from google.rpc.code_pb2 import OK
 
 from common.logs import log_limited, logger
 from gateway.app import Gateway
@@ -22,6 +23,7 @@ from gateway.http.written import STARTS, json_answer, whole_answer
 from gateway.memo import Memo
 from gateway.relay.frames import metadata_field, metadata_fields
 from gateway.reply import Reply
+from gateway.tracing import RequestTrace, log_context
 
 STATUSES: Mapping[str | bytes, int] = {str(status): status for status in STARTS}
 
@@ -50,7 +52,7 @@ class Turn:
     """One request on the lane, from its admission to its response."""
 
     __slots__ = (
-        "_began", "_bytes", "_called", "_client", "_connection", "_gateway", "_head", "_id", "_memo", "_peer",
+        "_began", "_bytes", "_called", "_client", "_connection", "_gateway", "_head", "_id", "_memo", "_peer", "_trace",
         "_unknown_fields",
     )  # fmt: skip
 
@@ -70,6 +72,8 @@ class Turn:
         # The bytes that the request has reserved, None before it is admitted and after its response.
         self._bytes: int | None = None
         self._unknown_fields: tuple[str, ...] = ()
+        # The spans of a sampled request.
+        self._trace: RequestTrace | None = None
 
     def large(self, body: bytes) -> bytes | None:
         """Return the message of a large body that is ordinary; None leaves it to the usual path, which has a thread."""
@@ -88,6 +92,8 @@ class Turn:
     def call(self, body: bytes, message: bytes | None) -> None:
         """Decode the body unless it is decoded, and call the service; its answer goes to `answered` or `failed`."""
         gateway, head, memo = self._gateway, self._head, self._memo
+        if gateway.tracing is not None:
+            self._trace = gateway.tracing.begin(head.headers, head.method, memo.match.route.template.text, self._id)
         gateway.metrics.body_bytes.observe(len(body))
         gateway.admission.admit(self._client, len(body))
         self._bytes = len(body)
@@ -102,10 +108,13 @@ class Turn:
 
     def metadata(self) -> list[Pair]:
         """Return the metadata of the call."""
-        return request_metadata(self._head.request(self._id, self._peer))
+        pairs = request_metadata(self._head.request(self._id, self._peer))
+        return pairs if self._trace is None else self._trace.calling(self._memo.match.route.call, pairs)
 
     def metadata_fields(self, names: frozenset[str]) -> bytes:
         """Return the metadata of these names as fields of a relayed call."""
+        if self._trace is not None:
+            return metadata_fields(pair for pair in self.metadata() if pair[0] in names)
         kept = self._memo.kept(names, self._peer)
         if kept is None:
             # Without the id, which differs.
@@ -118,20 +127,22 @@ class Turn:
         try:
             self._gateway.metrics.call_seconds.observe(perf_counter() - self._called)
             self._called = 0.0
+            if self._trace is not None:
+                self._trace.called(OK)
             self._release()
             memo = self._memo
             body = memo.api.transcoder.answer(memo.match.route, reply.message)
             status = plain_status(reply) if not self._unknown_fields else None
             if status is None:
                 self._gateway.metrics.unknown_fields.value += len(self._unknown_fields)
-                with structlog.contextvars.bound_contextvars(request_id=self._id):
+                with structlog.contextvars.bound_contextvars(**self._log_context()):
                     response = call_response(body, reply.initial, reply.trailing, self._unknown_fields)
                 self._write(response)
                 return
             self._log(status)
             is_last = self._connection.is_last()
             self._connection.finish(json_answer(status, self._id, memo.cors, body, is_last=is_last), is_last=is_last)
-            memo.durations[status].observe(perf_counter() - self._began)
+            self._end(status)
         except Exception as error:  # noqa: BLE001 -- the last resort, as in Gateway.handle
             self.failed(error)
 
@@ -141,8 +152,10 @@ class Turn:
         if self._called and isinstance(error, CallError):
             self._gateway.metrics.call_seconds.observe(perf_counter() - self._called)
             self._gateway.metrics.call_failed(error.code)
+            if self._trace is not None:
+                self._trace.called(error.code)
         request = self._head.request(self._id, self._peer)
-        with structlog.contextvars.bound_contextvars(request_id=self._id):
+        with structlog.contextvars.bound_contextvars(**self._log_context()):
             if not isinstance(error, GatewayError):
                 log_limited(logging.ERROR, "a request failed", method=request.method, path=request.path, exc_info=error)
                 error = GatewayError("internal error")
@@ -155,7 +168,16 @@ class Turn:
         self._log(response.status)
         is_last = self._connection.is_last()
         self._connection.finish(whole_answer(response, is_last=is_last), is_last=is_last)
-        self._memo.durations[response.status].observe(perf_counter() - self._began)
+        self._end(response.status)
+
+    def _end(self, status: int) -> None:
+        """Count the request; its trace is the exemplar of its duration."""
+        seconds, trace = perf_counter() - self._began, self._trace
+        if trace is None:
+            self._memo.durations[status].observe(seconds)
+            return
+        self._memo.durations[status].observe(seconds, trace.trace_id)
+        trace.end(status)
 
     def _release(self) -> None:
         """Release what the request has reserved, the first time."""
@@ -165,8 +187,11 @@ class Turn:
 
     def _log(self, status: int) -> None:
         if logger().is_enabled_for(logging.DEBUG):
-            head = self._head
-            logger().debug("answered", method=head.method, path=head.path, status=status, request_id=self._id)
+            head, context = self._head, self._log_context()
+            logger().debug("answered", method=head.method, path=head.path, status=status, **context)
+
+    def _log_context(self) -> dict[str, str]:
+        return log_context(self._id, self._head.headers, self._trace)
 
 
 def plain_status(reply: Reply) -> int | None:

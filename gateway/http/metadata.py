@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from common.logs import log_limited
+from common.trace_context import TRACEPARENT
 from gateway.errors import HeadersTooLargeError, Pair, RequestError, quoted
-from gateway.http.trace import TRACEPARENT, trace_metadata
+from gateway.http.trace import trace_metadata
 from gateway.request import Peer, Request
 
 # The permanent HTTP headers, which grpc-gateway forwards with its prefix.

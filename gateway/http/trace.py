@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
+from multidict import CIMultiDictProxy
+
+from common.trace_context import TRACEPARENT, TRACESTATE
+
 # Version, trace id, parent id, flags; future versions may add more after a dash.
 PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[!-~]{1,200})?", re.ASCII)
 MEMBER = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{1,256}", re.ASCII)
@@ -22,6 +25,12 @@ def trace_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         return []
     state = ",".join(value for name, value in named if name == TRACESTATE)
     return [(TRACEPARENT, parents[0]), *([(TRACESTATE, state)] if is_state(state) else [])]
+
+
+def traceparent_of(headers: CIMultiDictProxy[str]) -> str:
+    """Return the traceparent of a request; empty when it has none, or a malformed one."""
+    given = headers.getall(TRACEPARENT, ())
+    return given[0] if len(given) == 1 and is_parent(given[0]) else ""
 
 
 def is_parent(text: str) -> bool:

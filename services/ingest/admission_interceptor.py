@@ -50,21 +50,22 @@ class AdmissionInterceptor:
         async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
             began, peer = perf_counter(), context.peer()
             call = Call(read_metadata(context.invocation_metadata() or ()), peer, context=context)
+            self.intake.trace(call, metrics)
             try:
                 response = await self._respond(method, call, context, peer, metrics)
             except StatusError as error:
                 failure = call.failure(error.status)
             except (grpc.aio.AbortError, grpc.aio.InternalError, asyncio.CancelledError):
-                metrics.ended(CANCELLED, perf_counter() - began)
+                metrics.ended(CANCELLED, perf_counter() - began, call.span)
                 raise
             except Exception as error:  # noqa: BLE001 -- the library would send any exception's text to the client
                 failure = call.unexpected(error)
             else:
-                metrics.ended(OK, perf_counter() - began)
+                metrics.ended(OK, perf_counter() - began, call.span)
                 # Trailing metadata is sent with the response; initial metadata would be an operation of its own.
                 context.set_trailing_metadata(call.success_metadata(response.http_code))
                 return response.message
-            metrics.ended(failure.code, perf_counter() - began)
+            metrics.ended(failure.code, perf_counter() - began, call.span)
             # Outside of the except block, in which the error's traceback would keep the message in memory.
             return await abort(context, failure)
 

@@ -13,8 +13,10 @@ from google.rpc.code_pb2 import INTERNAL, Code
 from google.rpc.status_pb2 import Status
 
 from common.logs import log_limited, logger
+from common.trace_context import trace_id_of
 from services.ingest.limits.callers import CallerNames
 from services.ingest.metadata import REQUEST_ID, CallMetadata
+from services.ingest.tracing import CallSpan
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -55,7 +57,7 @@ class Call:
 
     __slots__ = (
         "_context", "_deadline", "_forwarded_for", "_peer", "are_events_counted", "authorizations", "headers",
-        "is_low_priority", "request_id", "subject",
+        "is_low_priority", "request_id", "span", "subject", "traceparent",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +77,9 @@ class Call:
         self._peer = peer
         self._deadline = deadline
         self._context = context
+        self.traceparent = metadata.traceparent
+        # That of a sampled call, where traces are enabled.
+        self.span: CallSpan | None = None
 
     def caller(self, names: CallerNames) -> str:
         """Return the name of the caller for the limits."""
@@ -87,9 +92,16 @@ class Call:
             return math.inf if left is None else left
         return self._deadline - time.monotonic()
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the caller's trace, sampled or not; empty if there is none."""
+        return trace_id_of(self.traceparent)
+
     def accepted(self, message: bytes, accepted: int, rejected: int = 0) -> Response:
         """Return the response of a call that has stored events."""
-        logger().debug("accepted", events=accepted, rejected=rejected, request_id=self.request_id)
+        logger().debug(
+            "accepted", events=accepted, rejected=rejected, request_id=self.request_id, trace_id=self.trace_id
+        )
         return Response(message, MULTI_STATUS if rejected else CREATED)
 
     def success_metadata(self, http_code: str) -> Pairs:
@@ -98,13 +110,14 @@ class Call:
 
     def failure(self, status: Status) -> Failure:
         """Log the end of the call with an error, and return it."""
-        code = Code.Name(status.code)
-        logger().debug("refused", code=code, reason=status.message, request_id=self.request_id)
-        log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message, request_id=self.request_id)
+        code, ids = Code.Name(status.code), {"request_id": self.request_id, "trace_id": self.trace_id}
+        logger().debug("refused", code=code, reason=status.message, **ids)
+        log_limited(logging.INFO, f"calls are refused with {code}", reason=status.message, **ids)
         details = (STATUS_DETAILS, status.SerializeToString())
         return Failure(status.code, status.message, (details, (REQUEST_ID, self.request_id)))
 
     def unexpected(self, error: Exception) -> Failure:
         """Log an unexpected error, and return INTERNAL with the request id of the log line."""
-        log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error, request_id=self.request_id)
+        ids = {"request_id": self.request_id, "trace_id": self.trace_id}
+        log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error, **ids)
         return Failure(INTERNAL, UNEXPECTED, ((REQUEST_ID, self.request_id),))

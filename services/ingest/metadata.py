@@ -41,6 +41,8 @@ class CallMetadata(NamedTuple):
     # The addresses as sent, or an empty text; they are read only when a limit is nearly reached.
     forwarded_for: str = ""
     is_low_priority: bool = False
+    # Empty if there is none.
+    traceparent: str = ""
 
 
 NOTHING = CallMetadata(None, None, ())
@@ -59,10 +61,11 @@ def validated(given: Given) -> CallMetadata:
     """Return the metadata from all values of each name that ingest uses."""
     if not given:
         return NOTHING
-    request_id, headers = None, Headers()
+    request_id, headers, traceparent = None, Headers(), ""
     if (ids := given.get(REQUEST_ID)) and (request_id := single(ids, REQUEST_ID_PATTERN)):
         headers.append((REQUEST_ID, request_id.encode()))
     if (parents := given.get(TRACE_PARENT)) and (parent := single(parents, TRACE_PARENT_PATTERN)):
+        traceparent = parent
         headers.append((TRACE_PARENT, parent.encode()))
         # A tracestate without a traceparent belongs to no trace.
         if state := trace_state(given.get(TRACE_STATE, ())):
@@ -74,6 +77,7 @@ def validated(given: Given) -> CallMetadata:
         given.get(AUTHORIZATION, ()),
         ",".join(map(str, forwarded_for)) if forwarded_for else "",
         PRIORITY in given and given[PRIORITY] == [LOW_PRIORITY],
+        traceparent,
     )
 
 

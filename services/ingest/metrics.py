@@ -29,6 +29,7 @@ from services.ingest.events.violation_messages import WHOLE, FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
 from services.ingest.limits.event_admission import Shed
 from services.ingest.saturation import Saturation
+from services.ingest.tracing import CallSpan
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 DEBUG = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
@@ -145,13 +146,18 @@ class CallMetrics:
 
     def __init__(self, metrics: IngestMetrics, method: str, events_of: Callable[[bytes | None], int]) -> None:
         """`events_of` returns the number of events in a message, given None if the message was not read."""
+        self.method = method
         self._durations = Durations(metrics, method)
         self._events_of = events_of
         self._outcomes = metrics.outcomes
 
-    def ended(self, code: int, seconds: float) -> None:
-        """Count a call that has ended."""
-        self._durations[code].observe(seconds)
+    def ended(self, code: int, seconds: float, span: CallSpan | None = None) -> None:
+        """Count a call that has ended, with its trace as exemplar, and end its span."""
+        if span is None:
+            self._durations[code].observe(seconds)
+            return
+        self._durations[code].observe(seconds, span.trace_id)
+        span.end(code)
 
     def refused(self, code: int, message: bytes | None) -> None:
         """Count all events of a call by its code; `message` is None if it was not read, and refused for a limit."""

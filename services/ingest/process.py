@@ -16,6 +16,7 @@ from common.lifecycle import allow_open_files, stopping
 from common.logs import configure_logs, logger
 from common.management import managing
 from common.settings import load
+from common.tracing import tracing
 from common.watchdog import watched
 from common.workers.worker import Worker, attached, this_worker
 from services.ingest.auth.authentication import Authenticator
@@ -29,6 +30,7 @@ from services.ingest.probes import Probes
 from services.ingest.server import serving
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
+from services.ingest.tracing import CallTracing
 
 
 def main(worker: Worker | None = None) -> None:
@@ -45,12 +47,25 @@ def main(worker: Worker | None = None) -> None:
     metrics = IngestMetrics()
     probes = Probes(metrics)
     listen = worker.management if worker else settings.ingest_management_listen
-    with managing("UGC_INGEST_MANAGEMENT_LISTEN", listen, metrics, probes.live, probes.ready):
-        status = uvloop.run(run(settings, metrics, probes, worker))
+    with (
+        managing("UGC_INGEST_MANAGEMENT_LISTEN", listen, metrics, probes.live, probes.ready),
+        tracing(settings, "ingest", worker.number if worker else None) as traces,
+    ):
+        calls = None
+        if traces is not None:
+            metrics.traces_dropped.reads(lambda: traces.dropped)
+            calls = CallTracing(traces, settings.kafka_topic)
+        status = uvloop.run(run(settings, metrics, probes, worker, calls))
     sys.exit(status)
 
 
-async def run(settings: IngestSettings, metrics: IngestMetrics, probes: Probes, worker: Worker | None = None) -> int:
+async def run(
+    settings: IngestSettings,
+    metrics: IngestMetrics,
+    probes: Probes,
+    worker: Worker | None = None,
+    calls: CallTracing | None = None,
+) -> int:
     """Serve until a stop signal or a fatal error of the producer; return the exit status."""
     fatal: list[str] = []
     async with stopping() as stop, watched(settings), attached(worker), probes.heartbeat.beating():
@@ -75,7 +90,7 @@ async def run(settings: IngestSettings, metrics: IngestMetrics, probes: Probes, 
             )
             debug = DebugServicer(servicer, validator) if settings.ingest_debug else DisabledDebugServicer()
             try:
-                async with serving(settings, servicer, debug, publisher.reachability.check, probes) as address:
+                async with serving(settings, servicer, debug, publisher.reachability.check, probes, calls) as address:
                     logger().info(
                         "serving",
                         address=str(address),

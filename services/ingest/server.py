@@ -34,6 +34,7 @@ from services.ingest.relay.limits import STREAM_SECONDS_MAX
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.standard_services import StandardServices
+from services.ingest.tracing import CallTracing
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 DEBUG_SERVICE = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
@@ -65,6 +66,7 @@ async def serving(
     debug: DebugServicer | DisabledDebugServicer,
     check_reachable: Callable[[float], None],
     probes: Probes,
+    tracing: CallTracing | None = None,
 ) -> AsyncIterator[Address]:
     """Serve at the yielded address; at the end report NOT_SERVING, wait for callers to leave, finish running calls.
 
@@ -73,7 +75,7 @@ async def serving(
     limit_library_log()
     server = grpc.aio.server(options=options(settings))
     has_headroom = MemoryHeadroom(settings.ingest_bytes_in_flight_max)
-    interceptor = admission_interceptor(settings, has_headroom)
+    interceptor = admission_interceptor(settings, has_headroom, tracing)
     servicer.metrics.saturation.read_admission(interceptor.intake.admission)
     acceptance = CallAcceptance(server, SERVICE, ingest_handlers(servicer, interceptor))
     server.add_generic_rpc_handlers((debug_handler(debug, interceptor, servicer.metrics),))
@@ -151,7 +153,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def admission_interceptor(
-    settings: IngestSettings, has_headroom: Callable[[], bool] = lambda: True
+    settings: IngestSettings, has_headroom: Callable[[], bool] = lambda: True, tracing: CallTracing | None = None
 ) -> AdmissionInterceptor:
     """Return the interceptor with the limits of the settings."""
     # Slow reads: as many of the largest messages as fit into the limit of bytes in flight, more while there is memory.
@@ -163,6 +165,7 @@ def admission_interceptor(
             Admission(settings.ingest_requests_max, settings.ingest_bytes_in_flight_max),
             MemoryBudget(settings.ingest_request_bytes_max),
             settings.ingest_retry_seconds,
+            tracing,
         ),
     )
 

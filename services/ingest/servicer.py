@@ -95,9 +95,12 @@ class IngestServicer:
         if user is not None and not belongs_to(user, event):
             raise StatusError(permission_denied())
         identity, record = stamp_one(request, event, receipt_milliseconds())
+        sending = call.span.sending(call.headers, events=1) if call.span is not None else None
 
         def on_report(failure: DeliveryFailure | None) -> None:
             result: Response | Exception
+            if sending is not None:
+                sending.end([failure] if failure else [])
             try:
                 result = self._produced(identity, failure, call)
             except Exception as error:  # noqa: BLE001 -- the call would otherwise not be answered
@@ -107,7 +110,7 @@ class IngestServicer:
         # Its report counts it, even if the call has ended before.
         call.are_events_counted = True
         try:
-            self._publisher.send(record, call.headers, on_report)
+            self._publisher.send(record, sending.headers if sending else call.headers, on_report)
         except Exception:
             call.are_events_counted = False
             raise
@@ -216,7 +219,12 @@ class IngestServicer:
         return StatusError(invalid_argument([problem]))
 
     async def _publish(self, records: Records, call: Call) -> dict[int, DeliveryFailure]:
-        failures = await self._publisher.publish(records, call.headers)
+        if call.span is None:
+            failures = await self._publisher.publish(records, call.headers)
+        else:
+            with call.span.sending(call.headers, len(records)) as sending:
+                failures = await self._publisher.publish(records, sending.headers)
+                sending.failures = failures.values()
         if failures:
             log_unacknowledged(failures.values(), len(records), call)
         return failures
@@ -225,8 +233,9 @@ class IngestServicer:
 def log_unacknowledged(failures: Collection[DeliveryFailure], total: int, call: Call) -> None:
     """Log that events of a call were not acknowledged, rate-limited."""
     reason = next(iter(failures)).reason
-    values = {"events": len(failures), "of": total, "reason": reason, "request_id": call.request_id}
-    log_limited(logging.WARNING, "events were not acknowledged", **values)
+    values = {"events": len(failures), "of": total, "reason": reason}
+    ids = {"request_id": call.request_id, "trace_id": call.trace_id}
+    log_limited(logging.WARNING, "events were not acknowledged", **values, **ids)
 
 
 def denied(user: bytes, users: Sequence[bytes], result: BatchResult) -> set[int]:

@@ -11,6 +11,7 @@ from common.failpoints import FailpointSettings
 from common.management import ManagementListen
 from common.networks import LOOPBACK, Network, Networks
 from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
+from common.trace_settings import TraceSettings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
 from services.ingest.auth.settings import AuthenticationSettings
@@ -153,6 +154,7 @@ class EventAdmissionSettings(Settings):
 class IngestSettings(
     KafkaSettings,
     LogSettings,
+    TraceSettings,
     AuthenticationSettings,
     FailpointSettings,
     WatchdogSettings,

@@ -10,12 +10,14 @@ from typing import TypeAlias
 
 from google.rpc.code_pb2 import CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK
 
+from common.trace_context import is_sampled
 from services.ingest.call import Call, Failure, Response, StatusError
 from services.ingest.errors import resource_exhausted
 from services.ingest.limits.admission import Admission, RejectedError
 from services.ingest.limits.memory_budget import SMALL_BYTES_MAX, MemoryBudget
 from services.ingest.metrics import CallMetrics
 from services.ingest.relay import frames
+from services.ingest.tracing import CallTracing
 
 Finish: TypeAlias = Callable[[Response | Exception], None]
 # The text of the gRPC library.
@@ -36,10 +38,18 @@ class Method:
 class Intake:
     """Begins the calls of all streams, within the limits of the process."""
 
-    def __init__(self, admission: Admission, memory: MemoryBudget, retry_seconds: float) -> None:
+    def __init__(
+        self, admission: Admission, memory: MemoryBudget, retry_seconds: float, tracing: CallTracing | None = None
+    ) -> None:
+        self._tracing = tracing
         self.admission = admission
         self.memory = memory
         self.retry_seconds = retry_seconds
+
+    def trace(self, call: Call, metrics: CallMetrics) -> None:
+        """Open the span of a call that has arrived, if it is sampled; `metrics` are those of its method."""
+        if self._tracing is not None and is_sampled(call.traceparent):
+            call.span = self._tracing.open(metrics.method, call.traceparent, call.request_id)
 
     def begin(self, relayed: RelayedCall, method: Method) -> None:
         """Admit and start a call, which may end it at once."""
@@ -139,7 +149,7 @@ class RelayedCall:
 
     def _end(self, code: int, answer: bytes | None) -> None:
         self._ended = True
-        self._metrics.ended(code, perf_counter() - self._began)
+        self._metrics.ended(code, perf_counter() - self._began, self.call.span)
         if not self.call.are_events_counted:
             self._metrics.refused(code, self.message)
             self.call.are_events_counted = True

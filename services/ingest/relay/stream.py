@@ -191,6 +191,7 @@ class RelayStream:
             if self._next_tick is None:
                 self._next_tick = self._loop.call_later(limits.DEADLINE_TICK_SECONDS, self._tick)
         begun = Call(frames.read_metadata(metadata), self._peer, deadline)
+        self._intake.trace(begun, method.metrics)
         call = RelayedCall(number, self._peer, begun, message, deadline, method.metrics, self._on_end)
         if len(self._calls) >= limits.CALLS_MAX:
             call.finish(StatusError(resource_exhausted(TOO_MANY, self._intake.retry_seconds)))
