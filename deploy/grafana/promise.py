@@ -194,4 +194,10 @@ def running() -> list[Panel]:
             "s",
             Query("ugc_tls_certificate_expiry_timestamp_seconds - time()", "{{role}} {{instance}}"),
         ),
+        graph(
+            "Lost spans",
+            "Spans that were not sent: too many waited, or the collector did not take them. No event is lost.",
+            "cps",
+            Query("sum by (job) (rate(ugc_traces_dropped_total[$__rate_interval]))", "{{job}}"),
+        ),
     ]
