@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
 import grpc
@@ -14,6 +15,7 @@ from google.rpc.status_pb2 import Status
 
 from common.logs import log_limited, logger
 from common.trace_context import trace_id_of
+from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.limits.callers import CallerNames
 from services.ingest.metadata import REQUEST_ID, CallMetadata
 from services.ingest.tracing import CallSpan
@@ -121,3 +123,9 @@ class Call:
         ids = {"request_id": self.request_id, "trace_id": self.trace_id}
         log_limited(logging.ERROR, "a call failed unexpectedly", exc_info=error, **ids)
         return Failure(INTERNAL, UNEXPECTED, ((REQUEST_ID, self.request_id),))
+
+    def unacknowledged(self, failures: Collection[DeliveryFailure], total: int) -> None:
+        """Log that events of the call were not acknowledged, rate-limited."""
+        values = {"events": len(failures), "of": total, "reason": next(iter(failures)).reason}
+        ids = {"request_id": self.request_id, "trace_id": self.trace_id}
+        log_limited(logging.WARNING, "events were not acknowledged", **values, **ids)

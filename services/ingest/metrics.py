@@ -8,7 +8,7 @@ count them: its message was not read, or is not a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import Protocol, cast
 
 from google.protobuf.descriptor import Descriptor
 from google.rpc.code_pb2 import (
@@ -29,7 +29,6 @@ from services.ingest.events.violation_messages import WHOLE, FieldViolation
 from services.ingest.events.wire import DecodeError, split_batch
 from services.ingest.limits.event_admission import Shed
 from services.ingest.saturation import Saturation
-from services.ingest.tracing import CallSpan
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 DEBUG = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
@@ -141,6 +140,17 @@ class IngestMetrics(Metrics):
             self.invalid[violation.field].value += 1
 
 
+class OpenSpan(Protocol):
+    """The span of a sampled call."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the call's trace."""
+
+    def end(self, code: int) -> None:
+        """End it with the code of the call."""
+
+
 class CallMetrics:
     """Counts the ends of the calls of one method."""
 
@@ -151,7 +161,7 @@ class CallMetrics:
         self._events_of = events_of
         self._outcomes = metrics.outcomes
 
-    def ended(self, code: int, seconds: float, span: CallSpan | None = None) -> None:
+    def ended(self, code: int, seconds: float, span: OpenSpan | None = None) -> None:
         """Count a call that has ended, with its trace as exemplar, and end its span."""
         if span is None:
             self._durations[code].observe(seconds)

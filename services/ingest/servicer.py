@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from google.rpc.error_details_pb2 import BadRequest
 from ugc.v1.event_pb2 import Event
 from ugc.v1.ingest_service_pb2 import ProduceResponse
 
-from common.logs import log_limited
 from services.ingest.auth.authentication import Authenticator
 from services.ingest.auth.claims import UnauthenticatedError
 from services.ingest.batch_records import make_records
@@ -118,7 +116,7 @@ class IngestServicer:
     def _produced(self, identity: bytes, failure: DeliveryFailure | None, call: Call) -> Response | StatusError:
         """Return the result of an event from its delivery report."""
         if failure:
-            log_unacknowledged([failure], 1, call)
+            call.unacknowledged([failure], 1)
             count_unacknowledged(self.metrics, [failure])
             return StatusError(delivery_error(failure, self._retry_seconds))
         self.metrics.accepted.value += 1
@@ -226,16 +224,8 @@ class IngestServicer:
                 failures = await self._publisher.publish(records, sending.headers)
                 sending.failures = failures.values()
         if failures:
-            log_unacknowledged(failures.values(), len(records), call)
+            call.unacknowledged(failures.values(), len(records))
         return failures
-
-
-def log_unacknowledged(failures: Collection[DeliveryFailure], total: int, call: Call) -> None:
-    """Log that events of a call were not acknowledged, rate-limited."""
-    reason = next(iter(failures)).reason
-    values = {"events": len(failures), "of": total, "reason": reason}
-    ids = {"request_id": call.request_id, "trace_id": call.trace_id}
-    log_limited(logging.WARNING, "events were not acknowledged", **values, **ids)
 
 
 def denied(user: bytes, users: Sequence[bytes], result: BatchResult) -> set[int]:
