@@ -14,8 +14,10 @@ from common.management import Answer, Page, serve_pages
 from common.settings import Address
 from local.live.history import History
 from local.live.scraping import Scrape, scrape
+from local.processes.errors import ProgramError
 from local.settings import ROOT
 
+SETTING = "UGC_LOCAL_STATUS_LISTEN"
 SCRAPE_SECONDS = 1.0
 # The points of the short document, which the page fetches each second after the whole one.
 LATEST_POINTS = 15
@@ -46,12 +48,20 @@ class LiveStatus:
 
     @contextlib.contextmanager
     def serving(self, listen: Address | None) -> Iterator[Address | None]:
-        """Scrape and serve the page in the block, at the yielded address; nothing when `listen` is None."""
+        """Scrape and serve the page in the block, at the yielded address; nothing when `listen` is None.
+
+        ProgramError when the address cannot be used.
+        """
         if listen is None:
             yield None
             return
         thread = threading.Thread(target=self._scrape_until_stopped, name="live status", daemon=True)
-        with serve_pages(listen, self.pages()) as address:
+        try:
+            server = serve_pages(listen, self.pages())
+        except OSError as error:
+            text = f"ugc-up cannot listen on {listen}: {error.strerror or error}; change {SETTING}"
+            raise ProgramError(text) from error
+        with server as address:
             thread.start()
             try:
                 yield address

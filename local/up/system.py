@@ -14,7 +14,7 @@ from rich.console import Console
 
 from common.running_system import AlreadyRunningError, published
 from common.settings import Address
-from local.live.status import LiveStatus
+from local.live.status import SETTING, LiveStatus
 from local.processes.errors import ProgramError, StoppedError
 from local.processes.ports import Listener, refuse_busy_ports
 from local.processes.program import Child, Program, always_ready, child_environment
@@ -93,7 +93,7 @@ class LocalSystem:
         stores = local_programs(settings, kafka=settings.starts_kafka, clickhouse=settings.starts_clickhouse)
         processes = self._processes()
         own = settings.local_status_listen
-        listeners = [Listener("ugc-up", "UGC_LOCAL_STATUS_LISTEN", own)] if own is not None else []
+        listeners = [Listener("ugc-up", SETTING, own)] if own is not None else []
         refuse_busy_ports([*(each for program in [*stores, *processes] for each in program.listeners), *listeners])
         self._start_programs(supervisor, stores)
         self._print("starting migrate")

@@ -16,6 +16,7 @@ from common.settings import Address
 from local.live.history import POINTS_MAX, History
 from local.live.scraping import Sample, Scrape, scrape
 from local.live.status import DOCUMENTS, HISTORY_PATH, LATEST_PATH, LATEST_POINTS, PAGE_PATH, LiveStatus
+from local.processes.errors import ProgramError
 from local.settings import ROOT
 
 LOCAL = Address("127.0.0.1", 0)
@@ -156,6 +157,15 @@ def live() -> LiveStatus:
     for now in (100.0, 101.0):
         made.take({"gateway": Scrape((), ""), "ingest": Scrape(None, "does not answer"), "etl": Scrape((), "")}, now)
     return made
+
+
+def test_an_address_that_is_taken(live: LiveStatus) -> None:
+    """The error names the address and its setting."""
+    with socket.create_server(LOCAL) as other:
+        taken = Address(*other.getsockname())
+        text = f"{taken}: Address already in use; change UGC_LOCAL_STATUS_LISTEN"
+        with pytest.raises(ProgramError, match=text), live.serving(taken):
+            pass
 
 
 def document(live: LiveStatus, path: str) -> Any:
