@@ -19,15 +19,24 @@ from tests.support.processes.management import page, scrape, value
 from tests.support.processes.system import Deployment, await_equal, ingest_stub, send_until_accepted
 
 LISTEN = "UGC_INGEST_MANAGEMENT_LISTEN"
-WITHOUT_BEATS = """
+# As the module's own main, with a call that blocks the event loop, which counts as blocked after two seconds.
+BLOCKED = """
+import threading
 from common import heartbeat
-heartbeat.SILENCE_SECONDS_MAX = -1.0
+from services.ingest.servicer import IngestServicer
+
+async def stand_still(*_):
+    threading.Event().wait()
+
+heartbeat.SILENCE_SECONDS_MAX = 2.0
+IngestServicer.produce = stand_still
 from services.ingest.process import main
 main()
 """
 END_SECONDS_MAX = 60
 RETENTION_SECONDS = 3_600.0
 EVENTS = [valid() for _ in range(7)]
+CALLS = 40
 
 
 @pytest.fixture
@@ -59,12 +68,33 @@ def test_without_kafka(away: Deployment, address: str) -> None:
 
 
 def test_blocked_loop(away: Deployment, address: str) -> None:
-    """A process whose event loop does not beat in time is not alive; its metrics still answer."""
-    started = replace(listening(away), argv=(sys.executable, "-c", WITHOUT_BEATS))
-    with running(started):
-        status, text = page(address, "/livez")
-        assert (status, text.rpartition(" for ")[0]) == (503, "the event loop has not turned")
+    """A process whose event loop is blocked is neither alive nor ready, and the listener reports it."""
+    with running(replace(listening(away), argv=(sys.executable, "-c", BLOCKED))):
+        assert page(address, "/livez") == (200, "ok\n")
+        with ingest_stub(away.ingest_address) as stub:
+            call = stub.Produce.future(valid())
+            await_equal(lambda: page(address, "/livez")[0], 503)
+            call.cancel()
+        assert page(address, "/livez")[1].startswith("the event loop has not turned for ")
+        assert page(address, "/readyz")[1].startswith("the event loop has not turned for ")
         assert value(scrape(address), "process_open_fds") > 0
+
+
+def test_full(kafka: str, topic: str, tmp_path: Path, address: str) -> None:
+    """A process whose limits are used up answers on all pages, and shows what is used and refused."""
+    settings = {LISTEN: address, "UGC_INGEST_REQUESTS_MAX": "1", "UGC_INGEST_CONNECTIONS_MAX": "2"}
+    deployment = Deployment(tmp_path, kafka, topic, "clickhouse://none/none", settings)
+    with running(deployment.ingest()), ingest_stub(deployment.ingest_address) as stub:
+        calls = [stub.BatchProduce.future(EventBatch(events=EVENTS * 1_000)) for _ in range(CALLS)]
+        while sum(call.done() for call in calls) < CALLS:
+            assert [page(address, path)[0] for path in ("/livez", "/readyz", "/metrics")] == [200, 200, 200]
+        refused = sum(call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED for call in calls)
+        found = scrape(address)
+
+    assert refused > 0
+    assert value(found, "ugc_ingest_requests_in_work_limit") == 1
+    shed = [number for (name, _), number in found.items() if name == "ugc_ingest_shed_total"]
+    assert sum(shed) == value(found, "ugc_ingest_events_total", outcome="shed") >= refused
 
 
 def test_disabled(away: Deployment, address: str) -> None:

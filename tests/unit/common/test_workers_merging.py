@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.samples import Sample
 
 from common.metrics import Metrics
-from common.workers.merging import merged
+from common.workers.merging import labelled, merged
 
 FORMATS: dict[str, Callable[[str], Iterable[Metric]]] = {
     "text/plain": parse_text,
@@ -71,3 +71,10 @@ def test_exemplars() -> None:
     exemplars = [sample.exemplar for family in found for sample in family.samples if sample.exemplar]
 
     assert [each.labels for each in exemplars] == [{"trace_id": "trace-7"}]
+
+
+def test_exemplar_without_labels() -> None:
+    """The braces of an exemplar are not taken for those of a sample without labels."""
+    sample = 'calls_total 1.0 # {trace_id="a"} 1.0 1700000000.0'
+
+    assert labelled(sample, "1") == 'calls_total{worker="1"} 1.0 # {trace_id="a"} 1.0 1700000000.0'
