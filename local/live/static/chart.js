@@ -68,11 +68,16 @@ export class Chart {
     const stacked = this.series.filter((one) => !one.isLine)
     let high = this.atLeast
     for (const one of visible) {
-      const values = this.series.filter((each) => each.isLine).map((each) => each.value(one) ?? 0)
-      high = Math.max(high, ...values, stacked.reduce((sum, each) => sum + (each.value(one) ?? 0), 0))
+      const shown = stacked.length ? stacked : this.series
+      high = Math.max(high, shown.reduce((sum, each) => sum + (each.value(one) ?? 0), 0))
+    }
+    // A line above areas may double the scale; what is higher is cut off, or the areas could not be seen.
+    if (stacked.length) {
+      const lines = this.series.filter((each) => each.isLine)
+      high = Math.max(high, Math.min(2 * high, ...lines.map((each) => Math.max(...visible.map((one) => each.value(one) ?? 0)))))
     }
     const top = ceiling(high)
-    const y = (value) => height - BOTTOM - (value / top) * (height - TOP - BOTTOM)
+    const y = (value) => height - BOTTOM - Math.min(value / top, 1) * (height - TOP - BOTTOM)
     const root = make('svg', { 'aria-hidden': 'true', viewBox: `0 0 ${width} ${height}` })
     const hatch = make('pattern', { id: 'hatch', width: 8, height: 8, patternUnits: 'userSpaceOnUse' })
     hatch.append(make('path', { d: 'M-2 2 2 -2M0 8 8 0M6 10 10 6' }))

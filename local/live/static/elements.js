@@ -19,8 +19,8 @@ export function element(name, className, text = '') {
 
 export function count(value) {
   if (value === null || value === undefined) return '\u2013'
-  if (value >= 1e6) return `${(value / 1e6).toFixed(value < 1e7 ? 2 : 1)} M`
-  if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`
+  if (value >= 1e6) return `${+(value / 1e6).toFixed(value < 1e7 ? 2 : 1)} M`
+  if (value >= 1e4) return `${+(value / 1e3).toFixed(1)} k`
   return value.toLocaleString('en', { maximumFractionDigits: value < 10 && value % 1 ? 1 : 0 })
 }
 
@@ -42,7 +42,9 @@ export function ceiling(value) {
   return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999)
 }
 
-export function figure(id, value, unit) {
+// The large number of a card; one that needs a person is red.
+export function figure(id, value, unit, isBad = false) {
   const target = by(`#${id} .figure`)
+  target.classList.toggle('bad', isBad)
   target.replaceChildren(document.createTextNode(value), element('small', '', unit && ` ${unit}`))
 }

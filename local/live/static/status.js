@@ -6,6 +6,8 @@ const KEPT_SECONDS = 600
 const FETCH_MS = 1000
 const FETCH_MS_MAX = 5000
 const BARS_MAX = 12
+// From this age on rows are late: the alert UgcNotFresh begins at twice of it.
+const LATE_SECONDS = 60
 // The points of which the large number is the average.
 const AVERAGED = 5
 const OUTCOMES = ['accepted', 'invalid', 'denied', 'unavailable', 'shed']
@@ -52,9 +54,9 @@ function draw() {
   if (!last) return
   const recent = view.points.slice(-AVERAGED).filter((one) => one.events).map((one) => one.events.accepted ?? 0)
   const accepted = last.events && recent.reduce((sum, value) => sum + value, 0) / recent.length
-  figure('events', count(accepted), 'accepted/s')
+  figure('events', count(accepted), 'accepted/s', accepted === 0 && last.events.unavailable > 0)
   figure('lag', count(last.lag), last.lag === 1 ? 'message' : 'messages')
-  figure('age', duration(last.age), 'old')
+  figure('age', duration(last.age), 'old', last.age >= LATE_SECONDS)
 }
 
 function processes(states) {
