@@ -38,8 +38,9 @@ LAYOUT = TopicLayout(partitions=3, replication_factor=1, min_insync_replicas=1, 
 PROCESSES = ("ingest", "gateway", "etl")
 PAUSE_SECONDS = 0.1
 CALL_SECONDS_MAX = 30.0
-# ClickHouse does not take events of this kind.
+# ClickHouse does not take events of this kind, of which there are few: each one costs the etl a search.
 REFUSED = "bad"
+BATCHES_FOR_ONE_REFUSED = 50
 FLUSH_SECONDS_MAX = 30
 SETTINGS = {
     # So long that what waits for a frozen Kafka is in several scrapes, and in the statistics of Kafka's client.
@@ -51,7 +52,7 @@ SETTINGS = {
 
 @dataclass
 class Observed:
-    """The running system; `parts` are its processes and Kafka, which a test kills or freezes and starts again."""
+    """The running system; `parts` are its processes and stores, which a test kills or freezes and starts again."""
 
     deployment: Deployment
     management: dict[str, str]
@@ -102,13 +103,15 @@ def observed(folder: Path) -> Iterator[Observed]:
         folder / "kafka", kafka_port, free_port(), group_session_milliseconds=4_000, java_options=[QUICK]
     )
     with contextlib.ExitStack() as cleanup:
-        clickhouse = clickhouse_program(folder / "clickhouse", native_port, http_port)
-        cleanup.enter_context(running(with_grafana_user(clickhouse)))
+        clickhouse = Server(with_grafana_user(clickhouse_program(folder / "clickhouse", native_port, http_port)))
+        cleanup.callback(clickhouse.end)
+        clickhouse.await_ready()
         assert migrate(url)
-        tables = cleanup.enter_context(connected(url))
-        tables.rows(f"ALTER TABLE events ADD CONSTRAINT observed CHECK event != '{REFUSED}'")
+        with connected(url) as tables:
+            tables.rows(f"ALTER TABLE events ADD CONSTRAINT observed CHECK event != '{REFUSED}'")
         watching, prometheus = watcher(folder, management)
-        system = Observed(deployment, management, http_port, prometheus, {"kafka": Server(kafka)})
+        stores = {"clickhouse": clickhouse, "kafka": Server(kafka)}
+        system = Observed(deployment, management, http_port, prometheus, stores)
         cleanup.callback(system.end)
         system.parts["kafka"].await_ready()
         assert provision(deployment.kafka, TOPIC, LAYOUT)
@@ -166,12 +169,14 @@ def load(deployment: Deployment) -> Iterator[None]:
 
 
 def send_batches(deployment: Deployment, stop: threading.Event) -> None:
-    """Send batches by gRPC: good events, one that is repeated, one that is invalid, and one that ClickHouse refuses."""
+    """Send batches by gRPC: good events, a repeated one, an invalid one, and at times one that ClickHouse refuses."""
     repeated = numbered(0)
     with ingest_stub(deployment.ingest_address) as stub:
         for number in itertools.count(1):
             good = [numbered(10 * number + each) for each in range(7)]
-            events = [*good, repeated, valid(movie_id="not a UUID"), identified(valid(event=REFUSED))]
+            events = [*good, repeated, valid(movie_id="not a UUID")]
+            if number % BATCHES_FOR_ONE_REFUSED == 1:
+                events.append(identified(valid(event=REFUSED)))
             # A call that fails is what a test makes on purpose; the service counts it.
             with contextlib.suppress(grpc.RpcError):
                 stub.BatchProduce(EventBatch(events=events), timeout=CALL_SECONDS_MAX)
