@@ -95,7 +95,7 @@ class IngestMetrics(Metrics):
         self.ack_seconds = self.histogram(
             "ugc_ingest_kafka_ack_seconds",
             "Time from the hand-over of events to Kafka's client until all of them are acknowledged or have failed; "
-            "of each batch, and of the single events that are handed over together.",
+            "of each batch, and of one single event after the other.",
             ACK_SECONDS,
         ).child()
         self.produce = CallMetrics(self, PRODUCE, lambda _message: 1)
