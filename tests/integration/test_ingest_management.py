@@ -64,7 +64,9 @@ def test_without_kafka(away: Deployment, address: str) -> None:
             lambda: page(address, "/readyz"), (503, "Kafka is not reachable: Kafka: Local: Broker transport failure\n")
         )
         assert page(address, "/livez") == (200, "ok\n")
-        assert value(scrape(address), "ugc_ingest_kafka_reachable") == 0
+        found = scrape(address)
+        assert value(found, "ugc_ingest_kafka_reachable") == 0
+        assert value(found, "ugc_kafka_client_errors_total", error="_TRANSPORT") > 0
 
 
 def test_blocked_loop(away: Deployment, address: str) -> None:

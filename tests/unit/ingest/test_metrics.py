@@ -1,0 +1,38 @@
+"""IngestMetrics: what is taken from Kafka's client, and the labels of fields."""
+
+from __future__ import annotations
+
+import json
+
+from ugc.v1.event_pb2 import Event, Payload
+
+from services.ingest.events.validation import EventValidator
+from services.ingest.metrics import IngestMetrics, fields
+from tests.support.clients.calls import EVENT_BYTES_MAX
+
+LONG = "x" * 40_000
+
+
+def test_fields() -> None:
+    """Every violation of an event has a field that is a label."""
+    payload = Payload(movie_id="x", user_id="x", event="", event_data=LONG, event_timestamp=-1)
+    texts = dict.fromkeys(("language", "timezone", "ip", "version", "some_client_data", "event_id"), LONG)
+    event = Event(payload=payload, **texts)
+    validator = EventValidator(EVENT_BYTES_MAX * 10)
+    _, violations = validator.check(event.SerializeToString())
+    _, missing = validator.check(b"")
+    _, unreadable = validator.check(b"\xff")
+    names = {each.field for each in (*violations, *missing, *unreadable)}
+
+    assert len(names) == len(payload.DESCRIPTOR.fields) + len(texts) + len(("payload", "event"))
+    assert names <= set(fields())
+
+
+def test_queue_of_the_client() -> None:
+    """The bytes in the queue are those of the client's statistics; statistics that cannot be read change nothing."""
+    metrics = IngestMetrics()
+    metrics.client.statistics(json.dumps({"msg_size": 4_711, "brokers": {}}))
+    metrics.client.statistics("{}")
+    metrics.client.statistics("not JSON")
+
+    assert metrics.saturation.queue_bytes.used.child().value == 4_711
