@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 from confluent_kafka import Consumer, TopicPartition
 
-from common.settings import Address
-from local.kafka.server import kafka_program
-from local.processes.ports import free_port
-from local.processes.program import running
 from local.settings import ROOT
 from tests.benchmarks.api import labels
 from tests.support.benchmarks.goodput import (
@@ -40,15 +34,14 @@ from tests.support.benchmarks.report import Figure, Run
 from tests.support.benchmarks.rows import BATCH_PRODUCE
 from tests.support.benchmarks.systems import LAYOUT, System, topic_of, tree
 from tests.support.benchmarks.tables import show
-from tests.support.faults.slow_network import SlowNetwork
+from tests.support.faults.slow_network import SlowNetwork, slow_kafka
 from tests.support.load.bodies import message_batch
 from tests.support.load.offered import Offer, OfferedCall, offer
 from tests.support.processes.ingest_server import CHECK
 
 CONNECTIONS = 8
 # Bytes per second that the proxy lets through while it limits.
-SLOW_RATE = 500_000.0
-DELAY_SECONDS = 0.5
+SLOW_RATE = 125_000.0
 BEFORE_SECONDS, SETTLE_SECONDS = 3.0, 2.0
 HEALTH_SECONDS = 0.25
 HEALTH_SECONDS_MAX, TICK_SECONDS = 2.0, 0.005
@@ -69,7 +62,8 @@ class Scenario:
 SCENARIOS = {
     "rate-2x": Scenario("rate cut, offered twice what Kafka takes", multiple=2.0, rate=SLOW_RATE),
     "rate-5x": Scenario("rate cut, offered five times what Kafka takes", multiple=5.0, rate=SLOW_RATE),
-    "latency": Scenario("500 ms more latency", per_second=5_000, delay_seconds=DELAY_SECONDS),
+    "delay-100": Scenario("100 ms more latency, 2,000 events/s", per_second=2_000, delay_seconds=0.1),
+    "delay-500": Scenario("500 ms more latency, 1,000 events/s", per_second=1_000, delay_seconds=0.5),
     "callers": Scenario("rate cut, two callers at 10 to 1, twice", multiple=2.0, rate=SLOW_RATE, callers=(10, 1)),
 }
 
@@ -99,30 +93,6 @@ def main() -> None:
                 sys.stdout.flush()
     titles = {name: each.title for name, each in SCENARIOS.items()}
     show(run.end(found, (), titles, {"seconds": given.seconds, "capacity": round(capacity)}))
-
-
-@contextlib.contextmanager
-def slow_kafka(folder: Path) -> Iterator[tuple[str, SlowNetwork]]:
-    """Run a broker behind a proxy, which its clients cannot pass by; yield the address of the proxy, and the proxy."""
-    port, proxy_port = free_port(), free_port()
-    network = SlowNetwork(Address("127.0.0.1", port))
-    loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with network.listening(proxy_port):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    with running(kafka_program(folder / "kafka", port, free_port(), advertised_port=proxy_port)):
-        thread.start()
-        ready.wait()
-        try:
-            yield f"127.0.0.1:{proxy_port}", network
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join()
-            loop.close()
 
 
 class Bench:

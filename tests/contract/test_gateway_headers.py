@@ -93,6 +93,14 @@ async def test_request_ids_and_traces_pass_through(gateway_url: str) -> None:
         assert len(headers["X-Request-Id"]) == 32
 
 
+async def test_the_class_of_a_request_passes_through(gateway_url: str) -> None:
+    """X-Ugc-Priority is forwarded as it is, unless it is longer than any class."""
+    for sent, forwarded in (("low", "low"), ("x" * 33, None), (None, None)):
+        given = {"X_Ugc_Priority": sent} if sent else {}
+        _status, _answer, headers = await post(f"{gateway_url}/api/v1/produce", b"{}", **given)
+        assert json.loads(headers["Grpc-Metadata-X-Seen"]).get("x-ugc-priority") == forwarded
+
+
 async def test_the_request_id_is_in_every_log_line(tmp_path: Path) -> None:
     """Log lines of a request have its id, the one of the client or the one that the gateway made."""
     log, address = tmp_path / "gateway.log", Address(LOCALHOST, free_port())

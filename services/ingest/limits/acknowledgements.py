@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 WINDOW_SECONDS = 0.05
-# A window without an acknowledgement ends after this time, as a late one.
+# A window is at least as long as so many of its waits, because the requests of the producer alternate in their size.
+WAITS = 0.7
+# A window without an acknowledgement is reported as a stall after this time, and again each time that it has passed.
 STALLED_SECONDS = 0.5
 # The time between two notes.
 NOTE_SECONDS = 0.004
@@ -43,9 +45,15 @@ class AckMeter:
     `pending` are events of admitted requests that are not handed over yet; `in_flight` includes them.
     """
 
-    def __init__(self, on_window: Callable[[Window], None] = lambda _window: None) -> None:
-        """`on_window` gets each window."""
+    def __init__(
+        self,
+        on_window: Callable[[Window], None] = lambda _window: None,
+        on_stall: Callable[[float, int], None] = lambda _seconds, _unacknowledged: None,
+    ) -> None:
+        """`on_window` gets each window, `on_stall` the age of the oldest event in flight, and their number."""
         self._on_window = on_window
+        self._on_stall = on_stall
+        self._stalled_at = 0.0
         # Events that were ever handed to the producer.
         self.handed = 0
         self.in_flight = 0
@@ -98,7 +106,9 @@ class AckMeter:
         elapsed = now - self._began
         if elapsed >= WINDOW_SECONDS:
             if has_come:
-                self._end(elapsed, self._waited / (acknowledged - self._acknowledged_before), unacknowledged)
+                latency = self._waited / (acknowledged - self._acknowledged_before)
+                if elapsed >= WAITS * latency:
+                    self._end(elapsed, latency, unacknowledged)
             else:
                 self._wait(elapsed, unacknowledged)
 
@@ -124,8 +134,9 @@ class AckMeter:
             return
         oldest = self._at - self._notes[0][1] if self._notes else elapsed
         self.expected_seconds = max(self.latency, oldest)
-        if elapsed >= STALLED_SECONDS and self._acknowledged == self._acknowledged_before:
-            self._end(elapsed, self.expected_seconds, unacknowledged)
+        if elapsed >= STALLED_SECONDS and self._at >= self._stalled_at:
+            self._stalled_at = self._at + STALLED_SECONDS
+            self._on_stall(oldest, unacknowledged)
 
     def _end(self, elapsed: float, latency: float, unacknowledged: int) -> None:
         self.latency = self.expected_seconds = latency

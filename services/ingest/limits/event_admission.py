@@ -17,8 +17,8 @@ from services.ingest.limits.caller_shares import Caller, CallerShares
 from services.ingest.limits.callers import CallerNames
 from services.ingest.limits.event_limit import EventLimit
 
-# A caller below its share may use so much more than the limit.
-SHARE_HEADROOM = 1.25
+# A caller below its share may use so many times the limit: what such callers ask for is less than what Kafka takes.
+SHARE_HEADROOM = 2.0
 # Expected waits from which on the deadlines of calls are checked.
 EXPECTED_SECONDS_MIN = 0.05
 # The rate of acknowledgements is averaged over so much time in which events are in flight.
@@ -77,8 +77,8 @@ class EventAdmission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`retry_seconds` is the retry delay of which nothing is measured yet."""
-        self.meter = AckMeter(self._on_window)
         self.event_limit = EventLimit(events_min, events_max, seconds_target)
+        self.meter = AckMeter(self._on_window, self._on_stall)
         self.shares = CallerShares()
         self.shed = Shed()
         # Acknowledged events per second while events are in flight; 0 before the first measurement.
@@ -152,6 +152,11 @@ class EventAdmission:
         seconds = self.meter.in_flight / self.acknowledged_per_second
         bounded = max(RETRY_SECONDS_MIN, min(seconds, RETRY_SECONDS_MAX))
         return bounded * (1 + RETRY_SPREAD * random.random())  # noqa: S311 -- no secret
+
+    def _on_stall(self, seconds: float, in_flight: int) -> None:
+        """Take that nothing was acknowledged for long."""
+        self.event_limit.stall(seconds, in_flight)
+        self._half = int(self.event_limit.value / 2)
 
     def _on_window(self, window: Window) -> None:
         """Take what was measured over a short time."""

@@ -40,7 +40,7 @@ class AdaptiveLimit:
 
     def __init__(self, events_min: int = 200, events_max: int = 200_000, seconds_target: float = 0.25) -> None:
         self.limit = EventLimit(events_min, events_max, seconds_target)
-        self.meter = AckMeter(self.limit.update)
+        self.meter = AckMeter(self.limit.update, self.limit.stall)
 
     def admits(self, events: int) -> bool:
         """Return whether the limit has room; a request that finds nothing in flight is admitted."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from common.settings import Address
+from local.kafka.server import kafka_program
+from local.processes.ports import free_port
+from local.processes.program import running
 
 CHUNK_BYTES = 16_384
 # What a connection may have read ahead of its turn; the rest waits in the client.
@@ -101,3 +106,27 @@ class SlowNetwork:
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def slow_kafka(folder: Path) -> Iterator[tuple[str, SlowNetwork]]:
+    """Run a broker behind a proxy, which its clients cannot pass by; yield the address of the proxy, and the proxy."""
+    port, proxy_port = free_port(), free_port()
+    network = SlowNetwork(Address("127.0.0.1", port))
+    loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with network.listening(proxy_port):
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    with running(kafka_program(folder / "kafka", port, free_port(), advertised_port=proxy_port)):
+        thread.start()
+        ready.wait()
+        try:
+            yield f"127.0.0.1:{proxy_port}", network
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()

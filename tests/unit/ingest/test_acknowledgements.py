@@ -10,11 +10,12 @@ from services.ingest.limits.acknowledgements import STALLED_SECONDS, AckMeter, W
 
 
 class Measured:
-    """A meter, and the windows that it reported."""
+    """A meter, and the windows and stalls that it reported."""
 
     def __init__(self) -> None:
         self.windows: list[Window] = []
-        self.meter = AckMeter(self.windows.append)
+        self.stalls: list[tuple[float, int]] = []
+        self.meter = AckMeter(self.windows.append, lambda seconds, left: self.stalls.append((seconds, left)))
         self.now = 0.0
 
     def hand(self, events: int) -> None:
@@ -58,14 +59,18 @@ def test_rare_acknowledgements_are_measured_exactly() -> None:
 
 
 def test_stall() -> None:
-    """While nothing is acknowledged, the expected wait grows with the age of the oldest event, and windows are late."""
+    """While nothing is acknowledged, the expected wait grows with the age of the oldest event; stalls are reported."""
     measured = Measured()
     measured.hand(5)
     while measured.now < 2.9 * STALLED_SECONDS:
         measured.poll(5)
 
     assert measured.meter.expected_seconds == pytest.approx(measured.now, abs=0.1)
-    assert [each.acknowledged for each in measured.windows] == [0, 0]
+    assert [seconds for seconds, _ in measured.stalls] == pytest.approx(
+        [STALLED_SECONDS, 2 * STALLED_SECONDS], abs=0.01
+    )
+    assert {in_flight for _, in_flight in measured.stalls} == {5}
+    assert measured.windows == []
     measured.poll(0)
     measured.poll(0, 1.0)
     measured.poll(0, 1.0)

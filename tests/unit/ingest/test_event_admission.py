@@ -126,8 +126,8 @@ def test_deadline() -> None:
     admitting = Admitting(EVENTS_MAX)
     admitting.ask(100)
     admitting.acknowledge(50, 0.4)
-    assert admitting.admission.meter.expected_seconds > 0.1
-    refused = refusal(admitting, 3, Asked(left=0.1))
+    assert admitting.admission.meter.expected_seconds > 0.05
+    refused = refusal(admitting, 3, Asked(left=0.05))
 
     assert not refused.is_share
     assert admitting.admission.shed.deadline == 3

@@ -76,3 +76,24 @@ def test_metadata_of_a_call() -> None:
 def test_request_id_alone(value: str) -> None:
     """A request id without other metadata, as most calls have it, is read as in a call of its own."""
     assert frames.read_metadata([b"x-request-id", value.encode()]) == read_metadata([("x-request-id", value)])
+
+
+@pytest.mark.parametrize("addresses", ["203.0.113.7", "203.0.113.7, 127.0.0.1", "", "a", "\u0436", "x" * 5_000])
+def test_address_of_the_client(addresses: str) -> None:
+    """A request id and the address of the client, as most calls of the gateway have them, are read as in a call alone."""
+    pairs = [("x-request-id", "abc"), ("x-forwarded-for", addresses)]
+    flat = [each.encode() for pair in pairs for each in pair]
+
+    assert frames.read_metadata(flat) == read_metadata(pairs)
+    assert frames.read_metadata(flat).forwarded_for == addresses
+
+
+@pytest.mark.parametrize(
+    ("values", "is_low"), [(["low"], True), (["high"], False), ([], False), (["low", "low"], False)]
+)
+def test_priority(values: list[str], is_low: bool) -> None:
+    """Exactly one value `low` is the low priority, alone and relayed."""
+    pairs = [("x-ugc-priority", value) for value in values]
+
+    assert read_metadata(pairs).is_low_priority == is_low
+    assert frames.read_metadata([each.encode() for pair in pairs for each in pair]).is_low_priority == is_low
