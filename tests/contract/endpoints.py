@@ -27,7 +27,7 @@ LOCAL = Address("127.0.0.1", 0)
 BODY_BYTES_MAX = 4_096
 # Far above what any test needs on a slow machine.
 WAIT_SECONDS_MAX = 60
-SEEN = ("x-request-id", "traceparent", "x-forwarded-for", "authorization")
+SEEN = ("x-request-id", "traceparent", "x-forwarded-for", "x-ugc-priority", "authorization")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -80,7 +80,7 @@ def test_request_id_alone(value: str) -> None:
 
 @pytest.mark.parametrize("addresses", ["203.0.113.7", "203.0.113.7, 127.0.0.1", "", "a", "\u0436", "x" * 5_000])
 def test_address_of_the_client(addresses: str) -> None:
-    """A request id and the address of the client, as most calls of the gateway have them, are read as in a call alone."""
+    """A request id and the address of the client, as most calls have them, are read as in a call of its own."""
     pairs = [("x-request-id", "abc"), ("x-forwarded-for", addresses)]
     flat = [each.encode() for pair in pairs for each in pair]
 
