@@ -39,6 +39,7 @@ TITLES = {
     "validation": ("Ingest up to Kafka", "Steps of ingest in one process, with a publisher that does nothing."),
     "tokens": ("Authentication", "What a token costs each request."),
     "json_decoding": ("JSON", "JSON to Protobuf in the gateway."),
+    "observability": ("Metrics", "What it costs to count a call, and to scrape the processes."),
     "hostile_input": ("Hostile input", "What a client can cause, beyond the cost of as many documented events."),
 }
 DETAIL_SHARE_MIN = 0.03
