@@ -7,16 +7,22 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
+from ugc.v1.event_pb2 import EventBatch
+from ugc.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 from local.processes.ports import free_port
 from local.processes.program import running
-from tests.support.processes.management import Samples, page, scrape
+from tests.support.inputs.events import valid
+from tests.support.processes.ingest_server import OWN_CONNECTION
+from tests.support.processes.management import Samples, page, scrape, value
 from tests.support.processes.system import Deployment, await_equal
 from tests.support.processes.workers import serving, workers
 
 MODULES = {"ingest": "services.ingest", "gateway": "gateway"}
 ALL = [1, 2]
+CONNECTIONS = 24
 
 
 def seen(found: Samples) -> set[str]:
@@ -47,3 +53,26 @@ def test_workers(tmp_path: Path, name: str) -> None:
         os.kill(before[2], signal.SIGKILL)
         await_equal(lambda: seen(scrape(address)), {"parent", "1", "2"})
         assert workers(parent.process.pid)[2] != before[2]
+
+
+def test_counts(kafka: str, topic: str, tmp_path: Path) -> None:
+    """The events that the workers have counted are those that were sent, over many connections."""
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"UGC_INGEST_WORKERS": "2", "UGC_INGEST_MANAGEMENT_LISTEN": address}
+    deployment = Deployment(tmp_path, kafka, topic, "clickhouse://none/none", settings)
+    with running(deployment.ingest()):
+        await_equal(lambda: page(address, "/readyz"), (200, "worker 1: ok\nworker 2: ok\n"))
+        for _ in range(CONNECTIONS):
+            with grpc.insecure_channel(deployment.ingest_address, options=OWN_CONNECTION) as channel:
+                stub = IngestServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+                assert stub.BatchProduce(EventBatch(events=[valid(), valid(), valid(movie_id="x")])).accepted == 2
+        found = scrape(address)
+
+    def total(outcome: str) -> list[float]:
+        labels = ({"worker": str(worker), "outcome": outcome} for worker in ALL)
+        return [value(found, "ugc_ingest_events_total", **each) for each in labels]
+
+    assert sum(total("accepted")) == 2 * CONNECTIONS
+    assert sum(total("invalid")) == CONNECTIONS
+    # Linux chooses the worker of a connection by a hash.
+    assert all(total("accepted"))
