@@ -29,12 +29,19 @@ class Heartbeat:
     may end at any moment.
     """
 
-    def __init__(self, path: str, exit_seconds: float = 0.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: str,
+        exit_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        beaten: Callable[[], None] = lambda: None,
+    ) -> None:
         """Without a path no file is touched; without `exit_seconds` the process is not ended."""
         self._path = Path(path) if path else None
         self._exit_seconds = exit_seconds
         self._monotonic = monotonic
-        self._next = monotonic()
+        self._beaten = beaten
+        self._next = self._last = monotonic()
 
     def beat(self) -> None:
         """Record progress, unless that was done a moment ago."""
@@ -45,7 +52,14 @@ class Heartbeat:
         if self._exit_seconds:
             # faulthandler's thread does not need the interpreter lock, which the blocking code may hold.
             faulthandler.dump_traceback_later(self._exit_seconds, exit=True)
-        self._next = self._monotonic() + BEAT_SECONDS
+        self._beaten()
+        self._last = self._monotonic()
+        self._next = self._last + BEAT_SECONDS
+
+    def problem(self, seconds_max: float) -> str:
+        """Return that no progress was recorded for too long; empty if there was some. For any thread."""
+        seconds = self._monotonic() - self._last
+        return f"the loop has made no progress for {seconds:.0f} s" if seconds > seconds_max else ""
 
 
 def exit_seconds(settings: EtlSettings) -> float:

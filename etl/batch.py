@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +28,11 @@ class Batch:
     last_copies: Mapping[int, int] = field(default_factory=dict)
     # Whether the refusal ratio already counts the rows of this batch.
     is_counted: bool = False
+    # Offsets that a former attempt has stored as refused events, and as duplicates.
+    found_refused: Collection[int] = ()
+    found_duplicates: Collection[int] = ()
+    # The messages that have become rows, by table and reason.
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def next_part(self) -> int:
         """Return the number of the next insert."""
@@ -57,6 +63,7 @@ def classify(
     identities, offsets, window = batch.rows.identities, batch.rows.offsets, partition.window
     stored = set(events.recent_identities(batch.at, batch.plan.first, batch.plan.end)[0]) if recovered else set[int]()
     refused = {offset for offset in offsets if offset in recovered} - stored if recovered else set[int]()
+    batch.found_refused = frozenset(refused)
     found = window.find(identities, offsets, stored, refused)
     errors: dict[int, DataRefusedError] = {}
     counted: set[bytes] = set()
@@ -81,7 +88,7 @@ def classify(
     window.add(identities, offsets, refused - duplicates)
     reasons = {offset: refusal_text(error) for offset, error in errors.items() if offset not in duplicates}
     batch.rows = reject_rows(batch.rows, batch.messages, found.earlier, reasons)
-    batch.last_copies = found.last_copies
+    batch.last_copies, batch.found_duplicates = found.last_copies, found.stored
 
 
 def coordinates(partition: Partition) -> Coordinates:

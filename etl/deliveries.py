@@ -14,6 +14,7 @@ from etl.delivery import Delivery
 from etl.errors import LogChangedError, SinkError
 from etl.failures import Failures
 from etl.partition import FlushLimits, Partition
+from etl.progress import Progress
 from etl.stores import Source
 
 # How often ClickHouse is asked whether a former owner's inserts have ended.
@@ -30,13 +31,21 @@ class Deliveries:
     """The deliveries of a process, of which one uses the connection to ClickHouse."""
 
     def __init__(
-        self, source: Source, delivery: Delivery, failures: Failures, flush: FlushLimits, monotonic: Callable[[], float]
+        self,
+        source: Source,
+        delivery: Delivery,
+        failures: Failures,
+        flush: FlushLimits,
+        monotonic: Callable[[], float],
+        progress: Progress,
     ) -> None:
         self._source = source
         self._delivery = delivery
         self._failures = failures
         self._flush = flush
         self._monotonic = monotonic
+        self._progress = progress
+        self._metrics = progress.metrics
         self._turns = itertools.count(1)
 
     @property
@@ -99,6 +108,10 @@ class Deliveries:
                 partition.delivery, partition.is_paused = delivery, True
                 self._source.pause(partition.number)
                 return
+        self._progress.stored(partition)
+        if (began := partition.began.pop("recover", None)) is not None:
+            self._metrics.recoveries.value += 1
+            self._metrics.ended("recover", began)
         partition.drop_delivered(self._monotonic())
         if partition.is_paused:
             self._source.resume(partition.number, partition.next_offset)
@@ -116,13 +129,19 @@ class Deliveries:
             )
         if not is_new and not self._delivery.no_insert_in_flight(partition):
             return None
+        if (began := partition.began.pop("wait_for_quiet", None)) is not None:
+            self._metrics.ended("wait_for_quiet", began)
         partition.begin(batch, next(self._turns))
         prepared = prepared or self._delivery.prepare(batch)
-        return self._delivery.deliver(partition, prepared) if is_new else self._delivery.recover(partition, prepared)
+        if is_new:
+            return self._delivery.deliver(partition, prepared)
+        partition.began["recover"] = self._metrics.monotonic()
+        return self._delivery.recover(partition, prepared)
 
     def _wait_for_inserts_in_flight(self, partition: Partition) -> None:
         """Try again a little later; meanwhile the partition's messages stay in Kafka."""
         now = self._monotonic()
+        partition.began.setdefault("wait_for_quiet", self._metrics.monotonic())
         if not partition.is_paused:
             self._source.pause(partition.number)
             partition.is_paused, partition.since = True, now

@@ -17,12 +17,16 @@ from etl.batch import (
     refusal_text,
     require_planned_messages,
 )
+from etl.counting import RowCounts
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.events.rows import Message, Rejected, Rows, decode, digest, reject_rows
 from etl.inserting import Inline, Inserts, Start
+from etl.metrics import ACCEPTED, EtlMetrics
 from etl.partition import Partition, Prepared
 from etl.plan import (
+    EVENTS,
     MILLISECONDS,
+    REJECTED,
     Plan,
     ServerClock,
     completed_metadata,
@@ -56,10 +60,13 @@ class Delivery:
         skew_seconds: float = 0.0,
         decode: Decode = decode,
         start: Start = Inline,
+        metrics: EtlMetrics | None = None,
     ) -> None:
         self._commits = commits
         self._sink = sink
-        self.inserts = Inserts(sink.insert, start)
+        self._metrics = metrics or EtlMetrics()
+        self._rows = RowCounts(self._metrics)
+        self.inserts = Inserts(sink.insert, start, self._metrics)
         self._clock = clock
         self._refusals = refusals
         # One counter for each partition, because the bad events of one client may all be in one partition.
@@ -69,7 +76,8 @@ class Delivery:
 
     def prepare(self, messages: Sequence[Message]) -> Prepared:
         """Decode the messages of a batch, also while an insert runs: this uses neither Kafka nor ClickHouse."""
-        return Prepared(messages, self._decode(messages), digest(messages))
+        with self._metrics.decode:
+            return Prepared(messages, self._decode(messages), digest(messages))
 
     def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store a batch of which ClickHouse holds nothing. Its plan is also the commit of the batch before it."""
@@ -84,6 +92,7 @@ class Delivery:
         self._plan(batch, partition)
         yield from self._store(batch, partition)
         partition.acknowledged_through = batch.plan.end + 1
+        self._rows.acknowledged(batch)
         failpoint("after-acknowledgement")
 
     def commit_acknowledged(self, partition: Partition) -> None:
@@ -91,7 +100,8 @@ class Delivery:
         if partition.acknowledged_through is None:
             return
         metadata = completed_metadata(coordinates(partition).topic.identity)
-        self._commits.commit(partition.number, partition.acknowledged_through, metadata)
+        with self._metrics.commit:
+            self._commits.commit(partition.number, partition.acknowledged_through, metadata)
         partition.committed, partition.acknowledged_through = partition.acknowledged_through, None
         failpoint("after-commit")
 
@@ -110,6 +120,7 @@ class Delivery:
         self._plan(batch, partition)
         stored = self._sink.stored_offsets(batch.at, batch.plan.first, batch.plan.end)
         yield from self._classify(batch, partition, stored)
+        self._rows.found(batch, stored)
         batch.rows = batch.rows.select(lambda offset: offset not in stored)
         # Counted, because the refused rows that an earlier attempt left would otherwise look like a broken table.
         self._counter(partition.number).stored(len(stored))
@@ -118,6 +129,7 @@ class Delivery:
         self._require_confirmed(batch)
         partition.inherited = None
         partition.acknowledged_through = batch.plan.end + 1
+        self._rows.acknowledged(batch)
 
     def _batch(self, partition: Partition, prepared: Prepared) -> Batch:
         at, acknowledged, messages = coordinates(partition), partition.acknowledged_through, prepared.messages
@@ -128,7 +140,9 @@ class Delivery:
 
     def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
         """Reject duplicates, and events with copies that ClickHouse would refuse."""
+        began = self._metrics.monotonic()
         yield from classify(batch, partition, self._sink, self._search, stored)
+        self._metrics.ended("classify", began)
 
     def _search(self, batch: Batch) -> Search:
         counter = self._counter(batch.at.partition)
@@ -136,7 +150,8 @@ class Delivery:
 
     def _plan(self, batch: Batch, partition: Partition) -> None:
         """Commit the plan, at an offset before which everything is stored."""
-        self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
+        with self._metrics.plan:
+            self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
         partition.committed, partition.acknowledged_through = batch.plan.first, None
 
     def _counter(self, partition: int) -> Refusals:
@@ -151,6 +166,7 @@ class Delivery:
 
     def _insert_rejected(self, batch: Batch, rejected: Sequence[Rejected]) -> Iterator[None]:
         yield from self.inserts.insert(rejected_block(batch.at, batch.plan, batch.next_part(), rejected))
+        batch.counts.update((REJECTED, each.reason) for each in rejected)
 
     def _store_events(
         self, batch: Batch, partition: Partition, rows: Rows, *, is_counted: bool = False
@@ -182,6 +198,7 @@ class Delivery:
                     yield from self._store_events(batch, partition, part, is_counted=is_counted)
         else:
             self._counter(batch.at.partition).stored(0 if is_counted else rows.events)
+            batch.counts[EVENTS, ACCEPTED] += rows.events
 
     def _reject_refused(
         self, batch: Batch, partition: Partition, rows: Rows, error: DataRefusedError
@@ -227,4 +244,5 @@ class Delivery:
         """Commit the plan again with a later deadline, if its inserts have used up much of the time."""
         if self._clock.is_near(batch.plan.deadline):
             batch.plan = batch.plan.until(self._clock.deadline())
-            self._commits.commit(batch.at.partition, batch.plan.first, batch.plan.metadata())
+            with self._metrics.plan:
+                self._commits.commit(batch.at.partition, batch.plan.first, batch.plan.metadata())

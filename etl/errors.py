@@ -2,6 +2,7 @@
 
 EtlError
   SinkError            ClickHouse did not acknowledge; it may have stored the rows: the partition starts over
+    FencedError        ClickHouse rejected an insert, because its plan's deadline has passed: nothing of it is stored
     DataRefusedError   ClickHouse refused a block for its data: the refused rows are searched, if nothing was stored
     ProbeUnavailableError  rows cannot be probed without storing them: the user lacks grants
     TooLargeError      ClickHouse lacked the memory or the time for a block of this size: parts of it may fit
@@ -23,6 +24,10 @@ class EtlError(Exception):
 
 class SinkError(EtlError):
     """ClickHouse did not acknowledge; it may have applied the insert."""
+
+
+class FencedError(SinkError):
+    """ClickHouse rejected an insert that began after its plan's deadline."""
 
 
 class DataRefusedError(SinkError):

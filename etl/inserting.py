@@ -7,7 +7,17 @@ from concurrent.futures import Future, wait
 from typing import Protocol
 
 from common.threads import in_thread
+from etl.errors import DataRefusedError, FencedError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.metrics import FAILED, FENCED, REFUSED_INSERT, SPLIT, STORED, EtlMetrics
 from etl.plan import Block
+
+# The outcome of an insert that raised an error; any other error is a failure.
+OUTCOMES: tuple[tuple[type[SinkError], str], ...] = (
+    (FencedError, FENCED),
+    (DataRefusedError, REFUSED_INSERT),
+    (TooLargeError, SPLIT),
+    (QuorumTimeoutError, SPLIT),
+)
 
 
 class Running(Protocol):
@@ -33,9 +43,10 @@ class Inserts:
     An insert whose partition was given up runs on: the connection is free again when it has ended.
     """
 
-    def __init__(self, insert: Callable[[Block], None], start: Start) -> None:
+    def __init__(self, insert: Callable[[Block], None], start: Start, metrics: EtlMetrics | None = None) -> None:
         self._insert = insert
         self._start = start
+        self._metrics = metrics or EtlMetrics()
         self._running: Running | None = None
 
     @property
@@ -47,10 +58,21 @@ class Inserts:
         """Store a block; yields until the insert has ended, then raises what it has raised."""
         assert not self.is_running, "the connection is in use"  # noqa: S101 -- the loader waits for it
         # Another insert may have started when this one is asked for its result.
-        running = self._running = self._start(lambda: self._insert(block))
+        running = self._running = self._start(lambda: self._measured(block))
         while not running.has_ended():
             yield
         running.result()
+
+    def _measured(self, block: Block) -> None:
+        """Insert, and count the outcome; in the thread of the insert, because its partition may be given up."""
+        with self._metrics.insert:
+            try:
+                self._insert(block)
+            except SinkError as error:
+                outcomes = (outcome for kind, outcome in OUTCOMES if isinstance(error, kind))
+                self._metrics.inserts[next(outcomes, FAILED)].value += 1
+                raise
+        self._metrics.inserts[STORED].value += 1
 
     def wait(self, seconds: float) -> None:
         """Return when the running insert has ended, or after so long."""

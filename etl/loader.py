@@ -20,7 +20,9 @@ from etl.delivery import Delivery
 from etl.errors import SourceError
 from etl.events.rows import Message
 from etl.failures import Failures
+from etl.metrics import ASSIGNED, LOST, REVOKED
 from etl.partition import FlushLimits, LoaderLimits, Partition
+from etl.progress import Progress
 from etl.restoring import PartitionRestorer
 from etl.stores import Source
 
@@ -49,6 +51,7 @@ class Loader:
         limits: LoaderLimits,
         monotonic: Callable[[], float] = time.monotonic,
         beat: Callable[[], None] = lambda: None,
+        progress: Progress | None = None,
     ) -> None:
         self._source = source
         self._restorer = restorer
@@ -59,7 +62,11 @@ class Loader:
         # Assigned by the callbacks alone: the broker accepts commits for partitions that a member no longer owns.
         self._partitions: dict[int, Partition] = {}
         self._failures = Failures(source, limits, monotonic, beat)
-        self._deliveries = Deliveries(source, delivery, self._failures, limits.flush, monotonic)
+        self._progress = progress or Progress()
+        self._progress.partitions, self._progress.is_halted = self._partitions, self._failures.halted.has
+        self._metrics = self._progress.metrics
+        self._metrics.buffered_limit.value = limits.buffer_bytes
+        self._deliveries = Deliveries(source, delivery, self._failures, limits.flush, monotonic, self._progress)
         self._full_since: float | None = None
         self._stop = threading.Event()
 
@@ -94,26 +101,34 @@ class Loader:
         self._failures.outage.remind()
         with_work = {each.number for each in self._all() if each.may_have_work()}
         self._failures.halted.raise_if_all(self._monotonic(), with_work)
+        self._progress.advance()
 
     def on_assigned(self, partitions: Iterable[int]) -> None:
         """Add partitions; they are restored after the poll."""
         for number in partitions:
             self._partitions[number] = Partition(number)
         self._restorer.forget_topic()
+        self._metrics.rebalances[ASSIGNED].value += 1
         failpoint("in-rebalance")
         self._log_partitions("partitions assigned")
 
     def on_revoked(self, partitions: Iterable[int]) -> None:
         """Let a running insert end, commit what is acknowledged of partitions, and give them up. Raises nothing."""
         leaving = [self._partitions[number] for number in partitions if number in self._partitions]
+        self._metrics.rebalances[REVOKED].value += 1
         failpoint("in-rebalance")
-        for partition in leaving:
-            self._deliveries.finish_insert(partition, REVOKE_SECONDS_MAX)
-        self.commit_acknowledged(leaving)
-        self.on_lost(partition.number for partition in leaving)
+        with self._metrics.close:
+            for partition in leaving:
+                self._deliveries.finish_insert(partition, REVOKE_SECONDS_MAX)
+            self.commit_acknowledged(leaving)
+        self._remove(partition.number for partition in leaving)
 
     def on_lost(self, partitions: Iterable[int]) -> None:
         """Remove partitions without a commit, because another member may own them already."""
+        self._metrics.rebalances[LOST].value += 1
+        self._remove(partitions)
+
+    def _remove(self, partitions: Iterable[int]) -> None:
         for number in partitions:
             self._partitions.pop(number, None)
             self._failures.remove(number)
@@ -149,7 +164,8 @@ class Loader:
             self._pause_full()
         is_busy = is_inserting or any(partition.restoring or partition.delivery for partition in self._all())
         count = min(self._limits.poll_rows, POLL_ROWS_DURING_INSERT) if is_inserting else self._limits.poll_rows
-        return self._source.poll(count, 0.0 if is_busy else seconds)
+        with self._metrics.poll:
+            return self._source.poll(count, 0.0 if is_busy else seconds)
 
     def _is_full(self) -> bool:
         """Whether the messages of all partitions take as much memory as they may."""
@@ -214,8 +230,11 @@ class Loader:
         """Do one step of restoring a partition; after the last one, resume it."""
         if partition.restoring is None:
             partition.restoring = self._restorer.restore(partition)
+            partition.began["restore"] = self._metrics.monotonic()
         if next(partition.restoring, RESTORED) is not RESTORED:
             return
         partition.restoring = None
         self._source.resume(partition.number, partition.next_offset)
         partition.is_restored, partition.is_paused, partition.since = True, False, self._monotonic()
+        partition.was_restored = True
+        self._metrics.ended("restore", partition.began.pop("restore"))

@@ -80,6 +80,14 @@ class Partition:
     gaps: set[int] = field(default_factory=set)
     # The offset committed to Kafka: everything before it is stored.
     committed: int = 0
+    # The offset before which this owner found everything stored, or has stored it; None until Kafka's commit is read.
+    stored_before: int | None = None
+    # Until when every event in the log is stored, in seconds since the Unix epoch; None while that is not known.
+    complete_through: float | None = None
+    # Whether it has been restored since it was assigned.
+    was_restored: bool = False
+    # When stages began that take several turns, by the stage.
+    began: dict[str, float] = field(default_factory=dict)
     # A plan found in Kafka: its rows may be stored in part, and a former owner's insert may still run.
     inherited: Plan | None = None
     # The largest offset that ClickHouse may already hold beyond the committed offset.
@@ -218,6 +226,7 @@ class Partition:
         self.is_restored, self.restoring, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.acknowledged_through, self.stored_through = None, None, NOTHING_STORED
         self.pending, self.pending_bytes, self.prepared, self.insert_began = [], 0, None, None
+        self.began.clear()
 
 
 def count_within(messages: Sequence[Message], bytes_max: int) -> int:

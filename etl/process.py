@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 
 from common.failpoints import arm
 from common.lifecycle import stop_flag
 from common.logs import configure_logs, logger
+from common.management import managing
 from common.settings import load
 from etl.alive import Heartbeat, exit_seconds
 from etl.background import Background, threads
@@ -17,12 +19,16 @@ from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_to_clickhouse
 from etl.delivery import Delivery
 from etl.errors import LoaderStoppedError
+from etl.health import Health
 from etl.inserting import Threaded
+from etl.kafka.connection import connected as connected_to_kafka
+from etl.kafka.membership import Membership
 from etl.kafka.source import KafkaSource
-from etl.kafka.source import connected as connected_to_kafka
 from etl.loader import Loader
+from etl.metrics import EtlMetrics
 from etl.partition import FlushLimits, LoaderLimits
 from etl.plan import ServerClock
+from etl.progress import Progress
 from etl.refusals import Refusals
 from etl.restoring import PartitionRestorer
 from etl.settings import EtlSettings
@@ -42,24 +48,43 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     configure_logs("etl", settings)
     arm(settings.failpoint)
-    heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings))
-    with (
-        stop_flag() as stop,
-        connected_to_clickhouse(settings, client_type, heartbeat.beat) as sink,
-        connected_to_kafka(settings) as source,
-    ):
-        loader = make_loader(settings, source, sink, threads(), heartbeat)
-        source.join(loader)
-        logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
-        try:
-            loader.run(stop)
-        except LoaderStoppedError as error:
-            logger().error("cannot go on", error=str(error))
-            sys.exit(EXIT_STOPPED)
+    metrics, membership = EtlMetrics(), Membership()
+    progress = Progress(metrics, lateness_seconds_max=settings.etl_lateness_seconds_max)
+    heartbeat = Heartbeat(settings.etl_alive_file, exit_seconds(settings), beaten=metrics.progressed)
+    listen = settings.etl_management_listen
+    with stop_flag() as stop:
+        health = Health(heartbeat, settings.etl_alive_seconds_max, membership, progress, stop)
+        with (
+            managing("UGC_ETL_MANAGEMENT_LISTEN", listen, metrics, health.live, health.ready),
+            connected_to_clickhouse(settings, client_type, heartbeat.beat) as sink,
+            connected_to_kafka(settings, metrics.kafka, membership) as kafka,
+        ):
+            loader = make_loader(settings, kafka.source, sink, threads(), heartbeat, progress)
+            progress.ends = kafka.ends
+            metrics.joined.reads(lambda: membership.is_joined)
+            metrics.topic_partitions.reads(lambda: kafka.ends.partitions)
+            kafka.source.join(loader)
+            logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
+            with kafka.ends.asked(lambda: progress.partitions):
+                run(loader, stop)
+
+
+def run(loader: Loader, stop: threading.Event) -> None:
+    """Load until `stop` is set; exit with status 1 if a person must decide."""
+    try:
+        loader.run(stop)
+    except LoaderStoppedError as error:
+        logger().error("cannot go on", error=str(error))
+        sys.exit(EXIT_STOPPED)
 
 
 def make_loader(
-    settings: EtlSettings, source: KafkaSource, sink: ClickHouseSink, background: Background, heartbeat: Heartbeat
+    settings: EtlSettings,
+    source: KafkaSource,
+    sink: ClickHouseSink,
+    background: Background,
+    heartbeat: Heartbeat,
+    progress: Progress,
 ) -> Loader:
     """Compose the loader."""
     clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
@@ -72,5 +97,6 @@ def make_loader(
         settings.etl_buffer_bytes_max,
     )
     restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
-    delivery = Delivery(source, sink, clock, refusals, settings.etl_clock_skew_seconds, start=Threaded)
-    return Loader(source, restorer, delivery, limits, beat=heartbeat.beat)
+    skew, metrics = settings.etl_clock_skew_seconds, progress.metrics
+    delivery = Delivery(source, sink, clock, refusals, skew, start=Threaded, metrics=metrics)
+    return Loader(source, restorer, delivery, limits, beat=heartbeat.beat, progress=progress)

@@ -89,6 +89,10 @@ class HaltedPartitions:
         self._stored_at = now
         self._halted.pop(partition, None)
 
+    def has(self, partition: int) -> bool:
+        """Whether a partition is halted."""
+        return partition in self._halted
+
     def remove(self, partition: int) -> None:
         """Remove a partition that this process no longer owns."""
         self._halted.pop(partition, None)

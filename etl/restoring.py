@@ -85,6 +85,7 @@ class PartitionRestorer:
         position = yield from self._background(lambda: self._log.position(at))
         low, high = yield from self._background(lambda: self._log.limits(partition.number))
         start = low if position.offset is None else position.offset
+        partition.stored_before = max(partition.stored_before or 0, start)
         require_offset_in_log(at, start, low, high)
         if position.plan is not None:
             require_plan_in_log(at, position.plan, high)

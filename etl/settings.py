@@ -79,5 +79,9 @@ class EtlSettings(
     """Age in seconds of UGC_ETL_ALIVE_FILE above which the liveness probe fails; keep it above the longest insert. A
     process that makes no progress for so long beyond the wait for ClickHouse's next packet ends with status 1."""
 
+    etl_lateness_seconds_max: float = Field(default=6.0, ge=0, le=3_600)
+    """Seconds that an event may be on its way from its receipt into Kafka, differences between clocks included; the
+    complete-through time is earlier by so much. At least UGC_INGEST_DELIVERY_SECONDS_MAX."""
+
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)
     """Seconds within which Kafka must answer a request, such as an offset commit; then the partition is retried."""

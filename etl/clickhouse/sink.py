@@ -27,7 +27,7 @@ from etl.clickhouse.queries import (
     all_replicas,
     confirmed_only,
 )
-from etl.errors import SinkError
+from etl.errors import FencedError, SinkError
 from etl.plan import EVENTS, REJECTED, Block, Coordinates
 from etl.settings import EtlSettings
 
@@ -218,7 +218,9 @@ class ClickHouseSink:
         except ServerException as error:
             is_fence = error.code == THROW_IF and FENCED in str(error)
             text = first_line(error)
-            raise (SinkError(text) if is_fence else error_of(error.code, text, is_cluster=self._is_cluster)) from error
+            raise (
+                FencedError(text) if is_fence else error_of(error.code, text, is_cluster=self._is_cluster)
+            ) from error
         except (DriverError, OSError, EOFError) as error:
             # The state of the connection is unknown; the next call reconnects.
             self._client.disconnect()

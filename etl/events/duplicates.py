@@ -16,11 +16,13 @@ class Duplicates:
     """The duplicates among consecutive events.
 
     `earlier` maps the index of a duplicate to the offset of its previous copy. `last_copies` maps the offset of an
-    original among these events to the offset of its last duplicate.
+    original among these events to the offset of its last duplicate. `stored` are the offsets of duplicates among the
+    events that are stored already.
     """
 
     earlier: dict[int, int] = field(default_factory=dict)
     last_copies: dict[int, int] = field(default_factory=dict)
+    stored: set[int] = field(default_factory=set)
 
 
 class DuplicateWindow:
@@ -56,10 +58,13 @@ class DuplicateWindow:
         within: dict[bytes, tuple[int, int | None]] = {}
         for index, (identity, offset) in enumerate(zip(identities, offsets, strict=True)):
             known, original = within.get(identity) or (self._last(identity), None)
+            earlier = known if known is not None and offset - known <= self._horizon else None
             if offset in stored:
+                if earlier is not None:
+                    found.stored.add(offset)
                 within[identity] = (offset, None)
-            elif known is not None and offset - known <= self._horizon:
-                found.earlier[index] = known
+            elif earlier is not None:
+                found.earlier[index] = earlier
                 within[identity] = (offset, original)
                 if original is not None:
                     found.last_copies[original] = offset

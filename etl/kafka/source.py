@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import methodcaller
-from typing import Any, cast
+from typing import cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import Message as ConsumedMessage
@@ -17,71 +16,37 @@ from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.events.rows import Message
 from etl.kafka.commits import Committer
+from etl.kafka.membership import Membership
 from etl.plan import Coordinates, Position, Topic, read_position
-from etl.settings import EtlSettings
 from etl.stores import Listener
 
-# Longer than the longest insert between two polls, with its retries.
-POLL_INTERVAL_SECONDS_MAX = 600
 # The next offset is not in the log.
 OFFSET_ERRORS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 -- the library's public constant
-SOCKET_MILLISECONDS_MIN = 2_000  # with less, the client would close connections on which the broker waits for messages
 # Messages are consumed in small groups, up to a total size: Kafka's client fetches more while a large group waits.
 CONSUMED_MESSAGES_MAX = 500
 POLL_BYTES_MAX = 67_108_864
-# How long the client waits to fetch again once it holds as many messages as it may. Its default of a second left the
-# loader without messages for most of a second, at a sixth of the speed.
-FETCH_BACKOFF_MILLISECONDS = 10
-
-
-@contextlib.contextmanager
-def connected(settings: EtlSettings) -> Iterator[KafkaSource]:
-    """Create the consumer, which joins the group with `join`, and leave the group when the context ends."""
-    outage = OutageLog("reaching Kafka")
-    connection: dict[str, str | int] = {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "reconnect.backoff.max.ms": 1000,
-        # The time a broker has to answer any request, also a commit; then the client retries on a new connection.
-        "socket.timeout.ms": max(round(settings.etl_kafka_seconds_max * 1_000), SOCKET_MILLISECONDS_MIN),
-    }
-    # At level 3 the client logs a line for each attempt to reach a broker; `outage` logs an outage once.
-    quiet: dict[str, Any] = {"log_level": 2, "error_cb": lambda error: outage.failed(KafkaException(error))}
-    consumer = Consumer(
-        {
-            **connection,
-            **quiet,
-            "client.id": "ugc-etl",
-            "group.id": settings.etl_group,
-            # KIP-848: joins in a fraction of a second, revokes single partitions, detects a recreated topic.
-            "group.protocol": "consumer",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            # The position is set when a partition is restored; a person must decide about an offset that is gone.
-            "auto.offset.reset": "error",
-            "max.poll.interval.ms": POLL_INTERVAL_SECONDS_MAX * 1000,
-            "queued.max.messages.kbytes": settings.etl_fetch_kilobytes_max,
-            "fetch.wait.max.ms": 100,
-            "fetch.queue.backoff.ms": FETCH_BACKOFF_MILLISECONDS,
-            "topic.metadata.refresh.interval.ms": 10_000,
-        }
-    )
-    admin = AdminClient({**connection, **quiet})
-    source = KafkaSource(consumer, admin, settings.kafka_topic, settings.etl_kafka_seconds_max, outage)
-    try:
-        yield source
-    finally:
-        source.leave()
 
 
 class KafkaSource:
     """The topic's messages, and the group's commits. Not thread-safe, except `topic`, `position` and `limits`."""
 
-    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, seconds_max: float, log: OutageLog) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        admin: AdminClient,
+        topic: str,
+        seconds_max: float,
+        log: OutageLog,
+        membership: Membership | None = None,
+        count_error: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         self._consumer = consumer
         self._admin = admin
         self._topic = topic
         self._seconds_max = seconds_max
         self._outage = log
+        self._membership = membership or Membership()
+        self._count_error = count_error
         self._listener: Listener | None = None
         self._committer = Committer(lambda offset: consumer.commit(offsets=[offset], asynchronous=False), seconds_max)
         self._is_in_callback = False
@@ -125,6 +90,7 @@ class KafkaSource:
         return consumed
 
     def _handle(self, error: KafkaError, partition: int | None) -> None:
+        self._count_error(error.name())
         if error.code() in OFFSET_ERRORS and partition is not None and self._listener is not None:
             self._listener.on_offset_out_of_range(partition)
         elif error.code() == KafkaError._FATAL:  # noqa: SLF001 -- the library's public constant
@@ -217,6 +183,7 @@ class KafkaSource:
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # The client joins the group again after this, and would retry a commit as a new member.
         assert self._listener is not None  # noqa: S101 -- set by join
+        self._membership.lost()
         self._committer.await_last_commit()
         self._listener.on_lost(numbers(partitions))
 
@@ -225,6 +192,7 @@ class KafkaSource:
         paused = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
         consumer.incremental_assign(paused)
         consumer.pause(paused)
+        self._membership.assigned()
         assert self._listener is not None  # noqa: S101 -- set by join
         self._listener.on_assigned(numbers(partitions))
 

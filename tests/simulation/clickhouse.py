@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError
+from etl.errors import DataRefusedError, FencedError, QuorumError, QuorumTimeoutError, SinkError
 from etl.plan import EVENTS, REJECTED, Block
 from tests.simulation.parts import Part, Row, parts
 from tests.simulation.quorum import Pending, Quorums
@@ -110,7 +110,7 @@ class ClickHouse:
             return QuorumError("an earlier block of the table waits for its quorum")
         if self.enforces_deadlines and self.now() > block.deadline:
             self.world.counts["inserts fenced"] += 1
-            return SinkError("FENCED")
+            return FencedError("FENCED")
         if block.table == EVENTS and (refusal := self.refusal(block)):
             self.world.counts["inserts refused"] += 1
             return refusal

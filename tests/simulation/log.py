@@ -91,12 +91,15 @@ class Log:
     messages: list[SimulatedMessage | None] = field(default_factory=list)
     # Offsets of messages that ClickHouse refuses, and identities that have such copies.
     poison: set[int] = field(default_factory=set)
+    # When each message was appended.
+    appended: list[float] = field(default_factory=list)
     _bad: set[bytes] = field(default_factory=set)
     _identities: list[bytes] = field(default_factory=list)
 
     def append(self, world: World, gaps: float) -> None:
         """Append one message, or a gap."""
         chance = world.chance
+        self.appended.append(world.now)
         if chance.random() < gaps:
             self.messages.append(None)
             return

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from etl.delivery import Delivery
 from etl.events.rows import Message, Rows
 from etl.loader import Loader
+from etl.metrics import EtlMetrics
 from etl.partition import FlushLimits, LoaderLimits
 from etl.plan import ServerClock
+from etl.progress import LogEnd, Progress
 from etl.refusals import Refusals
 from etl.restoring import PartitionRestorer
 from tests.simulation.broker import Broker
@@ -45,7 +47,9 @@ PROTOCOL = Variant("the protocol")
 class Member:
     """A process with a monotonic clock of its own."""
 
-    def __init__(self, world: World, name: str, variant: Variant, broker: Broker, server: ClickHouse) -> None:
+    def __init__(
+        self, world: World, name: str, variant: Variant, broker: Broker, server: ClickHouse, metrics: EtlMetrics
+    ) -> None:
         self.process = Process(world, name, self._main)
         self.stop = threading.Event()
         self._broker = broker
@@ -53,6 +57,7 @@ class Member:
         self._variant = variant
         self._booted = world.between(-10_000, 0)
         self._is_inserting: Callable[[], bool] = lambda: False
+        self.progress = Progress(metrics, self, now=lambda: world.now)
 
     def _main(self) -> None:
         source = self._variant.source(self.process, self._broker)
@@ -60,14 +65,27 @@ class Member:
         clock = ServerClock(FENCE_SECONDS, self._monotonic)
         refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
         delivery = self._variant.delivery(
-            source, sink, clock, refusals, self._server.skew_seconds, self._decode, self.process.start
+            source,
+            sink,
+            clock,
+            refusals,
+            self._server.skew_seconds,
+            self._decode,
+            self.process.start,
+            self.progress.metrics,
         )
         self._is_inserting = source.is_inserting = lambda: delivery.inserts.is_running
         restorer = PartitionRestorer(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
-        loader = self._variant.loader(source, restorer, delivery, self._limits(), self._monotonic)
+        loader = self._variant.loader(
+            source, restorer, delivery, self._limits(), self._monotonic, progress=self.progress
+        )
         source.join(loader)
         loader.run(self.stop)
         source.leave()
+
+    def of(self, partition: int) -> LogEnd:
+        """Return the end of a partition's log, as Kafka would now."""
+        return LogEnd(len(self._broker.logs[partition].messages), self.process.world.now)
 
     def _decode(self, messages: Sequence[Message]) -> Rows:
         self.process.world.counts["batches prepared"] += self._is_inserting()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from etl.metrics import ACCEPTED, EtlMetrics
 from etl.plan import EVENTS, REJECTED
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import EVENT, Log, SimulatedMessage
+from tests.simulation.member import Member
 from tests.simulation.parts import Row
+
+# How a partition changes its owner; the next one may read and count what the last one has counted and not committed.
+TAKEOVERS = ("crashes", "evictions", "revocations", "stops", "offset resets")
 
 
 def check(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
@@ -27,6 +32,30 @@ def check(logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
             counts[f"became {expected[offset]}"] += 1
             if not is_correct(rows[offset], message, expected[offset]):
                 raise ViolationError(f"partition {log.partition}: offset {offset} became {rows[offset]}")
+
+
+def check_counted(logs: list[Log], metrics: EtlMetrics, counts: Counter[str]) -> None:
+    """Raise ViolationError unless the members have counted each row once, or again where one took over from another."""
+    wanted = Counter(kind for log in logs for kind in log.expected().values())
+    for (table, reason), counted in metrics.rows.items():
+        rows = wanted[EVENT if reason == ACCEPTED else reason]
+        if counted.value < rows or (counted.value > rows and not any(counts[fault] for fault in TAKEOVERS)):
+            raise ViolationError(
+                f"{rows} messages are rows of {table} as {reason or 'events'}, counted: {counted.value}"
+            )
+    counts["runs counted exactly"] += not any(counts[fault] for fault in TAKEOVERS)
+
+
+def check_complete_through(member: Member, logs: list[Log], server: ClickHouse, counts: Counter[str]) -> None:
+    """Raise ViolationError if a message from before a complete-through time of a member is not stored."""
+    for number, partition in member.progress.partitions.items():
+        if (through := partition.complete_through) is None:
+            continue
+        counts["complete-through times"] += 1
+        log = logs[number]
+        early = {message.offset() for message in log.messages if message and log.appended[message.offset()] < through}
+        if missing := early - server.rows[number].keys():
+            raise ViolationError(f"partition {number} is complete through {through:.2f}, but lacks {sorted(missing)}")
 
 
 def is_correct(row: Row, message: SimulatedMessage, kind: str) -> bool:

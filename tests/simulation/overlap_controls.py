@@ -46,10 +46,10 @@ class CommitsRunning(Loader):
 class KeepsPartitions(Loader):
     """A revoked partition keeps its messages and its prepared batch, and continues with them when it is assigned."""
 
-    def on_lost(self, partitions: Iterable[int]) -> None:
+    def _remove(self, partitions: Iterable[int]) -> None:
         numbers = list(partitions)
         kept = {number: self._partitions[number] for number in numbers if number in self._partitions}
-        super().on_lost(numbers)
+        super()._remove(numbers)
         vars(self).setdefault("kept", {}).update(kept)
 
     def on_assigned(self, partitions: Iterable[int]) -> None:

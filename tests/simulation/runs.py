@@ -28,6 +28,7 @@ TOTALS = (
     *("quorums late", "quorums reached late", "parts vanished", "replicas away", "queries without a replica"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),
     *("event_ids of other users", "poison messages", "undecodable with ids"),
+    *("runs counted exactly", "complete-through times"),
     *("rows under faults", "rows", "hung", "lost", "doubled"),
 )
 

@@ -13,12 +13,13 @@ from functools import partial
 import structlog
 
 from etl.errors import LoaderStoppedError
+from etl.metrics import EtlMetrics
 from etl.plan import read_position
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import Log
 from tests.simulation.member import HORIZON, PROTOCOL, Member, Variant
-from tests.simulation.oracle import check, last_offset
+from tests.simulation.oracle import check, check_complete_through, check_counted, last_offset
 from tests.simulation.source import TOPIC
 from tests.simulation.world import World
 
@@ -79,6 +80,8 @@ class Simulation:
         self.server = ClickHouse(world, len(self.logs), lambda partition: self.logs[partition].poison)
         self.server.enforces_deadlines = variant.enforces_deadlines
         self.members: list[Member] = []
+        # Of all members together.
+        self.metrics = EtlMetrics()
         self._wanted = world.chance.randint(1, 3)
         self._started = 0
         self._is_over = False
@@ -94,6 +97,9 @@ class Simulation:
             )
 
         check(self.logs, self.server, self.world.counts)
+        # Not for a control, whose violation the check above must find.
+        if self._variant is PROTOCOL:
+            check_counted(self.logs, self.metrics, self.world.counts)
 
     def _schedule(self) -> None:
         world, chance = self.world, self.world.chance
@@ -124,11 +130,14 @@ class Simulation:
     def _supervise(self) -> None:
         """Start missing members; a frozen one may be regarded as dead."""
         self.members = [member for member in self.members if member.process.is_alive]
+        if self._variant is PROTOCOL:
+            for member in self.members:
+                check_complete_through(member, self.logs, self.server, self.world.counts)
         alive = sum(not member.process.is_frozen or self.world.chance.random() < 0.7 for member in self.members)
         if alive < self._wanted and len(self.members) < MEMBERS_MAX:
             self._started += 1
             name = f"etl-{self._started}"
-            self.members.append(Member(self.world, name, self._variant, self.broker, self.server))
+            self.members.append(Member(self.world, name, self._variant, self.broker, self.server, self.metrics))
         self.world.after(SUPERVISION_SECONDS, self._supervise)
 
     def _scale(self) -> None:

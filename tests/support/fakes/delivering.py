@@ -10,6 +10,7 @@ from etl.delivery import Delivery
 from etl.errors import DataRefusedError, SinkError, SourceError
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import DUPLICATE, Message
+from etl.metrics import EtlMetrics
 from etl.partition import Partition
 from etl.plan import EVENTS, REJECTED, Block, Coordinates, ServerClock, Topic, read_position
 from etl.refusals import Refusals
@@ -105,10 +106,12 @@ def recover(delivery: Delivery, partition: Partition, messages: Sequence[Message
     deque(delivery.recover(partition, delivery.prepare(messages)), maxlen=0)
 
 
-def made(stores: Stores, in_a_row_max: int = 1_000, skew_seconds: float = 0.0) -> Delivery:
+def made(
+    stores: Stores, in_a_row_max: int = 1_000, skew_seconds: float = 0.0, metrics: EtlMetrics | None = None
+) -> Delivery:
     clock = ServerClock(FENCE_SECONDS, lambda: stores.seconds)
     clock.sync(stores.now())
-    return Delivery(stores, stores, clock, Refusals(1.0, in_a_row_max), skew_seconds, decode)
+    return Delivery(stores, stores, clock, Refusals(1.0, in_a_row_max), skew_seconds, decode, metrics=metrics)
 
 
 def restored() -> Partition:

@@ -38,4 +38,4 @@ def samples(text: str) -> Samples:
 
 def value(found: Samples, name: str, **labels: str) -> float:
     """Return one sample."""
-    return found[name, tuple(labels.items())]
+    return found[name, tuple(sorted(labels.items()))]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from etl.errors import SinkError
+from etl.errors import DataRefusedError, FencedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.inserting import Inline, Inserts, Threaded
+from etl.metrics import EtlMetrics
 from etl.plan import EVENTS, Block
 from tests.support.fakes.delivering import AT
 
@@ -88,6 +89,36 @@ def test_each_has_its_own_result() -> None:
     assert list(second) == []
     with pytest.raises(SinkError, match="first"):
         next(first)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "stored"),
+        (DataRefusedError(6, "Cannot parse"), "refused"),
+        (FencedError("FENCED"), "fenced"),
+        (SinkError("no answer"), "failed"),
+        (QuorumError("a replica is behind"), "failed"),
+        (TooLargeError("memory limit", 241), "split"),
+        (QuorumTimeoutError("timeout"), "split"),
+    ],
+)
+def test_outcomes_are_counted(error: SinkError | None, outcome: str) -> None:
+    """Each insert has one outcome and one duration, also if its partition was given up meanwhile."""
+    gate, metrics = Gate(), EtlMetrics()
+    gate.error = error
+    inserts = Inserts(gate.insert, Threaded, metrics)
+    begun(inserts).close()  # type: ignore[attr-defined]  # a generator
+    gate.released.set()
+    inserts.wait(WAIT_SECONDS_MAX)
+
+    assert {name: value.value for name, value in metrics.inserts.items() if value.value} == {outcome: 1}
+    assert durations(metrics, "insert") == 1
+
+
+def durations(metrics: EtlMetrics, stage: str) -> int:
+    """Return how many durations of a stage were measured."""
+    return sum(metrics.stages.child(stage).counts)
 
 
 class Waiting(Inline):
