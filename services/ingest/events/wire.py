@@ -17,6 +17,9 @@ from ugc.v1.event_pb2 import EventBatch, EventRecord
 FIELD = descriptor_pb2.FieldDescriptorProto
 EVENTS = EventBatch.DESCRIPTOR.fields_by_name["events"].number
 VARINT, LENGTH_DELIMITED = 0, 2
+# Bits of a byte of a varint, the first byte after which others follow, and the shift of the fifth byte of a length.
+VARINT_BITS, VARINT_MORE, LENGTH_SHIFT_MAX = 0x7F, 0x80, 28
+BATCH_TAG = EVENTS << 3 | LENGTH_DELIMITED
 
 
 def tag(field: str, wire_type: int) -> bytes:
@@ -70,6 +73,34 @@ def split_batch(request: bytes) -> Sequence[bytes]:
     return OpaqueBatch.FromString(request).events
 
 
+def count_batch_events(request: bytes, events_max: int) -> int | None:
+    """Count the events of a batch without parsing it; None if it has more than `events_max`, or anything else."""
+    at = count = 0
+    end = len(request)
+    try:
+        while at < end:
+            if request[at] != BATCH_TAG or count == events_max:
+                return None
+            length = request[at + 1]
+            at += 2
+            if length >= VARINT_MORE:
+                length, at = long_length(request, length, at)
+            at += length
+            count += 1
+    except IndexError:
+        return None
+    return count if at == end else None
+
+
+def long_length(request: bytes, first: int, at: int) -> tuple[int, int]:
+    """Return a length of several bytes, whose first is given, and the position after it."""
+    length, shift = first & VARINT_BITS, 7
+    while (part := request[at]) >= VARINT_MORE and shift < LENGTH_SHIFT_MAX:
+        length |= (part & VARINT_BITS) << shift
+        at, shift = at + 1, shift + 7
+    return length | (part & VARINT_BITS) << shift, at + 1
+
+
 def join_batch(events: Sequence[bytes]) -> bytes:
     """Return the EventBatch of encoded events."""
     return OpaqueBatch(events=events).SerializeToString()
@@ -116,4 +147,13 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-__all__ = ["DecodeError", "join_batch", "received_at_bytes", "record_bytes", "record_values", "split_batch", "varint"]
+__all__ = [
+    "DecodeError",
+    "count_batch_events",
+    "join_batch",
+    "received_at_bytes",
+    "record_bytes",
+    "record_values",
+    "split_batch",
+    "varint",
+]

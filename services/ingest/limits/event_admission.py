@@ -136,7 +136,8 @@ class EventAdmission:
             limit = self._half
         elif is_below_share:
             limit *= SHARE_HEADROOM
-        is_full = in_use > limit
+        # A large request counts as half of the limit at most: it would otherwise wait until nothing else is in flight.
+        is_full = in_use - events + min(events, limit / 2) > limit
         self.event_limit.is_pressed |= is_full and not is_low_priority
         if self.shares.has_share(caller) or (is_full and self.shares.are_known and not is_below_share):
             self.shed.caller += events

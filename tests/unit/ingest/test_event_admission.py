@@ -98,6 +98,17 @@ def test_low_priority() -> None:
     assert admitting.admission.shed.limit == 1
 
 
+@pytest.mark.parametrize("is_low_priority", [False, True])
+def test_large_request_among_small_ones(*, is_low_priority: bool) -> None:
+    """A request as large as the limit is admitted while others use little of it, and not while they use most."""
+    admitting = Admitting()
+    admitting.ask(3)
+    admitting.ask(EVENTS_MAX, Asked(is_low_priority=is_low_priority))
+    admitting.acknowledge(3, 0.001)
+
+    assert refusal(admitting, EVENTS_MAX, Asked(is_low_priority=is_low_priority))
+
+
 def test_retry_delay() -> None:
     """The delay is that of the settings at first, then what is in flight divided by the rate, and up to half more."""
     admitting = Admitting()

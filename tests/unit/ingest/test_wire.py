@@ -14,6 +14,7 @@ from services.ingest.events.wire import (
     EVENT_HEADS_MAX,
     EVENT_TAG,
     IDENTITY_TAG,
+    count_batch_events,
     event_head,
     received_at_bytes,
     record_bytes,
@@ -22,6 +23,10 @@ from services.ingest.events.wire import (
     varint,
 )
 
+# More than an example has.
+COUNT_MAX = 1_000
+# Tags, lengths of one and of several bytes, and other bytes.
+HOSTILE = st.lists(st.sampled_from([0x0A, 0, 1, 2, 0x12, 0x0B, 0x7F, 0x80, 0x8A, 0xFF]), max_size=12).map(bytes)
 TEXT = st.text(max_size=300)
 EVENTS = st.builds(lambda text, ip: Event(some_client_data=text, ip=ip), TEXT, TEXT)
 
@@ -63,3 +68,31 @@ def test_not_a_batch() -> None:
     """Bytes that are not a valid message are rejected."""
     with pytest.raises(DecodeError):
         split_batch(b"\x0a\xff\x01")
+
+
+@given(st.lists(EVENTS, max_size=20))
+def test_count(events: list[Event]) -> None:
+    """The events of a batch are counted without parsing it, unless they are too many, or the batch is cut off."""
+    encoded = EventBatch(events=events).SerializeToString()
+
+    assert count_batch_events(encoded, COUNT_MAX) == len(events)
+    assert count_batch_events(encoded, len(events)) == len(events)
+    if events:
+        assert count_batch_events(encoded, len(events) - 1) is None
+        assert count_batch_events(encoded[:-1], COUNT_MAX) is None
+
+
+@given(HOSTILE | st.tuples(st.lists(st.binary(max_size=300), max_size=5), HOSTILE).map(lambda each: tail(*each)))
+def test_count_of_hostile_bytes(encoded: bytes) -> None:
+    """The count is that of the parser, or there is none."""
+    try:
+        expected: int | None = len(split_batch(encoded))
+    except DecodeError:
+        expected = None
+
+    assert count_batch_events(encoded, COUNT_MAX) in (expected, None)
+
+
+def tail(events: list[bytes], after: bytes) -> bytes:
+    """Return a batch of some bytes as events, followed by other bytes."""
+    return b"".join(b"\x0a" + varint(len(event)) + event for event in events) + after
