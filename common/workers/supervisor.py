@@ -1,7 +1,7 @@
 """The parent of several workers: starts them, replaces one that dies or hangs, and stops all of them in order.
 
-The parent serves nothing itself. It imports neither gRPC nor Kafka's client, so that it stays small and cannot fail
-for the reasons for which a worker fails.
+The parent serves nothing itself but the management pages. It imports neither gRPC nor Kafka's client, so that it stays
+small and cannot fail for the reasons for which a worker fails.
 """
 
 from __future__ import annotations
