@@ -49,7 +49,7 @@ class AdmissionInterceptor:
 
         async def respond(_messages: AsyncIterator[bytes], context: Context) -> bytes:
             began, peer = perf_counter(), context.peer()
-            call = Call(read_metadata(context.invocation_metadata() or ()), peer, context=context)
+            call = Call(read_metadata(context.invocation_metadata() or ()), peer, context)
             self.intake.trace(call, metrics)
             try:
                 response = await self._respond(method, call, context, peer, metrics)

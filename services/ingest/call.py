@@ -58,41 +58,42 @@ class Call:
     """The metadata of a call. A method returns a Response or raises StatusError."""
 
     __slots__ = (
-        "_context", "_deadline", "_forwarded_for", "_peer", "are_events_counted", "authorizations", "headers",
-        "is_low_priority", "request_id", "span", "subject", "traceparent",
+        "_metadata", "_peer", "_until", "are_events_counted", "authorizations", "headers", "request_id", "span",
+        "subject", "traceparent",
     )  # fmt: skip
 
-    def __init__(
-        self, metadata: CallMetadata, peer: str = "", deadline: float = math.inf, context: Context | None = None
-    ) -> None:
-        """`peer` is the name of the connection, `deadline` that of a relayed call by the monotonic clock."""
+    def __init__(self, metadata: CallMetadata, peer: str = "", until: float | Context = math.inf) -> None:
+        """`peer` is the name of the connection, `until` the deadline by the monotonic clock or what has it."""
         # Whether each event of the call has its outcome, or gets it when Kafka's report comes.
         self.are_events_counted = False
         self.request_id = metadata.request_id or os.urandom(REQUEST_ID_BYTES).hex()
         # Kafka gets only the client's own headers, as each costs time and space; a generated id is in log and answer.
         self.headers = metadata.headers
         self.authorizations = metadata.authorizations
-        self.is_low_priority = metadata.is_low_priority
         # The client of the caller's token, once it is verified.
         self.subject = ""
-        self._forwarded_for = metadata.forwarded_for
+        self._metadata = metadata
         self._peer = peer
-        self._deadline = deadline
-        self._context = context
+        self._until = until
         self.traceparent = metadata.traceparent
         # That of a sampled call, where traces are enabled.
         self.span: CallSpan | None = None
 
     def caller(self, names: CallerNames) -> str:
         """Return the name of the caller for the limits."""
-        return self.subject or names.name(self._peer, self._forwarded_for)
+        return self.subject or names.name(self._peer, self._metadata.forwarded_for)
+
+    @property
+    def is_low_priority(self) -> bool:
+        """Whether the events of the call can wait."""
+        return self._metadata.is_low_priority
 
     def seconds_left(self) -> float:
         """Return the time until the deadline of the call, infinite if there is none."""
-        if self._context is not None:
-            left = self._context.time_remaining()
-            return math.inf if left is None else left
-        return self._deadline - time.monotonic()
+        if isinstance(self._until, float):
+            return self._until - time.monotonic()
+        left = self._until.time_remaining()
+        return math.inf if left is None else left
 
     @property
     def trace_id(self) -> str:

@@ -35,7 +35,9 @@ SHARE_USED = "this caller has its share of the events that Kafka takes at presen
 class Asking(Protocol):
     """What is needed of a call, each only if the limit is nearly reached."""
 
-    is_low_priority: bool
+    @property
+    def is_low_priority(self) -> bool:
+        """Whether the events can wait."""
 
     def caller(self, names: CallerNames) -> str:
         """Return the name of the caller."""
