@@ -35,8 +35,8 @@ from tests.support.benchmarks.rows import BATCH_PRODUCE
 from tests.support.benchmarks.systems import LAYOUT, System, topic_of, tree
 from tests.support.benchmarks.tables import show
 from tests.support.faults.slow_network import SlowNetwork, slow_kafka
-from tests.support.load.bodies import message_batch
-from tests.support.load.offered import Offer, OfferedCall, offer
+from tests.support.load.bodies import json_batch, message_batch
+from tests.support.load.offered import Offer, OfferedCall, RestCarrier, offer
 from tests.support.processes.ingest_server import CHECK
 
 CONNECTIONS = 8
@@ -74,6 +74,7 @@ def main() -> None:
     options.add_argument("--rows", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS), metavar="ROW")
     options.add_argument("--trees", nargs="+", default=[str(ROOT)], metavar="PATH[,NAME=VALUE]")
     options.add_argument("--seconds", type=float, default=12.0, help="for which Kafka is slow")
+    options.add_argument("--rest", action="store_true", help="send through the gateway")
     options.add_argument("--capacity", type=float, default=0.0, help="events per second; measured if 0")
     given = options.parse_args()
     run, found = Run("goodput"), list[Figure]()
@@ -82,7 +83,7 @@ def main() -> None:
         for name, clone in labels(given.trees).items():
             for row in given.rows:
                 with tree(name, clone, Path(folder), bootstrap) as system:
-                    bench = Bench(system, bootstrap, topic_of(name), network)
+                    bench = Bench(system, bootstrap, topic_of(name), network, is_rest=given.rest)
                     if not capacity:
                         capacity = uvloop.run(bench.capacity())
                         sys.stdout.write(f"Kafka takes {capacity:,.0f} events/s with the rate cut\n")
@@ -92,18 +93,22 @@ def main() -> None:
                 sys.stdout.write(f"{row:<9}{name:<14}{values}\n")
                 sys.stdout.flush()
     titles = {name: each.title for name, each in SCENARIOS.items()}
-    show(run.end(found, (), titles, {"seconds": given.seconds, "capacity": round(capacity)}))
+    show(run.end(found, (), titles, {"seconds": given.seconds, "capacity": round(capacity), "rest": given.rest}))
 
 
 class Bench:
     """Measures one system."""
 
-    def __init__(self, system: System, bootstrap: str, topic: str, network: SlowNetwork) -> None:
+    def __init__(
+        self, system: System, bootstrap: str, topic: str, network: SlowNetwork, *, is_rest: bool = False
+    ) -> None:
+        """With `is_rest` events go through the gateway."""
         self._system = system
         self._bootstrap = bootstrap
         self._topic = topic
         self._network = network
-        self._bodies = message_batch(EVENTS)
+        self._is_rest = is_rest
+        self._bodies = json_batch(EVENTS) if is_rest else message_batch(EVENTS)
         self._memory: list[float] = []
         self._health: list[float] = []
 
@@ -149,6 +154,13 @@ class Bench:
 
     async def _offers(self, per_second: float, callers: Sequence[int]) -> list[Offer]:
         """Open the connections of the callers, who offer events in this proportion."""
+        if self._is_rest:
+            url, timeout = f"http://{self._system.http}/api/v1/batch_produce", f"{DEADLINE_SECONDS:.0f}S"
+            headers = [{"Grpc-Timeout": timeout, "X-Forwarded-For": f"203.0.{at}.1"} for at in range(len(callers))]
+            rates = [per_second / EVENTS * part / sum(callers) for part in callers]
+            return [
+                Offer(rate, [RestCarrier(url, self._bodies, own)]) for rate, own in zip(rates, headers, strict=True)
+            ]
         return [
             await offer(
                 self._system.grpc,
@@ -175,9 +187,9 @@ class Bench:
         return await asyncio.to_thread(read)
 
     async def _watch(self) -> None:
-        """Note the memory of ingest."""
+        """Note the memory of ingest and of the gateway."""
         while True:
-            self._memory.append(megabytes(self._system.pids["ingest"]))
+            self._memory.append(sum(map(megabytes, self._system.pids.values())))
             await asyncio.sleep(HEALTH_SECONDS)
 
     async def _check_health(self) -> None:

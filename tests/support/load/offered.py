@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import aiohttp
 
 from tests.support.load.http2 import DATA, END_STREAM, HEADERS, RST_STREAM, GrpcConnection
 
 CONNECT_SECONDS_MAX = 10.0
+REST_SECONDS_MAX, ACCEPTED = 30.0, 201
 
 
 @dataclass(slots=True)
@@ -21,12 +25,22 @@ class OfferedCall:
     is_accepted: bool = False
 
 
+class Carrier(Protocol):
+    """What carries the calls of a caller."""
+
+    def offer(self, body: int, call: OfferedCall) -> None:
+        """Start a call with the body of this number, modulo their count."""
+
+    def close(self) -> None:
+        """Give up the calls that have not ended."""
+
+
 @dataclass
 class Offer:
     """The calls that one caller offers: `connections` of it send in turn."""
 
     per_second: float
-    connections: Sequence[OfferedConnection]
+    connections: Sequence[Carrier]
     calls: list[OfferedCall] = field(default_factory=list)
 
     async def send(self, seconds: float) -> None:
@@ -106,3 +120,36 @@ async def offer(
             await connection.ready
             opened.append(connection)
     return Offer(per_second, opened)
+
+
+class RestCarrier:
+    """Posts bodies, each on a connection that is free."""
+
+    def __init__(self, url: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._bodies = bodies
+        self._session = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(REST_SECONDS_MAX)
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def offer(self, body: int, call: OfferedCall) -> None:
+        """Start a call with the body of this number, modulo their count."""
+        task = asyncio.get_running_loop().create_task(self._post(self._bodies[body % len(self._bodies)], call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _post(self, body: bytes, call: OfferedCall) -> None:
+        try:
+            async with self._session.post(self._url, data=body) as answer:
+                await answer.read()
+                call.is_accepted = answer.status == ACCEPTED
+        except (aiohttp.ClientError, TimeoutError):
+            call.is_accepted = False
+        call.ended = time.monotonic()
+
+    def close(self) -> None:
+        """Give up the calls that have not ended."""
+        for task in self._tasks:
+            task.cancel()
+        self._closing = asyncio.get_running_loop().create_task(self._session.close())
