@@ -1,7 +1,7 @@
 """Measures what a well-behaved caller notices of clients that keep calls and connections open and send nothing.
 
-`python -m tests.benchmarks.silent_clients`: with a real Kafka, single events are sent by gRPC and by REST, first
-alone, then beside 1,000 calls that never send their message, 256 connections with half a body, and 2,000 idle connections.
+`python -m tests.benchmarks.silent_clients`: with a real Kafka, single events are sent by gRPC and by REST. First they
+are alone, then beside 1,000 calls that never send their message, 256 connections with half a body, and 2,000 idle ones.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from services.ingest.limits.caller_shares import Caller, CallerShares
 from services.ingest.limits.callers import CallerNames
 from services.ingest.limits.event_limit import EventLimit
 
-# A caller below its share may use so many times the limit: what such callers ask for is less than what Kafka takes.
-SHARE_HEADROOM = 2.0
+# A caller below its share may use so many times the limit, which is more than a cut of the limit leaves in flight: what
+# such callers ask for together is less than what Kafka takes.
+SHARE_HEADROOM = 3.5
 # Expected waits from which on the deadlines of calls are checked.
 EXPECTED_SECONDS_MIN = 0.05
 # The rate of acknowledgements is averaged over so much time in which events are in flight.
