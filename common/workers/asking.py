@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import cast
 
-from common.management import Answer
+from common.page_server import Answer
 
 # How long all workers together may take; one that hangs does not answer.
 SECONDS_MAX = 2.0

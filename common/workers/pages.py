@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import TypeAlias
 
 from common.heartbeat import Heartbeat
-from common.management import Answer, Page, metrics_page, reason_page
+from common.management import metrics_page, reason_page
 from common.metrics import Metrics
+from common.page_server import Answer, Page
 from common.workers.asking import ask
 from common.workers.merging import merged
 

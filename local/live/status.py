@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common.management import Answer, Page, serve_pages
+from common.page_server import Answer, Page, serve_pages
 from common.settings import Address
 from local.live.history import History
 from local.live.scraping import Scrape, scrape

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.management import CONNECTIONS_MAX, ManagementListen, managing
+from common.management import ManagementListen, managing, reason_page
 from common.metrics import Metrics
+from common.page_server import CONNECTIONS_MAX, THREADS_MAX, Answer, serve_pages
 from common.settings import Address, Settings, load
 
 
@@ -96,6 +99,37 @@ def test_silent_connections(process: Process) -> None:
             stack.enter_context(socket.create_connection(process.address))
 
         assert process.get("/livez")[0] == 200
+
+
+def test_threads_are_limited() -> None:
+    """However many clients ask at once for a page that takes long, few threads answer, and later ones are answered."""
+    free, numbers = threading.Event(), []
+
+    def slow(_accept: str) -> Answer:
+        numbers.append(threading.active_count())
+        free.wait()
+        return Answer(b"done")
+
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(serve_pages(Address("127.0.0.1", 0), {"/slow": slow, "/fast": reason_page(str)}))
+        stack.callback(free.set)
+        for _ in range(2 * THREADS_MAX):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        while len(numbers) < THREADS_MAX:
+            time.sleep(0.01)
+        free.set()
+
+        assert Process(address).get("/fast")[0] == 200
+    # The thread that accepts is one too.
+    assert max(numbers) <= before + THREADS_MAX + 1
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "text/plain;version=1..0", ";=,;"])
+def test_accept_that_cannot_be_read(process: Process, accept: str) -> None:
+    """An Accept header that is not valid gets the text format."""
+    assert process.get("/metrics", Accept=accept)[1].startswith("text/plain")
 
 
 def test_disabled() -> None:

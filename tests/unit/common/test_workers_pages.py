@@ -9,8 +9,9 @@ from http import HTTPStatus
 import pytest
 
 from common.heartbeat import SILENCE_SECONDS_MAX, Heartbeat
-from common.management import Answer, managing
+from common.management import managing
 from common.metrics import Metrics
+from common.page_server import Answer
 from common.workers import asking
 from common.workers.asking import ask, open_listener
 from common.workers.pages import worker_pages

@@ -10,8 +10,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from common.management import Page, managing
+from common.management import managing
 from common.metrics import Metrics
+from common.page_server import Page
 from common.settings import Address
 from local.live.history import POINTS_MAX, History
 from local.live.scraping import Sample, Scrape, scrape
