@@ -33,7 +33,9 @@ def scrape(address: str) -> Samples:
 def samples(text: str) -> Samples:
     """Return the samples of a text in Prometheus' format."""
     families = text_string_to_metric_families(text)
-    return {(each.name, tuple(each.labels.items())): each.value for family in families for each in family.samples}
+    return {
+        (each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples
+    }
 
 
 def value(found: Samples, name: str, **labels: str) -> float:
