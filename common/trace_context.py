@@ -5,8 +5,8 @@ from __future__ import annotations
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 # The positions in every version; a later one may have more after the flags.
 TRACE_ID, SPAN_ID, FLAGS_LAST_DIGIT = slice(3, 35), slice(36, 52), 54
-# The last digits of flags whose lowest bit is set, as text and as bytes.
-SAMPLED_DIGITS, SAMPLED_BYTES = frozenset("13579bdf"), frozenset(b"13579bdf")
+# The last digits of flags whose lowest bit is set.
+SAMPLED_DIGITS = frozenset("13579bdf")
 
 
 def is_sampled(traceparent: str) -> bool:

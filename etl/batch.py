@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from etl.errors import DataRefusedError, LogChangedError
 from etl.events.rows import Message, Rows, reject_rows
 from etl.partition import Partition
-from etl.plan import Coordinates, Plan
+from etl.plan import Block, Coordinates, Plan
 from etl.search import Search
+from etl.tracing import BatchTrace
 
 
 @dataclass
@@ -33,11 +35,25 @@ class Batch:
     found_duplicates: Collection[int] = ()
     # The messages that have become rows, by table and reason.
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # Its spans, if a message of it is sampled.
+    trace: BatchTrace | None = None
 
     def next_part(self) -> int:
         """Return the number of the next insert."""
         self.parts += 1
         return self.parts
+
+    def traced(self) -> AbstractContextManager[None]:
+        """Return a context in which the batch is delivered; its end is that of the batch's span."""
+        return nullcontext() if self.trace is None else self.trace.open()
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which a stage of the delivery is done."""
+        return nullcontext() if self.trace is None else self.trace.stage(name)
+
+    def inserting(self, block: Block) -> AbstractContextManager[Block]:
+        """Return a context in which a block is inserted."""
+        return nullcontext(block) if self.trace is None else self.trace.inserting(block)
 
 
 class StoredEvents(Protocol):

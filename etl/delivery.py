@@ -6,6 +6,7 @@ The guarantee: each offset of a partition becomes exactly one row. architecture/
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from common.failpoints import failpoint
@@ -17,8 +18,9 @@ from etl.batch import (
     refusal_text,
     require_planned_messages,
 )
+from etl.confirming import require_confirmed, require_nothing_stored
 from etl.counting import RowCounts
-from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
+from etl.errors import DataRefusedError, QuorumTimeoutError, TooLargeError
 from etl.events.rows import Message, Rejected, Rows, decode, digest, reject_rows
 from etl.inserting import Inline, Inserts, Start
 from etl.metrics import ACCEPTED, EtlMetrics
@@ -36,6 +38,7 @@ from etl.plan import (
 from etl.refusals import Refusals
 from etl.search import Search
 from etl.stores import Commits, Sink
+from etl.tracing import BatchTracing
 
 Decode = Callable[[Sequence[Message]], Rows]
 # A block that is too large for ClickHouse is halved down to this size. If a smaller one does not fit either, one event
@@ -61,7 +64,9 @@ class Delivery:
         decode: Decode = decode,
         start: Start = Inline,
         metrics: EtlMetrics | None = None,
+        tracing: BatchTracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._commits = commits
         self._sink = sink
         self._metrics = metrics or EtlMetrics()
@@ -82,6 +87,10 @@ class Delivery:
     def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store a batch of which ClickHouse holds nothing. Its plan is also the commit of the batch before it."""
         batch = self._batch(partition, prepared)
+        with batch.traced():
+            yield from self._deliver(partition, batch)
+
+    def _deliver(self, partition: Partition, batch: Batch) -> Iterator[None]:
         yield from self._classify(batch, partition)
         # The classification may have taken long, and this plan is not committed yet.
         batch.plan = batch.plan.until(self._clock.deadline())
@@ -100,7 +109,8 @@ class Delivery:
         if partition.acknowledged_through is None:
             return
         metadata = completed_metadata(coordinates(partition).topic.identity)
-        with self._metrics.commit:
+        closing = nullcontext() if partition.trace is None else partition.trace.stage("close")
+        with self._metrics.commit, closing:
             self._commits.commit(partition.number, partition.acknowledged_through, metadata)
         partition.committed, partition.acknowledged_through = partition.acknowledged_through, None
         failpoint("after-commit")
@@ -113,12 +123,18 @@ class Delivery:
     def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store the missing rows of a batch that may be stored in part. Requires `no_insert_in_flight`."""
         batch = self._batch(partition, prepared)
+        with batch.traced():
+            yield from self._recover(partition, batch)
+
+    def _recover(self, partition: Partition, batch: Batch) -> Iterator[None]:
         if partition.inherited is not None:
             require_planned_messages(partition, partition.inherited, batch.plan)
         failpoint("in-recovery")
         # Fails if the group has removed this member, and gives the next owner the deadline of this insert.
         self._plan(batch, partition)
         stored = self._sink.stored_offsets(batch.at, batch.plan.first, batch.plan.end)
+        if batch.trace is not None:
+            batch.trace.recovered(len(stored))
         yield from self._classify(batch, partition, stored)
         self._rows.found(batch, stored)
         batch.rows = batch.rows.select(lambda offset: offset not in stored)
@@ -126,7 +142,7 @@ class Delivery:
         self._counter(partition.number).stored(len(stored))
         self._renew(batch)
         yield from self._store(batch, partition)
-        self._require_confirmed(batch)
+        require_confirmed(self._sink, batch)
         partition.inherited = None
         partition.acknowledged_through = batch.plan.end + 1
         self._rows.acknowledged(batch)
@@ -136,7 +152,11 @@ class Delivery:
         first = partition.committed if acknowledged is None else acknowledged
         end = messages[-1].offset()
         plan = Plan(at.topic.identity, first, end, len(messages), prepared.digest, self._clock.deadline())
-        return Batch(at, messages, prepared.rows, plan)
+        batch = Batch(at, messages, prepared.rows, plan)
+        if self._tracing is not None:
+            batch.trace = self._tracing.begin(partition.number, messages, plan)
+        partition.trace = batch.trace
+        return batch
 
     def _classify(self, batch: Batch, partition: Partition, stored: Collection[int] = ()) -> Iterator[None]:
         """Reject duplicates, and events with copies that ClickHouse would refuse."""
@@ -150,7 +170,7 @@ class Delivery:
 
     def _plan(self, batch: Batch, partition: Partition) -> None:
         """Commit the plan, at an offset before which everything is stored."""
-        with self._metrics.plan:
+        with self._metrics.plan, batch.stage("plan"):
             self._commits.commit(partition.number, batch.plan.first, batch.plan.metadata())
         partition.committed, partition.acknowledged_through = batch.plan.first, None
 
@@ -165,7 +185,8 @@ class Delivery:
             yield from self._store_events(batch, partition, batch.rows, is_counted=batch.is_counted)
 
     def _insert_rejected(self, batch: Batch, rejected: Sequence[Rejected]) -> Iterator[None]:
-        yield from self.inserts.insert(rejected_block(batch.at, batch.plan, batch.next_part(), rejected))
+        with batch.inserting(rejected_block(batch.at, batch.plan, batch.next_part(), rejected)) as block:
+            yield from self.inserts.insert(block)
         batch.counts.update((REJECTED, each.reason) for each in rejected)
 
     def _store_events(
@@ -173,16 +194,17 @@ class Delivery:
     ) -> Iterator[None]:
         """Insert events; refused ones are rejected first, and a block that is too large is inserted in halves."""
         try:
-            yield from self.inserts.insert(events_block(batch.at, batch.plan, batch.next_part(), rows))
+            with batch.inserting(events_block(batch.at, batch.plan, batch.next_part(), rows)) as block:
+                yield from self.inserts.insert(block)
         except DataRefusedError as error:
-            self._require_nothing_stored(batch, rows, error)
+            require_nothing_stored(self._sink, batch, rows, error)
             accepted = yield from self._reject_refused(batch, partition, rows, error)
             if accepted.events:
                 yield
                 self._renew(batch)
                 yield from self._store_events(batch, partition, accepted, is_counted=True)
         except (TooLargeError, QuorumTimeoutError) as error:
-            self._require_nothing_stored(batch, rows, error)
+            require_nothing_stored(self._sink, batch, rows, error)
             parts: Sequence[Rows] = rows.halves()
             if rows.events < HALVED_ROWS_MIN:
                 if not isinstance(error, TooLargeError) or not error.code:
@@ -215,30 +237,6 @@ class Delivery:
         yield from self._insert_rejected(batch, parted.rejected)
         forget_refused(batch, rows.select(lambda offset: offset in search.found), partition)
         return replace(parted, rejected=[])
-
-    def _require_confirmed(self, batch: Batch) -> None:
-        """Raise SinkError unless every message of a recovered batch is a row that a quorum has confirmed."""
-        first, end = batch.plan.first, batch.plan.end
-        missing = {each.offset() for each in batch.messages} - self._sink.confirmed_offsets(batch.at, first, end)
-        if not missing:
-            return
-        if missing <= self._sink.stored_offsets(batch.at, first, end):
-            raise QuorumError(
-                f"{len(missing)} rows of the batch {batch.plan} are stored, but not on enough replicas yet: "
-                "a replica is absent, or has not fetched them"
-            )
-        raise SinkError(f"after its recovery the batch {batch.plan} is not stored as a whole")
-
-    def _require_nothing_stored(self, batch: Batch, rows: Rows, error: SinkError) -> None:
-        """Raise SinkError if ClickHouse stored rows of an insert that failed, or may still do so.
-
-        It stores a block and then fails if a view of the table fails, or if replicas do not confirm it in time.
-        """
-        if self._sink.is_inserting(batch.at):
-            raise SinkError(f"an insert still runs, although ClickHouse returned: {error}") from error
-        offsets = rows.offsets
-        if stored := self._sink.stored_offsets(batch.at, offsets[0], offsets[-1]).intersection(offsets):
-            raise SinkError(f"{len(stored)} rows are stored, although ClickHouse returned: {error}") from error
 
     def _renew(self, batch: Batch) -> None:
         """Commit the plan again with a later deadline, if its inserts have used up much of the time."""

@@ -55,7 +55,8 @@ class Failures:
 
     def note(self, partition: Partition, error: EtlError) -> None:
         """Log a failure of a partition as part of the outage."""
-        self.outage.failed(error, partition=partition.number)
+        trace_id = partition.trace.trace_id if partition.trace is not None else ""
+        self.outage.failed(error, partition=partition.number, trace_id=trace_id)
         self.failing.add(partition.number)
 
     def succeeded(self, partition: Partition) -> None:

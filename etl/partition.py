@@ -10,6 +10,7 @@ from itertools import accumulate
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import Message, Rows
 from etl.plan import Coordinates, Plan
+from etl.tracing import BatchTrace
 
 NOTHING_STORED = -1
 # Doublings of the wait after a failure; in an outage of hours more would overflow.
@@ -96,6 +97,8 @@ class Partition:
     in_flight_until: int = 0
     # Offset acknowledged by ClickHouse but not yet committed to Kafka: the next plan or an idle moment commits it.
     acknowledged_through: int | None = None
+    # The spans of the last batch that was begun.
+    trace: BatchTrace | None = None
     window: DuplicateWindow = field(default_factory=lambda: DuplicateWindow(1))
     pending: list[Message] = field(default_factory=list)
     pending_bytes: int = 0
@@ -225,6 +228,7 @@ class Partition:
         """Discard everything that must be read again."""
         self.is_restored, self.restoring, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.acknowledged_through, self.stored_through = None, None, NOTHING_STORED
+        self.trace = None
         self.pending, self.pending_bytes, self.prepared, self.insert_began = [], 0, None, None
         self.began.clear()
 

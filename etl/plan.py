@@ -96,6 +96,8 @@ class Block:
     columns: Sequence[Column]
     name: str
     deadline: int
+    # That of the span of the insert, which ClickHouse continues; empty if it is not traced.
+    traceparent: str = ""
 
 
 def events_block(at: Coordinates, plan: Plan, part: int, rows: Rows) -> Block:

@@ -12,6 +12,7 @@ from common.lifecycle import stop_flag
 from common.logs import configure_logs, logger
 from common.management import managing
 from common.settings import load
+from common.tracing import tracing
 from etl.alive import Heartbeat, exit_seconds
 from etl.background import Background, threads
 from etl.clickhouse.client import InsertClient
@@ -32,6 +33,7 @@ from etl.progress import Progress
 from etl.refusals import Refusals
 from etl.restoring import PartitionRestorer
 from etl.settings import EtlSettings
+from etl.tracing import BatchTracing
 
 EXIT_STOPPED = 1
 # More than the messages that are in memory, so that they are not searched again and again.
@@ -55,11 +57,16 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
     with stop_flag() as stop:
         health = Health(heartbeat, settings.etl_alive_seconds_max, membership, progress, stop)
         with (
+            tracing(settings, "etl") as traces,
             managing("UGC_ETL_MANAGEMENT_LISTEN", listen, metrics, health.live, health.ready),
             connected_to_clickhouse(settings, client_type, heartbeat.beat) as sink,
             connected_to_kafka(settings, metrics.kafka, membership) as kafka,
         ):
-            loader = make_loader(settings, kafka.source, sink, threads(), heartbeat, progress)
+            batches = None
+            if traces is not None:
+                metrics.traces_dropped.reads(lambda: traces.dropped)
+                batches = BatchTracing(traces, settings.kafka_topic, settings.etl_group)
+            loader = make_loader(settings, kafka.source, sink, threads(), heartbeat, progress, batches)
             progress.ends = kafka.ends
             metrics.joined.reads(lambda: membership.is_joined)
             metrics.topic_partitions.reads(lambda: kafka.ends.partitions)
@@ -85,6 +92,7 @@ def make_loader(
     background: Background,
     heartbeat: Heartbeat,
     progress: Progress,
+    batches: BatchTracing | None = None,
 ) -> Loader:
     """Compose the loader."""
     clock = ServerClock(settings.etl_fence_seconds, time.monotonic)
@@ -98,5 +106,5 @@ def make_loader(
     )
     restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
     skew, metrics = settings.etl_clock_skew_seconds, progress.metrics
-    delivery = Delivery(source, sink, clock, refusals, skew, start=Threaded, metrics=metrics)
+    delivery = Delivery(source, sink, clock, refusals, skew, start=Threaded, metrics=metrics, tracing=batches)
     return Loader(source, restorer, delivery, limits, beat=heartbeat.beat, progress=progress)

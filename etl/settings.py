@@ -7,6 +7,7 @@ from pydantic import Field
 from common.failpoints import FailpointSettings
 from common.management import ManagementListen
 from common.settings import Address, ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings, Settings
+from common.trace_settings import TraceSettings
 
 
 class EtlManagementSettings(Settings):
@@ -17,7 +18,13 @@ class EtlManagementSettings(Settings):
 
 
 class EtlSettings(
-    KafkaSettings, ClickHouseSettings, ConsumerSettings, LogSettings, FailpointSettings, EtlManagementSettings
+    KafkaSettings,
+    ClickHouseSettings,
+    ConsumerSettings,
+    LogSettings,
+    TraceSettings,
+    FailpointSettings,
+    EtlManagementSettings,
 ):
     """Settings of the consumer, its batches and its inserts."""
 

@@ -7,10 +7,11 @@ length as a base-128 varint, and a LowCardinality column has the different value
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import clickhouse_driver
@@ -95,6 +96,16 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
             self.connection.is_query_executing = False
         else:
             super().disconnect()
+
+    @contextlib.contextmanager
+    def traced(self, traceparent: str) -> Iterator[None]:
+        """Let ClickHouse add its spans of the queries in the block to a trace."""
+        settings = self.connection.context.client_settings
+        settings["opentelemetry_traceparent"] = traceparent
+        try:
+            yield
+        finally:
+            settings["opentelemetry_traceparent"] = None
 
     def send_data(self, sample_block: ColumnTypes, data: Encoded, **_options: object) -> int:
         """Send the block and the end of data; the caller reads the server's answer."""

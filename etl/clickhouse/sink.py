@@ -131,7 +131,8 @@ class ClickHouseSink:
         """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
         settings = {**self._settings, "insert_deduplication_token": block.name}
         data = encoded(block)
-        with self._translated():
+        traced = self._client.traced(block.traceparent) if block.traceparent else contextlib.nullcontext()
+        with self._translated(), traced:
             self._client.execute(statement(block), data, columnar=True, settings=settings, query_id=block.name)
 
     def begin_probes(self) -> None:
