@@ -14,8 +14,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from common.outage_log import OutageLog
 
-# Spans that wait for the collector or are being sent; further ones are dropped.
-SPANS_MAX = 2_048
+# Spans that wait for the collector or are being sent, and links of all of them; further ones are dropped. A span takes
+# about 4 kB of memory, and 0.7 kB for each link.
+SPANS_MAX, LINKS_MAX = 2_048, 16_384
 # Spans of one request to the collector, how long spans wait for others, and how long the collector may take to answer.
 REQUEST_SPANS_MAX = 256
 DELAY_MILLISECONDS = 1_000
@@ -46,8 +47,8 @@ class Sender(SpanExporter):
         self._reason = LastText()
         library = logging.getLogger(LIBRARY)
         library.handlers[:], library.propagate = [self._reason], False
-        # How many spans have been sent or lost, and how many of them were lost.
-        self.done = self.lost = 0
+        # How many spans have been sent or lost, the links of all of them, and how many spans were lost.
+        self.done = self.done_links = self.lost = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans; they are lost when the collector does not take them in time."""
@@ -61,6 +62,7 @@ class Sender(SpanExporter):
             self.lost += len(spans)
             self._outage.failed(NotTakenError(reason), spans=len(spans))
         self.done += len(spans)
+        self.done_links += sum(len(span.links) for span in spans)
         return result
 
     def shutdown(self) -> None:
@@ -80,7 +82,7 @@ class SpanQueue(SpanProcessor):
             schedule_delay_millis=DELAY_MILLISECONDS,
             max_export_batch_size=REQUEST_SPANS_MAX,
         )
-        self._taken = self._refused = 0
+        self._taken = self._taken_links = self._refused = 0
 
     @property
     def dropped(self) -> int:
@@ -89,10 +91,12 @@ class SpanQueue(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span, or drop it."""
-        if self._taken - self._sender.done >= SPANS_MAX:
+        links = self._taken_links - self._sender.done_links + len(span.links)
+        if self._taken - self._sender.done >= SPANS_MAX or links > LINKS_MAX:
             self._refused += 1
             return
         self._taken += 1
+        self._taken_links += len(span.links)
         self._batches.on_end(span)
 
     def shutdown(self) -> None:

@@ -119,6 +119,21 @@ def test_queue_is_bounded() -> None:
         assert len(collector.named("waiting")) == SPANS_MAX
 
 
+def test_links_are_bounded() -> None:
+    """Spans with many links take more memory, so that fewer of them wait."""
+    with collecting() as collector, opened(collector.endpoint) as own:
+        collector.open.clear()
+        for _ in range(300):
+            own.span("linked", "consumer", links=[PARENT] * LINKS_MAX).end()
+        waiting = span_queue.LINKS_MAX // LINKS_MAX
+        assert own.dropped == 300 - waiting
+
+        collector.open.set()
+        collector.await_spans("linked", waiting)
+        own.span("later", "consumer", links=[PARENT]).end()
+        collector.await_spans("later")
+
+
 def test_collector_that_refuses(collector: Collector) -> None:
     """Spans that a collector refuses are lost and counted, with one line that has its reason, until it works again."""
     collector.refuse = grpc.StatusCode.PERMISSION_DENIED
