@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ugc.v1.event_pb2 import EventBatch, EventRecord
 
 from common.trace_context import trace_id_of
 from db.clickhouse.client import ClickHouse
+from local.processes.ports import free_port
 from local.processes.program import running
 from tests.support.inputs.events import numbered
 from tests.support.processes.collector import Collector, Received, collecting
@@ -22,6 +25,11 @@ CLIENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = f"{CLIENT[:-1]}0"
 NO_DATABASE = "clickhouse://default@127.0.0.1:9/none"
 HTTP, CALL, SEND = "POST /api/v1/produce", "ugc.v1.IngestService/Produce", "send "
+# The histogram of each process whose exemplars are traces, by the setting of its listener.
+MANAGEMENT = {
+    "UGC_GATEWAY_MANAGEMENT_LISTEN": "http_server_request_duration_seconds",
+    "UGC_INGEST_MANAGEMENT_LISTEN": "rpc_server_call_duration_seconds",
+}
 HEADERS = {"traceparent": CLIENT, "tracestate": "vendor=1", "X-Request-Id": "request-7"}
 # The ways of a request through gateway and ingest: on the fast lane and in a stream, or neither.
 WAYS = {
@@ -78,6 +86,22 @@ def await_request(collector: Collector, topic: str) -> tuple[Received, Received,
     )
 
 
+def open_metrics(address: str) -> str:
+    """Return the metrics of a process in the form that has exemplars."""
+    request = urllib.request.Request(
+        f"http://{address}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
+    with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def exemplars(text: str, family: str) -> int:
+    """Return how many buckets of a histogram have the client's trace as exemplar."""
+    wanted = f'# {{trace_id="{trace_id_of(CLIENT)}"}}'
+    return sum(line.startswith(f"{family}_bucket") and wanted in line for line in text.splitlines())
+
+
 def names(spans: Sequence[Received]) -> list[str]:
     return [span.name for span in spans]
 
@@ -86,14 +110,17 @@ def names(spans: Sequence[Received]) -> list[str]:
 def test_one_request(tmp_path: Path, kafka: str, topic: str, collector: Collector, way: str) -> None:
     """Each span is the parent of the next one, on every way; the message in Kafka has the traceparent of the last."""
     collector.spans.clear()
-    settings = {"UGC_TRACE_ENDPOINT": collector.endpoint, **WAYS[way]}
+    listens = {name: f"127.0.0.1:{free_port()}" for name in MANAGEMENT}
+    settings = {"UGC_TRACE_ENDPOINT": collector.endpoint, **WAYS[way], **listens}
     with front(Deployment(tmp_path, kafka, topic, NO_DATABASE, settings)) as deployment:
         body = json_format.MessageToJson(numbered(1)).encode()
         assert post(f"{deployment.gateway_url}/api/v1/produce", body, HEADERS)[0] == 201
         spans = await_request(collector, topic)
         (message,) = headers_in_kafka(deployment, 1)
+        metrics = [open_metrics(listens[name]) for name in MANAGEMENT]
 
     assert names(spans) == [HTTP, CALL, CALL, SEND + topic]
+    assert [exemplars(text, family) for text, family in zip(metrics, MANAGEMENT.values(), strict=True)] == [1, 1]
     assert [span.kind for span in spans] == ["server", "client", "server", "producer"]
     assert {span.trace_id for span in spans} == {trace_id_of(CLIENT)}
     assert [span.parent for span in spans] == [CLIENT[36:52], *(span.id for span in spans[:-1])]
@@ -137,7 +164,9 @@ def test_other_requests(tmp_path: Path, kafka: str, topic: str, collector: Colle
         assert post(url, json_format.MessageToJson(bad).encode(), {"traceparent": CLIENT})[0] == 400
         (refused,) = collector.await_spans(HTTP)
         messages = headers_in_kafka(deployment, 4)
+        lines = [line for line in deployment.log("ingest").splitlines() if "INVALID_ARGUMENT" in line]
 
+    assert [json.loads(line)["trace_id"] for line in lines] == [trace_id_of(CLIENT)]
     assert refused.attributes["http.response.status_code"] == 400
     assert [message.get("traceparent") for message in messages].count(UNSAMPLED.encode()) == 2
     assert {span.trace_id for span in collector.spans} == {trace_id_of(CLIENT)}
@@ -209,9 +238,7 @@ def test_from_the_request_to_its_row(tmp_path: Path, kafka: str, topic: str, tab
             *_, sending = await_request(collector, topic)
             (batch,) = collector.await_spans(f"process {topic}")
             (plan,), (insert,), (close,) = (collector.await_spans(name) for name in ("plan", "insert", "close"))
-        ((partition, offset),) = tables.rows(
-            "SELECT kafka_partition, kafka_offset FROM events WHERE some_client_data = '7'"
-        )
+        ((partition, offset),) = tables.rows("SELECT kafka_partition, kafka_offset FROM events WHERE client_data = '7'")
         (query,) = tables.rows(
             "SELECT count() FROM events WHERE kafka_partition = %(partition)s"
             " AND kafka_offset BETWEEN %(first)s AND %(last)s",
