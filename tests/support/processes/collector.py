@@ -98,3 +98,17 @@ def collecting(prepare: Callable[[Collector], None] = lambda _collector: None) -
     finally:
         collector.open.set()
         server.stop(None).wait()
+
+
+def await_request(collector: Collector, topic: str) -> tuple[Received, Received, Received, Received]:
+    """Return the four spans of the one request that was sent, in their order."""
+    (sending,) = collector.await_spans(f"send {topic}")
+    await_equal(lambda: len([span for span in collector.spans if span.trace_id == sending.trace_id]), 4)
+    mine = [span for span in collector.spans if span.trace_id == sending.trace_id]
+    by_kind = {(span.process, span.kind): span for span in mine}
+    return (
+        by_kind["ugc-gateway", "server"],
+        by_kind["ugc-gateway", "client"],
+        by_kind["ugc-ingest", "server"],
+        sending,
+    )
