@@ -7,11 +7,10 @@ length as a base-128 varint, and a LowCardinality column has the different value
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import clickhouse_driver
@@ -97,16 +96,6 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
         else:
             super().disconnect()
 
-    @contextlib.contextmanager
-    def traced(self, traceparent: str) -> Iterator[None]:
-        """Let ClickHouse add its spans of the queries in the block to a trace."""
-        settings = self.connection.context.client_settings
-        settings["opentelemetry_traceparent"] = traceparent
-        try:
-            yield
-        finally:
-            settings["opentelemetry_traceparent"] = None
-
     def send_data(self, sample_block: ColumnTypes, data: Encoded, **_options: object) -> int:
         """Send the block and the end of data; the caller reads the server's answer."""
         failpoint("before-data")
@@ -116,6 +105,16 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
         failpoint("after-data")
         self.receive_profile_events()
         return data.rows
+
+
+def for_driver(traceparent: str) -> str:
+    """Return the traceparent that lets the server continue a trace.
+
+    Observed: the server takes the halves of the trace's id in the other order than the driver sends them.
+    """
+    version, trace_id, rest = traceparent.split("-", 2)
+    half = len(trace_id) // 2
+    return f"{version}-{trace_id[half:]}{trace_id[:half]}-{rest}"
 
 
 def read_exception(source: object) -> ServerException:

@@ -13,7 +13,7 @@ from typing import Any
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
-from etl.clickhouse.client import Encoded, InsertClient, encode
+from etl.clickhouse.client import Encoded, InsertClient, encode, for_driver
 from etl.clickhouse.codes import THROW_IF, error_of
 from etl.clickhouse.probing import PROBE_TABLE, Probing
 from etl.clickhouse.queries import (
@@ -131,8 +131,9 @@ class ClickHouseSink:
         """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
         settings = {**self._settings, "insert_deduplication_token": block.name}
         data = encoded(block)
-        traced = self._client.traced(block.traceparent) if block.traceparent else contextlib.nullcontext()
-        with self._translated(), traced:
+        if block.traceparent:
+            settings["opentelemetry_traceparent"] = for_driver(block.traceparent)
+        with self._translated():
             self._client.execute(statement(block), data, columnar=True, settings=settings, query_id=block.name)
 
     def begin_probes(self) -> None:
