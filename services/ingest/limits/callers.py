@@ -29,14 +29,18 @@ class CallerNames:
     def __init__(self, trusted_networks: Collection[Network]) -> None:
         """Peers in these networks may name the client in `x-forwarded-for`."""
         self._trusted_networks = trusted_networks
-        self.name = lru_cache(NAMES_CACHED)(self._name)
+        self._cached = lru_cache(NAMES_CACHED)(self._name)
+
+    def name(self, peer: str, forwarded_for: str) -> str:
+        """Return the name of the caller: `peer` is that of gRPC, `forwarded_for` the metadata or an empty text."""
+        # Shortened before the cache, which keeps the texts: a client can send 64 KB in each call.
+        return self._cached(peer, forwarded_for[-FORWARDED_CHARACTERS_MAX:])
 
     def _name(self, peer: str, forwarded_for: str) -> str:
-        """Return the name of the caller: `peer` is that of gRPC, `forwarded_for` the metadata or an empty text."""
         address = parse(host_of(peer))
         if address is None or not self._is_trusted(address):
             return LOCAL if address is None and not forwarded_for else network_of(address)
-        for text in reversed(forwarded_for[-FORWARDED_CHARACTERS_MAX:].split(",")[-ADDRESSES_MAX:]):
+        for text in reversed(forwarded_for.split(",")[-ADDRESSES_MAX:]):
             named = parse(text.strip())
             if named is None:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import tracemalloc
 
 import pytest
 
@@ -116,3 +117,18 @@ def test_names(peer: str, forwarded_for: str, name: str) -> None:
 def test_nobody_is_trusted() -> None:
     """Without trusted networks the addresses that a peer names are ignored."""
     assert CallerNames([ipaddress.ip_network("10.0.0.0/8")]).name("ipv4:127.0.0.1:1", "203.0.113.9") == "127.0.0.0/24"
+
+
+def test_memory_of_names() -> None:
+    """What clients send does not stay in memory as a whole."""
+    names = CallerNames(LOOPBACK)
+    tracemalloc.start()
+    try:
+        for port in range(100):
+            names.name(f"ipv4:127.0.0.1:{port}", f"{port}{'x' * 60_000}, 203.0.113.9")
+        kept, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert names.name("ipv4:127.0.0.1:1", f"{'x' * 60_000}, 203.0.113.9") == "203.0.113.0/24"
+    assert kept < 1_000_000
