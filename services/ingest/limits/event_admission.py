@@ -6,6 +6,7 @@ caller has its share, requests of low priority wait, and a call is refused whose
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from services.ingest.limits.event_limit import EventLimit
 SHARE_HEADROOM = 3.5
 # Expected waits from which on the deadlines of calls are checked.
 EXPECTED_SECONDS_MIN = 0.05
+# How often a call is admitted although its answer seems late.
+PROBE_SECONDS = 0.1
 # The rate of acknowledgements is averaged over so much time in which events are in flight.
 RATE_SECONDS = 1.0
 # Bounds of a computed retry delay; each is prolonged by a random part, so that clients spread.
@@ -90,7 +93,7 @@ class EventAdmission:
         self._names = names
         self._clock = clock
         self._half = int(self.event_limit.value / 2)
-        self._tight_until = 0.0
+        self._tight_until, self._probe_at = 0.0, -math.inf
         self._is_tight = False
 
     @property
@@ -114,11 +117,9 @@ class EventAdmission:
             self._check(events, in_use, call)
 
     def _check(self, events: int, in_use: int, call: Asking) -> None:
-        expected_seconds = self.meter.expected_seconds
+        expected_seconds, now = self.meter.expected_seconds, self._clock()
         if expected_seconds >= EXPECTED_SECONDS_MIN and call.seconds_left() < expected_seconds:
-            self.shed.deadline += events
-            raise ShedError(LATE, self.retry_seconds())
-        now = self._clock()
+            self._check_probe(events, now)
         is_above_half = in_use > self._half
         if is_above_half:
             if not self._is_tight:
@@ -131,6 +132,18 @@ class EventAdmission:
             return
         self._check_limits(caller, events, in_use, is_low_priority=call.is_low_priority)
         caller.debt += events
+
+    def _check_probe(self, events: int, now: float) -> None:
+        """Refuse a call that seems late, except for one now and then.
+
+        Otherwise nothing would show that Kafka acknowledges other events than the one that waits for longest.
+        """
+        is_probe = self._probe_at <= now < self._probe_at + TIGHT_SECONDS
+        if is_probe or now >= self._probe_at:
+            self._probe_at = now + PROBE_SECONDS
+        if not is_probe:
+            self.shed.deadline += events
+            raise ShedError(LATE, self.retry_seconds())
 
     def _check_limits(self, caller: Caller, events: int, in_use: int, *, is_low_priority: bool) -> None:
         """Raise ShedError if a caller has its share, or the limit has no room."""

@@ -145,6 +145,22 @@ def test_deadline() -> None:
     admitting.ask(3, Asked(left=5.0))
 
 
+def test_one_event_that_waits() -> None:
+    """One event that Kafka does not acknowledge keeps no other one from Kafka for longer than half a second."""
+    admitting, call, refused_at = Admitting(), Asked(left=1.0), []
+    admitting.ask(1)
+    admitting.acknowledge(0, 2.0)
+    began = admitting.now
+    while admitting.now < began + 5.0:
+        try:
+            admitting.ask(1, call)
+        except ShedError:
+            refused_at.append(admitting.now - began)
+        admitting.acknowledge(admitting.admission.in_flight - 1, 0.01)
+
+    assert 0 < refused_at[-1] < 0.5
+
+
 def test_deadlines_are_not_checked_while_kafka_is_fast() -> None:
     """A call with little time is admitted while Kafka answers within milliseconds."""
     admitting = Admitting()
