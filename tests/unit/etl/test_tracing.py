@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from common.tracing import LINKS_MAX, Tracing
+from common.tracing import LINKS_MAX
 from etl.errors import SinkError
 from etl.events import rows
 from etl.plan import Block, Coordinates, Plan, Topic
 from etl.tracing import EXAMINED_MAX, BatchTrace, BatchTracing, sampled
+from tests.support.fakes.tracing import Spans, spans_in_memory
 
 PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-%016x-01"
 ID = ("x-request-id", b"request-1")
@@ -91,16 +89,14 @@ def test_links_are_bounded() -> None:
 
 
 @pytest.fixture
-def exported() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
+def spans() -> Iterator[Spans]:
+    with spans_in_memory() as found:
+        yield found
 
 
 @pytest.fixture
-def batches(exported: InMemorySpanExporter) -> Iterator[BatchTracing]:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    yield BatchTracing(Tracing(provider.get_tracer("test"), None), "ugc.events", "ugc-etl")  # type: ignore[arg-type]  # counts nothing here
-    provider.shutdown()
+def batches(spans: Spans) -> BatchTracing:
+    return BatchTracing(spans.tracing, "ugc.events", "ugc-etl")
 
 
 def begun(batches: BatchTracing) -> BatchTrace:
@@ -109,13 +105,13 @@ def begun(batches: BatchTracing) -> BatchTrace:
     return found
 
 
-def test_batch_without_sampled_messages(batches: BatchTracing, exported: InMemorySpanExporter) -> None:
+def test_batch_without_sampled_messages(batches: BatchTracing, spans: Spans) -> None:
     """Such a batch has no span."""
     assert batches.begin(3, of([Message([ID])]), PLAN) is None
-    assert exported.get_finished_spans() == ()
+    assert spans.ended == ()
 
 
-def test_spans_of_a_batch(batches: BatchTracing, exported: InMemorySpanExporter) -> None:
+def test_spans_of_a_batch(batches: BatchTracing, spans: Spans) -> None:
     """A batch's span has its place in the log and its plan; the block of an insert carries the insert's own span."""
     trace = begun(batches)
     with trace.open():
@@ -125,7 +121,7 @@ def test_spans_of_a_batch(batches: BatchTracing, exported: InMemorySpanExporter)
         with trace.inserting(Block(AT, "events", [[1, 2]], "name", 0)) as block:
             pass
 
-    plan, insert, batch = exported.get_finished_spans()
+    plan, insert, batch = spans.ended
     assert insert.context is not None
     assert block.traceparent == f"00-{insert.context.trace_id:032x}-{insert.context.span_id:016x}-01"
     assert insert.attributes == {
@@ -147,11 +143,11 @@ def test_spans_of_a_batch(batches: BatchTracing, exported: InMemorySpanExporter)
 
 
 @pytest.mark.parametrize("error", [SinkError("x"), GeneratorExit()])
-def test_batch_that_fails(batches: BatchTracing, exported: InMemorySpanExporter, error: BaseException) -> None:
+def test_batch_that_fails(batches: BatchTracing, spans: Spans, error: BaseException) -> None:
     """The span of a batch that fails, or is abandoned with its partition, ends with what happened."""
     trace = begun(batches)
     with pytest.raises(type(error)), trace.open(), trace.stage("insert"):
         raise error
 
     wanted = "abandoned" if isinstance(error, GeneratorExit) else "SinkError"
-    assert [dict(each.attributes or {})["error.type"] for each in exported.get_finished_spans()] == [wanted] * 2
+    assert [dict(each.attributes or {})["error.type"] for each in spans.ended] == [wanted] * 2
