@@ -41,7 +41,7 @@ COUNTING, CPU = "counting a call", "CPU"
 # Of the CPU of one core, and of what a call costs.
 SHARE_MAX = 0.01
 TITLES = {name: ROWS[name].title for name in LOADS} | {
-    **{name: f"A scrape of the {name}" for name in PROCESSES},
+    **{f"scrape-{name}": f"A scrape: {name}" for name in PROCESSES},
     COUNTING: "Counting a call of one event in ingest",
 }
 
@@ -71,10 +71,13 @@ def main() -> None:
             name: [scrape(chain.system.pids[name], listens[name]) for _ in range(given.rounds)] for name in listens
         }
     for name, rounds in scrapes.items():
-        found.append(Figure(name, name, CPU, "ms a scrape", tuple(milliseconds for milliseconds, _ in rounds)))
-        found.append(Figure(name, name, "size", "bytes", tuple(float(size) for _, size in rounds)))
+        found.append(
+            Figure(f"scrape-{name}", name, CPU, "ms a scrape", tuple(milliseconds for milliseconds, _ in rounds))
+        )
+        found.append(Figure(f"scrape-{name}", name, "size", "bytes", tuple(float(size) for _, size in rounds)))
     found += [each for load, taken in costs.items() for each in figures(load, taken)]
-    show(run.end(found, comparisons(found), TITLES, vars(given)))
+    options_used = {**vars(given), "processes": " ".join(given.processes)}
+    show(run.end(found, comparisons(found), TITLES, options_used))
 
 
 def counting_microseconds() -> float:
