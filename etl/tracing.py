@@ -112,13 +112,25 @@ def sampled(messages: Sequence[Message]) -> list[str]:
     """Return the traceparents of sampled messages, at most as many as a span has links, each once."""
     step = -(-len(messages) // EXAMINED_MAX)
     found: dict[str, None] = {}
-    for headers in filter(None, map(HEADERS_OF, messages[::step])):
+    reading = map(HEADERS_OF, messages[::step])
+    is_read = False
+    while not is_read and len(found) < LINKS_MAX:
+        try:
+            add_sampled(reading, found)
+            is_read = True
+        except SystemError:  # of Kafka's client, for a message whose header has a name that is not UTF-8
+            continue
+    return list(found)
+
+
+def add_sampled(reading: Iterator[Headers], found: dict[str, None]) -> None:
+    """Add the traceparents of sampled messages until there are enough."""
+    for headers in filter(None, reading):
         for name, value in headers:
             if name == TRACEPARENT and value is not None and is_sampled_header(value):
                 found[value[:PARENT_BYTES].decode()] = None
         if len(found) >= LINKS_MAX:
             break
-    return list(found)
 
 
 def is_sampled_header(value: bytes) -> bool:

@@ -88,8 +88,8 @@ def deadline_exceeded(reason: str) -> Status:
 
 def retry_after(seconds: float) -> Any:
     """Return the RetryInfo of a delay, as an error detail."""
-    whole = int(seconds)
-    delay = Duration(seconds=whole, nanos=round((seconds - whole) * NANOSECONDS))
+    whole, nanos = divmod(round(seconds * NANOSECONDS), NANOSECONDS)
+    delay = Duration(seconds=whole, nanos=nanos)
     return packed(RetryInfo(retry_delay=delay))
 
 

@@ -34,6 +34,16 @@ class Message:
         return self._offset
 
 
+class UnreadableMessage(Message):
+    """A message with a header whose name is not UTF-8, as Kafka's client returns it (observed)."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        raise SystemError("returned a result with an exception set")
+
+
 def of(messages: Sequence[Message]) -> Sequence[rows.Message]:
     """Return messages as those of a poll, of which only the methods above are called."""
     return cast("Sequence[rows.Message]", messages)
@@ -151,3 +161,10 @@ def test_batch_that_fails(batches: BatchTracing, spans: Spans, error: BaseExcept
 
     wanted = "abandoned" if isinstance(error, GeneratorExit) else "SinkError"
     assert [dict(each.attributes or {})["error.type"] for each in spans.ended] == [wanted] * 2
+
+
+def test_headers_that_cannot_be_read() -> None:
+    """A message whose headers cannot be read is not linked, and those after it are."""
+    bad = UnreadableMessage()
+
+    assert sampled(of([bad, traced(1), bad, bad, traced(2), bad])) == [(PARENT % each).decode() for each in (1, 2)]
