@@ -148,7 +148,8 @@ class EventAdmissionSettings(Settings):
     ingest_trusted_networks: Networks = PRIVATE
     """Networks of the gateways, as `10.0.0.0/8` separated by commas, whose `x-forwarded-for` names the client. When
     Kafka takes fewer events than are sent, each client has its share: by the subject of its token, without one by its
-    network."""
+    network. Without tokens a program in these networks that calls ingest itself can name any number of clients and take
+    all shares: then list only the gateways."""
 
 
 class IngestSettings(
