@@ -201,6 +201,20 @@ class ProducerMetrics(KafkaClientMetrics):
     def __init__(self, metrics: Metrics, queue_bytes: Value) -> None:
         super().__init__(metrics)
         self._queue_bytes = queue_bytes
+        self._newest = object()
+
+    def statistics_of_next(self) -> Callable[[str], None]:
+        """Return what takes the statistics of a producer until the next one is opened.
+
+        A replaced producer goes on to report: to the same gauges, with numbers of its own.
+        """
+        self._newest = own = object()
+
+        def take(text: str) -> None:
+            if own is self._newest:
+                self.statistics(text)
+
+        return take
 
     def _take(self, statistics: Mapping[str, object]) -> None:
         super()._take(statistics)

@@ -62,13 +62,12 @@ async def publishing(
             on_fatal(error.str())
         client.error(error.name())
 
-    configuration = {
-        **producer_configuration(settings),
-        **PROPERTIES,
-        "error_cb": report,
-        "stats_cb": client.statistics,
-    }
-    producers = Producers(lambda bytes_max: Producer({**configuration, "batch.size": bytes_max}))
+    configuration = {**producer_configuration(settings), **PROPERTIES, "error_cb": report}
+
+    def open_producer(bytes_max: int) -> Producer:
+        return Producer({**configuration, "stats_cb": client.statistics_of_next(), "batch.size": bytes_max})
+
+    producers = Producers(open_producer)
 
     def read_limits(seconds_max: float) -> TopicLimits | None:
         return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)

@@ -14,6 +14,7 @@ from services.ingest.kafka import publisher
 from services.ingest.kafka.configuration import producer_configuration
 from services.ingest.kafka.publisher import KafkaPublisher, publishing
 from services.ingest.limits.acknowledgements import AckMeter
+from services.ingest.metrics import IngestMetrics
 from services.ingest.settings import IngestSettings
 
 TOPIC = "ugc.events"
@@ -68,6 +69,7 @@ async def with_broker(
     monkeypatch: pytest.MonkeyPatch,
     on_fatal: Callable[[str], None] = print,
     meter: AckMeter | None = None,
+    metrics: IngestMetrics | None = None,
     **changes: Any,
 ) -> AsyncIterator[KafkaPublisher]:
     """Publish to librdkafka's mock broker, whose topics have 4 partitions."""
@@ -76,5 +78,5 @@ async def with_broker(
         "producer_configuration",
         lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
     )
-    async with publishing(IngestSettings(), on_fatal, meter=meter) as opened:
+    async with publishing(IngestSettings(), on_fatal, metrics, meter) as opened:
         yield opened

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
+from confluent_kafka import Producer
 from ugc.v1.event_pb2 import Event, Payload
 
 from services.ingest.events.validation import EventValidator
+from services.ingest.kafka import publisher
 from services.ingest.metrics import IngestMetrics, fields
 from tests.support.clients.calls import EVENT_BYTES_MAX
+from tests.support.fakes.producers import with_broker
 
 LONG = "x" * 40_000
 
@@ -36,3 +41,24 @@ def test_queue_of_the_client() -> None:
     metrics.client.statistics("not JSON")
 
     assert metrics.saturation.queue_bytes.used.child().value == 4_711
+
+
+async def test_replaced_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics that a replaced producer still reports change nothing."""
+    reports: list[Any] = []
+
+    def open_producer(configuration: dict[str, Any]) -> Producer:
+        reports.append(configuration["stats_cb"])
+        return Producer(configuration)
+
+    monkeypatch.setattr(publisher, "Producer", open_producer)
+    metrics = IngestMetrics()
+    queue_bytes = metrics.saturation.queue_bytes.used.child()
+    async with with_broker(monkeypatch, metrics=metrics) as opened:
+        reports[0](json.dumps({"msg_size": 1}))
+        before = queue_bytes.value
+        opened._producers.limit_batches(20_000)
+        reports[1](json.dumps({"msg_size": 20}))
+        reports[0](json.dumps({"msg_size": 300}))
+
+    assert (before, queue_bytes.value) == (1, 20)
