@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, cast
 
 from common.logs import log_limited
 from common.metrics import Metrics, Value
@@ -13,6 +13,7 @@ from common.metrics import Metrics, Value
 # How often the client reports its statistics: JSON of some kilobytes, which takes 0.2 ms to parse.
 STATISTICS_SECONDS = 5.0
 PROPERTIES = {"statistics.interval.ms": int(STATISTICS_SECONDS * 1000)}
+Statistics: TypeAlias = Mapping[str, Any]  # librdkafka's JSON, whose shape is its own
 # Different errors, and brokers, beyond which further ones are counted together.
 ERRORS_MAX, BROKERS_MAX = 100, 100
 MICROSECONDS, MILLISECONDS = 1e-6, 1e-3
@@ -24,6 +25,8 @@ class KafkaClientMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         """Declare the metrics."""
+        # Gets the statistics too, each time.
+        self.on_statistics: Callable[[Statistics], None] = lambda _statistics: None
         self._errors = metrics.counter(
             "ugc_kafka_client_errors",
             "Errors that Kafka's client has reported, by librdkafka's name.",
@@ -32,13 +35,13 @@ class KafkaClientMetrics:
         statistic = ("avg", "p99")
         self._round_trips = metrics.gauge(
             "ugc_kafka_client_rtt_seconds",
-            "Time from a request to a broker until its response, in the last 5 seconds with requests.",
+            "Time from a request to a broker until its response, in the latest seconds with requests.",
             **BROKER,
             statistic=statistic,
         )
         self._waits = metrics.gauge(
             "ugc_kafka_client_queue_wait_seconds",
-            "Time that messages wait in the client until they are sent to a broker, in the last 5 seconds with any.",
+            "Time that messages wait in the client until they are sent to a broker, in the latest seconds with any.",
             **BROKER,
             statistic=statistic,
         )
@@ -62,12 +65,14 @@ class KafkaClientMetrics:
     def statistics(self, text: str) -> None:
         """Take over the statistics of the client, in JSON; raises nothing, because librdkafka calls it inside poll."""
         try:
-            self._take(json.loads(text))
+            statistics: Statistics = json.loads(text)
+            self._take(statistics)
+            self.on_statistics(statistics)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             log_limited(logging.ERROR, "the statistics of Kafka's client could not be read", exc_info=error)
 
-    def _take(self, statistics: Mapping[str, object]) -> None:
-        brokers = cast("Mapping[str, Mapping[str, object]]", statistics.get("brokers", {}))
+    def _take(self, statistics: Statistics) -> None:
+        brokers: Mapping[str, Mapping[str, object]] = statistics.get("brokers", {})
         for broker in brokers.values():
             number = cast("int", broker["nodeid"])
             # Bootstrap addresses and the coordinator's second connection have no number.

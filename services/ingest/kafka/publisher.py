@@ -30,6 +30,7 @@ from services.ingest.kafka.producers import Producers, TopicLimits, topic_limits
 from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.report_polling import ReportPolling
 from services.ingest.kafka.single_report import SingleReport
+from services.ingest.kafka.stuck_brokers import StuckBrokers
 from services.ingest.limits.acknowledgements import AckMeter
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.metrics import IngestMetrics
@@ -40,6 +41,8 @@ RECORDS_PER_CHECK = 250
 # The Kafka client chooses the partition by the key.
 ANY_PARTITION = -1
 NOW = 0
+# How often the client reports its statistics, in which a broker that does not answer is found.
+STATISTICS_MILLISECONDS = 1_000
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +65,12 @@ async def publishing(
             on_fatal(error.str())
         client.error(error.name())
 
-    configuration = {**producer_configuration(settings), **PROPERTIES, "error_cb": report}
+    configuration = {
+        **producer_configuration(settings),
+        **PROPERTIES,
+        "statistics.interval.ms": STATISTICS_MILLISECONDS,
+        "error_cb": report,
+    }
 
     def open_producer(bytes_max: int) -> Producer:
         return Producer({**configuration, "stats_cb": client.statistics_of_next(), "batch.size": bytes_max})
@@ -72,6 +80,9 @@ async def publishing(
     def read_limits(seconds_max: float) -> TopicLimits | None:
         return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
+    if meter is not None:
+        stuck_brokers = StuckBrokers(settings.kafka_topic)
+        client.on_statistics = lambda statistics: meter.exclude(*stuck_brokers.find(statistics))
     linger_seconds = settings.ingest_linger_seconds
     publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds, meter)
     polling = publisher.polling

@@ -58,6 +58,8 @@ class AckMeter:
         self.handed = 0
         self.in_flight = 0
         self.pending = 0
+        # Events that wait for brokers which do not answer, the part of later ones that does, and `handed` at that time.
+        self._stuck, self._stuck_share, self._stuck_since = 0, 0.0, 0
         # Mean seconds of the latest window, and the least that an event has to wait which comes now; 0 when idle.
         self.latency = 0.0
         self.expected_seconds = 0.0
@@ -87,8 +89,18 @@ class AckMeter:
         self.pending -= events
         self.in_flight -= events
 
+    def exclude(self, events: int, share: float) -> None:
+        """Leave out events that wait for brokers which do not answer, and this part of those handed over from now on.
+
+        They say nothing about the other brokers, which would otherwise get fewer and fewer events.
+        """
+        self._stuck, self._stuck_share, self._stuck_since = events, share, self.handed
+
     def on_poll(self, unacknowledged: int, now: float) -> None:
         """Note how many events are in the producer at a time."""
+        if self._stuck_share:
+            stuck = self._stuck + int((self.handed - self._stuck_since) * self._stuck_share)
+            unacknowledged = max(0, unacknowledged - stuck)
         before = self.in_flight - self.pending
         if before:
             self._area += before * (now - self._at)
@@ -100,6 +112,10 @@ class AckMeter:
             self._notes.append((self.handed, now))
             self._noted, self._next_note_at = self.handed, now + NOTE_SECONDS
         acknowledged = self.handed - unacknowledged
+        if acknowledged < self._acknowledged:
+            # Events that were left out count again.
+            self._acknowledged = acknowledged
+            self._begin()
         has_come = acknowledged > self._acknowledged
         if has_come:
             self._take(acknowledged, now)
