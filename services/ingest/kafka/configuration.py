@@ -30,6 +30,8 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
         "partitioner": "murmur2_random",
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 10_000,
+        # In the statistics a broker that does not answer is found.
+        "statistics.interval.ms": 1_000,
         # Level 3 logs each failed attempt to connect to a broker; the health check logs an outage once.
         "log_level": 2,
     }

@@ -12,7 +12,6 @@ from time import monotonic, perf_counter
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
-from common.kafka_metrics import PROPERTIES
 from common.logs import logger
 from common.metrics import Observations
 from services.ingest.events.records import Headers, Record, Records, framing_bytes
@@ -41,8 +40,6 @@ RECORDS_PER_CHECK = 250
 # The Kafka client chooses the partition by the key.
 ANY_PARTITION = -1
 NOW = 0
-# How often the client reports its statistics, in which a broker that does not answer is found.
-STATISTICS_MILLISECONDS = 1_000
 
 
 @contextlib.asynccontextmanager
@@ -65,12 +62,7 @@ async def publishing(
             on_fatal(error.str())
         client.error(error.name())
 
-    configuration = {
-        **producer_configuration(settings),
-        **PROPERTIES,
-        "statistics.interval.ms": STATISTICS_MILLISECONDS,
-        "error_cb": report,
-    }
+    configuration = {**producer_configuration(settings), "error_cb": report}
 
     def open_producer(bytes_max: int) -> Producer:
         return Producer({**configuration, "stats_cb": client.statistics_of_next(), "batch.size": bytes_max})
