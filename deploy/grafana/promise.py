@@ -72,7 +72,8 @@ def accepted() -> list[Panel]:
     return [
         graph(
             "Events by outcome",
-            "`unavailable` and `shed` are failures of the service, `invalid` and `denied` those of the caller.",
+            "`unavailable` is a failure of the service, as is `shed` except for the reasons `caller` and `priority`; "
+            "`invalid` and `denied` are failures of the caller.",
             "ops",
             rate("ugc_ingest_events_total", "outcome", "{{outcome}}"),
             is_stacked=True,

@@ -43,7 +43,7 @@ OUTCOME_OF_CODE = {
     UNAUTHENTICATED: DENIED,
     RESOURCE_EXHAUSTED: SHED,
 }
-LIMIT, CALLER, DEADLINE, MEMORY = SHED_REASONS = ("limit", "caller", "deadline", "memory")
+SHED_REASONS = ("limit", "caller", "priority", "deadline", "memory")
 # The fields of errors that are about the whole batch, and about events whose violations are not explained.
 BATCH_FIELD, UNEXPLAINED_FIELD = "events", "unexplained"
 # The bounds that the semantic conventions of OpenTelemetry recommend.
@@ -110,7 +110,8 @@ class IngestMetrics(Metrics):
         self.shed = self.counter(
             "ugc_ingest_shed",
             "Events that were refused because a limit was reached, by the limit: of the events in flight to Kafka, of "
-            "one caller's share of them, of the time until the call's deadline, or of the requests and bytes in work.",
+            "the share of a caller that sends much more than others, of what events of low priority may use, of the "
+            "time until the call's deadline, or of the requests and bytes in work.",
             reason=SHED_REASONS,
         )
         self.read_shed(Shed())
@@ -130,8 +131,8 @@ class IngestMetrics(Metrics):
 
         def read() -> dict[tuple[str, ...], float]:
             memory = self.shed_by_requests.value
-            counts = {LIMIT: shed.limit, CALLER: shed.caller, DEADLINE: shed.deadline, MEMORY: memory}
-            return {(reason,): count for reason, count in counts.items()}
+            counts = (shed.limit, shed.caller, shed.priority, shed.deadline, memory)
+            return {(reason,): count for reason, count in zip(SHED_REASONS, counts, strict=True)}
 
         self.shed.read = read
 

@@ -15,6 +15,9 @@ CALLERS_MAX = 10_000
 # How often the shares are computed, the first time, and the seconds of its share that a caller may send at once.
 SHARES_SECONDS, FIRST_SECONDS = 1.0, 0.1
 BURST_SECONDS = 0.25
+# A caller that asks for so many times the average exceeds its share by itself. While Kafka takes little, every caller
+# may exceed its share.
+HEAVY_TIMES = 1.25
 # Approximations of the share of the callers that want more than it. Each costs a pass over the callers.
 PASSES = 4
 
@@ -22,11 +25,13 @@ PASSES = 4
 class Caller:
     """What one caller has asked for since the shares were computed, and the events that its share has not paid off."""
 
-    __slots__ = ("at", "debt", "wanted")
+    __slots__ = ("at", "debt", "is_heavy", "wanted")
 
     def __init__(self, now: float) -> None:
         self.at = now
         self.debt = 0.0
+        # Whether it has asked for much more than the others.
+        self.is_heavy = False
         self.wanted = 0
 
 
@@ -84,7 +89,9 @@ class CallerShares:
         seconds = now - self._began_at
         self._began_at, self._next_at = now, now + SHARES_SECONDS
         wanted = [caller.wanted / seconds for caller in self._callers.values() if caller.wanted]
+        heavy = HEAVY_TIMES * sum(wanted) * seconds / max(1, len(wanted))
         for caller in self._callers.values():
+            caller.is_heavy = caller.wanted > heavy
             caller.wanted = 0
         if self._share is None:
             # What was admitted while there were no shares is not charged to them.

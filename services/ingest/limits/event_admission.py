@@ -64,9 +64,11 @@ class ShedError(Exception):
 class Shed:
     """Events that were refused, by the reason."""
 
-    # The limit of events in flight; the share of a caller; the deadline of the call.
+    # The limit of events in flight; a caller that asks for much more than others and has its share; the low priority of
+    # the call; its deadline.
     limit: int = 0
     caller: int = 0
+    priority: int = 0
     deadline: int = 0
 
 
@@ -155,12 +157,17 @@ class EventAdmission:
         # A large request counts as half of the limit at most: it would otherwise wait until nothing else is in flight.
         is_full = in_use - events + min(events, limit / 2) > limit
         self.event_limit.is_pressed |= is_full and not is_low_priority
-        if self.shares.has_share(caller) or (is_full and self.shares.are_known and not is_below_share):
+        is_share = self.shares.has_share(caller) or (is_full and self.shares.are_known and not is_below_share)
+        if not is_full and not is_share:
+            return
+        if is_low_priority:
+            self.shed.priority += events
+        elif is_share and caller.is_heavy:
             self.shed.caller += events
-            raise ShedError(SHARE_USED, self.retry_seconds(), is_share=True)
-        if is_full:
+        else:
             self.shed.limit += events
-            raise ShedError(f"{in_use - events} events wait for Kafka, retry later", self.retry_seconds())
+        text = SHARE_USED if is_share else f"{in_use - events} events wait for Kafka, retry later"
+        raise ShedError(text, self.retry_seconds(), is_share=is_share)
 
     def retry_seconds(self) -> float:
         """Return a retry delay: the time until what is in flight is acknowledged, differently for each client."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from common.networks import LOOPBACK
 from services.ingest.limits.callers import CallerNames
-from services.ingest.limits.event_admission import EventAdmission, ShedError
+from services.ingest.limits.event_admission import EventAdmission, Shed, ShedError
 
 EVENTS_MAX = 1_000
 FALLBACK_SECONDS = 7.0
@@ -94,8 +95,8 @@ def test_low_priority() -> None:
     refused = refusal(admitting, 1, Asked(is_low_priority=True))
 
     assert not refused.is_share
+    assert admitting.admission.shed == Shed(priority=1)
     admitting.ask(500)
-    assert admitting.admission.shed.limit == 1
 
 
 @pytest.mark.parametrize("is_low_priority", [False, True])
@@ -188,6 +189,35 @@ def test_callers() -> None:
     assert refused_by_share == {"large"}
     assert counts["small"] >= 0.97 * 800
     assert admitting.admission.shed.caller > 1_000
+
+
+def shed_of_two(*, is_low_priority: bool) -> tuple[Shed, Shed]:
+    """Let two callers ask for the same rate, of which Kafka takes a quarter; return what was shed before and after."""
+    admitting, before = Admitting(), Shed()
+    for step in range(4_000):
+        for name in ("one", "other"):
+            with contextlib.suppress(ShedError):
+                admitting.ask(10, Asked(name, is_low_priority))
+        admitting.acknowledge(min(5, admitting.admission.in_flight), 0.001)
+        if step == 2_000:
+            before = replace(admitting.admission.shed)
+    return before, admitting.admission.shed
+
+
+def test_all_callers() -> None:
+    """While Kafka takes less than all callers ask for alike, the reason is the limit, not a caller."""
+    before, shed = shed_of_two(is_low_priority=False)
+
+    assert shed.limit > before.limit + 10_000
+    assert shed == Shed(limit=shed.limit)
+
+
+def test_callers_of_low_priority() -> None:
+    """Refused events of low priority have this reason, also beyond the share of their caller."""
+    before, shed = shed_of_two(is_low_priority=True)
+
+    assert shed.priority > before.priority + 10_000
+    assert shed == Shed(priority=shed.priority)
 
 
 def test_count_of_refused_events() -> None:
