@@ -15,6 +15,8 @@ from etl.errors import SourceError
 
 # Sends one commit and returns Kafka's answers.
 Send: TypeAlias = "Callable[[TopicPartition], Sequence[TopicPartition] | None]"
+# How long a poll waits for the end of a commit that has timed out.
+CHECK_SECONDS = 0.1
 
 
 class Committer:
@@ -31,7 +33,7 @@ class Committer:
 
     def commit(self, offset: TopicPartition) -> None:
         """Commit and wait for the answer; SourceError unless Kafka acknowledges it."""
-        self._require_none_in_flight()
+        self.require_none_in_flight()
         self._last = in_thread(lambda: self._send(offset))
         try:
             raise_for_errors(self._last.result(self._seconds_max))
@@ -46,15 +48,23 @@ class Committer:
         Observed: the client applies and answers the commit of any other thread after the callback has returned, when
         another member may own the partition. This thread must therefore wait for Kafka's answer.
         """
-        self._require_none_in_flight()
+        self.require_none_in_flight()
         try:
             raise_for_errors(self._send(offset))
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
 
-    def _require_none_in_flight(self) -> None:
+    def is_idle(self, seconds: float = 0.0) -> bool:
+        """Whether the last commit has ended, or does so within `seconds`."""
+        return self._last.done() or bool(wait([self._last], seconds).done)
+
+    def require_none_in_flight(self) -> None:
+        """Raise SourceError while Kafka has not answered the last commit.
+
+        A commit that is applied late must not replace a later one. And Kafka's client runs one call at a time: until
+        the commit has ended, every other call of the consumer blocks its thread.
+        """
         if not self._last.done():
-            # A commit that is applied late must not replace a later one.
             raise SourceError("Kafka has not answered an earlier commit yet")
 
     def await_last_commit(self) -> None:

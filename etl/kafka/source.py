@@ -15,7 +15,7 @@ from common.logs import logger
 from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.events.rows import Message
-from etl.kafka.commits import Committer
+from etl.kafka.commits import CHECK_SECONDS, Committer
 from etl.kafka.membership import Membership
 from etl.plan import Coordinates, Position, Topic, read_position
 from etl.stores import Listener
@@ -50,6 +50,8 @@ class KafkaSource:
         self._listener: Listener | None = None
         self._committer = Committer(lambda offset: consumer.commit(offsets=[offset], asynchronous=False), seconds_max)
         self._is_in_callback = False
+        # Partitions that were to be paused while a commit blocked the client.
+        self._to_pause: set[int] = set()
 
     def join(self, listener: Listener) -> None:
         """Join the group; `listener` receives the changes of the assignment."""
@@ -61,10 +63,15 @@ class KafkaSource:
     def poll(self, count: int, seconds: float) -> list[Message]:
         """Return up to `count` messages after at most `seconds`; ConsumerLostError if the client has failed for good.
 
-        The messages have at most about POLL_BYTES_MAX together.
+        The messages have at most about POLL_BYTES_MAX together. None while Kafka does not answer a commit, because the
+        client would block the loop until it does.
         """
         # The admin client queues its errors in memory until it is polled: one a second in an outage.
         self._admin.poll(0)
+        if not self._committer.is_idle(CHECK_SECONDS):
+            return []
+        while self._to_pause:
+            self.pause(self._to_pause.pop())
         consumed = self._consume(count, seconds)
         # KafkaError can neither be compared with None nor tested for truth.
         errors = [error for error in map(methodcaller("error"), consumed) if error is not None]
@@ -114,6 +121,7 @@ class KafkaSource:
 
     def position(self, at: Coordinates) -> Position:
         """Return what the group has committed for a partition."""
+        self._committer.require_none_in_flight()
         try:
             (found,) = self._consumer.committed([self._at(at.partition)], timeout=self._seconds_max)
         except KafkaException as error:
@@ -128,6 +136,7 @@ class KafkaSource:
 
     def limits(self, partition: int) -> tuple[int, int]:
         """Return the first offset of the log, and the one after its last."""
+        self._committer.require_none_in_flight()
         try:
             low, high = self._consumer.get_watermark_offsets(self._at(partition), timeout=self._seconds_max)
         except KafkaException as error:
@@ -136,6 +145,8 @@ class KafkaSource:
 
     def lag(self, partition: int, offset: int) -> int:
         """Return how many messages the log held from an offset on when its end was last seen; 0 if it was not."""
+        if not self._committer.is_idle():
+            return 0
         try:
             _, high = self._consumer.get_watermark_offsets(self._at(partition), cached=True)
         except KafkaException:
@@ -145,6 +156,8 @@ class KafkaSource:
 
     def resume(self, partition: int, offset: int) -> None:
         """Deliver a partition's messages from an offset on."""
+        self._committer.require_none_in_flight()
+        self._to_pause.discard(partition)
         try:
             self._consumer.seek(self._at(partition, offset))
             self._consumer.resume([self._at(partition)])
@@ -153,6 +166,9 @@ class KafkaSource:
 
     def pause(self, partition: int) -> None:
         """Deliver no messages of a partition until it is resumed."""
+        if not self._committer.is_idle():
+            self._to_pause.add(partition)
+            return
         try:
             self._consumer.pause([self._at(partition)])
         except KafkaException as error:

@@ -15,29 +15,54 @@ from common.outage_log import OutageLog
 from common.threads import in_thread
 from etl.errors import SourceError
 from etl.kafka.source import KafkaSource
+from etl.plan import Coordinates, Topic
 
 WAIT_SECONDS_MAX = 60.0
 ANSWER_SECONDS_MAX = 0.2
 
 
 class SilentConsumer:
-    """A consumer that does not answer commits until it is released."""
+    """A consumer that does not answer commits until it is released; like the client, it runs one call at a time."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
         self.threads: list[int] = []
+        self.paused: list[int] = []
+        self._call = threading.RLock()
 
     @property
     def commits(self) -> int:
         return len(self.threads)
 
     def commit(self, **_: Any) -> list[Any]:
-        self.threads.append(threading.get_ident())
-        assert self.released.wait(WAIT_SECONDS_MAX)
-        return []
+        with self._call:
+            self.threads.append(threading.get_ident())
+            assert self.released.wait(WAIT_SECONDS_MAX)
+            return []
 
     def consume(self, _count: int, _seconds: float) -> list[Any]:
-        return []
+        with self._call:
+            return []
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        with self._call:
+            self.paused += [each.partition for each in partitions]
+
+    def seek(self, _partition: TopicPartition) -> None:
+        with self._call:
+            pass
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        with self._call:
+            self.paused = [each for each in self.paused if each not in {found.partition for found in partitions}]
+
+    def committed(self, _partitions: list[TopicPartition], **_: Any) -> list[Any]:
+        with self._call:
+            return []
+
+    def get_watermark_offsets(self, _partition: TopicPartition, **_: Any) -> tuple[int, int]:
+        with self._call:
+            return 0, 7
 
     def subscribe(self, _topics: list[str], **callbacks: Callable[..., None]) -> None:
         self.callbacks = callbacks
@@ -132,7 +157,7 @@ def test_a_commit_in_a_callback_is_sent_by_its_thread() -> None:
 
 
 def test_a_commit_without_an_answer() -> None:
-    """The commit times out; until it has ended no other is sent, and polls continue."""
+    """The commit times out; until it has ended no other is sent, and polls return nothing."""
     consumer = SilentConsumer()
     source = KafkaSource(
         cast("Consumer", consumer), AdminClient({}), "events", ANSWER_SECONDS_MAX, OutageLog("reaching Kafka")
@@ -149,3 +174,33 @@ def test_a_commit_without_an_answer() -> None:
     source._committer.await_last_commit()
     source.commit(1, 1, "")
     assert consumer.commits == 2
+
+
+def test_a_commit_without_an_answer_does_not_block_the_loop() -> None:
+    """Until it has ended no call of the client begins; a partition that is to be paused is paused afterwards."""
+    source, consumer, _ = joined()
+    at = Coordinates(Topic("events", "identity", "cluster"), 0)
+    with pytest.raises(SourceError, match="did not answer a commit"):
+        source.commit(0, 1, "")
+    calls: list[Callable[[], object]] = [
+        lambda: source.poll(10, 0.0),
+        lambda: source.lag(0, 3),
+        lambda: source.pause(0),
+        lambda: source.pause(1),
+        lambda: source.resume(1, 5),
+        lambda: source.position(at),
+        lambda: source.limits(0),
+    ]
+
+    began = [in_thread(call) for call in calls]
+    assert not wait(began, WAIT_SECONDS_MAX / 2).not_done
+    assert [each.result() for each in began[:4]] == [[], 0, None, None]
+    assert [str(each.exception()) for each in began[4:]] == ["Kafka has not answered an earlier commit yet"] * 3
+    assert consumer.paused == []
+
+    consumer.released.set()
+    source._committer.await_last_commit()
+    source.resume(1, 5)
+    assert source.poll(10, 0.0) == []
+    assert consumer.paused == [0]
+    assert source.lag(0, 3) == 4
