@@ -57,6 +57,8 @@ class KafkaClientMetrics:
         self._is_up = metrics.gauge(
             "ugc_kafka_client_broker_up", "Whether the client is connected to a broker: 1 or 0.", **BROKER
         )
+        # The brokers that the client has named so far.
+        self._brokers: set[str] = set()
 
     def error(self, name: str) -> None:
         """Count an error by its name, as in `_TRANSPORT`."""
@@ -73,12 +75,14 @@ class KafkaClientMetrics:
 
     def _take(self, statistics: Statistics) -> None:
         brokers: Mapping[str, Mapping[str, object]] = statistics.get("brokers", {})
+        named: set[str] = set()
         for broker in brokers.values():
             number = cast("int", broker["nodeid"])
             # Bootstrap addresses and the coordinator's second connection have no number.
             if number < 0:
                 continue
             name = str(number)
+            named.add(name)
             take_window(self._round_trips.child(name, "avg"), broker["rtt"], "avg", MICROSECONDS)
             take_window(self._round_trips.child(name, "p99"), broker["rtt"], "p99", MICROSECONDS)
             take_window(self._waits.child(name, "avg"), broker["int_latency"], "avg", MICROSECONDS)
@@ -87,6 +91,11 @@ class KafkaClientMetrics:
             self._retries.child(name).value = cast("int", broker["txretries"])
             self._timeouts.child(name).value = cast("int", broker["req_timeouts"])
             self._is_up.child(name).value = int(broker["state"] == "UP")
+        # Observed: when no broker answers, the client forgets all of them until one does.
+        for name in self._brokers - named:
+            self._is_up.child(name).value = 0
+        if len(self._brokers) < BROKERS_MAX:
+            self._brokers |= named
 
 
 def take_window(into: Value, window: object, name: str, unit: float) -> None:

@@ -154,6 +154,18 @@ def test_kafka_statistics() -> None:
     assert not any("broker=-1" in name for name in found)
 
 
+def test_brokers_that_the_client_has_forgotten() -> None:
+    """When no broker answers, the client has only its bootstrap addresses: the brokers are not connected."""
+    metrics = Metrics()
+    client = KafkaClientMetrics(metrics)
+    client.statistics(json.dumps({"brokers": {"a": broker(1), "b": broker(2)}}))
+    client.statistics(json.dumps({"brokers": {"bootstrap": broker(-1)}}))
+    assert [samples(metrics)[f"ugc_kafka_client_broker_up{{broker={number}}}"] for number in (1, 2)] == [0, 0]
+
+    client.statistics(json.dumps({"brokers": {"a": broker(1)}}))
+    assert [samples(metrics)[f"ugc_kafka_client_broker_up{{broker={number}}}"] for number in (1, 2)] == [1, 0]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"brokers": {"a": {}}}', '{"brokers": 5}'])
 def test_unreadable_kafka_statistics(text: str) -> None:
     """Statistics of another form raise nothing, because an exception would escape from the poll of the client."""
