@@ -16,7 +16,7 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
         # Kafka processes one request of a connection at a time, so more in flight would save a network round trip only.
         # While more may be in flight, librdkafka polls without a pause for as long as a partition has messages waiting
         # and others in flight: 20 us of CPU an event.
-        "max.in.flight.requests.per.connection": 1,
+        "max.in.flight.requests.per.connection": settings.ingest_kafka_requests_max,
         "message.timeout.ms": delivery_milliseconds,
         "request.timeout.ms": delivery_milliseconds,
         # Single records linger before they are handed to the client (lingering.py), and batches are batches already.

@@ -148,6 +148,7 @@ def test_configuration_of_the_guarantee() -> None:
         ingest_queue_events_max=1_234,
         ingest_queue_kilobytes_max=2_345,
         ingest_linger_seconds=0.003,
+        ingest_kafka_requests_max=4,
     )
     given = producer_configuration(settings)
 
@@ -167,7 +168,7 @@ def test_configuration_of_the_guarantee() -> None:
     )
     # Idempotence allows up to 5 requests in flight; more would break the order.
     assert "max.in.flight" not in given
-    assert given["max.in.flight.requests.per.connection"] == 1
+    assert given["max.in.flight.requests.per.connection"] == 4
     assert given.get("retries") is None
     Producer(given)
 
