@@ -126,8 +126,8 @@ class ProducerSettings(Settings):
     """Kilobytes of events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
     ingest_kafka_requests_max: int = Field(default=1, ge=1, le=5)
-    """Requests in flight to each Kafka broker. Where a request takes tens of milliseconds, as over a slow network, 5 gives
-    shorter waits and a higher rate; elsewhere more than 1 costs Kafka's client up to 20 microseconds of CPU an event."""
+    """Requests in flight to each Kafka broker. Where a request takes tens of milliseconds, as over a slow network, 5
+    give shorter waits and a higher rate; elsewhere more than 1 cost up to 20 microseconds of CPU an event."""
 
     ingest_linger_seconds: float = Field(default=0.005, ge=0, le=1)
     """Seconds that single events wait at most, while others are in flight, so that they share a Kafka request; an event
