@@ -73,7 +73,7 @@ def accepted() -> list[Panel]:
         graph(
             "Events by outcome",
             "`unavailable` is a failure of the service, as is `shed` except for the reasons `caller` and `priority`; "
-            "`invalid` and `denied` are failures of the caller.",
+            "`invalid` and `denied` are failures of the caller, and `cancelled` are batches for which it did not wait.",
             "ops",
             rate("ugc_ingest_events_total", "outcome", "{{outcome}}"),
             is_stacked=True,

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 import grpc
-from google.rpc.code_pb2 import CANCELLED, INTERNAL, OK, RESOURCE_EXHAUSTED
+from google.rpc.code_pb2 import INTERNAL, OK, RESOURCE_EXHAUSTED
 
 from services.ingest.call import Call, Context, Failure, Response, StatusError
 from services.ingest.error_interceptor import intercept_errors
@@ -56,7 +56,7 @@ class AdmissionInterceptor:
             except StatusError as error:
                 failure = call.failure(error.status)
             except (grpc.aio.AbortError, grpc.aio.InternalError, asyncio.CancelledError):
-                metrics.ended(CANCELLED, perf_counter() - began, call.span)
+                metrics.ended(call.cancelled_code(), perf_counter() - began, call.span)
                 raise
             except Exception as error:  # noqa: BLE001 -- the library would send any exception's text to the client
                 failure = call.unexpected(error)
@@ -89,7 +89,7 @@ class AdmissionInterceptor:
                 return await method(request, call)
         except BaseException as error:
             if not call.are_events_counted:
-                metrics.refused(code_of(error), request)
+                metrics.refused(code_of(error, call), request)
             raise
         finally:
             self._admission.release(peer, size)
@@ -106,11 +106,11 @@ class AdmissionInterceptor:
             raise StatusError(invalid_argument([FieldViolation(field=REQUEST, description="is missing")])) from None
 
 
-def code_of(error: BaseException) -> int:
+def code_of(error: BaseException, call: Call) -> int:
     """Return the code with which a call ends because of an error."""
     if isinstance(error, StatusError):
         return int(error.status.code)
-    return int(INTERNAL if isinstance(error, Exception) else CANCELLED)
+    return int(INTERNAL) if isinstance(error, Exception) else call.cancelled_code()
 
 
 async def abort(context: Context, failure: Failure) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
 import grpc
-from google.rpc.code_pb2 import INTERNAL, Code
+from google.rpc.code_pb2 import CANCELLED, DEADLINE_EXCEEDED, INTERNAL, Code
 from google.rpc.status_pb2 import Status
 
 from common.logs import log_limited, logger
@@ -28,6 +28,8 @@ HTTP_CODE = "x-http-code"
 CREATED, MULTI_STATUS = "201", "207"
 STATUS_DETAILS = "grpc-status-details-bin"
 UNEXPECTED = "an unexpected error inside the server"
+# A client cancels a call at its deadline by its own clock, and the cancellation may arrive before the deadline here.
+EXPIRED_SECONDS = 0.1
 
 
 class StatusError(Exception):
@@ -94,6 +96,10 @@ class Call:
             return self._until - time.monotonic()
         left = self._until.time_remaining()
         return math.inf if left is None else left
+
+    def cancelled_code(self) -> int:
+        """Return the code of a cancelled call, which is another one if its deadline has come."""
+        return int(DEADLINE_EXCEEDED if self.seconds_left() < EXPIRED_SECONDS else CANCELLED)
 
     @property
     def trace_id(self) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from google.protobuf.descriptor import Descriptor
 from google.rpc.code_pb2 import (
+    CANCELLED,
     INVALID_ARGUMENT,
     OK,
     PERMISSION_DENIED,
@@ -35,13 +36,16 @@ INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_na
 DEBUG = debug_service_pb2.DESCRIPTOR.services_by_name["DebugService"].full_name
 PRODUCE, BATCH_PRODUCE = f"{INGEST}/Produce", f"{INGEST}/BatchProduce"
 RANDOM_BATCH_PRODUCE = f"{DEBUG}/RandomBatchProduce"
-ACCEPTED, INVALID, DENIED, UNAVAILABLE, SHED = OUTCOMES = ("accepted", "invalid", "denied", "unavailable", "shed")
+ACCEPTED, INVALID, DENIED, UNAVAILABLE, SHED = "accepted", "invalid", "denied", "unavailable", "shed"
+CANCELLED_BY_CLIENT = "cancelled"
+OUTCOMES = (ACCEPTED, INVALID, DENIED, UNAVAILABLE, SHED, CANCELLED_BY_CLIENT)
 # The outcome of all events of a call that ends with an error; that of any other code is UNAVAILABLE.
 OUTCOME_OF_CODE = {
     INVALID_ARGUMENT: INVALID,
     PERMISSION_DENIED: DENIED,
     UNAUTHENTICATED: DENIED,
     RESOURCE_EXHAUSTED: SHED,
+    CANCELLED: CANCELLED_BY_CLIENT,
 }
 SHED_REASONS = ("limit", "caller", "priority", "deadline", "memory")
 # The fields of errors that are about the whole batch, and about events whose violations are not explained.
@@ -78,7 +82,7 @@ class IngestMetrics(Metrics):
         events = self.counter(
             "ugc_ingest_events",
             "Events that have arrived, by their one outcome: acknowledged by Kafka, not valid, without permission, "
-            "not acknowledged by Kafka, or refused because a limit was reached.",
+            "not acknowledged by Kafka, refused because a limit was reached, or of a batch that its client cancelled.",
             outcome=OUTCOMES,
         )
         self.outcomes = {each: events.child(each) for each in OUTCOMES}

@@ -139,7 +139,7 @@ def test_with_kafka(kafka: str, topic: str, tmp_path: Path, address: str) -> Non
 
     assert value(found, "ugc_ingest_kafka_reachable") == 1
     outcomes = {labels[0][1]: number for (name, labels), number in found.items() if name == "ugc_ingest_events_total"}
-    assert outcomes == {"accepted": 8, "invalid": 3, "denied": 0, "unavailable": 0, "shed": 0}
+    assert outcomes == {"accepted": 8, "invalid": 3, "denied": 0, "unavailable": 0, "shed": 0, "cancelled": 0}
     assert value(found, "ugc_ingest_batch_events_count") == 2
     assert value(found, "ugc_ingest_kafka_ack_seconds_count") == 2
     assert value(found, "ugc_ingest_invalid_total", field="payload.movie_id") == 3

@@ -10,7 +10,7 @@ const BARS_MAX = 12
 const LATE_SECONDS = 60
 // The points of which the large number is the average.
 const AVERAGED = 5
-const OUTCOMES = ['accepted', 'invalid', 'denied', 'unavailable', 'shed']
+const OUTCOMES = ['accepted', 'invalid', 'denied', 'unavailable', 'shed', 'cancelled']
 
 let silentSince = 0
 

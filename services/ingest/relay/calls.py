@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
 
-from google.rpc.code_pb2 import CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK
+from google.rpc.code_pb2 import DEADLINE_EXCEEDED, INTERNAL, OK
 
 from common.trace_context import is_sampled
 from services.ingest.call import Call, Failure, Response, StatusError
@@ -141,7 +141,7 @@ class RelayedCall:
     def cancel(self) -> None:
         """End the call without an answer."""
         self._stop()
-        self._end(CANCELLED, None)
+        self._end(self.call.cancelled_code(), None)
 
     def _stop(self) -> None:
         if self.task is not None:

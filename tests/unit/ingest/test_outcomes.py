@@ -17,7 +17,7 @@ from services.ingest.auth.keys import read_secret
 from services.ingest.events.records import Headers, Record, Records
 from services.ingest.kafka.errors import DeliveryFailure, Remedy
 from services.ingest.metrics import IngestMetrics
-from tests.support.clients.calls import SECONDS_MAX, BatchPublisher, BlockingPublisher
+from tests.support.clients.calls import BatchPublisher, BlockingPublisher
 from tests.support.clients.relay import BATCH_PRODUCE, PRODUCE, alone, call, relay, relayed
 from tests.support.inputs.events import valid
 from tests.support.inputs.tokens import OTHER_SECRET, SECRET, USER, signed
@@ -197,45 +197,6 @@ async def test_limits(*, is_relayed: bool) -> None:
     assert outcomes(metrics) == {"accepted": 1, "shed": 6 if is_relayed else 2}
     shed = dict(metrics.shed.read() if metrics.shed.read else {})
     assert {reason: count for (reason,), count in shed.items() if count} == {"memory": outcomes(metrics)["shed"]}
-
-
-async def test_cancelled(*, is_relayed: bool) -> None:
-    """A cancelled batch counts as not acknowledged, and a cancelled single event by Kafka's report."""
-    metrics, publisher = IngestMetrics(), BlockingPublisher()
-    async with ingest_server(publisher, metrics=metrics) as address, connection(address) as channel:
-        calls = call(1, EVENT.SerializeToString()), call(2, batch(*[EVENT] * 5), BATCH_PRODUCE)
-        if is_relayed:
-            async with relay(channel) as client:
-                await client.send(*calls)
-                await publisher.began(2)
-        else:
-            tasks = [asyncio.create_task(alone(channel, each)) for each in calls]
-            await publisher.began(2)
-            for task in tasks:
-                task.cancel()
-        async with asyncio.timeout(SECONDS_MAX):
-            while sum(ends(metrics).values()) < len(calls):  # noqa: ASYNC110 -- the library has no event for it
-                await asyncio.sleep(0.01)
-        assert outcomes(metrics) == {"unavailable": 5}
-        publisher.free.set()
-        async with asyncio.timeout(SECONDS_MAX):
-            while "accepted" not in outcomes(metrics):  # noqa: ASYNC110 -- see above
-                await asyncio.sleep(0.01)
-
-    assert outcomes(metrics) == {"unavailable": 5, "accepted": 1}
-    assert ends(metrics) == {("Produce", "CANCELLED"): 1, ("BatchProduce", "CANCELLED"): 1}
-
-
-async def test_expired() -> None:
-    """A relayed batch whose deadline has passed counts as not acknowledged."""
-    metrics, publisher = IngestMetrics(), BlockingPublisher()
-    server = ingest_server(publisher, metrics=metrics)
-    async with server as address, connection(address) as channel, relay(channel) as client:
-        await client.send(call(1, batch(*[EVENT] * 5), BATCH_PRODUCE, timeout_seconds=0.01))
-        await client.answers(1)
-
-    assert outcomes(metrics) == {"unavailable": 5}
-    assert ends(metrics) == {("BatchProduce", "DEADLINE_EXCEEDED"): 1}
 
 
 async def test_no_event(*, is_relayed: bool) -> None:
