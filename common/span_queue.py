@@ -49,9 +49,13 @@ class Sender(SpanExporter):
         library.handlers[:], library.propagate = [self._reason], False
         # How many spans have been sent or lost, the links of all of them, and how many spans were lost.
         self.done = self.done_links = self.lost = 0
+        self._is_abandoned = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans; they are lost when the collector does not take them in time."""
+        if self._is_abandoned:
+            self.lost += len(spans)
+            return SpanExportResult.FAILURE
         try:
             result, reason = self._exporter.export(spans), self._reason.text
         except Exception as error:  # noqa: BLE001 -- any error of the library loses these spans and nothing else
@@ -67,6 +71,11 @@ class Sender(SpanExporter):
 
     def shutdown(self) -> None:
         """Close the connection to the collector."""
+        self._exporter.shutdown()
+
+    def abandon(self) -> None:
+        """Send no further spans, and end a call to the collector that runs; the thread then ends at once."""
+        self._is_abandoned = True
         self._exporter.shutdown()
 
 
@@ -102,6 +111,10 @@ class SpanQueue(SpanProcessor):
     def shutdown(self) -> None:
         """Send what waits, and end."""
         self._batches.shutdown()  # type: ignore[no-untyped-call]  # of the library
+
+    def abandon(self) -> None:
+        """Drop what still waits; the thread ends."""
+        self._sender.abandon()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits."""

@@ -147,3 +147,4 @@ def tracing(settings: TraceSettings, process: str, worker: int | None = None) ->
         yield Tracing(provider.get_tracer(DISTRIBUTION, product_version()), queue)
     finally:
         wait([in_thread(provider.shutdown)], END_SECONDS_MAX)
+        queue.abandon()

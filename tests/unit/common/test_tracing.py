@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from common import span_queue, trace_settings
 from common.settings import EXIT_BAD_SETTING, load
-from common.span_queue import SPANS_MAX, LastText, Sender, SpanQueue
+from common.span_queue import ANSWER_SECONDS_MAX, SPANS_MAX, LastText, Sender, SpanQueue
 from common.trace_context import is_sampled, trace_id_of
 from common.trace_settings import TraceSettings
-from common.tracing import LINKS_MAX, TEXT_CHARACTERS_MAX, Tracing, tracing
+from common.tracing import END_SECONDS_MAX, LINKS_MAX, TEXT_CHARACTERS_MAX, Tracing, tracing
 from local.processes.ports import free_port
 from tests.support.processes.collector import Collector, collecting
 from tests.support.processes.system import await_equal
@@ -161,6 +161,20 @@ def test_collector_that_is_away() -> None:
         dropped = own.dropped
 
     assert dropped >= 2 * SPANS_MAX - 1
+
+
+def test_thread_ends_with_the_block() -> None:
+    """Spans that wait for a collector which is away do not keep the sending thread: it would retry for minutes."""
+    before = set(threading.enumerate())
+    with opened(f"http://127.0.0.1:{free_port()}") as own:
+        for _ in range(SPANS_MAX):
+            own.span("lost", "server").end()
+        started = [each for each in threading.enumerate() if each not in before and each.name.startswith("Otel")]
+
+    for each in started:
+        each.join(ANSWER_SECONDS_MAX + END_SECONDS_MAX)
+    assert started
+    assert not [each.name for each in started if each.is_alive()]
 
 
 def test_errors_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
