@@ -18,7 +18,7 @@ from local.settings import ROOT
 from tests.support.benchmarks.report import THIS_PROJECT, Run
 from tests.support.benchmarks.rows import PEER_TITLES, ROWS
 from tests.support.benchmarks.samples import Bench, Sample, comparisons, figures
-from tests.support.benchmarks.systems import Clone, System, kafka, peers, tree
+from tests.support.benchmarks.systems import UNHURRIED, Clone, System, kafka, peers, tree
 from tests.support.benchmarks.tables import show
 from tests.support.load.worker import Generator
 
@@ -78,7 +78,7 @@ def labels(trees: list[str]) -> dict[str, Clone]:
 def systems(folder: Path, bootstrap: str, trees: dict[str, Clone], peers_wanted: bool) -> Iterator[list[System]]:
     """Run the clones, and the peers if they are wanted."""
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(tree(name, clone, folder, bootstrap)) for name, clone in trees.items()]
+        found = [stack.enter_context(tree(name, clone, folder, bootstrap, UNHURRIED)) for name, clone in trees.items()]
         if peers_wanted:
             found += stack.enter_context(peers(folder, bootstrap))
         yield found

@@ -24,6 +24,7 @@ from tests.support.benchmarks.cpu import cpu_time, cpu_times
 from tests.support.benchmarks.report import THIS_PROJECT, Comparison, Figure, Run
 from tests.support.benchmarks.rows import ROWS, Row
 from tests.support.benchmarks.samples import medians
+from tests.support.benchmarks.systems import UNHURRIED
 from tests.support.benchmarks.tables import show
 from tests.support.load.worker import Generator, Load
 
@@ -56,8 +57,7 @@ def main() -> None:
     run = Run("observability")
     listens = {name: f"127.0.0.1:{free_port()}" for name in given.processes}
     settings = {f"UGC_{name.upper()}_MANAGEMENT_LISTEN": address for name, address in listens.items()}
-    # On a busy machine Kafka can take longer than the default, and then ingest refuses events.
-    settings["UGC_INGEST_ACK_SECONDS"] = "60"
+    settings |= UNHURRIED
     counting = tuple(counting_microseconds() for _ in range(given.rounds))
     found = [Figure(COUNTING, "ingest", CPU, "us a call", counting)]
     with (

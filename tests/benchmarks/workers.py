@@ -18,7 +18,7 @@ from local.settings import ROOT
 from tests.support.benchmarks.report import Comparison, Run
 from tests.support.benchmarks.rows import BATCH_PRODUCE, RATE, UNITS, Row
 from tests.support.benchmarks.samples import Bench, Sample, figures
-from tests.support.benchmarks.systems import Clone, System, kafka, tree
+from tests.support.benchmarks.systems import UNHURRIED, Clone, System, kafka, tree
 from tests.support.benchmarks.tables import show
 from tests.support.load.worker import Generator
 
@@ -93,7 +93,13 @@ def systems(folder: Path, bootstrap: str) -> Iterator[list[System]]:
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
-                tree(name, Clone(ROOT, {"UGC_INGEST_WORKERS": count, "UGC_GATEWAY_WORKERS": count}), folder, bootstrap)
+                tree(
+                    name,
+                    Clone(ROOT, {"UGC_INGEST_WORKERS": count, "UGC_GATEWAY_WORKERS": count}),
+                    folder,
+                    bootstrap,
+                    UNHURRIED,
+                )
             )
             for name, count in SETTINGS.items()
         ]

@@ -51,9 +51,15 @@ def kafka(folder: Path) -> Iterator[tuple[str, int]]:
         yield f"127.0.0.1:{port}", broker.process.pid
 
 
+# Closed loops offer as much as is taken. Kafka can then take longer than the default, and ingest would refuse events.
+UNHURRIED = {"UGC_INGEST_ACK_SECONDS": "60"}
+
+
 @contextlib.contextmanager
-def tree(name: str, clone: Clone, folder: Path, bootstrap: str) -> Iterator[System]:
-    """Run ingest and the gateway of a clone of this project, with the clone's own environment."""
+def tree(
+    name: str, clone: Clone, folder: Path, bootstrap: str, settings: Mapping[str, str] | None = None
+) -> Iterator[System]:
+    """Run ingest and the gateway of a clone of this project, with the clone's own environment and settings."""
     ingest, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
     label = label_of(name)
     topic = topic_of(name)
@@ -66,6 +72,7 @@ def tree(name: str, clone: Clone, folder: Path, bootstrap: str) -> Iterator[Syst
         "UGC_INGEST_DRAIN_SECONDS": "0.1",
         "UGC_GATEWAY_LISTEN": gateway,
         **NO_MANAGEMENT,
+        **(settings or {}),
         **clone.settings,
     }
     python = str(clone.root / ".venv" / "bin" / "python")
