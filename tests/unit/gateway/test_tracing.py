@@ -95,7 +95,7 @@ def test_call(spans: Spans) -> None:
 
 
 def test_call_without_a_verdict(spans: Spans) -> None:
-    """The span of a call whose client has disconnected ends with the request; an answer below 500 is no error."""
+    """The span of a call whose client has disconnected ends with the request; an answer below 500 is not an error."""
     trace = begun(spans, PARENT)
     assert trace is not None
     trace.calling(CALL, [])
