@@ -158,7 +158,7 @@ def test_not_ready_while_halted(tmp_path: Path, kafka: str, topic: str, database
 
 
 def test_not_alive_while_an_insert_blocks(tmp_path: Path, kafka: str, topic: str) -> None:
-    """An insert that is never answered is not progress: the etl is not alive, alive and ready again when it is answered."""
+    """An insert that is never answered is not progress: the etl is not alive until it is answered, then also ready."""
     with own_clickhouse(tmp_path) as (_, server, url), connected(url) as tables:
         deployment, address = managed(tmp_path, kafka, topic, url, **PATIENT)
         with running(etl(deployment, address)):
