@@ -100,10 +100,10 @@ class Family(Generic[C]):
         return value if value in known or len(known) < allowed else OTHER
 
 
-class Counter(Family[Value]):
-    """A number that only grows while the process runs."""
+class Numbers(Family[Value]):
+    """A counter or a gauge: one number for each set of label values."""
 
-    kind: Kind = "counter"
+    make_samples: type[CounterMetricFamily] | type[GaugeMetricFamily]
 
     def __init__(self, name: str, text: str, labels: Mapping[str, LabelValues]) -> None:
         super().__init__(name, text, labels, Value)
@@ -115,35 +115,28 @@ class Counter(Family[Value]):
 
     def collect(self) -> Metric:
         """Return the samples."""
-        family = CounterMetricFamily(self.name, self.help, labels=list(self.labels))
+        family = self.make_samples(self.name, self.help, labels=list(self.labels))
         for values, number in numbers(self, self.read):
             family.add_metric(values, number)
         return family
 
 
-class Gauge(Family[Value]):
+class Counter(Numbers):
+    """A number that only grows while the process runs."""
+
+    kind: Kind = "counter"
+    make_samples = CounterMetricFamily
+
+
+class Gauge(Numbers):
     """A number that rises and falls."""
 
     kind: Kind = "gauge"
-
-    def __init__(self, name: str, text: str, labels: Mapping[str, LabelValues]) -> None:
-        super().__init__(name, text, labels, Value)
-        self.read: Callable[[], Mapping[tuple[str, ...], float]] | None = None
-
-    def reads(self, read: Callable[[], float]) -> None:
-        """Take the number from elsewhere at each scrape; `read` runs in the thread of the scrape."""
-        self.read = lambda: {(): read()}
+    make_samples = GaugeMetricFamily
 
     def reads_each(self, read: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
         """Take all numbers, by their label values, from elsewhere at each scrape."""
         self.read = read
-
-    def collect(self) -> Metric:
-        """Return the samples."""
-        family = GaugeMetricFamily(self.name, self.help, labels=list(self.labels))
-        for values, number in numbers(self, self.read):
-            family.add_metric(values, number)
-        return family
 
 
 class Histogram(Family[Observations]):

@@ -77,7 +77,7 @@ async def test_publisher(monkeypatch: pytest.MonkeyPatch, configuration: dict[st
 
 @pytest.mark.parametrize("turns", range(12))
 async def test_cancelled_batches(turns: int) -> None:
-    """A batch that is cancelled while it is validated, or waits for its turn, is no longer counted."""
+    """A batch that is cancelled while it is validated, or waits for its turn, does not count any more."""
     admission = event_admission()
     servicer = ingest(admission, BlockingPublisher())
     tasks = [asyncio.ensure_future(servicer.batch_produce(BATCH, plain_call())) for _ in range(5)]

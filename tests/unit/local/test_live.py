@@ -55,7 +55,7 @@ def test_a_point_has_rates_and_values() -> None:
 
 
 def test_a_process_that_does_not_answer_has_no_figures() -> None:
-    """Without an answer before or now there is no rate; the other process's figures are there."""
+    """A rate needs an answer before and one now; the other process's figures are there."""
     history = History()
     first = history.add(100, ingest(10), None)
     second = history.add(101, None, etl(1, 0, 0))
