@@ -27,6 +27,7 @@ from local.kafka.server import kafka_program
 from local.processes.ports import free_port
 from local.processes.program import running
 from tests.support import parallel
+from tests.support.certificates import Certificates
 from tests.support.processes.management import NO_MANAGEMENT
 from tests.support.processes.shards import two_databases, two_servers
 from tests.support.processes.shared import shared
@@ -177,6 +178,12 @@ def tables(database: str) -> Iterator[ClickHouse]:
     """Yield a connection to the test's database."""
     with connected(database) as connection:
         yield connection
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    """Return certificates whose files a test may replace."""
+    return Certificates(tmp_path / "certificates")
 
 
 @pytest.fixture
