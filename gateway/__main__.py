@@ -36,7 +36,8 @@ def main() -> None:
 def run_several(settings: GatewaySettings) -> int:
     """Run several workers until a stop signal; return the exit status."""
     from common.logs import configure_logs
-    from common.workers.supervisor import Workers, run_workers
+    from common.workers.process import Workers
+    from common.workers.supervisor import run_workers
 
     configure_logs("gateway", settings)
     return run_workers(

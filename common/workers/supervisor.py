@@ -8,54 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 from common.heartbeat import Heartbeat
 from common.lifecycle import stopping
 from common.logs import logger
 from common.management import managing_pages
-from common.settings import Address
-from common.workers.asking import open_listener
 from common.workers.pages import worker_pages
 from common.workers.port import held_port
-from common.workers.worker import BEAT_SECONDS, READY, arguments
+from common.workers.process import MARGIN_SECONDS, WorkerProcess, Workers
 
-# Periods without a sign of life after which a worker that has not served yet counts as hung: it loads its libraries.
-START_SILENCES_MAX = 120
 # Pauses before a worker is started again: doubled each time, until one has run for a while.
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 10.0
 STABLE_SECONDS = 60.0
-# How much longer than its own limits a worker may take, before it is killed.
-MARGIN_SECONDS = 5.0
-READ_BYTES = 4_096
-POLL_SECONDS = 0.01
 EXIT_KILLED = 1
 EXIT_CANNOT_SERVE = 1
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Which workers to run, and their limits.
-
-    Each runs `module`. `server` begins the names of its settings, as in UGC_INGEST. `loop_seconds_max` is how long an
-    event loop may be blocked before the worker ends by itself, `stop_seconds_max` the sum of its limits after SIGTERM.
-    """
-
-    module: str
-    server: str
-    listen: Address
-    management_listen: Address | None
-    count: int
-    loop_seconds_max: float
-    stop_seconds_max: float
 
 
 def run_workers(workers: Workers) -> int:
@@ -147,86 +117,6 @@ class WorkerSupervisor:
         for each in self._running.values():
             each.kill("does not stop")
         await asyncio.gather(*late)
-
-
-class WorkerProcess:
-    """One started worker. Create it on the main thread: Linux ends the worker when the thread that made it ends."""
-
-    def __init__(self, workers: Workers, number: int, environment: Mapping[str, str]) -> None:
-        """OSError when the process cannot be started."""
-        self.number = number
-        self.is_serving = self.has_served = False
-        self._silences_max = round((workers.loop_seconds_max + MARGIN_SECONDS) / BEAT_SECONDS)
-        self._end_seconds_max = workers.stop_seconds_max + MARGIN_SECONDS
-        # Where its management listener is; empty for none.
-        self.management: str | bytes = ""
-        self._channel, theirs = socket.socketpair()
-        self._channel.settimeout(0)
-        with contextlib.ExitStack() as opened:
-            opened.enter_context(theirs)
-            given = [theirs.fileno()]
-            if workers.management_listen is not None:
-                listener = opened.enter_context(open_listener())
-                self.management = listener.getsockname()
-                given.append(listener.fileno())
-            try:
-                self._process = subprocess.Popen(
-                    (sys.executable, "-m", workers.module, *arguments(number, os.getpid(), *given)),
-                    stdin=subprocess.DEVNULL,
-                    env=environment,
-                    pass_fds=given,
-                    # Ctrl-C in a terminal reaches only the parent, which stops the workers in order.
-                    process_group=0,
-                )
-            except OSError:
-                self._channel.close()
-                raise
-
-    async def wait(self, on_serving: Callable[[], None]) -> int:
-        """Return the exit status once the worker has ended, negative after a signal; kill it when it hangs."""
-        with self._channel:
-            await self._read_until_closed(on_serving)
-        self.is_serving = False
-        deadline = time.monotonic() + self._end_seconds_max
-        while (status := self._process.poll()) is None:
-            if time.monotonic() > deadline:
-                self.kill("does not end")
-                deadline = math.inf
-            await asyncio.sleep(POLL_SECONDS)
-        return status
-
-    async def _read_until_closed(self, on_serving: Callable[[], None]) -> None:
-        """Read what the worker reports until its end of the channel is closed, as at its death."""
-        loop, silences = asyncio.get_running_loop(), 0
-        while True:
-            try:
-                async with asyncio.timeout(BEAT_SECONDS):
-                    received = await loop.sock_recv(self._channel, READ_BYTES)
-            except TimeoutError:
-                # Counted, not measured: this process may have been suspended together with the worker.
-                silences += 1
-                if silences == (self._silences_max if self.has_served else START_SILENCES_MAX):
-                    self.kill("does not answer")
-                continue
-            except ConnectionError:
-                return
-            if not received:
-                return
-            silences = 0
-            if READY in received:
-                self.is_serving = self.has_served = True
-                on_serving()
-
-    def terminate(self) -> None:
-        """Ask the worker to stop in order."""
-        self._process.terminate()
-        # A process that SIGSTOP has stopped does not handle SIGTERM.
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self, reason: str) -> None:
-        """End the worker at once."""
-        logger().error("a worker is killed", worker=self.number, pid=self._process.pid, reason=reason)
-        self._process.kill()
 
 
 async def either(one: asyncio.Event, other: asyncio.Event) -> None:

@@ -36,7 +36,8 @@ def main() -> None:
 def run_several(settings: IngestSettings) -> int:
     """Run several workers until a stop signal; return the exit status."""
     from common.logs import configure_logs
-    from common.workers.supervisor import Workers, run_workers
+    from common.workers.process import Workers
+    from common.workers.supervisor import run_workers
 
     configure_logs("ingest", settings)
     stop_seconds = (
