@@ -19,15 +19,13 @@ from db.clickhouse.client import connected
 from db.clickhouse.replicas import unsettled
 from db.clickhouse.stored import StoredEvents
 from db.conservation import Breach, BreachKind, Claim, Repeats, check_partition
-from db.errors import StoreError, UnavailableError
-from db.kafka.topics import OffsetReader, PartitionOffsets, topic_identity
+from db.errors import StoreError
+from db.kafka.topics import OffsetReader, PartitionOffsets, read_offsets, topic_identity
 from db.report import Report, as_json, as_table
 from db.settings import AuditSettings
 
 EXIT_BREACH, EXIT_STORE = 1, 3
 WAIT_POLL_SECONDS = 0.2
-# Kafka cannot return the offsets of a partition that was added a moment ago and has no leader yet.
-READ_SECONDS_MAX = 10.0
 
 
 def main(options: argparse.Namespace) -> None:
@@ -90,18 +88,6 @@ def await_consumed(reader: OffsetReader, seconds_max: float) -> list[PartitionOf
         if not any(each.lag for each in offsets) or time.monotonic() >= deadline:
             return offsets
         time.sleep(WAIT_POLL_SECONDS)
-
-
-def read_offsets(reader: OffsetReader) -> list[PartitionOffsets]:
-    """Return the offsets; retry for some seconds while Kafka cannot return those of a partition."""
-    deadline = time.monotonic() + READ_SECONDS_MAX
-    while True:
-        try:
-            return reader.read()
-        except UnavailableError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(WAIT_POLL_SECONDS)
 
 
 def claims_of(before: Sequence[PartitionOffsets], after: Sequence[PartitionOffsets]) -> dict[int, Claim]:

@@ -1,4 +1,4 @@
-"""`ugc-migrate`, `ugc-audit` and `ugc-replay`: their command lines; each loads its libraries after it was parsed."""
+"""The command lines of the administration; each command loads its libraries after its arguments were parsed."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="send nothing, print how many events would be sent")
 
 
+def rewind_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ugc-rewind`."""
+    parser.add_argument(
+        "--to-table",
+        action="store_true",
+        required=True,
+        help="set each offset back to the first message that the tables do not hold",
+    )
+    parser.add_argument("--apply", action="store_true", help="set the offsets; without it nothing is changed")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
 MIGRATE = Command(
     name="ugc-migrate",
     purpose="Create the Kafka topic and the ClickHouse tables, or apply the migrations that are missing. Safe to "
@@ -76,6 +88,21 @@ REPLAY = Command(
     arguments=replay_arguments,
     statuses={0: "all chosen events were sent", 1: "some were not sent", 3: NO_ANSWER, **INTERRUPTED, **NO_READER},
 )
+REWIND = Command(
+    name="ugc-rewind",
+    purpose="Set the committed offsets of the etl's consumer group back to what the tables hold, after ClickHouse was "
+    "restored from a backup. A dry run unless --apply is given. Refuses to set offsets while an etl is a member of the "
+    "group. Without settings it uses those of a running `make up`.",
+    settings="db.settings:RewindSettings",
+    arguments=rewind_arguments,
+    statuses={
+        0: "the offsets fit the tables, or would with --apply",
+        1: "the group has a member, or messages are lost that the tables do not hold and Kafka has deleted",
+        3: f"{NO_ANSWER}, or a replica has not caught up; no offset was set",
+        **INTERRUPTED,
+        **NO_READER,
+    },
+)
 
 
 def migrate() -> None:
@@ -102,6 +129,15 @@ def replay() -> None:
     use_running_system()
     with loading():
         from db.replay import main
+    main(given)
+
+
+def rewind() -> None:
+    """Run `ugc-rewind`."""
+    given = REWIND.parse()
+    use_running_system()
+    with loading():
+        from db.rewind import main
     main(given)
 
 

@@ -44,3 +44,7 @@ class AuditSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings):
 
 class ReplaySettings(KafkaSettings, ClickHouseSettings):
     """Settings of `ugc-replay`: the table of rejected events and the topic that receives them again."""
+
+
+class RewindSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings):
+    """Settings of `ugc-rewind`: the consumer group whose offsets it sets, the topic, and the tables."""

@@ -31,6 +31,8 @@ COORDINATOR_STARTS = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 NO_OFFSET = 0
+# Kafka cannot return the offsets of a partition that was added a moment ago and has no leader yet.
+READ_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,15 @@ class OffsetReader:
         # The client returns -1001 where nothing was committed.
         offset = max(committed.offset, NO_OFFSET)
         return PartitionOffsets(committed.partition, low, high, offset, committed.metadata or "")
+
+
+def read_offsets(reader: OffsetReader) -> list[PartitionOffsets]:
+    """Return the offsets; retry for some seconds while Kafka cannot return those of a partition."""
+    deadline = time.monotonic() + READ_SECONDS_MAX
+    while True:
+        try:
+            return reader.read()
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.settings import Settings
 from common.settings_reference import SettingReference, settings_of
-from db.settings import AuditSettings, MigrateSettings, ReplaySettings
+from db.settings import AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from local.settings import LocalSettings, UpSettings
@@ -24,6 +24,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "ugc-migrate": MigrateSettings,
     "ugc-audit": AuditSettings,
     "ugc-replay": ReplaySettings,
+    "ugc-rewind": RewindSettings,
     "ugc-servers": LocalSettings,
     "ugc-up": UpSettings,
 }

@@ -31,6 +31,7 @@ sys.argv = ["{name}", *{arguments}]
         ("ugc-migrate", "db.commands", "migrate"),
         ("ugc-audit", "db.commands", "audit"),
         ("ugc-replay", "db.commands", "replay"),
+        ("ugc-rewind", "db.commands", "rewind"),
         ("ugc-ingest", "services.ingest.__main__", "main"),
         ("ugc-gateway", "gateway.__main__", "main"),
         ("ugc-etl", "etl.__main__", "main"),
@@ -40,7 +41,7 @@ sys.argv = ["{name}", *{arguments}]
 )
 def test_while_loading(name: str, module: str, function: str) -> None:
     """One line, the status that shells expect, no traceback."""
-    arguments = ["--reason", "refused"] if name == "ugc-replay" else []
+    arguments = {"ugc-replay": ["--reason", "refused"], "ugc-rewind": ["--to-table"]}.get(name, [])
     code = CODE.format(name=name, module=module, function=function, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 

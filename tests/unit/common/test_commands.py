@@ -14,7 +14,7 @@ import pytest
 
 from common.commands import COLUMNS_MIN, Command
 from common.settings import Settings
-from db.settings import AuditSettings, MigrateSettings, ReplaySettings
+from db.settings import AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from local.settings import ROOT, LocalSettings, UpSettings
@@ -29,6 +29,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "ugc-migrate": MigrateSettings,
     "ugc-audit": AuditSettings,
     "ugc-replay": ReplaySettings,
+    "ugc-rewind": RewindSettings,
     "ugc-servers": LocalSettings,
     "ugc-up": UpSettings,
 }
@@ -41,6 +42,7 @@ MODULES = {
     "db.migrate": "ugc-migrate",
     "db.audit": "ugc-audit",
     "db.replay": "ugc-replay",
+    "db.rewind": "ugc-rewind",
     "local.servers": "ugc-servers",
     "local.up": "ugc-up",
 }
@@ -48,7 +50,11 @@ MODULES = {
 BAD_SETTINGS = {name: "not valid" for kind in SETTINGS.values() for name in kind.model_fields}
 SECONDS_MAX = 60
 # What these commands need before they look at other arguments.
-REQUIRED = {"ugc-replay": ["--reason", "refused"], "ugc-openapi": ["descriptors.binpb"]}
+REQUIRED = {
+    "ugc-replay": ["--reason", "refused"],
+    "ugc-rewind": ["--to-table"],
+    "ugc-openapi": ["descriptors.binpb"],
+}
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
