@@ -193,6 +193,7 @@ class Metrics:
             "End of the validity of a TLS certificate, by the role in which the process uses it.",
             role=CERTIFICATE_ROLES,
         )
+        self._certificates: dict[str, list[Callable[[], float]]] = {}
         self.traces_dropped = self.counter(
             "ugc_traces_dropped",
             "Spans that were not sent: too many were waiting, or the collector did not take them.",
@@ -209,6 +210,15 @@ class Metrics:
     def histogram(self, name: str, text: str, bounds: Sequence[float], **labels: LabelValues) -> Histogram:
         """Declare a histogram with the upper bounds of its buckets."""
         return self._add(Histogram(name, text, labels, bounds))
+
+    def read_certificate(self, role: str, read: Callable[[], float]) -> None:
+        """Take the end of a certificate's validity at each scrape; of several in one role, the earliest is shown."""
+        assert role in CERTIFICATE_ROLES, role  # noqa: S101 -- the declaration lists all values
+        self._certificates.setdefault(role, []).append(read)
+        ends = self._certificates
+        self.certificate_expiry.reads_each(
+            lambda: {(each,): min(read() for read in reads) for each, reads in list(ends.items())}
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Return the samples of all metrics; called by prometheus_client in the thread of a scrape."""

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from gateway.call_errors import DEADLINE_EXCEEDED, call_error, pairs
+from gateway.channels import open_channel
 from gateway.errors import CallError, Metadata, rpc_error
 from gateway.metrics import GatewayMetrics
 from gateway.reflection import Limits, Reflection
@@ -217,11 +218,13 @@ async def connecting(settings: GatewaySettings, metrics: GatewayMetrics, turn: i
         ("grpc.enable_http_proxy", 0),
     )
 
-    def open_channel() -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(settings.ingest_target, options=(*options, OWN_CONNECTION))
+    tls = settings.ingest_target_tls.read() if settings.ingest_target_tls else None
 
-    async with grpc.aio.insecure_channel(settings.ingest_target, options=options) as channel:
-        backend = Backend(channel, settings, open_channel, metrics, turn)
+    def open_own() -> grpc.aio.Channel:
+        return open_channel(settings, tls, (*options, OWN_CONNECTION))
+
+    async with open_channel(settings, tls, options) as channel:
+        backend = Backend(channel, settings, open_own, metrics, turn)
         relaying = asyncio.create_task(backend.relays.run()) if settings.gateway_relay else None
         try:
             yield backend

@@ -17,6 +17,7 @@ from common.trace_settings import HeadSamplingSettings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
 from gateway.setting_types import Origins, check_target
+from gateway.tls_settings import GatewayTlsSettings, TargetTlsSettings
 
 # The limits of which each worker has a share, and the smallest possible shares.
 DIVIDED = (
@@ -54,7 +55,13 @@ class GatewayManagementSettings(Settings):
 
 
 class GatewaySettings(
-    LogSettings, HeadSamplingSettings, WatchdogSettings, GatewayListenSettings, GatewayManagementSettings
+    LogSettings,
+    HeadSamplingSettings,
+    WatchdogSettings,
+    GatewayListenSettings,
+    GatewayTlsSettings,
+    TargetTlsSettings,
+    GatewayManagementSettings,
 ):
     """Settings of the HTTP server and of its calls to the gRPC service."""
 

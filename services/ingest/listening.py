@@ -11,16 +11,24 @@ from common.settings import Address
 from common.workers.port import FATAL_ERRORS
 
 
-def listen(server: grpc.aio.Server, address: Address, *, is_shared: bool = False) -> int:
+def listen(
+    server: grpc.aio.Server,
+    address: Address,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    is_shared: bool = False,
+) -> int:
     """Bind a server to an address and return the port; raise OSError with the reason if that fails.
 
-    An address that is shared with other workers is held by their parent.
+    With credentials the server accepts TLS only. An address that is shared with other workers is held by their parent.
     """
     failures = [] if is_shared else bind_errors(address)
     for error in failures:
         if error.errno in FATAL_ERRORS:
             raise OSError(f"{address}: {error.strerror}")
     try:
+        if credentials is not None:
+            return server.add_secure_port(str(address), credentials)
         return server.add_insecure_port(str(address))
     except RuntimeError as error:
         raise OSError(f"{address}: {failures[0].strerror if failures else error}") from error

@@ -95,6 +95,7 @@ async def run(
                         "serving",
                         address=str(address),
                         topic=settings.kafka_topic,
+                        tls=settings.ingest_tls is not None,
                         authentication=settings.keys is not None,
                         debug=settings.ingest_debug,
                     )

@@ -11,6 +11,8 @@ from common.failpoints import FailpointSettings
 from common.management import ManagementListen
 from common.networks import LOOPBACK, Network, Networks
 from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
+from common.tls.files import TlsFiles
+from common.tls.settings import TlsFile, check_server_file
 from common.trace_settings import TraceSettings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
@@ -44,6 +46,32 @@ class IngestManagementSettings(Settings):
 
     ingest_management_listen: ManagementListen = Address("127.0.0.1", 9464)
     """Address on which ingest serves `/metrics`, `/livez` and `/readyz` over HTTP, as `host:port`; empty for none."""
+
+
+class IngestTlsSettings(Settings):
+    """TLS of the gRPC server; shared with `ugc-up`, which has to connect to it."""
+
+    ingest_tls_cert_file: TlsFile = None
+    """File with the certificate of the gRPC server as PEM, intermediate ones after it; the server then accepts TLS 1.2
+    and 1.3 only. Files of TLS are read again when they change."""
+
+    ingest_tls_key_file: TlsFile = None
+    """File with the private key of UGC_INGEST_TLS_CERT_FILE as PEM, not encrypted."""
+
+    ingest_tls_client_ca_file: TlsFile = None
+    """File with the certificates of the authorities, as PEM, one of which must have issued the certificate of a client;
+    without this file clients need none."""
+
+    _files = field_validator("ingest_tls_cert_file", "ingest_tls_key_file", "ingest_tls_client_ca_file")(
+        check_server_file
+    )
+
+    @property
+    def ingest_tls(self) -> TlsFiles | None:
+        """The files of the server's TLS, None without TLS."""
+        if self.ingest_tls_cert_file is None:
+            return None
+        return TlsFiles(self.ingest_tls_cert_file, self.ingest_tls_key_file, self.ingest_tls_client_ca_file)
 
 
 class RequestSettings(Settings):
@@ -164,6 +192,7 @@ class IngestSettings(
     FailpointSettings,
     WatchdogSettings,
     IngestListenSettings,
+    IngestTlsSettings,
     IngestManagementSettings,
     RequestSettings,
     ConnectionSettings,

@@ -33,23 +33,26 @@ async def ingest_server(
     publisher: Publisher,
     *,
     authenticator: Authenticator | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
     metrics: IngestMetrics | None = None,
     **changes: Any,
 ) -> AsyncIterator[str]:
-    """Serve on a free port; yield the address once the health service reports SERVING."""
+    """Serve on a free port; yield the address once the health service reports SERVING, to `credentials` if given."""
     chosen: dict[str, Any] = {"ingest_listen": Address("127.0.0.1", 0), "ingest_drain_seconds": 0} | changes
     settings = IngestSettings(**chosen)
     validator = EventValidator(EVENT_BYTES_MAX)
     servicer = IngestServicer(validator, batch_limits(), publisher, RETRY_SECONDS, authenticator, metrics)
     probes = Probes(servicer.metrics)
     async with serving(settings, servicer, DisabledDebugServicer(), lambda _seconds: None, probes) as address:
-        async with connection(str(address)) as channel:
+        async with connection(str(address), credentials) as channel:
             await await_serving(channel)
         yield str(address)
 
 
-def connection(address: str) -> grpc.aio.Channel:
-    """Return a channel with a connection of its own."""
+def connection(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Return a channel with a connection of its own, by TLS with credentials."""
+    if credentials is not None:
+        return grpc.aio.secure_channel(address, credentials, options=OWN_CONNECTION)
     return grpc.aio.insecure_channel(address, options=OWN_CONNECTION)
 
 

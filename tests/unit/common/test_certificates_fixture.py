@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.support.certificates import Certificates, Pair
+from tests.support.clients.tls import client_context, hello
 
 
 def handshake(server: Pair, client: Pair | None, certificates: Certificates) -> None:
@@ -69,3 +70,14 @@ def test_replaced(certificates: Certificates) -> None:
 
     with pytest.raises(ssl.SSLError, match="unknown ca"):
         handshake(certificates.server, certificates.client, certificates)
+
+
+@pytest.mark.parametrize(
+    ("version", "sent"), [(ssl.TLSVersion.TLSv1_1, b"\x03\x02"), (ssl.TLSVersion.TLSv1_2, b"\x03\x03")]
+)
+def test_old_versions(certificates: Certificates, version: ssl.TLSVersion, sent: bytes) -> None:
+    """A client of an old version offers that version, so that a refusal of it is the server's."""
+    first = hello(client_context(certificates.authority.file, version=version))
+
+    record_and_message_headers = 5 + 4
+    assert first[record_and_message_headers : record_and_message_headers + 2] == sent
