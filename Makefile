@@ -6,7 +6,7 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants check bench profile generate pictures dashboards reference docs
+.PHONY: up test test-inputs test-faults test-mutants test-cluster check bench profile generate pictures dashboards reference docs
 .PHONY: lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
@@ -37,6 +37,13 @@ test-faults:
 test-mutants:
 	@$(PYTHON) -m local.setup test
 	@FAULT_SEEDS=0-0 $(BIN)/python -m pytest tests/faults/test_mutants.py $(ARGS)
+
+## test-cluster: three brokers, three keepers, ClickHouse with 2 shards of 2 replicas, and every fault of tests/cluster, in
+## 25 minutes; TABLE=1 writes architecture/cluster.md, ARGS='-k brokers' runs some of the tests
+test-cluster:
+	@$(PYTHON) -m local.setup cluster
+	@UGC_TEST_CLUSTER=1 $(BIN)/python -m pytest -n0 tests/cluster $(ARGS); status=$$?; \
+	  if [ -n "$(TABLE)" ]; then $(BIN)/python -m tests.cluster.table || exit 1; fi; exit $$status
 
 ## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark, KEEP=1 keeps the
 ## results in tests/benchmarks/results and writes docs/reference/costs.md

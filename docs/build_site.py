@@ -40,6 +40,7 @@ PROJECT = (
     "CHANGELOG.md",
     "gateway/README.md",
     "tests/benchmarks/README.md",
+    "tests/cluster/README.md",
 )
 
 

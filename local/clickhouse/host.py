@@ -13,7 +13,7 @@ import pty
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 END_OF_FILE = b"\x04"
 # The end-of-file is repeated, in case the terminal was not yet read when it was first written to.
@@ -26,6 +26,11 @@ LISTEN = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP"
 def main() -> None:
     """Serve until SIGTERM or SIGINT; status 1 when ClickHouse ended by itself."""
     library, *options = sys.argv[1:]
+    host(library, options)
+
+
+def host(library: str, options: Sequence[str], started: Callable[[threading.Event], None] = lambda _stop: None) -> None:
+    """As `main`; `started` is called once ClickHouse is starting, with a flag that is set when it is to end."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -33,6 +38,7 @@ def main() -> None:
     threading.stack_size(STACK_BYTES)
     server = threading.Thread(target=serve, args=(library, options, stop), name="clickhouse", daemon=True)
     server.start()
+    started(stop)
     stop.wait()
     stopped_by_signal = server.is_alive()
     while server.is_alive():

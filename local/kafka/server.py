@@ -49,18 +49,18 @@ def kafka_program(
     )
 
 
-def format_storage(directory: Path) -> None:
-    """Format a new data directory; one that is formatted stays as it is."""
+def format_storage(directory: Path, node: int = 1, cluster: str | None = None) -> None:
+    """Format a new data directory of a node, of a new cluster if none is given; one that is formatted stays."""
     # What is written last: a directory that was not finished is formatted again.
     if (directory / META_PROPERTIES).exists():
         return
     if FORMATTED.exists():
-        copy_format(directory)
+        copy_format(directory, node, cluster or new_identity())
     else:
-        run_java(directory, formatter(new_identity()))
+        run_java(directory, formatter(cluster or new_identity()))
 
 
-def copy_format(directory: Path) -> None:
+def copy_format(directory: Path, node: int, cluster: str) -> None:
     """Write what Kafka's tool would write into a new data directory."""
     checkpoint, properties = directory / CHECKPOINT, directory / META_PROPERTIES
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def copy_format(directory: Path) -> None:
     checkpoint.unlink(missing_ok=True)
     shutil.copyfile(FORMATTED, checkpoint)
     unfinished = properties.with_suffix(".new")
-    unfinished.write_text(f"version=1\nnode.id=1\ncluster.id={new_identity()}\ndirectory.id={new_identity()}\n")
+    unfinished.write_text(f"version=1\nnode.id={node}\ncluster.id={cluster}\ndirectory.id={new_identity()}\n")
     unfinished.replace(properties)
 
 

@@ -1,4 +1,4 @@
-"""The packages that are not Python's: Kafka's jars from Maven, ClickHouse's library and the OpenAPI page from npm."""
+"""Packages that are not of Python: jars of Kafka and ZooKeeper, the library of ClickHouse, and the OpenAPI page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import platform
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from local.setup.steps import LOCAL, ROOT, SetupError, Step, run
 
 ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 STATIC = ROOT / "gateway" / "openapi" / "static"
+CLUSTER = ROOT / "tests" / "support" / "cluster"
+ZOOKEEPER_LIBRARIES = LOCAL / "zookeeper" / "libs"
 
 
 def kafka_step() -> Step:
@@ -29,6 +32,31 @@ def kafka_step() -> Step:
         make_archive(log)
 
     return Step("kafka", (pom,), (LIBRARIES, ARCHIVE), install)
+
+
+def zookeeper_step() -> Step:
+    """Return the step that fetches ZooKeeper's jars, which only the cluster of `make test-cluster` needs."""
+    pom, hashes = CLUSTER / "pom.xml", CLUSTER / "jars.sha256"
+    command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+
+    def install(log: Path) -> None:
+        shutil.rmtree(ZOOKEEPER_LIBRARIES, ignore_errors=True)
+        run([*command, f"-DoutputDirectory={ZOOKEEPER_LIBRARIES}"], log)
+        check_hashes(ZOOKEEPER_LIBRARIES, hashes.read_text(encoding="utf-8"))
+
+    return Step("zookeeper", (pom, hashes), (ZOOKEEPER_LIBRARIES,), install)
+
+
+def check_hashes(folder: Path, wanted: str) -> None:
+    """Raise SetupError unless a folder has exactly the files of a list in the format of sha256sum.
+
+    The folder is then deleted, so that the next set-up fetches them again.
+    """
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    listed = {name: digest for digest, name in (line.split() for line in wanted.splitlines())}
+    if different := sorted(name for name in found.keys() | listed.keys() if found.get(name) != listed.get(name)):
+        shutil.rmtree(folder)
+        raise SetupError(f"these files are not those whose SHA-256 is recorded: {', '.join(different)}")
 
 
 def clickhouse_step() -> Step:

@@ -128,7 +128,11 @@ class Client:
     def _send(self, events: Sequence[Event]) -> Sequence[Event]:
         """Send a batch once; return the events that were not acknowledged."""
         by_rest = self._plan.gateway and self._chance.random() < self._plan.rest_share
-        return self._send_by_rest(events) if by_rest else self._send_by_grpc(events)
+        began = time.time()
+        left = self._send_by_rest(events) if by_rest else self._send_by_grpc(events)
+        if left:
+            self._ledger.unacknowledged(began, len(left))
+        return left
 
     def _send_by_grpc(self, events: Sequence[Event]) -> Sequence[Event]:
         try:

@@ -1,0 +1,1 @@
+"""A cluster without Docker: Kafka brokers, keepers, ClickHouse with shards and replicas, and the processes."""
