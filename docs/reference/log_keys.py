@@ -59,6 +59,7 @@ KEYS = {
     "rejected": "events of the request that were not stored",
     "role": "`server` or `client`: which side of connections the files are for",
     "routes": "number of HTTP routes",
+    "requests": "requests that may be in flight to each Kafka broker",
     "rows": "number of rows",
     "seconds": "duration, or the pause before the next attempt",
     "services": "names of the services",

@@ -153,9 +153,9 @@ class ProducerSettings(Settings):
     ingest_queue_kilobytes_max: int = Field(default=262_144, ge=QUEUE_KILOBYTES_MIN, le=2_097_151)
     """Kilobytes of events in the producer's queue; an event that finds it full is answered with UNAVAILABLE."""
 
-    ingest_kafka_requests_max: int = Field(default=1, ge=1, le=5)
-    """Requests in flight to each Kafka broker. Where a request takes tens of milliseconds, as over a slow network, 5
-    give shorter waits and a higher rate; elsewhere more than 1 cost up to 20 microseconds of CPU an event."""
+    ingest_kafka_requests_max: int = Field(default=5, ge=1, le=5)
+    """Requests in flight to each Kafka broker where every round trip takes more than 20 milliseconds, as over a slow
+    network. Elsewhere one is in flight, because more would cost up to 20 microseconds of CPU an event."""
 
     ingest_linger_seconds: float = Field(default=0.005, ge=0, le=1)
     """Seconds that single events wait at most, while others are in flight, so that they share a Kafka request; an event

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from services.ingest.settings import IngestSettings
 
+# Kafka processes one request of a connection at a time, so more in flight save a network round trip only. While more
+# may be in flight, librdkafka polls without a pause for as long as a partition has messages waiting and others in
+# flight: 20 us of CPU an event. So there are more only where round trips are long.
+REQUESTS = "max.in.flight.requests.per.connection"
+
 
 def producer_configuration(settings: IngestSettings) -> dict[str, str | int | float | bool]:
     """Return librdkafka's properties: an acknowledged event is stored by all in-sync replicas, exactly once."""
@@ -13,10 +18,6 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
         "client.id": "ugc-ingest",
         "acks": "all",
         "enable.idempotence": True,
-        # Kafka processes one request of a connection at a time, so more in flight would save a network round trip only.
-        # While more may be in flight, librdkafka polls without a pause for as long as a partition has messages waiting
-        # and others in flight: 20 us of CPU an event.
-        "max.in.flight.requests.per.connection": settings.ingest_kafka_requests_max,
         "message.timeout.ms": delivery_milliseconds,
         "request.timeout.ms": delivery_milliseconds,
         # Single records linger before they are handed to the client (lingering.py), and batches are batches already.

@@ -28,27 +28,43 @@ LIMIT_SECONDS = 60.0
 RETIRED_SECONDS = 30.0
 
 
+class Shape(NamedTuple):
+    """What a producer is opened with: the bytes of its batches at most, and its requests in flight to each broker."""
+
+    batch_bytes_max: int
+    requests_max: int
+
+
 class Producers:
     """The current producer, and replaced ones that still wait for delivery reports."""
 
-    def __init__(self, open_producer: Callable[[int], Producer]) -> None:
-        """`open_producer` opens a producer whose batches have at most the given number of bytes."""
+    def __init__(self, open_producer: Callable[[Shape], Producer]) -> None:
+        """`open_producer` opens a producer; the first one has one request in flight."""
         self._open = open_producer
-        self.batch_bytes_max = BATCH_BYTES_MAX
-        self.current = open_producer(BATCH_BYTES_MAX)
+        self.shape = Shape(BATCH_BYTES_MAX, 1)
+        self.current = open_producer(self.shape)
         self._retired: list[tuple[Producer, float]] = []
         self._lock = threading.Lock()
 
     def limit_batches(self, bytes_max: int) -> None:
         """Replace the producer if the largest batch allowed differs from the current one."""
-        wanted = max(BATCH_BYTES_MIN, min(bytes_max, BATCH_BYTES_MAX))
-        if wanted == self.batch_bytes_max:
-            return
-        logger().info("batches for Kafka follow the topic's limit", bytes=wanted, before=self.batch_bytes_max)
-        opened = self._open(wanted)
+        wanted, before = max(BATCH_BYTES_MIN, min(bytes_max, BATCH_BYTES_MAX)), self.shape.batch_bytes_max
+        if wanted != before:
+            logger().info("batches for Kafka follow the topic's limit", bytes=wanted, before=before)
+            self._replace(self.shape._replace(batch_bytes_max=wanted))
+
+    def allow_requests(self, requests_max: int) -> None:
+        """Replace the producer if another number of requests may be in flight to each broker."""
+        before = self.shape.requests_max
+        if requests_max != before:
+            logger().info("requests to Kafka follow its round trips", requests=requests_max, before=before)
+            self._replace(self.shape._replace(requests_max=requests_max))
+
+    def _replace(self, shape: Shape) -> None:
+        opened = self._open(shape)
         with self._lock:
             self._retired.append((self.current, time.monotonic()))
-            self.current, self.batch_bytes_max = opened, wanted
+            self.current, self.shape = opened, shape
 
     def poll(self) -> int:
         """Process the delivery reports that have arrived, without waiting; return how many records are in flight."""

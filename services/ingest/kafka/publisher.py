@@ -12,22 +12,18 @@ from time import monotonic, perf_counter
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.failpoints import failpoint
+from common.kafka_metrics import Statistics
 from common.logs import logger
 from common.metrics import Observations
 from services.ingest.events.records import Headers, Record, Records, framing_bytes
-from services.ingest.kafka.configuration import producer_configuration
+from services.ingest.kafka.configuration import REQUESTS, producer_configuration
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
-from services.ingest.kafka.errors import (
-    TOO_LARGE,
-    DeliveryFailure,
-    Remedy,
-    delivery_failure,
-    rejection_of,
-)
+from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, rejection_of
 from services.ingest.kafka.lingering import Lingering, OnReport
-from services.ingest.kafka.producers import Producers, TopicLimits, topic_limits
+from services.ingest.kafka.producers import Producers, Shape, TopicLimits, topic_limits
 from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.report_polling import ReportPolling
+from services.ingest.kafka.round_trips import RoundTrips
 from services.ingest.kafka.single_report import SingleReport
 from services.ingest.kafka.stuck_brokers import StuckBrokers
 from services.ingest.limits.acknowledgements import AckMeter
@@ -64,20 +60,27 @@ async def publishing(
 
     configuration = {**producer_configuration(settings), "error_cb": report}
 
-    def open_producer(bytes_max: int) -> Producer:
-        return Producer({**configuration, "stats_cb": client.statistics_of_next(), "batch.size": bytes_max})
+    def open_producer(shape: Shape) -> Producer:
+        properties = {"batch.size": shape.batch_bytes_max, REQUESTS: shape.requests_max}
+        return Producer({**configuration, "stats_cb": client.statistics_of_next(), **properties})
 
     producers = Producers(open_producer)
 
     def read_limits(seconds_max: float) -> TopicLimits | None:
         return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
 
-    if meter is not None:
-        stuck_brokers = StuckBrokers(settings.kafka_topic)
-        client.on_statistics = lambda statistics: meter.exclude(*stuck_brokers.find(statistics))
+    stuck_brokers, round_trips = StuckBrokers(settings.kafka_topic), RoundTrips(settings.ingest_kafka_requests_max)
+
+    def take(statistics: Statistics) -> None:
+        round_trips.take(statistics)
+        if meter is not None:
+            meter.exclude(*stuck_brokers.find(statistics))
+
+    client.on_statistics = take
     linger_seconds = settings.ingest_linger_seconds
     publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds, meter)
     polling = publisher.polling
+    publisher.reachability.requests = lambda: round_trips.requests
     metrics.saturation.read_queue(polling, settings)
     metrics.retention.reads_each(publisher.reachability.retention_seconds)
     async with polling.running():
@@ -129,7 +132,7 @@ class KafkaPublisher:
         self.polling.wake()
 
     def _send(self, record: Record, headers: Headers | None, on_report: OnReport) -> None:
-        batch_bytes_max = self._producers.batch_bytes_max
+        batch_bytes_max = self._producers.shape.batch_bytes_max
         report = SingleReport()
         rejection = self._hand_over(record, headers, report)
         if rejection:
@@ -162,7 +165,7 @@ class KafkaPublisher:
         # In the order of the calls.
         self.lingering.send_all()
         began, tracker = perf_counter(), DeliveryTracker()
-        batch_bytes_max = self._producers.batch_bytes_max
+        batch_bytes_max = self._producers.shape.batch_bytes_max
         self._meter.reserve(len(records))
         try:
             if len(records) <= RECORDS_PER_CHECK:

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 
 from services.ingest.kafka.errors import describe
 from services.ingest.kafka.producers import LIMIT_SECONDS, Producers, TopicLimits
+from services.ingest.kafka.round_trips import ONE
 
 # Failed checks in a row after which Kafka counts as unreachable.
 FAILED_CHECKS_MAX = 2
@@ -29,6 +30,8 @@ class Reachability:
         self._limits: TopicLimits | None = None
         self._limits_until = 0.0
         self._failed_checks = 0
+        # Returns how many requests may be in flight to each broker.
+        self.requests: Callable[[], int] = lambda: ONE
         # Why records are not written, empty if they are.
         self.problem = ""
 
@@ -42,6 +45,7 @@ class Reachability:
                 self.problem = str(error)
             raise
         self._failed_checks, self.problem = 0, ""
+        self._producers.allow_requests(self.requests())
         if time.monotonic() >= self._limits_until:
             self._limits_until = time.monotonic() + LIMIT_SECONDS
             if limits := self._read_limits(seconds_max):

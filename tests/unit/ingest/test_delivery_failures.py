@@ -13,7 +13,7 @@ from services.ingest.batch_result import BatchResult
 from services.ingest.errors import delivery_error
 from services.ingest.events.records import Records
 from services.ingest.kafka.errors import REJECTED, TOO_LARGE, DeliveryFailure, Remedy, delivery_failure
-from services.ingest.kafka.producers import Producers
+from services.ingest.kafka.producers import Producers, Shape
 from services.ingest.kafka.publisher import KafkaPublisher
 from services.ingest.kafka.reachability import FAILED_CHECKS_MAX, UnreachableError
 from tests.support.fakes.producers import TOPIC, ScriptedProducer
@@ -121,8 +121,8 @@ def test_batches_follow_the_limit() -> None:
     """The size of batches follows the topic's limit in both directions, within the limits of the Kafka client."""
     sizes: list[int] = []
 
-    def open_producer(bytes_max: int) -> Any:
-        sizes.append(bytes_max)
+    def open_producer(shape: Shape) -> Any:
+        sizes.append(shape.batch_bytes_max)
         return ScriptedProducer(10, BufferError(), failing=lambda _index: False, late=False)
 
     producers = Producers(open_producer)

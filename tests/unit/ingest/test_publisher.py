@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from local.processes.ports import free_port
 from services.ingest.events.records import Record, Records
 from services.ingest.kafka import publisher
-from services.ingest.kafka.configuration import producer_configuration
+from services.ingest.kafka.configuration import REQUESTS, producer_configuration
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
 from services.ingest.kafka.publisher import KafkaPublisher, publishing
@@ -148,7 +148,6 @@ def test_configuration_of_the_guarantee() -> None:
         ingest_queue_events_max=1_234,
         ingest_queue_kilobytes_max=2_345,
         ingest_linger_seconds=0.003,
-        ingest_kafka_requests_max=4,
     )
     given = producer_configuration(settings)
 
@@ -166,9 +165,8 @@ def test_configuration_of_the_guarantee() -> None:
         }
         == given
     )
-    # Idempotence allows up to 5 requests in flight; more would break the order.
-    assert "max.in.flight" not in given
-    assert given["max.in.flight.requests.per.connection"] == 4
+    # The publisher adds it. Idempotence allows up to 5 requests in flight; more would break the order.
+    assert not {"max.in.flight", REQUESTS} & set(given)
     assert given.get("retries") is None
     Producer(given)
 
