@@ -42,6 +42,7 @@ test-mutants:
 ## 25 minutes; TABLE=1 writes architecture/cluster.md, ARGS='-k brokers' runs some of the tests
 test-cluster:
 	@$(PYTHON) -m local.setup cluster
+	@rm -f .local/cluster-results.jsonl
 	@UGC_TEST_CLUSTER=1 $(BIN)/python -m pytest -n0 tests/cluster $(ARGS); status=$$?; \
 	  if [ -n "$(TABLE)" ]; then $(BIN)/python -m tests.cluster.table || exit 1; fi; exit $$status
 

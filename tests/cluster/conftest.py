@@ -14,7 +14,6 @@ from types import FrameType
 import pytest
 
 from tests.support.cluster.cluster import Cluster, running_cluster
-from tests.support.cluster.results import RESULTS
 from tests.support.cluster.scenario import Scenario, scenario
 from tests.support.cluster.watch import Watch, watching
 
@@ -35,7 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Start the cluster; it is stopped when pytest ends, also by SIGTERM."""
-    RESULTS.unlink(missing_ok=True)
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         with running_cluster() as started:

@@ -77,6 +77,11 @@ class Cluster:
         for name in names:
             self.servers[name].thaw()
 
+    def wipe(self, name: str) -> None:
+        """Delete everything that a dead member has on its disk."""
+        assert name not in self.servers
+        shutil.rmtree(self.folder / name)
+
     def restart(self, name: str) -> None:
         """Stop a member in an orderly way, and start it again."""
         self.stop(name)

@@ -118,6 +118,9 @@ class Watch:
         )
         with contextlib.closing(consumer):
             while not self.stop.wait(POLL_SECONDS):
+                with contextlib.suppress(KafkaException):
+                    # The client otherwise goes on asking a leader that has died.
+                    consumer.list_topics(TOPIC, timeout=ANSWER_SECONDS_MAX)
                 for partition in PARTITIONS:
                     with contextlib.suppress(KafkaException):
                         at = TopicPartition(TOPIC, partition)

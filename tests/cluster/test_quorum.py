@@ -1,0 +1,81 @@
+"""Rows whose insert never reached its quorum, and that appear on the other replica later: none is stored twice (F1).
+
+A replica that is up but does not fetch (SYSTEM STOP FETCHES) is in place of a slow or blocked link between replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tests.cluster.conftest import Scenarios
+from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.late_fetch import FETCHED, TABLES
+from tests.support.cluster.layout import ETL
+from tests.support.cluster.queries import rows, scalar
+from tests.support.processes.server_stack import Server
+from tests.support.processes.system import await_equal
+
+FIRST, LATE = "clickhouse-1-1", "clickhouse-1-2"
+COUNT = "SELECT (SELECT count() FROM events) + (SELECT count() FROM rejected_events)"
+
+
+@contextmanager
+def not_fetching(cluster: Cluster, name: str) -> Iterator[None]:
+    """Keep a replica from fetching until the context ends."""
+    member = cluster.member(name)
+    for table in TABLES:
+        rows(member, f"SYSTEM STOP FETCHES {table}")
+    try:
+        yield
+    finally:
+        for table in TABLES:
+            rows(member, f"SYSTEM START FETCHES {table}")
+
+
+def unconfirmed(cluster: Cluster) -> int:
+    """Return how many rows the first replica holds that a sequentially consistent read does not see."""
+    first = cluster.member(FIRST)
+    return int(scalar(first, COUNT)) - int(scalar(first, COUNT, select_sequential_consistency=1))
+
+
+def test_taken_over_by_another_etl(cluster: Cluster, scenarios: Scenarios) -> None:
+    """Rows on one replica without a quorum, whose partition another etl takes over, are stored once."""
+    with scenarios.run("a replica that fetches late, its etl killed, another etl takes over") as scenario:
+        victim, heir = cluster.layout.names(ETL)
+        logged = len(cluster.log(heir))
+        with not_fetching(cluster, LATE):
+            await_equal(lambda: unconfirmed(cluster) > 0, wanted=True)
+            cluster.kill(victim)
+            await_equal(lambda: '"partitions assigned"' in cluster.log(heir)[logged:], wanted=True)
+            # The recovery has begun, and has met the rows at least once.
+            await_equal(lambda: "not on enough replicas yet" in cluster.log(heir)[logged:], wanted=True)
+            assert unconfirmed(cluster) > 0
+        scenario.watch.await_flow()
+        cluster.start(victim)
+
+    assert scenario.ledger.errors == []
+
+
+def test_fetched_within_a_recovery(cluster: Cluster, scenarios: Scenarios) -> None:
+    """Rows on one replica without a quorum, fetched by the other between read-back and insert, are stored once."""
+    with scenarios.run("a replica that fetches between the read-back and the insert of a recovery") as scenario:
+        victim, others = cluster.layout.names(ETL)
+        cluster.stop(others)
+        with not_fetching(cluster, LATE):
+            await_equal(lambda: unconfirmed(cluster) > 0, wanted=True)
+            cluster.kill(victim, FIRST)
+            cluster.start(FIRST)
+            assert unconfirmed(cluster) > 0
+            logged = len(cluster.log(victim))
+            program = cluster.program(victim)
+            url = f"http://{cluster.member(LATE).address('http')}"
+            argv = (program.argv[0], "-m", "tests.support.cluster.late_fetch", url)
+            cluster.servers[victim] = Server(replace(program, argv=argv))
+            await_equal(lambda: FETCHED in cluster.log(victim)[logged:], wanted=True)
+        cluster.start(others)
+        scenario.watch.await_flow()
+        cluster.restart(victim)
+
+    assert scenario.ledger.errors == []

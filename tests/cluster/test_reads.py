@@ -1,0 +1,67 @@
+"""What operators read and run: the tables of all shards, and the commands with a dead replica and from any node."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.conftest import Scenarios
+from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.layout import CLICKHOUSE
+from tests.support.cluster.queries import any_rows, scalar
+
+COMMANDS = ("ugc-migrate", "ugc-audit", "ugc-replay --reason duplicate --dry-run")
+DEAD = ("clickhouse-1-1", "clickhouse-2-2")
+# The audit cannot be certain of rows that only the dead replica holds.
+UNSETTLED = 3
+WITH_DEAD_REPLICA = {"ugc-audit": UNSETTLED}
+# Each of them through the tables of all shards, and without the settings with which a shard is left out.
+PRUNED = {"optimize_skip_unused_shards": 1}
+READS = (
+    "SELECT count() FROM events_all WHERE user_id = (SELECT min(user_id) FROM events_all)",
+    "SELECT count() FROM (SELECT user_id FROM events_all GROUP BY user_id)",
+    "SELECT count() FROM events_all WHERE kafka_partition = 0",
+    "SELECT count() FROM rejected_events_all WHERE kafka_partition = 1",
+)
+PLACES = "SELECT DISTINCT kafka_partition % 2, _shard_num FROM {table} ORDER BY ALL"
+ENGINE = "SELECT engine_full FROM system.tables WHERE database = 'ugc' AND name = '{table}'"
+TABLES = ("events_all", "rejected_events_all")
+
+
+@pytest.mark.parametrize("dead", DEAD)
+def test_commands_without_a_replica(cluster: Cluster, scenarios: Scenarios, dead: str) -> None:
+    """While a replica is dead, migrate and replay end with 0, and the audit finds no breach."""
+    with scenarios.run(f"migrate, audit and replay while {dead} is dead") as scenario:
+        cluster.kill(dead)
+        done = {command: cluster.run(command) for command in COMMANDS}
+        scenario.heal(dead)
+
+    assert {command: each.returncode for command, each in done.items()} == {
+        command: WITH_DEAD_REPLICA.get(command, 0) for command in COMMANDS
+    }, {command: each.stdout + each.stderr for command, each in done.items()}
+    assert "UNSETTLED" in done["ugc-audit"].stdout
+    assert "BREACH" not in done["ugc-audit"].stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_from_any_node(cluster: Cluster, command: str) -> None:
+    """Each command ends with 0 with the URL of any replica, and its lines are not cut in a pipe (F9)."""
+    for name in cluster.layout.names(CLICKHOUSE):
+        done = cluster.run(command, {"UGC_CLICKHOUSE_URL": cluster.url(name)})
+
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        assert "…" not in done.stdout
+
+
+def test_reads_of_all_shards(cluster: Cluster, scenarios: Scenarios) -> None:
+    """Rows are on the shard that their partition determines, and setting optimize_skip_unused_shards is safe (F8)."""
+    with scenarios.run("reads of all shards"):
+        pass
+    (replica, *_) = replicas = cluster.layout.of(CLICKHOUSE)
+
+    for table in TABLES:
+        assert any_rows(replicas, PLACES.format(table=table)) == [["0", "1"], ["1", "2"]], table
+        assert "kafka_partition" in scalar(replica, ENGINE.format(table=table))
+    for query in READS:
+        plain = scalar(replica, query)
+        assert plain != "0", query
+        assert scalar(replica, query, **PRUNED) == plain, query
