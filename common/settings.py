@@ -93,6 +93,9 @@ def check_servers(text: str) -> str:
     return text
 
 
+# A pattern of ClickHouse's URLs.
+CLICKHOUSE_URL = r"clickhouses?://[^/\s?#]+/[A-Za-z_][A-Za-z0-9_]*(\?\S*)?"
+
 # NoDecode: pydantic-settings would parse the text as JSON.
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KafkaServers = Annotated[str, AfterValidator(check_servers), Documented("host:port,host:port")]
@@ -114,8 +117,7 @@ class ClickHouseSettings(Settings):
     """The ClickHouse server or cluster that stores the events."""
 
     clickhouse_url: Annotated[str, Documented("URL")] = Field(
-        default="clickhouse://default@localhost:9000/ugc",
-        pattern=r"^clickhouses?://[^/\s?#]+/[A-Za-z_][A-Za-z0-9_]*(\?.*)?$",
+        default="clickhouse://default@localhost:9000/ugc", pattern=f"^{CLICKHOUSE_URL}$"
     )
     """ClickHouse server, user, password and database, as `clickhouse://user:password@host:port/database`."""
 

@@ -27,7 +27,7 @@ def require_nothing_stored(sink: Sink, batch: Batch, rows: Rows, error: SinkErro
 
     It stores a block and then fails if a view of the table fails, or if replicas do not confirm it in time.
     """
-    if sink.is_inserting(batch.at):
+    if sink.is_inserting(batch.at, batch.plan.first):
         raise SinkError(f"an insert still runs, although ClickHouse returned: {error}") from error
     offsets = rows.offsets
     if stored := sink.stored_offsets(batch.at, offsets[0], offsets[-1]).intersection(offsets):

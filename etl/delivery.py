@@ -108,7 +108,8 @@ class Delivery:
         """Commit the acknowledged offset, when no further batch follows whose plan would commit it."""
         if partition.acknowledged_through is None:
             return
-        metadata = completed_metadata(coordinates(partition).topic.identity)
+        at = coordinates(partition)
+        metadata = completed_metadata(at.topic.identity, at.placement)
         closing = nullcontext() if partition.trace is None else partition.trace.stage("close")
         with self._metrics.commit, closing:
             self._commits.commit(partition.number, partition.acknowledged_through, metadata)
@@ -118,7 +119,8 @@ class Delivery:
     def no_insert_in_flight(self, partition: Partition) -> bool:
         """Whether no insert of a former owner can begin any more, and none is running."""
         in_flight_until = partition.in_flight_until + self._skew
-        return self._sink.now() > in_flight_until and not self._sink.is_inserting(coordinates(partition))
+        at = coordinates(partition)
+        return self._sink.now(at) > in_flight_until and not self._sink.is_inserting(at, partition.committed)
 
     def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store the missing rows of a batch that may be stored in part. Requires `no_insert_in_flight`."""
@@ -151,7 +153,8 @@ class Delivery:
         at, acknowledged, messages = coordinates(partition), partition.acknowledged_through, prepared.messages
         first = partition.committed if acknowledged is None else acknowledged
         end = messages[-1].offset()
-        plan = Plan(at.topic.identity, first, end, len(messages), prepared.digest, self._clock.deadline())
+        deadline = self._clock.deadline()
+        plan = Plan(at.topic.identity, first, end, len(messages), prepared.digest, deadline, at.placement)
         batch = Batch(at, messages, prepared.rows, plan)
         if self._tracing is not None:
             batch.trace = self._tracing.begin(partition.number, messages, plan)

@@ -20,6 +20,8 @@ VERSION = 1
 METADATA_CHARACTERS_MAX = 4_095
 INTEGERS_END = 2**63
 MILLISECONDS = 1_000
+# Beyond every offset.
+ANYWHERE = INTEGERS_END
 # The columns of `rejected_events` in the order of a block.
 REJECTED_COLUMNS: dict[str, Callable[[Rejected], object]] = {
     "kafka_offset": lambda each: each.offset,
@@ -42,11 +44,47 @@ class Topic:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """On which of the shards the rows of a partition are.
+
+    Those from offset `since` on are on the shard `partition modulo shards`. Earlier ones may be on any shard: they were
+    stored under another number of shards, or by a version without this rule.
+    """
+
+    shards: int = 1
+    since: int = 0
+
+    @classmethod
+    def unknown(cls, shards: int) -> Placement:
+        """Return that of rows of which nothing is recorded."""
+        return cls(shards, ANYWHERE)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether any row may be on any shard."""
+        return self.since == ANYWHERE
+
+    def is_on_its_shard(self, first: int) -> bool:
+        """Whether no row from the offset `first` on is on another shard."""
+        return self.shards == 1 or first >= self.since
+
+    def metadata(self) -> dict[str, int]:
+        """Return what the metadata of a commit records of it."""
+        return {} if self.shards == 1 else {"shards": self.shards, "since": self.since}
+
+
+@dataclass(frozen=True)
 class Coordinates:
-    """A partition of a topic; `name` is the prefix of the names of all inserts into it."""
+    """A partition of a topic, and where its rows are; `name` is the prefix of the names of all inserts into it."""
 
     topic: Topic
     partition: int
+    placement: Placement = Placement()
+
+    @property
+    def shard(self) -> int:
+        """Return the index of the shard that gets the partition's rows: the rule of a Distributed table."""
+        return self.partition % self.placement.shards
 
     @property
     def name(self) -> str:
@@ -68,6 +106,7 @@ class Plan:
     rows: int
     digest: str
     deadline: int
+    placement: Placement = Placement()
 
     def until(self, deadline: int) -> Plan:
         """Return the same plan with another deadline."""
@@ -76,12 +115,13 @@ class Plan:
     def metadata(self) -> str:
         """Return the metadata that is committed with the offset `first`."""
         text = {"v": VERSION, "topic": self.topic, "end": self.end, "rows": self.rows}
-        return json.dumps(text | {"hash": self.digest, "deadline": self.deadline}, separators=(",", ":"))
+        text |= {"hash": self.digest, "deadline": self.deadline}
+        return json.dumps(text | self.placement.metadata(), separators=(",", ":"))
 
 
-def completed_metadata(topic: str) -> str:
+def completed_metadata(topic: str, placement: Placement) -> str:
     """Return the metadata of a commit before whose offset everything is stored, with nothing planned after it."""
-    return json.dumps({"v": VERSION, "topic": topic}, separators=(",", ":"))
+    return json.dumps({"v": VERSION, "topic": topic} | placement.metadata(), separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -149,12 +189,13 @@ class Position:
     """What Kafka holds for a partition: the next offset, None if nothing was committed, and the plan, if there is one.
 
     `is_from_etl` means that the ETL wrote the commit, so that no insert is planned other than `plan`. Another tool's
-    commit, or a missing one, may have replaced a commit with a plan.
+    commit, or a missing one, may have replaced a commit with a plan. `placement` is None if the commit records none.
     """
 
     offset: int | None = None
     plan: Plan | None = None
     is_from_etl: bool = False
+    placement: Placement | None = None
 
 
 def read_position(topic: str, offset: int | None, metadata: str) -> Position:
@@ -168,12 +209,13 @@ def read_position(topic: str, offset: int | None, metadata: str) -> Position:
         found = json.loads(metadata)
         version, of_topic = read_integer(found, "v"), read_text(found, "topic")
         plan = read_plan(topic, offset, found) if found.get("end") is not None else None
+        placement = read_placement(found)
     # Another tool may have nested the JSON deeper than the parser goes.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(offset, metadata) from error
     if version != VERSION:
         raise unreadable(offset, metadata)
-    return Position(offset, plan, is_from_etl=True) if of_topic == topic else Position()
+    return Position(offset, plan, is_from_etl=True, placement=placement) if of_topic == topic else Position()
 
 
 def read_plan(topic: str, offset: int, found: dict[str, object]) -> Plan:
@@ -181,7 +223,18 @@ def read_plan(topic: str, offset: int, found: dict[str, object]) -> Plan:
     end, rows = read_integer(found, "end"), read_integer(found, "rows")
     if end < offset or rows == 0:
         raise ValueError
-    return Plan(topic, offset, end, rows, read_text(found, "hash"), read_integer(found, "deadline"))
+    placement = read_placement(found) or Placement()
+    return Plan(topic, offset, end, rows, read_text(found, "hash"), read_integer(found, "deadline"), placement)
+
+
+def read_placement(found: dict[str, object]) -> Placement | None:
+    """Read where the rows are; None if that is not recorded, ValueError, KeyError or TypeError if it is not valid."""
+    if found.get("shards") is None:
+        return None
+    shards = read_integer(found, "shards")
+    if shards == 0:
+        raise ValueError
+    return Placement(shards, read_integer(found, "since"))
 
 
 def read_integer(found: dict[str, object], name: str) -> int:

@@ -104,7 +104,8 @@ def make_loader(
         settings.etl_retry_seconds_max,
         settings.etl_buffer_bytes_max,
     )
-    restorer = PartitionRestorer(source, sink, clock, settings.etl_duplicate_window, background=background)
+    window, shards = settings.etl_duplicate_window, len(settings.shard_urls)
+    restorer = PartitionRestorer(source, sink, clock, window, background=background, shards=shards)
     skew, metrics = settings.etl_clock_skew_seconds, progress.metrics
     delivery = Delivery(source, sink, clock, refusals, skew, start=Threaded, metrics=metrics, tracing=batches)
     return Loader(source, restorer, delivery, limits, beat=heartbeat.beat, progress=progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from common.logs import log_limited
@@ -12,7 +13,7 @@ from etl.background import Background, inline
 from etl.errors import LogChangedError
 from etl.events.duplicates import DuplicateWindow
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
+from etl.plan import Coordinates, Placement, Plan, Position, ServerClock, Topic
 
 # Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
 PAGE_OFFSETS = 50_000
@@ -36,8 +37,11 @@ class Log(Protocol):
 class History(Protocol):
     """What ClickHouse holds of a partition. Each call raises SinkError if it does not answer."""
 
-    def now(self) -> int:
-        """Return ClickHouse's time in milliseconds."""
+    def require_servers(self, at: Coordinates) -> None:
+        """Raise SinkError unless the servers that are asked for the partition's rows are those that may hold them."""
+
+    def now(self, at: Coordinates) -> int:
+        """Return the time in milliseconds of a server that stores the partition's rows."""
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
         """Return the largest stored offset from `first` on."""
@@ -58,6 +62,7 @@ class PartitionRestorer:
         page_offsets: int = PAGE_OFFSETS,
         monotonic: Callable[[], float] = time.monotonic,
         background: Background = inline,
+        shards: int = 1,
     ) -> None:
         self._log = log
         self._background = background
@@ -66,6 +71,7 @@ class PartitionRestorer:
         self._duplicate_window = duplicate_window
         self._page_offsets = page_offsets
         self._monotonic = monotonic
+        self._shards = shards
         self._topic: Topic | None = None
 
     def forget_topic(self) -> None:
@@ -81,7 +87,7 @@ class PartitionRestorer:
         began = self._monotonic()
         # In the background, so that a broker that does not answer delays this partition only.
         topic = self._topic = self._topic or (yield from self._background(self._log.topic))
-        at = partition.at = Coordinates(topic, partition.number)
+        at = Coordinates(topic, partition.number)
         position = yield from self._background(lambda: self._log.position(at))
         low, high = yield from self._background(lambda: self._log.limits(partition.number))
         start = low if position.offset is None else position.offset
@@ -89,9 +95,18 @@ class PartitionRestorer:
         require_offset_in_log(at, start, low, high)
         if position.plan is not None:
             require_plan_in_log(at, position.plan, high)
-        self._clock.sync(self._history.now())
+        recorded = position.placement
+        is_recorded = recorded is not None and recorded.shards == self._shards
+        at = replace(at, placement=recorded if recorded and is_recorded else Placement.unknown(self._shards))
+        self._history.require_servers(at)
+        self._clock.sync(self._history.now(at))
         partition.stored_through = self._stored_through(at, position, start, high)
         partition.inherited = position.plan
+        if not is_recorded:
+            # From here on rows are inserted into the partition's own shard only.
+            end = NOTHING_STORED if position.plan is None else position.plan.end
+            at = replace(at, placement=Placement(self._shards, max(start, end + 1, partition.stored_through + 1)))
+        partition.at = at
         # Without a plan the deadline is unknown; no plan that was made before now has a later one than this.
         partition.in_flight_until = position.plan.deadline if position.plan else self._clock.deadline()
         partition.seek(start)

@@ -42,7 +42,7 @@ TOO_LARGE_CONFIRMATIONS = 5
 class Prober(Protocol):
     """Converts rows as an insert would, and stores nothing."""
 
-    def begin_probes(self) -> None:
+    def begin_probes(self, at: Coordinates) -> None:
         """Let the next probe use the table as it is now."""
 
     def probe(self, block: Block, *, thorough: bool) -> None:
@@ -51,7 +51,7 @@ class Prober(Protocol):
     def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:
         """Whether any good row is accepted: one stored before an offset, or a synthetic one."""
 
-    def end_probes(self) -> None:
+    def end_probes(self, at: Coordinates) -> None:
         """Release the resources of the probes."""
 
 
@@ -100,7 +100,7 @@ class Search:
     def try_all(self, rows: Rows, out_of: int) -> Iterator[None]:
         """Fill `found` with the rows that an insert would refuse; `out_of` is added to the rows of their ratio."""
         self._thorough = True
-        self.prober.begin_probes()
+        self.prober.begin_probes(self.at)
         try:
             error = self._probe(rows)
         except ProbeUnavailableError as unavailable:
@@ -108,7 +108,7 @@ class Search:
             self._log("events are stored without a probe", error=str(unavailable))
             return
         finally:
-            self.prober.end_probes()
+            self.prober.end_probes(self.at)
         yield
         if error is not None:
             self.refusals.expected(out_of)
@@ -117,14 +117,14 @@ class Search:
     def _seek(self, rows: Rows, error: DataRefusedError, before: Iterable[None]) -> Iterator[None]:
         began = time.monotonic()
         self._log("searching for rows that ClickHouse refuses", rows=rows.events, error=str(error))
-        self.prober.begin_probes()
+        self.prober.begin_probes(self.at)
         try:
             yield from before
             yield from self._halve(rows, error)
             self._prove(error)
             yield from self._confirm()
         finally:
-            self.prober.end_probes()
+            self.prober.end_probes(self.at)
             seconds = round(time.monotonic() - began, 3)
             self._log("search for refused rows ended", found=len(self.found), probes=self._probes, seconds=seconds)
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from common.failpoints import FailpointSettings
 from common.management import ManagementListen
-from common.settings import Address, ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings, Settings
+from common.settings import (
+    CLICKHOUSE_URL,
+    Address,
+    ClickHouseSettings,
+    ConsumerSettings,
+    Documented,
+    KafkaSettings,
+    LogSettings,
+    Settings,
+)
 from common.trace_settings import TraceSettings
+from etl.servers import require_shards, server_urls
 
 
 class EtlManagementSettings(Settings):
@@ -27,6 +39,20 @@ class EtlSettings(
     EtlManagementSettings,
 ):
     """Settings of the consumer, its batches and its inserts."""
+
+    etl_shard_urls: Annotated[str, Documented("URLs, separated by spaces")] = Field(
+        default="", pattern=rf"^(\s*{CLICKHOUSE_URL}\s*)*$", validate_default=True
+    )
+    """URL of each shard of the cluster, in the order of the shards' numbers, separated by spaces; each names one
+    replica as its host and the others in `alt_hosts`. The rows of a Kafka partition are on the shard `partition modulo
+    number of shards`. Empty for a single shard, at UGC_CLICKHOUSE_URL. Stop every etl before you change the number."""
+
+    etl_insert_quorum: Annotated[int, Documented(default="0, which means every replica")] = Field(
+        default=0, ge=0, le=100, validate_default=True
+    )
+    """Replicas of a shard that must hold a row before it counts as stored. With all of them, a shard loads nothing
+    while one is absent, and the loss of any one loses no row. With 1, it loads on, and rows that only a lost replica
+    held are lost. A recovery of a partition waits for every replica of its shard in either case."""
 
     etl_flush_seconds: float = Field(default=1.0, gt=0, le=60)
     """Seconds that the oldest event of a partition's batch waits at most before the batch is inserted."""
@@ -92,3 +118,27 @@ class EtlSettings(
 
     etl_kafka_seconds_max: float = Field(default=10.0, gt=0, le=300)
     """Seconds within which Kafka must answer a request, such as an offset commit; then the partition is retried."""
+
+    @property
+    def shard_urls(self) -> list[str]:
+        """The URL of each shard."""
+        return self.etl_shard_urls.split() or [self.clickhouse_url]
+
+    @field_validator("etl_shard_urls")
+    @classmethod
+    def _of_one_cluster(cls, urls: str, info: ValidationInfo) -> str:
+        if {"clickhouse_url", "clickhouse_cluster"} <= info.data.keys():
+            try:
+                require_shards(urls.split() or [info.data["clickhouse_url"]], info.data["clickhouse_cluster"])
+            except ValueError as error:
+                raise ValueError(f"{'' if urls else 'is empty, and UGC_CLICKHOUSE_URL '}{error}") from None
+        return urls
+
+    @field_validator("etl_insert_quorum")
+    @classmethod
+    def _at_most_the_replicas(cls, quorum: int, info: ValidationInfo) -> int:
+        if {"clickhouse_url", "etl_shard_urls"} <= info.data.keys():
+            urls = info.data["etl_shard_urls"].split() or [info.data["clickhouse_url"]]
+            if quorum > (least := min(len(server_urls(url)) for url in urls)):
+                raise ValueError(f"no row could be stored: a shard's URL names {least} replicas")
+        return quorum

@@ -56,11 +56,11 @@ class Sink(Prober, StoredEvents, Protocol):
     def insert(self, block: Block) -> None:
         """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
 
-    def now(self) -> int:
-        """Return ClickHouse's time in milliseconds."""
+    def now(self, at: Coordinates) -> int:
+        """Return the time in milliseconds of a server that stores the partition's rows."""
 
-    def is_inserting(self, at: Coordinates) -> bool:
-        """Whether an insert into the partition is running."""
+    def is_inserting(self, at: Coordinates, first: int) -> bool:
+        """Whether an insert of offsets from `first` on of the partition is running, on any server."""
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
         """Return which offsets from `first` to `last` any server holds, confirmed or not: these are not inserted."""

@@ -129,10 +129,10 @@ STATE_ERRORS = {
 THROW_IF = 395
 
 
-def error_of(code: int, text: str, *, is_cluster: bool) -> SinkError:
+def error_of(code: int, text: str, *, has_quorum: bool) -> SinkError:
     """Return the error for a code; DataRefusedError unless the code has another known cause."""
-    if code == TIMEOUT_EXCEEDED and is_cluster:
-        # An insert that timed out may have been waiting for its quorum, whatever its size.
+    if code == TIMEOUT_EXCEEDED and has_quorum:
+        # An insert with a quorum may have timed out while it waited for replicas, whatever its size.
         return QuorumTimeoutError(text)
     if code in QUORUM_ERRORS:
         return QuorumError(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,12 @@ from db.clickhouse.client import ClickHouse, RefusedError
 from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_sink
 from etl.errors import SinkError
+from etl.events.rows import UNDECODABLE, reject
+from etl.plan import Placement, Plan, rejected_block
 from etl.settings import EtlSettings
-from tests.support.processes.shards import AT, CLUSTER, HALF, TOPIC_ID, name_of, store
+from local.processes.ports import free_port
+from tests.support.inputs.messages import FakeMessage
+from tests.support.processes.shards import AT, CLUSTER, TOPIC_ID, name_of, store
 
 # Settings that operators of clusters use.
 PRUNING = (
@@ -23,9 +28,9 @@ PRUNING = (
 
 
 @contextlib.contextmanager
-def sink(server: str, connection: ClickHouse, cluster: str = CLUSTER) -> Iterator[ClickHouseSink]:
-    url = f"{server}/{name_of(connection)}"
-    with connected_sink(EtlSettings(clickhouse_url=url, clickhouse_cluster=cluster)) as made:
+def sink(servers: list[str], shards: list[ClickHouse]) -> Iterator[ClickHouseSink]:
+    urls = " ".join(f"{server}/{name_of(shards[-1])}" for server in servers)
+    with connected_sink(EtlSettings(etl_shard_urls=urls, clickhouse_cluster=CLUSTER)) as made:
         yield made
 
 
@@ -87,35 +92,63 @@ def test_inserts_are_refused(shards: list[ClickHouse]) -> None:
         shards[0].rows("INSERT INTO events_all (kafka_offset) SELECT 1")
 
 
+# Partition 3 of two shards is on the second one. Earlier offsets than RULED may be on any.
+RULED = 5
+PLACED = replace(AT, placement=Placement(2, RULED))
+
+
 def test_rows_of_every_server(servers: list[str], shards: list[ClickHouse]) -> None:
-    """A recovery and the restored duplicate window read the rows of both servers."""
-    store(shards[0], 0, 4)
-    store(shards[1], 5, 9)
-    with sink(servers[0], shards[0]) as asked:
-        assert asked.stored_offsets(AT, 0, 20) == set(range(10))
-        assert asked.confirmed_offsets(AT, 0, 20) == set(range(10))
-        assert asked.last_stored(AT, 0) == 9
-        assert not asked.is_inserting(AT)
-        offsets, identities = asked.recent_identities(AT, 0, 20)
+    """A recovery and the restored duplicate window read rows of both shards, if some are older than the rule."""
+    store(shards[0], 0, RULED - 1)
+    store(shards[1], RULED, 9)
+    with sink(servers, shards) as asked:
+        asked.require_servers(PLACED)
+
+        assert asked.stored_offsets(PLACED, 0, 20) == set(range(10))
+        assert asked.confirmed_offsets(PLACED, 0, 20) == set(range(10))
+        assert asked.last_stored(PLACED, 0) == 9
+        assert not asked.is_inserting(PLACED, 0)
+        offsets, identities = asked.recent_identities(PLACED, 0, 20)
         assert list(offsets) == list(range(10))
         assert len(set(identities)) == 10
 
 
-QUERIES: dict[str, Callable[[ClickHouseSink], object]] = {
-    "held": lambda sink: sink.stored_offsets(AT, 0, 20),
-    "confirmed": lambda sink: sink.confirmed_offsets(AT, 0, 20),
-    "last_stored": lambda sink: sink.last_stored(AT, 0),
-    "recent": lambda sink: sink.recent_identities(AT, 0, 20),
-    "is_inserting": lambda sink: sink.is_inserting(AT),
+def test_inserts_follow_the_partition(servers: list[str], shards: list[ClickHouse]) -> None:
+    """A block of partition 3 is on the second of two shards, and one of partition 4 on the first."""
+    with sink(servers, shards) as asked:
+        for partition in (3, 4):
+            at = replace(PLACED, partition=partition)
+            deadline = asked.now(at) + 10_000
+            plan = Plan(str(TOPIC_ID), 7, 7, 1, "", deadline)
+            asked.insert(rejected_block(at, plan, 1, [reject(FakeMessage(b"garbage", at=7), UNDECODABLE, "garbage")]))
+            asked.require_servers(at)
+
+            assert asked.stored_offsets(at, RULED, 20) == {7}
+
+    found = [each.rows("SELECT kafka_partition, kafka_offset FROM rejected_events") for each in shards]
+    assert found == [[(4, 7)], [(3, 7)]]
+
+
+QUERIES: dict[str, Callable[[ClickHouseSink, int], object]] = {
+    "held": lambda sink, first: sink.stored_offsets(PLACED, first, 20),
+    "confirmed": lambda sink, first: sink.confirmed_offsets(PLACED, first, 20),
+    "last_stored": lambda sink, first: sink.last_stored(PLACED, first),
+    "recent": lambda sink, first: sink.recent_identities(PLACED, first, 20),
+    "is_inserting": lambda sink, first: sink.is_inserting(PLACED, first),
 }
 
 
-@pytest.mark.parametrize("question", sorted(QUERIES.keys() - {"confirmed"}))
+@pytest.mark.parametrize("question", sorted(QUERIES))
 def test_a_server_that_does_not_answer(servers: list[str], shards: list[ClickHouse], question: str) -> None:
-    """A query fails if a server does not answer, because it may hold rows or run an insert."""
-    store(shards[0], 0, 4)
-    with sink(servers[0], shards[0], HALF) as asked, pytest.raises(SinkError, match="279"):
-        QUERIES[question](asked)
+    """A dead server of another shard stops a query only if that shard may hold rows of the partition."""
+    store(shards[1], RULED, 9)
+    dead = f"clickhouse://default@127.0.0.1:{free_port()}"
+    with sink([dead, servers[1]], shards) as asked:
+        QUERIES[question](asked, RULED)
+        with pytest.raises(SinkError, match="refused"):
+            QUERIES[question](asked, RULED - 1)
+    with sink([servers[0], dead], shards) as asked, pytest.raises(SinkError, match="refused"):
+        QUERIES[question](asked, RULED)
 
 
 @pytest.mark.parametrize("question", sorted(QUERIES.keys() - {"is_inserting"}))
@@ -123,5 +156,16 @@ def test_a_server_without_tables(servers: list[str], shards: list[ClickHouse], q
     """A query fails if a server has lost its tables, because that is not the same as having no rows."""
     store(shards[0], 0, 4)
     shards[1].rows("DROP TABLE events SYNC")
-    with sink(servers[0], shards[0]) as asked, pytest.raises(SinkError):
-        QUERIES[question](asked)
+    with sink(servers, shards) as asked, pytest.raises(SinkError):
+        QUERIES[question](asked, RULED)
+
+
+def test_servers_in_another_order(servers: list[str], shards: list[ClickHouse]) -> None:
+    """The etl refuses settings whose URLs are not in the order of the shards, or are not all of them."""
+    with sink(servers[::-1], shards) as asked, pytest.raises(SinkError, match="URL 2 names a server of shard 1"):
+        asked.require_servers(PLACED)
+    with (
+        sink(servers[:1], shards) as asked,
+        pytest.raises(SinkError, match="names 1 shards, but the cluster ugc has 2"),
+    ):
+        asked.require_servers(replace(PLACED, placement=Placement(1)))

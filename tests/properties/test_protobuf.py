@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
 from etl.clickhouse.client import encode
-from etl.clickhouse.sink import WIRE
+from etl.clickhouse.wire import WIRE
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import DUPLICATE, UNDECODABLE, Message, Rejected, Rows, decode, without_duplicates
 from etl.plan import Coordinates, Plan, Topic, events_block, rejected_block

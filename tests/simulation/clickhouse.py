@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,17 +33,18 @@ class Query:
     block: Block
     answer: Callable[[SinkError | None], None]
     generation: int
-    shard: int = 1
+    shard: int
     outcome: SinkError | None = None
     left: list[Part] = field(default_factory=list)
 
 
 class ClickHouse:
-    """One server with its two tables, or a cluster; `rows` are the rows that every read returns."""
+    """One server with two tables, or a cluster; `rows` are those on a quorum of replicas, `shard_of` their shards."""
 
     def __init__(self, world: World, partitions: int, poison: Callable[[int], set[int]]) -> None:
         self.world = world
         self.rows: list[dict[int, Row]] = [{} for _ in range(partitions)]
+        self.shard_of: list[dict[int, int]] = [{} for _ in range(partitions)]
         # Inserts that were sent but have not begun, and those that run.
         self.expected: list[Query] = []
         self.running: list[Query] = []
@@ -72,9 +73,15 @@ class ClickHouse:
         """Whether the server accepts no connections."""
         return self.world.now < self._down_until
 
-    def rows_on_any_replica(self, partition: int) -> dict[int, Row]:
-        """Return the rows of a partition on any replica, confirmed by a quorum or not."""
-        return self.rows[partition] | self.quorums.rows_of(partition)
+    def rows_on_any_replica(self, partition: int, shards: Collection[int]) -> dict[int, Row]:
+        """Return the rows of a partition on any replica of some shards, confirmed by a quorum or not."""
+        return self.confirmed(partition, shards) | self.quorums.rows_of(partition, shards)
+
+    def confirmed(self, partition: int, shards: Collection[int]) -> dict[int, Row]:
+        """Return the rows of a partition on a quorum of the replicas of some shards."""
+        shard_of = self.shard_of[partition]
+        found = {offset: row for offset, row in self.rows[partition].items() if shard_of[offset] in shards}
+        return found if self.quorums.is_needed else found | self.quorums.rows_of(partition, shards)
 
     def frozen_for(self) -> float:
         """Return how long the server stays frozen."""
@@ -106,8 +113,6 @@ class ClickHouse:
 
     def _outcome(self, query: Query) -> SinkError | None:
         block = query.block
-        if self.quorums.is_waiting(query.shard, block.table):
-            return QuorumError("an earlier block of the table waits for its quorum")
         if self.enforces_deadlines and self.now() > block.deadline:
             self.world.counts["inserts fenced"] += 1
             return FencedError("FENCED")
@@ -138,9 +143,6 @@ class ClickHouse:
     def _store_parts(self, query: Query) -> None:
         """Store one part after another; on a cluster each part waits until a quorum has confirmed the previous one."""
         while query.left:
-            if self.quorums.is_waiting(query.shard, query.block.table):
-                self._end(query, QuorumError("another block of the table waits for its quorum"))
-                return
             is_late = self.quorums.is_late()
             pending = self._store(query, query.left.pop(0), logs_token=True, is_late=is_late)
             if pending is not None:
@@ -219,7 +221,7 @@ class ClickHouse:
         pending = Pending(query.shard, block.table, block.at.partition, rows)
         if is_late:
             self.quorums.begin(pending, is_holder_killed=is_killed)
-            return pending
+            return pending if self.quorums.is_needed else None
         self._confirm(pending)
         return None
 
@@ -231,3 +233,4 @@ class ClickHouse:
                 self.world.counts["doubled"] += 1
                 raise ViolationError(f"partition {part.partition}: offset {offset} stored twice, now in {part.table}")
             rows[offset] = row
+            self.shard_of[part.partition][offset] = part.shard

@@ -42,8 +42,8 @@ class WithoutWaiting(Delivery):
 class WithoutRunning(SimulatedSink):
     """A recovery waits for the deadline, but not for inserts that run."""
 
-    def is_inserting(self, at: Coordinates) -> bool:
-        del at
+    def is_inserting(self, at: Coordinates, first: int) -> bool:
+        del at, first
         return False
 
 
@@ -170,8 +170,26 @@ class ForgetsDecisions(Delivery):
 class WithoutAbsent(SimulatedSink):
     """A replica that does not answer is skipped, as with `skip_unavailable_shards`."""
 
-    def _query_every_replica(self) -> None:
+    def _query_every_replica(self, at: Coordinates, first: int) -> Collection[int]:
         self._query()
+        return self.shards_with(at, first)
+
+
+class WithoutOtherShards(SimulatedSink):
+    """Only the partition's own shard is read, also for rows that were stored under another rule."""
+
+    def shards_with(self, at: Coordinates, first: int) -> Collection[int]:
+        del first
+        return (at.shard,)
+
+
+class TrustsAnyPlacement(SimulatedSource):
+    """What a commit records about another number of shards is taken for that of the present one."""
+
+    def position(self, at: Coordinates) -> Position:
+        found = super().position(at)
+        placement = found.placement
+        return found if placement is None else replace(found, placement=replace(placement, shards=self.shards))
 
 
 CONTROLS = (
@@ -190,6 +208,8 @@ CONTROLS = (
     Variant("unconfirmed rows regarded as missing", sink=TrustsConfirmed),
     Variant("unconfirmed rows committed", sink=TrustsUnconfirmed),
     Variant("absent replicas skipped", sink=WithoutAbsent),
+    Variant("other shards not read", sink=WithoutOtherShards),
+    Variant("placement under another number of shards trusted", source=TrustsAnyPlacement),
     Variant("window not restored", sink=WithoutWindow),
     Variant("window restored without duplicates", sink=WithoutDuplicatesInWindow),
     Variant("window restored with undecodable messages", sink=WithAllRejectedInWindow),

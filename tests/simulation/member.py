@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from etl.delivery import Delivery
 from etl.events.rows import Message, Rows
@@ -44,24 +45,41 @@ class Variant:
 PROTOCOL = Variant("the protocol")
 
 
+class Release(NamedTuple):
+    """What an operator has started: the number of shards, and whether it is the version before shards followed them."""
+
+    shards: int
+    is_older: bool
+
+
 class Member:
     """A process with a monotonic clock of its own."""
 
     def __init__(
-        self, world: World, name: str, variant: Variant, broker: Broker, server: ClickHouse, metrics: EtlMetrics
+        self,
+        world: World,
+        name: str,
+        variant: Variant,
+        broker: Broker,
+        server: ClickHouse,
+        metrics: EtlMetrics,
+        release: Release,
     ) -> None:
         self.process = Process(world, name, self._main)
         self.stop = threading.Event()
         self._broker = broker
         self._server = server
         self._variant = variant
+        self._release = release
         self._booted = world.between(-10_000, 0)
         self._is_inserting: Callable[[], bool] = lambda: False
         self.progress = Progress(metrics, self, now=lambda: world.now)
 
     def _main(self) -> None:
         source = self._variant.source(self.process, self._broker)
-        sink = self._variant.sink(self.process, self._server)
+        shards, is_older = self._release
+        source.shards = shards
+        sink = self._variant.sink(self.process, self._server, shards, is_older=is_older)
         clock = ServerClock(FENCE_SECONDS, self._monotonic)
         refusals = Refusals(ratio_max=1.0, in_a_row_max=REFUSED_IN_A_ROW_MAX)
         delivery = self._variant.delivery(
@@ -75,7 +93,9 @@ class Member:
             self.progress.metrics,
         )
         self._is_inserting = source.is_inserting = lambda: delivery.inserts.is_running
-        restorer = PartitionRestorer(source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic)
+        restorer = PartitionRestorer(
+            source, sink, clock, HORIZON, PAGE_OFFSETS, self._monotonic, shards=1 if is_older else shards
+        )
         loader = self._variant.loader(
             source, restorer, delivery, self._limits(), self._monotonic, progress=self.progress
         )

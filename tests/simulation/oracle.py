@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from etl.metrics import ACCEPTED, EtlMetrics
-from etl.plan import EVENTS, REJECTED
+from etl.plan import EVENTS, REJECTED, Position
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import EVENT, Log, SimulatedMessage
 from tests.simulation.member import Member
@@ -56,6 +56,20 @@ def check_complete_through(member: Member, logs: list[Log], server: ClickHouse, 
         early = {message.offset() for message in log.messages if message and log.appended[message.offset()] < through}
         if missing := early - server.rows[number].keys():
             raise ViolationError(f"partition {number} is complete through {through:.2f}, but lacks {sorted(missing)}")
+
+
+def check_placed(partition: int, server: ClickHouse, position: Position, shards: int) -> None:
+    """Raise ViolationError if a row is not where the last commit records it."""
+    placement = position.placement
+    if placement is None or placement.shards != shards:
+        return
+    strays = [
+        offset
+        for offset, shard in server.shard_of[partition].items()
+        if offset >= placement.since and shard != partition % shards
+    ]
+    if strays:
+        raise ViolationError(f"partition {partition}: offsets {strays} are on another shard, despite {placement}")
 
 
 def is_correct(row: Row, message: SimulatedMessage, kind: str) -> bool:

@@ -1,13 +1,13 @@
-"""The cluster of the fake ClickHouse: parts on one replica, which a quorum confirms later or never.
+"""The cluster of the fake ClickHouse: parts on one replica, which others fetch later or never.
 
-Observed on real replicas: reads of that replica return such a part, and sequentially consistent reads do not. It
-becomes visible when another replica fetches it. If its replica stays away, the other replica gives up the quorum, and
-the first one drops the part when it returns.
+Observed on real replicas with a parallel quorum: only reads of that replica return such a part, and other inserts go
+on. It is confirmed when another replica fetches it. If its replica stays away, the other replica gives up the quorum,
+and the first one drops the part when it returns. Without a quorum such a part is acknowledged at once, and stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tests.simulation.parts import Row
@@ -19,6 +19,9 @@ LATE_RATIO = 0.5
 AWAY_RATIO = 0.5
 VANISHING_RATIO = 0.6
 CLUSTER_RATIO = 0.4
+# How often inserts of a cluster need no quorum, and the largest number of shards.
+NO_QUORUM_RATIO = 0.2
+SHARDS_MAX = 3
 # How long another replica takes to fetch a part, and how long a replica is away.
 FETCH_SECONDS_MAX = 8.0
 AWAY_SECONDS_MAX = 6.0
@@ -41,27 +44,26 @@ class Quorums:
 
     def __init__(self, world: World, confirm: Callable[[Pending], None]) -> None:
         self.is_cluster = world.chance.random() < CLUSTER_RATIO
+        self.is_needed = world.chance.random() >= NO_QUORUM_RATIO
+        # After each change of their number; rows stay where they are.
+        self.shards = sorted(world.chance.randint(1, SHARDS_MAX) for _ in range(3)) if self.is_cluster else [1]
         self.pending: list[Pending] = []
         self._world = world
         self._confirm = confirm
-
-    def is_waiting(self, shard: int, table: str) -> bool:
-        """Whether a part that waits for its quorum blocks inserts of a shard into a table."""
-        return any((each.shard, each.table) == (shard, table) for each in self.pending)
 
     def is_late(self) -> bool:
         """Whether the other replica does not fetch the next part at once."""
         return self.is_cluster and self._world.strikes(self._world.rates.insert * LATE_RATIO)
 
-    def is_replica_away(self) -> bool:
-        """Whether a query to every replica fails."""
-        return any(each.is_away for each in self.pending)
+    def is_replica_away(self, shards: Collection[int]) -> bool:
+        """Whether a query to every replica of some shards fails."""
+        return any(each.is_away and each.shard in shards for each in self.pending)
 
-    def rows_of(self, partition: int) -> dict[int, Row]:
-        """Return the unconfirmed rows on replicas that answer."""
+    def rows_of(self, partition: int, shards: Collection[int]) -> dict[int, Row]:
+        """Return the rows on one replica that answers, of some shards."""
         found: dict[int, Row] = {}
         for each in self.pending:
-            if each.partition == partition and not each.is_away:
+            if each.partition == partition and each.shard in shards and not each.is_away:
                 found |= each.rows
         return found
 
@@ -88,7 +90,7 @@ class Quorums:
     def _return(self, part: Pending) -> None:
         world = self._world
         part.is_away = False
-        is_confirmed = world.chance.random() >= VANISHING_RATIO
+        is_confirmed = not self.is_needed or world.chance.random() >= VANISHING_RATIO
         # For a moment the replica answers, and the part is neither confirmed nor dropped.
         world.after(world.between(0, 2), lambda: self._end(part, is_confirmed=is_confirmed))
 

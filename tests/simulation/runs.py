@@ -26,6 +26,7 @@ TOTALS = (
     *("batches prepared", "polls during inserts", "revocations during inserts", "losses during inserts"),
     *("server kills", "server freezes", "blocks cut between months", "tokens without rows", "rows without tokens"),
     *("quorums late", "quorums reached late", "parts vanished", "replicas away", "queries without a replica"),
+    *("queries despite a replica", "queries of all shards", "releases replaced"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),
     *("event_ids of other users", "poison messages", "undecodable with ids"),
     *("runs counted exactly", "complete-through times"),

@@ -14,12 +14,12 @@ import structlog
 
 from etl.errors import LoaderStoppedError
 from etl.metrics import EtlMetrics
-from etl.plan import read_position
+from etl.plan import Position, read_position
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import Log
-from tests.simulation.member import HORIZON, PROTOCOL, Member, Variant
-from tests.simulation.oracle import check, check_complete_through, check_counted, last_offset
+from tests.simulation.member import HORIZON, PROTOCOL, Member, Release, Variant
+from tests.simulation.oracle import check, check_complete_through, check_counted, check_placed, last_offset
 from tests.simulation.source import TOPIC
 from tests.simulation.world import World
 
@@ -83,6 +83,7 @@ class Simulation:
         # Of all members together.
         self.metrics = EtlMetrics()
         self._wanted = world.chance.randint(1, 3)
+        self._releases = self._draw_releases()
         self._started = 0
         self._is_over = False
         self._restart_at = FAULTS_SECONDS + RESTART_SECONDS
@@ -97,6 +98,8 @@ class Simulation:
             )
 
         check(self.logs, self.server, self.world.counts)
+        for log in self.logs:
+            check_placed(log.partition, self.server, self._position(log), self._releases[0].shards)
         # Not for a control, whose violation the check above must find.
         if self._variant is PROTOCOL:
             check_counted(self.logs, self.metrics, self.world.counts)
@@ -113,6 +116,8 @@ class Simulation:
         self._several(3, self._scale)
         if chance.random() < 0.2:
             self._at_random(self._reset_offsets)
+        for _ in self._releases[1:]:
+            self._at_random(self._replace_release)
         self._supervise()
         world.after(FAULTS_SECONDS, self._calm)
 
@@ -137,7 +142,9 @@ class Simulation:
         if alive < self._wanted and len(self.members) < MEMBERS_MAX:
             self._started += 1
             name = f"etl-{self._started}"
-            self.members.append(Member(self.world, name, self._variant, self.broker, self.server, self.metrics))
+            self.members.append(
+                Member(self.world, name, self._variant, self.broker, self.server, self.metrics, self._releases[0])
+            )
         self.world.after(SUPERVISION_SECONDS, self._supervise)
 
     def _scale(self) -> None:
@@ -146,6 +153,22 @@ class Simulation:
         if len(self.members) > self._wanted:
             self.world.counts["stops"] += 1
             self.world.chance.choice(self.members).stop.set()
+
+    def _draw_releases(self) -> list[Release]:
+        """Draw the number of shards of each release; the first may be the version before shards followed partitions."""
+        first, *later = self.server.quorums.shards
+        is_older = bool(later) and self.world.chance.random() < 0.5
+        releases = [Release(first, is_older=True)] if is_older else []
+        releases.append(Release(first, is_older=False))
+        return releases + [Release(shards, is_older=False) for shards in later if self.world.chance.random() < 0.5]
+
+    def _replace_release(self) -> None:
+        """Act like an operator: stop every process, then start them with the next release or number of shards."""
+        for member in self.members:
+            member.process.kill()
+        self.world.counts["releases replaced"] += 1
+        self._releases.pop(0)
+        self.world.note("operator", "replaces the release", *self._releases[0])
 
     def _reset_offsets(self) -> None:
         """Act like an operator: stop the group, reset its offsets to earlier ones, and start it again."""
@@ -197,7 +220,10 @@ class Simulation:
     def _is_stored(self, log: Log) -> bool:
         return len(self.server.rows[log.partition]) == sum(message is not None for message in log.messages)
 
-    def _is_committed(self, log: Log) -> bool:
+    def _position(self, log: Log) -> Position:
         offset, metadata = self.broker.committed.get(log.partition, (None, ""))
-        position = read_position(TOPIC.identity, offset, metadata)
+        return read_position(TOPIC.identity, offset, metadata)
+
+    def _is_committed(self, log: Log) -> bool:
+        position = self._position(log)
         return position.plan is None and (position.offset or 0) > last_offset(log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from etl.errors import SinkError
 from etl.events.rows import DUPLICATE
@@ -19,12 +19,13 @@ DELAY_SECONDS_MAX = 5.0
 class SimulatedSink(ProbingFake):
     """Implements etl.restoring.History and etl.delivery.Sink."""
 
-    def __init__(self, process: Process, server: ClickHouse) -> None:
+    def __init__(self, process: Process, server: ClickHouse, shards: int, *, is_older: bool = False) -> None:
+        """`is_older` is a version that stores every partition in one shard of its own choice, and reads all shards."""
         self._process = process
         self._world = process.world
         self._server = server
-        # The shard into which this member inserts; it reads all shards.
-        self._shard = process.world.chance.randint(1, 2)
+        self._shards = range(shards)
+        self._chosen = process.world.chance.choice(self._shards) if is_older else None
         # The block whose insert uses the connection.
         self._inserting: Block | None = None
 
@@ -49,7 +50,7 @@ class SimulatedSink(ProbingFake):
             block,
             lambda outcome: world.after(world.between(0, 0.01), lambda: answered(outcome)),
             server.generation,
-            self._shard,
+            block.at.shard if self._chosen is None else self._chosen,
         )
         slow = world.strikes(world.rates.insert / 3)
         world.counts["inserts delayed"] += slow
@@ -78,41 +79,47 @@ class SimulatedSink(ProbingFake):
         self._query()
         return True
 
-    def now(self) -> int:
+    def require_servers(self, at: Coordinates) -> None:
+        pass
+
+    def now(self, at: Coordinates) -> int:
+        del at
         self._query()
         now = self._server.now()
         self._process.cross()
         return now
 
-    def is_inserting(self, at: Coordinates) -> bool:
-        self._query_every_replica()
-        inserting = any(query.block.name.startswith(at.name) for query in self._server.running)
+    def is_inserting(self, at: Coordinates, first: int) -> bool:
+        shards = self._query_every_replica(at, first)
+        running = (query for query in self._server.running if query.shard in shards)
+        inserting = any(query.block.name.startswith(at.name) for query in running)
         self._process.cross()
         return inserting
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        self._query_every_replica()
-        found = {offset for offset in self._server.rows_on_any_replica(at.partition) if first <= offset <= last}
+        shards = self._query_every_replica(at, first)
+        rows = self._server.rows_on_any_replica(at.partition, shards)
+        found = {offset for offset in rows if first <= offset <= last}
         self._process.cross()
         return found
 
     def confirmed_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:
-        self._query()
-        found = {offset for offset in range(first, last + 1) if offset in self._server.rows[at.partition]}
+        shards = self._query_every_replica(at, first)
+        rows = self._server.confirmed(at.partition, shards)
+        found = {offset for offset in rows if first <= offset <= last}
         self._process.cross()
         return found
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
-        self._query_every_replica()
-        last = max(
-            (offset for offset in self._server.rows_on_any_replica(at.partition) if offset >= first), default=None
-        )
+        shards = self._query_every_replica(at, first)
+        rows = self._server.rows_on_any_replica(at.partition, shards)
+        last = max((offset for offset in rows if offset >= first), default=None)
         self._process.cross()
         return last
 
     def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        self._query_every_replica()
-        rows = self._server.rows_on_any_replica(at.partition)
+        shards = self._query_every_replica(at, first)
+        rows = self._server.rows_on_any_replica(at.partition, shards)
         known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_in_window(rows[at])]
         return known, [self.identity(rows[at]) for at in known]
 
@@ -124,12 +131,22 @@ class SimulatedSink(ProbingFake):
         """Return the identity of a row in the window."""
         return row.identity
 
-    def _query_every_replica(self) -> None:
-        """Send a query to all replicas; an absent one is an error."""
+    def shards_with(self, at: Coordinates, first: int) -> Collection[int]:
+        """Return the shards that may hold rows of a partition from an offset on."""
+        if self._chosen is not None or not at.placement.is_on_its_shard(first):
+            self._world.counts["queries of all shards"] += 1
+            return self._shards
+        return (at.shard,)
+
+    def _query_every_replica(self, at: Coordinates, first: int) -> Collection[int]:
+        """Send a query to all replicas of the shards that may hold rows; an absent one is an error."""
         self._query()
-        if self._server.quorums.is_replica_away():
+        shards = self.shards_with(at, first)
+        if self._server.quorums.is_replica_away(shards):
             self._world.counts["queries without a replica"] += 1
             raise SinkError("a replica does not answer")
+        self._world.counts["queries despite a replica"] += self._server.quorums.is_replica_away(self._shards)
+        return shards
 
     def _query(self) -> None:
         """Send a query; it is answered at the moment at which this returns."""

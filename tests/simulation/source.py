@@ -29,6 +29,8 @@ class SimulatedSource:
         self._listener: Listener | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, int] = {}
+        # The number of shards in the settings of this member.
+        self.shards = 1
         # Whether an insert runs beside the loader.
         self.is_inserting: Callable[[], bool] = lambda: False
         # Until this time the member cannot reach Kafka, but may reach ClickHouse.

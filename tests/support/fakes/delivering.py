@@ -73,10 +73,12 @@ class Stores(ProbingFake):
         if any(identity.startswith(POISON) for identity in identities_of(block)):
             raise DataRefusedError(6, "Cannot parse")
 
-    def now(self) -> int:
+    def now(self, at: Coordinates = AT) -> int:
+        assert at == AT
         return NOW + round(self.seconds * 1_000)
 
-    def is_inserting(self, at: Coordinates) -> bool:
+    def is_inserting(self, at: Coordinates, first: int) -> bool:
+        del first
         assert at == AT
         return self.running
 

@@ -90,11 +90,15 @@ class World(ProbingFake):
         del at, before, thorough
         return self.good_rows_accepted
 
-    def now(self) -> int:
+    def require_servers(self, at: Coordinates) -> None:
+        pass
+
+    def now(self, at: Coordinates) -> int:
+        del at
         return round(self.seconds * 1_000)
 
-    def is_inserting(self, at: Coordinates) -> bool:
-        del at
+    def is_inserting(self, at: Coordinates, first: int) -> bool:
+        del at, first
         return False
 
     def stored_offsets(self, at: Coordinates, first: int, last: int) -> set[int]:

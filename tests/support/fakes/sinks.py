@@ -10,10 +10,10 @@ from etl.plan import EVENTS, Block, Coordinates
 class ProbingFake:
     """The base of a fake sink: probes need no preparation, and good rows are accepted."""
 
-    def begin_probes(self) -> None:
+    def begin_probes(self, at: Coordinates) -> None:
         pass
 
-    def end_probes(self) -> None:
+    def end_probes(self, at: Coordinates) -> None:
         pass
 
     def accepts_good_rows(self, at: Coordinates, before: int, *, thorough: bool) -> bool:

@@ -39,7 +39,7 @@ def test_one_commit_per_batch() -> None:
     delivery.commit_acknowledged(partition)
 
     assert stores.calls[4:] == ["commit"]
-    assert stores.committed == (103, completed_metadata(AT.topic.identity))
+    assert stores.committed == (103, completed_metadata(AT.topic.identity, AT.placement))
 
 
 def test_no_commit_without_an_acknowledgement() -> None:

@@ -41,10 +41,10 @@ class SilentSink(ProbingFake):
     def probe(self, _block: Block, *, thorough: bool) -> None:
         raise SinkError(f"no answer, thorough: {thorough}")
 
-    def now(self) -> int:
+    def now(self, _at: Coordinates) -> int:
         return 0
 
-    def is_inserting(self, _at: Coordinates) -> bool:
+    def is_inserting(self, _at: Coordinates, _first: int) -> bool:
         return False
 
     def stored_offsets(self, _at: Coordinates, _first: int, _last: int) -> set[int]:

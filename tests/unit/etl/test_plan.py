@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import LogChangedError
-from etl.plan import METADATA_CHARACTERS_MAX, Plan, Position, ServerClock, completed_metadata, read_position
+from etl.plan import (
+    METADATA_CHARACTERS_MAX,
+    Coordinates,
+    Placement,
+    Plan,
+    Position,
+    ServerClock,
+    Topic,
+    completed_metadata,
+    read_position,
+)
 
 TOPIC = "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55"
 OFFSETS = st.integers(min_value=0, max_value=2**63 - 1)
@@ -37,15 +48,15 @@ def test_the_contract() -> None:
     assert PLAN.metadata() == (
         f'{{"v":1,"topic":"{TOPIC}","end":199,"rows":100,"hash":"00c0ffee","deadline":1790000005000}}'
     )
-    assert completed_metadata(TOPIC) == f'{{"v":1,"topic":"{TOPIC}"}}'
+    assert completed_metadata(TOPIC, Placement()) == f'{{"v":1,"topic":"{TOPIC}"}}'
 
 
 def test_a_commit_without_a_plan() -> None:
     """A completed commit is an offset of the etl without a plan."""
-    assert read_position(TOPIC, 200, completed_metadata(TOPIC)) == Position(200, None, is_from_etl=True)
+    assert read_position(TOPIC, 200, completed_metadata(TOPIC, Placement())) == Position(200, None, is_from_etl=True)
 
 
-@pytest.mark.parametrize("metadata", [PLAN.metadata(), completed_metadata(TOPIC)])
+@pytest.mark.parametrize("metadata", [PLAN.metadata(), completed_metadata(TOPIC, Placement())])
 def test_another_topic(metadata: str) -> None:
     """A commit for an earlier topic of the same name counts as none."""
     assert read_position("another", 100, metadata) == Position()
@@ -144,3 +155,43 @@ def test_clock_near() -> None:
     time.seconds += 0.1
 
     assert clock.is_near(deadline)
+
+
+PLACED = replace(PLAN, placement=Placement(4, 90))
+
+
+def test_placement_is_recorded() -> None:
+    """Each commit records the number of shards, and from which offset on rows are on their own shard."""
+    for metadata, plan in ((PLACED.metadata(), PLACED), (completed_metadata(TOPIC, Placement(4, 90)), None)):
+        position = read_position(TOPIC, PLAN.first, metadata)
+
+        assert (position.placement, position.plan) == (Placement(4, 90), plan)
+
+
+def test_placement_of_one_shard_is_not_recorded() -> None:
+    """With one shard the metadata is that of versions without the rule."""
+    assert read_position(TOPIC, PLAN.first, PLAN.metadata()).placement is None
+
+
+@pytest.mark.parametrize(
+    "text", ['"shards":0,"since":1', '"shards":2', '"shards":"2","since":1', '"shards":2,"since":-1']
+)
+def test_placement_that_is_not_valid(text: str) -> None:
+    """A placement that this version does not write is an error."""
+    with pytest.raises(LogChangedError, match="cannot read"):
+        read_position(TOPIC, 100, f'{{"v":1,"topic":"{TOPIC}",{text}}}')
+
+
+@pytest.mark.parametrize(
+    ("placement", "first", "is_on"), [((3, 90), 90, True), ((3, 90), 89, False), ((1, 90), 0, True)]
+)
+def test_rows_on_their_own_shard(placement: tuple[int, int], first: int, is_on: bool) -> None:
+    """Rows since the recorded offset are on the partition's shard, and all rows if there is one shard."""
+    assert Placement(*placement).is_on_its_shard(first) is is_on
+
+
+def test_shard_of_a_partition() -> None:
+    """The shard is the partition modulo the number of shards, as of a Distributed table with this key."""
+    topic = Topic("ugc.events", TOPIC, "cluster")
+
+    assert [Coordinates(topic, number, Placement(3)).shard for number in range(7)] == [0, 1, 2, 0, 1, 2, 0]

@@ -61,10 +61,10 @@ class MemorySink(ProbingFake):
     def accepts_good_rows(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
         return thorough
 
-    def now(self) -> int:
+    def now(self, _at: Coordinates) -> int:
         return 0
 
-    def is_inserting(self, _at: Coordinates) -> bool:
+    def is_inserting(self, _at: Coordinates, _first: int) -> bool:
         return False
 
     def stored_offsets(self, _at: Coordinates, first: int, last: int) -> set[int]:

@@ -44,7 +44,7 @@ class StillRunning(MemorySink):
         self.answers += 1
         raise self.error
 
-    def is_inserting(self, _at: Coordinates) -> bool:
+    def is_inserting(self, _at: Coordinates, _first: int) -> bool:
         return True
 
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from etl.errors import LogChangedError
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
+from etl.plan import Coordinates, Placement, Plan, Position, ServerClock, Topic
 from etl.restoring import PartitionRestorer
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
@@ -30,6 +30,8 @@ class Stores:
     topics_read: int = 0
     pages: list[tuple[int, int]] = field(default_factory=list)
     steps: int = 0
+    # The placement with which ClickHouse is asked.
+    asked: list[Placement] = field(default_factory=list)
 
     def topic(self) -> Topic:
         self.topics_read += 1
@@ -43,7 +45,11 @@ class Stores:
         assert partition == 3
         return self.low, self.high
 
-    def now(self) -> int:
+    def require_servers(self, at: Coordinates) -> None:
+        self.asked.append(at.placement)
+
+    def now(self, at: Coordinates) -> int:
+        del at
         return NOW
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
@@ -177,3 +183,46 @@ def test_topic_is_read_again() -> None:
     list(restorer.restore(Partition(3)))
 
     assert stores.topics_read == 2
+
+
+def placed(stores: Stores, shards: int = 3) -> Placement:
+    """Return where the rows are after a restoration with so many shards, also for the queries during it."""
+    partition = Partition(3)
+    restorer = PartitionRestorer(stores, stores, ServerClock(5.0, lambda: 0.0), duplicate_window=50, shards=shards)
+    list(restorer.restore(partition))
+    assert partition.at is not None
+    return partition.at.placement
+
+
+def test_recorded_placement() -> None:
+    """What the commit records of the same number of shards stays, and rows beyond it are read from one shard."""
+    stores = Stores(Position(100, None, is_from_etl=True, placement=Placement(3, 40)))
+
+    assert placed(stores) == Placement(3, 40)
+    assert stores.asked == [Placement(3, 40)]
+
+
+# The rows end at offset 149, and the plan at 109.
+UNRECORDED = {
+    "nothing": (Position(100, None, is_from_etl=True), {}, 100),
+    "another number of shards": (Position(100, None, is_from_etl=True, placement=Placement(2, 40)), {}, 100),
+    "a plan": (Position(100, PLAN, is_from_etl=True), {}, PLAN.end + 1),
+    "rows beyond the commit": (Position(100, None, is_from_etl=True), {149: b"a"}, 150),
+    "the commit of another tool": (Position(100), {}, 500),
+    "no commit": (Position(), {90: b"a"}, 500),
+}
+
+
+@pytest.mark.parametrize("case", UNRECORDED)
+def test_unrecorded_placement(case: str) -> None:
+    """Otherwise every shard is asked, and the rule holds from the first offset that no shard can hold yet."""
+    position, events, since = UNRECORDED[case]
+    stores = Stores(position, events=dict(events))
+
+    assert placed(stores) == Placement(3, since)
+    assert stores.asked == [Placement.unknown(3)]
+
+
+def test_one_shard_has_every_row() -> None:
+    """With one shard nothing has to be recorded."""
+    assert placed(Stores(Position(100, PLAN, is_from_etl=True)), shards=1).metadata() == {}

@@ -36,7 +36,8 @@ class Table(ProbingFake):
         self.text = "a value"
         self.passes_after = math.inf
 
-    def end_probes(self) -> None:
+    def end_probes(self, at: Coordinates) -> None:
+        del at
         self.ended += 1
 
     def probe(self, block: Block, *, thorough: bool) -> None:

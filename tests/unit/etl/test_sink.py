@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from etl.clickhouse import sink
 from etl.clickhouse.client import InsertClient
-from etl.clickhouse.sink import ClickHouseSink, connected
+from etl.clickhouse.server import ClickHouseServer
+from etl.clickhouse.sink import connected
+from etl.clickhouse.wire import WIRE
 from etl.events.rows import UNDECODABLE, decode, reject
 from etl.plan import Block, Coordinates, Plan, Topic, events_block, rejected_block
 from etl.settings import EtlSettings
@@ -50,25 +51,40 @@ class Recording:
         return []
 
 
-def inserted(block: Block, cluster: str = "") -> tuple[str, dict[str, Any]]:
+def inserted(block: Block, quorum: int = 1, name: str = "") -> tuple[str, dict[str, Any]]:
     """Insert a block; return the statement and its options."""
     client = Recording()
-    ClickHouseSink(cast("InsertClient", client), 20, cluster).insert(block)
+    ClickHouseServer(cast("InsertClient", client), 20, quorum, name=name).insert(block)
     (insert,) = client.inserts
     return insert
 
 
-@pytest.mark.parametrize("cluster", ["", "ugc"])
+@pytest.mark.parametrize("quorum", [1, 2])
+@pytest.mark.parametrize("name", ["", "clickhouse-1-1:9000"])
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
-def test_settings(block: Block, cluster: str) -> None:
+def test_settings(block: Block, quorum: int, name: str) -> None:
     """Every insert has the settings that the proof needs, whatever the server's defaults are."""
-    _, options = inserted(block, cluster)
+    _, options = inserted(block, quorum, name)
 
     assert options["settings"] | SETTINGS == options["settings"]
     # Larger than the largest batch, or the block would be split.
     assert options["settings"]["max_block_size"] >= 1_000_000
     assert options["settings"]["max_insert_block_size"] >= 1_000_000
-    assert options["settings"].get("insert_quorum_parallel") == (0 if cluster else None)
+
+
+@pytest.mark.parametrize(("quorum", "sent"), [(1, 0), (2, 2), (3, 3)])
+def test_quorum(quorum: int, sent: int) -> None:
+    """On a cluster the quorum is the configured one, and several processes insert at the same time."""
+    settings = inserted(BLOCKS[0], quorum, "clickhouse-1-1:9000")[1]["settings"]
+
+    assert settings["insert_quorum"] == sent
+    assert settings["insert_quorum_parallel"] == 1
+    assert 0 < settings["insert_quorum_timeout"] < 20_000
+
+
+def test_no_quorum_on_a_single_server() -> None:
+    """Inserts into a single server set no quorum."""
+    assert not [name for name in inserted(BLOCKS[0])[1]["settings"] if "quorum" in name]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
@@ -102,8 +118,8 @@ PLANS = [PLAN, Plan(PLAN.topic, 4, 7, 4, "", 0), Plan(PLAN.topic, 5, 8, 4, "", 0
 def test_connection() -> None:
     """The server checks the settings' names, and every wait on the connection has a timeout."""
     settings = EtlSettings(etl_connect_seconds_max=3, etl_answer_seconds_max=40)
-    with connected(settings) as connected_sink:
-        connection = connected_sink._client.connection
+    with connected(settings) as sink:
+        connection = sink._shards[0].replicas[0]._client.connection
 
     assert connection.settings_is_important is True
     assert (connection.connect_timeout, connection.send_receive_timeout) == (3, 40)
@@ -112,5 +128,5 @@ def test_connection() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=["events", "rejected"])
 def test_columns_fit_the_statement(block: Block) -> None:
     """The block has the columns that the statement names, all of the same length."""
-    assert len(block.columns) == len(sink.WIRE[block.table])
+    assert len(block.columns) == len(WIRE[block.table])
     assert {len(column) for column in block.columns} == {len(block.columns[0])}

@@ -1,44 +1,39 @@
-"""The sink's queries on a cluster: their tables and settings; and how it translates ClickHouse's errors."""
+"""The sink on a cluster: which servers it asks, what counts as confirmed; and how it translates ClickHouse's errors."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from clickhouse_driver.errors import ServerException
+from clickhouse_driver.errors import NetworkError, ServerException
 
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.codes import error_of
+from etl.clickhouse.server import ClickHouseServer
+from etl.clickhouse.shard import Shard
 from etl.clickhouse.sink import ClickHouseSink
 from etl.errors import DataRefusedError, QuorumError, QuorumTimeoutError, SinkError, TooLargeError
 from etl.events.rows import UNDECODABLE, reject
-from etl.plan import Coordinates, Plan, Topic, rejected_block
+from etl.plan import Coordinates, Placement, Plan, Topic, rejected_block
 from tests.support.inputs.messages import FakeMessage
 
-AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3)
+# With two shards, that of partition 3 is the second one.
+AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3, Placement(2, 100))
+OWN, OTHER = 1, 0
 BLOCK = rejected_block(AT, Plan("", 5, 5, 1, "", 0), 1, [reject(FakeMessage(b"garbage", at=5), UNDECODABLE, "garbage")])
-URL = "clickhouse://default@clickhouse-1-1/ugc?insert_quorum=2&insert_quorum_parallel=0&select_sequential_consistency=1"
 
 
 @dataclass
 class RecordingClient:
-    """A client that records its queries, and returns rows or raises an error."""
+    """A client of one server that records its queries, and returns rows or raises an error."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     error: Exception | None = None
-    quorum: bytes = b"2"
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    @property
-    def connection(self) -> Any:
-        return InsertClient.from_url(URL).connection
-
     def execute(self, query: str, *_: Any, settings: dict[str, Any], **_options: Any) -> list[tuple[Any, ...]]:
-        if "'insert_quorum'" in query:
-            return [(self.quorum,)]
         self.calls.append((query, settings))
         if self.error:
             raise self.error
@@ -48,129 +43,195 @@ class RecordingClient:
         """Nothing is connected."""
 
 
-def sink(client: RecordingClient, cluster: str = "ugc") -> ClickHouseSink:
-    return ClickHouseSink(cast("InsertClient", client), 20, cluster)
+@dataclass
+class Cluster:
+    """Two shards of two replicas."""
+
+    clients: list[list[RecordingClient]] = field(
+        default_factory=lambda: [[RecordingClient() for _ in range(2)] for _ in range(2)]
+    )
+
+    def sink(self, quorum: int = 2) -> ClickHouseSink:
+        shards = [Shard([server(each, quorum) for each in clients], quorum) for clients in self.clients]
+        return ClickHouseSink(shards, "ugc")
+
+    def asked(self) -> list[list[int]]:
+        """Return how many queries each server got."""
+        return [[len(each.calls) for each in clients] for clients in self.clients]
 
 
+def server(client: RecordingClient, quorum: int = 2, name: str = "clickhouse") -> ClickHouseServer:
+    return ClickHouseServer(cast("InsertClient", client), 20, quorum, name=name)
+
+
+def single(client: RecordingClient) -> ClickHouseSink:
+    return ClickHouseSink([Shard([server(client, 1, "")], 1)])
+
+
+Question = Callable[[ClickHouseSink, int], object]
 # The queries that decide whether a row is inserted, and those that restore the duplicate window.
-ON_EVERY_REPLICA: dict[str, Callable[[ClickHouseSink], object]] = {
-    "stored_offsets": lambda sink: sink.stored_offsets(AT, 0, 9),
-    "last_stored": lambda sink: sink.last_stored(AT, 0),
-    "recent_identities": lambda sink: sink.recent_identities(AT, 0, 9),
+QUESTIONS: dict[str, Question] = {
+    "stored_offsets": lambda sink, first: sink.stored_offsets(AT, first, 999),
+    "confirmed_offsets": lambda sink, first: sink.confirmed_offsets(AT, first, 999),
+    "last_stored": lambda sink, first: sink.last_stored(AT, first),
+    "recent_identities": lambda sink, first: sink.recent_identities(AT, first, 999),
+    "is_inserting": lambda sink, first: sink.is_inserting(AT, first),
 }
 
 
-@pytest.mark.parametrize("question", ON_EVERY_REPLICA)
-def test_every_replica_is_read(question: str) -> None:
-    """Every replica of every shard is read, with its pending blocks; an absent one is an error."""
-    client = RecordingClient()
-    ON_EVERY_REPLICA[question](sink(client))
+def answering(question: str) -> Cluster:
+    cluster = Cluster()
+    for client in (client for clients in cluster.clients for client in clients):
+        client.rows = [(0,)] if question == "is_inserting" else []
+    return cluster
 
-    assert client.calls
-    for query, settings in client.calls:
-        sources = re.findall(r"FROM (.*)", query)
-        assert sources
-        assert all(re.fullmatch(r"clusterAllReplicas\('ugc', ugc\.(rejected_)?events\)", each) for each in sources)
-        assert settings["select_sequential_consistency"] == 0
-        assert settings["skip_unavailable_shards"] == 0
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_replica_of_the_shard_is_asked(question: str) -> None:
+    """Rows since the recorded offset are on the partition's shard: each replica is asked, and no other server."""
+    cluster = answering(question)
+    QUESTIONS[question](cluster.sink(), 100)
+
+    assert cluster.asked() == [[0, 0], [1, 1]]
+    for client in cluster.clients[OWN]:
+        # A sequentially consistent read would omit rows whose quorum is pending.
+        assert all(settings["select_sequential_consistency"] == 0 for _, settings in client.calls)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_shard_is_asked_for_earlier_rows(question: str) -> None:
+    """Rows before the recorded offset may be on any shard: each replica of each shard is asked."""
+    cluster = answering(question)
+    QUESTIONS[question](cluster.sink(), 99)
+
+    assert cluster.asked() == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("replica", [0, 1])
+def test_a_replica_that_does_not_answer(question: str, replica: int) -> None:
+    """A replica of the shard that does not answer is an error, because it may hold rows or run an insert."""
+    cluster = answering(question)
+    cluster.clients[OWN][replica].error = NetworkError("Connection refused")
+
+    with pytest.raises(SinkError, match="refused"):
+        QUESTIONS[question](cluster.sink(), 100)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_replica_of_another_shard_may_be_absent(question: str) -> None:
+    """A dead replica of another shard stops nothing, unless rows were stored before the rule."""
+    cluster = answering(question)
+    cluster.clients[OTHER][1].error = NetworkError("Connection refused")
+    QUESTIONS[question](cluster.sink(), 100)
+
+    with pytest.raises(SinkError, match="refused"):
+        QUESTIONS[question](cluster.sink(), 99)
 
 
 def test_both_tables_are_read() -> None:
     """The rows of both tables are read."""
-    client = RecordingClient()
-    for ask in (sink(client).stored_offsets, sink(client).confirmed_offsets):
-        ask(AT, 0, 9)
-    sink(client).last_stored(AT, 0)
+    cluster = Cluster()
+    for ask in (cluster.sink().stored_offsets, cluster.sink().confirmed_offsets):
+        ask(AT, 100, 999)
+    cluster.sink().last_stored(AT, 100)
 
-    for query, _ in client.calls:
-        assert len(re.findall(r"FROM .*\b(?<!rejected_)events(_all)?\b", query)) == 1
-        assert len(re.findall(r"FROM .*\brejected_events(_all)?\b", query)) == 1
-
-
-def test_confirmed_rows_are_those_of_a_quorum() -> None:
-    """Confirmed rows are read with sequential consistency, whatever the URL sets."""
-    client = RecordingClient(rows=[(5,), (6,), (6,)])
-
-    assert sink(client).confirmed_offsets(AT, 0, 9) == {5, 6}
-
-    ((query, settings),) = client.calls
-    assert re.findall(r"FROM (\S+)", query) == ["events_all", "rejected_events_all"]
-    assert settings["select_sequential_consistency"] == 1
-    assert settings["skip_unavailable_shards"] == 0
+    for query, _ in cluster.clients[OWN][0].calls:
+        assert query.count("FROM events") == query.count("FROM rejected_events") == 1
 
 
-@pytest.mark.parametrize(("quorum", "table"), [(b"2", "events_all"), (b"auto", "events_all"), (b"3", "events_all")])
-def test_any_quorum_is_one(quorum: bytes, table: str) -> None:
-    """A quorum of any size confirms a row."""
-    client = RecordingClient(quorum=quorum)
-    sink(client).confirmed_offsets(AT, 0, 9)
+def test_stored_is_what_any_replica_holds() -> None:
+    """A row on one replica counts as stored: it is not inserted again."""
+    cluster = Cluster()
+    cluster.clients[OWN][0].rows, cluster.clients[OWN][1].rows = [(105,)], [(106,), (106,)]
 
-    assert table in client.calls[0][0]
-
-
-@pytest.mark.parametrize("quorum", [b"0", b"1"])
-def test_without_a_quorum_a_stored_row_is_confirmed(quorum: bytes) -> None:
-    """Without a quorum the read is not sequentially consistent, because it would omit rows."""
-    client = RecordingClient(rows=[(5,)], quorum=quorum)
-
-    assert sink(client).confirmed_offsets(AT, 0, 9) == {5}
-
-    ((query, settings),) = client.calls
-    assert "clusterAllReplicas('ugc', ugc.events)" in query
-    assert settings["select_sequential_consistency"] == 0
+    assert cluster.sink().stored_offsets(AT, 100, 999) == {105, 106}
 
 
-def test_copies_of_a_row_are_one() -> None:
-    """A row on two replicas is one offset."""
-    assert sink(RecordingClient(rows=[(5,), (5,), (6,)])).stored_offsets(AT, 0, 9) == {5, 6}
+@pytest.mark.parametrize(("quorum", "confirmed"), [(2, {106}), (1, {105, 106, 107})])
+def test_confirmed_is_what_a_quorum_holds(quorum: int, confirmed: set[int]) -> None:
+    """A row counts as confirmed if the configured number of replicas of one shard hold it."""
+    cluster = Cluster()
+    first, second = cluster.clients[OWN]
+    first.rows, second.rows = [(105,), (106,)], [(106,), (107,), (107,)]
+
+    assert cluster.sink(quorum).confirmed_offsets(AT, 100, 999) == confirmed
 
 
-def test_copies_of_an_identity_are_one() -> None:
-    """ClickHouse removes the copies of the window's rows, which are many."""
-    client = RecordingClient()
-    sink(client).recent_identities(AT, 0, 9)
+def test_copies_on_different_shards_are_no_quorum() -> None:
+    """Two shards with the same row are no quorum: neither has two copies."""
+    cluster = Cluster()
+    for clients in cluster.clients:
+        clients[0].rows = [(5,)]
 
-    assert client.calls[0][0].split()[:2] == ["SELECT", "DISTINCT"]
-
-
-def test_processes_of_every_server() -> None:
-    """Every server is calls for running inserts; one that does not answer is an error."""
-    client = RecordingClient(rows=[(0,)])
-
-    assert not sink(client).is_inserting(AT)
-
-    ((query, settings),) = client.calls
-    assert "FROM clusterAllReplicas('ugc', system.processes)" in query
-    assert settings["skip_unavailable_shards"] == 0
+    assert cluster.sink().confirmed_offsets(AT, 0, 999) == set()
 
 
-def test_one_pending_block_per_table() -> None:
-    """Inserts with a quorum are not parallel, because a consistent read recognizes only one pending block."""
-    client = RecordingClient()
-    sink(client).insert(BLOCK)
+def test_identities_are_merged() -> None:
+    """The identities that several servers hold are returned once, in the order of their offsets."""
+    cluster = Cluster()
+    answers: list[Sequence[Sequence[object]]] = [((1, 3), (b"a", b"c")), ((3,), (b"c",)), (), ((2,), (b"b",))]
+    clients = [client for clients in cluster.clients for client in clients]
+    for client, answer in zip(clients, answers, strict=True):
+        client.rows = cast("list[tuple[Any, ...]]", list(answer))
 
-    assert client.calls[0][1]["insert_quorum_parallel"] == 0
+    assert cluster.sink().recent_identities(AT, 0, 99) == ([1, 2, 3], [b"a", b"b", b"c"])
 
 
-QUESTIONS = ON_EVERY_REPLICA | {
-    "confirmed": lambda sink: sink.confirmed_offsets(AT, 0, 9),
-    "is_inserting": lambda sink: sink.is_inserting(AT),
-}
+def test_inserts_go_to_the_shard_of_the_partition() -> None:
+    """A block is inserted into one replica of the shard `partition modulo shards`."""
+    cluster = Cluster()
+    sink = cluster.sink()
+    for partition in (3, 4, 5):
+        sink.insert(replace(BLOCK, at=replace(AT, partition=partition)))
+
+    assert cluster.asked() == [[1, 0], [2, 0]]
+
+
+FAILING = (NetworkError("refused"), ServerException("read-only", 242), ServerException("quorum", 285))
+
+
+@pytest.mark.parametrize("error", FAILING)
+def test_the_other_replica_takes_over(error: Exception) -> None:
+    """After an error of a server the next insert goes to another replica."""
+    cluster = Cluster()
+    cluster.clients[OWN][0].error = error
+    sink = cluster.sink()
+    with pytest.raises(SinkError):
+        sink.insert(BLOCK)
+    sink.insert(BLOCK)
+
+    assert cluster.asked()[OWN] == [1, 1]
+
+
+def test_a_refused_value_does_not_change_the_replica() -> None:
+    """A block that is refused for its data is probed on the same replica."""
+    cluster = Cluster()
+    cluster.clients[OWN][0].error = ServerException("a value does not convert", 153)
+    sink = cluster.sink()
+    for _ in range(2):
+        with pytest.raises(DataRefusedError):
+            sink.insert(BLOCK)
+
+    assert cluster.asked()[OWN] == [2, 0]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_single_server(question: str) -> None:
-    """Without a cluster the queries read the server's own tables."""
+    """Without a cluster the server's own tables are read, without settings of replication."""
     client = RecordingClient(rows=[(0,)] if question == "is_inserting" else [])
-    QUESTIONS[question](sink(client, ""))
+    sink = single(client)
+    sink.require_servers(AT)
+    QUESTIONS[question](sink, 0) if question != "is_inserting" else None
+    at = replace(AT, placement=Placement())
+    sink.stored_offsets(at, 0, 99)
 
     for query, settings in client.calls:
         assert "cluster" not in query
-        assert "_all" not in query
         assert settings == {"strings_as_bytes": True}
 
 
-# ClickHouse's code, and its error on a cluster and on a single server.
+# ClickHouse's code, and its error with a quorum and without one.
 ERRORS = {
     159: (QuorumTimeoutError, TooLargeError),
     285: (QuorumError, QuorumError),
@@ -187,14 +248,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("code", ERRORS)
-@pytest.mark.parametrize("cluster", ["ugc", ""])
-def test_errors(code: int, cluster: str) -> None:
-    """Errors of a quorum have a class of their own; on a cluster a timeout is not an error of size."""
-    expected = ERRORS[code][0 if cluster else 1]
+@pytest.mark.parametrize("quorum", [2, 1])
+def test_errors(code: int, quorum: int) -> None:
+    """Errors of a quorum have a class of their own; with a quorum a timeout is not an error of size."""
+    expected = ERRORS[code][0 if quorum > 1 else 1]
     client = RecordingClient(error=ServerException("DB::Exception: it failed", code))
 
-    with pytest.raises(SinkError) as raised:
-        sink(client, cluster).insert(BLOCK)
+    with pytest.raises(SinkError, match="clickhouse-1-2: ") as raised:
+        server(client, quorum, "clickhouse-1-2").insert(BLOCK)
 
     assert type(raised.value) is expected
 
@@ -218,7 +279,7 @@ def test_errors_of_quorum_and_size_are_unrelated() -> None:
 )
 def test_only_the_limit_of_a_query_has_a_code(words: str, code: int) -> None:
     """A memory limit of the user or the server has no code, because other queries may have used up the memory."""
-    error = error_of(241, f"ServerException: Code: 241.\nDB::Exception: {words}", is_cluster=False)
+    error = error_of(241, f"ServerException: Code: 241.\nDB::Exception: {words}", has_quorum=False)
 
     assert isinstance(error, TooLargeError)
     assert error.code == code
