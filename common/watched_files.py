@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -96,6 +98,7 @@ async def keep_current(watched: WatchedFiles[T]) -> None:
     """Refresh files every second, until cancelled."""
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
-        # A file system that does not answer must not block the loop.
-        if await asyncio.wrap_future(in_thread(watched.refresh)):
+        # A file system that does not answer must not block the loop. The context has the keys of log lines.
+        refresh = partial(contextvars.copy_context().run, watched.refresh)
+        if await asyncio.wrap_future(in_thread(refresh)):
             watched.on_change(watched.value)

@@ -75,7 +75,9 @@ async def serve(settings: GatewaySettings, traces: Tracing | None, worker: Worke
                 discovering(gateway, backend, source),
                 serving(gateway) as address,
             ):
-                logger().info("serving", address=str(address), target=settings.ingest_target)
+                logger().info(
+                    "serving", address=str(address), target=settings.ingest_target, tls=settings.gateway_tls is not None
+                )
                 if worker:
                     worker.ready()
                 await stop.wait()

@@ -11,12 +11,15 @@ from aiohttp.web import BaseSite, ServerRunner, SockSite, TCPSite
 
 from common.logs import logger
 from common.settings import Address
+from common.watched_files import reloading
 from gateway.app import Gateway
 from gateway.http.connection import ConnectionLimits
 from gateway.http.connections import Connections, descriptors_for
+from gateway.http.handshake import Tls
 from gateway.http.server import HttpServer
 from gateway.lane import Lane
 from gateway.metrics import OTHER_METHOD
+from gateway.tls import server_tls
 
 # aiohttp takes 0 for no limit.
 STOP_SECONDS_MIN = 0.001
@@ -35,19 +38,21 @@ async def serving(gateway: Gateway) -> AsyncIterator[Address]:
     connections = Connections(connections_max, settings.gateway_head_seconds_max)
     gateway.metrics.connections.reads(lambda: len(connections))
     gateway.metrics.connections_limit.reads(lambda: connections_max)
+    tls = server_tls(settings.gateway_tls, gateway.metrics)
     server = HttpServer(
         gateway.handle,
         connections,
         ConnectionLimits(settings.gateway_keepalive_seconds, settings.gateway_answer_seconds_max),
         Lane(gateway) if settings.gateway_lane else None,
         lambda status: gateway.metrics.request(OTHER_METHOD).end(status),
+        Tls(lambda: tls.value.made, settings.gateway_head_seconds_max) if tls else None,
     )
     runner = ServerRunner(server, shutdown_timeout=max(settings.gateway_stop_seconds_max, STOP_SECONDS_MIN))
     await runner.setup()
     try:
         host = settings.gateway_listen.host
         await site_at(runner, settings.gateway_listen, is_shared=settings.gateway_workers > 1).start()
-        async with connections.swept():
+        async with connections.swept(), reloading(tls):
             gateway.health.is_listening = True
             yield Address(host, runner.addresses[0][1])
             gateway.health.is_draining = True

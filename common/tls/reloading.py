@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 from common.logs import logger
 from common.metrics import Metrics
@@ -10,12 +13,29 @@ from common.outage_log import OutageLog
 from common.tls.files import TlsFiles, TlsMaterial
 from common.watched_files import WatchedFiles
 
+T = TypeVar("T")
 
-def watched_tls(files: TlsFiles, role: str, metrics: Metrics) -> WatchedFiles[TlsMaterial]:
+
+@dataclass(frozen=True)
+class Loaded(Generic[T]):
+    """What files of TLS contain, and what a library has made of it."""
+
+    material: TlsMaterial
+    made: T = field(compare=False)
+
+
+def watched_tls(
+    files: TlsFiles, role: str, metrics: Metrics, make: Callable[[TlsMaterial], T]
+) -> WatchedFiles[Loaded[T]]:
     """Return the watched files of a `server` or `client`; OSError or ValueError when they cannot be used."""
-    watched = WatchedFiles(files.paths, files.read, OutageLog("reloading TLS files"), lambda tls: note(tls, role))
+
+    def read() -> Loaded[T]:
+        material = files.read()
+        return Loaded(material, make(material))
+
+    watched = WatchedFiles(files.paths, read, OutageLog("reloading TLS files"), lambda tls: note(tls.material, role))
     if files.certificate is not None:
-        metrics.read_certificate(role, lambda: watched.value.expires_at)
+        metrics.read_certificate(role, lambda: watched.value.material.expires_at)
     return watched
 
 

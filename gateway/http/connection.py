@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 
 from common.logs import log_limited
 from gateway.http.body import CONTINUE
-from gateway.http.connections import Connections
+from gateway.http.connections import Connection, Connections
 from gateway.http.error_responses import malformed_response
 from gateway.http.head import REQUEST_ID
 from gateway.http.parser import AiohttpParser, StrictParser
@@ -72,6 +72,9 @@ class ConnectionHandler(RequestHandler):
         self._is_half_closed = False
         self._watchdog = WriteWatchdog(loop, limits.answer_seconds_max)
         self.is_in_flight = False
+        # The transport of the encrypted bytes, when the connection's own is of TLS, and the handshake before it.
+        self.lower_transport: asyncio.Transport | None = None
+        self.handshake: Connection | None = None
         self._open_connections = open_connections
         self._refused = refused
         # What the task of the connection waits for, while a request on the lane is in progress.
@@ -81,7 +84,15 @@ class ConnectionHandler(RequestHandler):
         """Register the connection."""
         super().connection_made(transport)
         self._watchdog.transport = self.transport
+        self._watchdog.lower = self.lower_transport
+        since = self._open_connections.discard(self.handshake) if self.handshake is not None else None
         self._open_connections.add(self)
+        self._open_connections.await_head(self, since)
+
+    async def start(self) -> None:
+        """Handle requests until the connection is closed, or about to be."""
+        await super().start()
+        self._watchdog.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes."""
@@ -108,6 +119,9 @@ class ConnectionHandler(RequestHandler):
     def drop(self) -> None:
         """Close it at once."""
         self.force_close()
+        if self.lower_transport is not None:
+            # TLS would wait until the client closes it too.
+            self.lower_transport.abort()
 
     async def finish_response(
         self, request: BaseRequest, resp: StreamResponse, start_time: float | None
@@ -133,10 +147,14 @@ class ConnectionHandler(RequestHandler):
         await asyncio.wait([self._ended], timeout=LINGER_SECONDS)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own type, which aiohttp makes narrower
-        """Keep a half-closed connection until its responses are sent; its client may also have disconnected."""
+        """Keep a half-closed connection until its responses are sent; its client may also have disconnected.
+
+        TLS of the event loops has no half-closed connections: the end of what the client sends is that of both.
+        """
         self._is_half_closed = True
         self._set_ended()
-        if self._parser is None or self._strict_parser.is_in_body():
+        self._watchdog.close()
+        if self.lower_transport is not None or self._parser is None or self._strict_parser.is_in_body():
             return False  # closes the connection: the request can never be complete
         is_kept = bool(self._messages) or (self._request_count > 0 and not self.is_waiting())
         if is_kept:
@@ -171,6 +189,7 @@ class ConnectionHandler(RequestHandler):
     def force_close(self) -> None:
         """Close the connection, even when the client does not read what was written to it."""
         self._watchdog.begin()
+        self._watchdog.close()
         super().force_close()
 
     def handle_error(

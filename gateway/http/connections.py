@@ -81,10 +81,15 @@ class Connections:
             self._open[connection] = None
             self._heads.pop(connection, None)
 
-    def discard(self, connection: Connection) -> None:
-        """Forget a connection."""
+    def discard(self, connection: Connection) -> float | None:
+        """Forget a connection; return since when its head is awaited, None when it is not."""
         self._open.pop(connection, None)
-        self._heads.pop(connection, None)
+        return self._heads.pop(connection, None)
+
+    def await_head(self, connection: Connection, since: float | None) -> None:
+        """Note that the head of an open connection is awaited since a moment before it was added."""
+        if since is not None and connection in self._heads:
+            self._heads[connection] = since
 
     def sweep(self) -> None:
         """Close the connections whose head did not arrive in time."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 
 from gateway.http.connection import ConnectionHandler, ConnectionLimits, Refused
 from gateway.http.connections import Connections
+from gateway.http.handshake import Handshake, Tls
 
 # For how long the rest of an ordinary request is awaited before what has arrived is parsed in the usual way.
 GATHER_SECONDS = 0.02
@@ -40,9 +41,11 @@ class HttpServer(Server):
         limits: ConnectionLimits,
         lane: RequestLane | None,
         refused: Refused,
+        tls: Tls | None = None,
     ) -> None:
-        """Answer requests by the handler, those that the lane takes by the lane."""
+        """Answer requests by the handler, those that the lane takes by the lane; with `tls`, by TLS only."""
         super().__init__(handler)
+        self._tls = tls
         self._refused = refused
         self._open_connections = open_connections
         self._limits = limits
@@ -51,7 +54,14 @@ class HttpServer(Server):
         self.gathered_bytes = 0
 
     def __call__(self) -> RequestHandler:
-        """Return the handler of a new connection."""
+        """Return the protocol of a new connection: its handler, or the handshake before that."""
+        handler = self._handler()
+        if self._tls is None:
+            return handler
+        handshake = Handshake(handler, self._tls, self._loop, self._open_connections)
+        return cast("RequestHandler", handshake)  # the event loop needs a protocol
+
+    def _handler(self) -> ConnectionHandler:
         if self._lane is None:
             return ConnectionHandler(self, self._loop, self._open_connections, self._limits, self._refused)
         return LaneHandler(self, self._loop, self._open_connections, self._limits, self._refused, self._lane)

@@ -18,7 +18,6 @@ from common.memory import MemoryHeadroom
 from common.outage_log import OutageLog
 from common.settings import Address
 from common.threads import in_thread
-from common.tls.reloading import watched_tls
 from common.watched_files import reloading
 from services.ingest import relay
 from services.ingest.admission_interceptor import AdmissionInterceptor
@@ -36,7 +35,7 @@ from services.ingest.relay.limits import STREAM_SECONDS_MAX
 from services.ingest.servicer import IngestServicer
 from services.ingest.settings import IngestSettings
 from services.ingest.standard_services import StandardServices
-from services.ingest.tls import server_credentials
+from services.ingest.tls import server_credentials, server_tls
 from services.ingest.tracing import CallTracing
 
 SERVICE = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
@@ -100,7 +99,7 @@ async def serving(
     if settings.ingest_relay:
         server.add_generic_rpc_handlers((relay_service.handler(),))
     address = settings.ingest_listen
-    tls = watched_tls(settings.ingest_tls, "server", servicer.metrics) if settings.ingest_tls else None
+    tls = server_tls(settings.ingest_tls, servicer.metrics)
     port = listen(server, address, server_credentials(tls) if tls else None, is_shared=settings.ingest_workers > 1)
     async with interceptor.reader.enforcing(), standard.reader.enforcing(), relay_service.enforcing(), reloading(tls):
         await server.start()
