@@ -11,6 +11,7 @@ import yaml
 from local.settings import ROOT
 
 COMPOSE_FILE = ROOT / "docker-compose.yml"
+ENV_FILE = ROOT / ".env"
 PROFILE = "cluster"
 # `${NAME}` and `${NAME:?message}`, which compose replaces.
 VARIABLE = re.compile(r"\$\{(\w+)[^}]*\}")
@@ -44,6 +45,12 @@ def services(text: str, variables: Mapping[str, str], profile: str = PROFILE) ->
         for name, service in found.items()
         if service.get("profiles") == [profile]
     }
+
+
+def defaults() -> dict[str, str]:
+    """Return the variables of the file .env, which compose reads."""
+    lines = (line.partition("=") for line in ENV_FILE.read_text(encoding="utf-8").splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in lines if not name.lstrip().startswith("#")}
 
 
 def interpolated(value: object, variables: Mapping[str, str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.support.cluster.compose import COMPOSE_FILE, Service, on_loopback, services
+from tests.support.cluster.compose import COMPOSE_FILE, Service, defaults, on_loopback, services
 
 HOST = "127.0.0.1"
-# The hosting session of clickhouse-local logs in as `default` without a password.
+# In place of those of the file .env: the hosting session of clickhouse-local logs in as `default` without a password.
 VARIABLES = {"CLICKHOUSE_PASSWORD": ""}
 KAFKA, KEEPER, CLICKHOUSE = "kafka", "keeper", "clickhouse"
 INGEST, GATEWAY, ETL, MIGRATE = "ugc-ingest", "ugc-gateway", "ugc-etl", "ugc-migrate"
+START_ORDER = (KEEPER, KAFKA, CLICKHOUSE, MIGRATE, INGEST, GATEWAY, ETL)
 # The ports of each kind, by purpose.
 PURPOSES = {
     KAFKA: ("client", "controller"),
@@ -92,7 +93,7 @@ def shard_of(name: str) -> int:
 
 def make_layout(free_port: Callable[[], int], text: str | None = None) -> Layout:
     """Return the layout of the compose file's cluster on free ports."""
-    found = services(text or COMPOSE_FILE.read_text(encoding="utf-8"), VARIABLES)
+    found = services(text or COMPOSE_FILE.read_text(encoding="utf-8"), {**defaults(), **VARIABLES})
     given = [(name, service) for service in found.values() if kind_of(service) for name in names_of(service)]
     ports = {name: {purpose: free_port() for purpose in PURPOSES.get(kind_of(service), ())} for name, service in given}
     addresses: dict[str, list[str]] = {}
@@ -108,11 +109,8 @@ def make_layout(free_port: Callable[[], int], text: str | None = None) -> Layout
         if each.kind == ETL
         for again in ({"management": free_port()},)
     }
-    ranked = sorted(members.values(), key=lambda each: list(LISTENING_ORDER).index(each.kind))
+    ranked = sorted(members.values(), key=lambda each: START_ORDER.index(each.kind))
     return Layout({each.name: each for each in ranked}, extra)
-
-
-LISTENING_ORDER = (KEEPER, KAFKA, CLICKHOUSE, MIGRATE, INGEST, GATEWAY, ETL)
 
 
 def kind_of(service: Service) -> str:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.cluster.compose import COMPOSE_FILE, kafka_properties, on_loopback, services
+from tests.support.cluster.compose import COMPOSE_FILE, defaults, kafka_properties, on_loopback, services
 from tests.support.cluster.kafka import broker_properties
 from tests.support.cluster.layout import (
     CLICKHOUSE,
@@ -17,7 +17,6 @@ from tests.support.cluster.layout import (
     KAFKA,
     KEEPER,
     MIGRATE,
-    VARIABLES,
     Layout,
     make_layout,
 )
@@ -49,7 +48,7 @@ def test_ports_are_different(layout: Layout) -> None:
 
 def test_no_name_of_a_container_is_left(layout: Layout) -> None:
     """Every address of the variables that a process or broker reads is of the loopback."""
-    names = [re.escape(name) for name in services(COMPOSE_FILE.read_text(encoding="utf-8"), VARIABLES)]
+    names = [re.escape(name) for name in services(COMPOSE_FILE.read_text(encoding="utf-8"), defaults())]
     place = re.compile(rf"(?:{'|'.join(names)}):\d+")
     texts = {each.name: each.environment for each in layout.members.values() if each.kind not in (KAFKA, CLICKHOUSE)}
     texts |= {each.name: broker_properties(each) for each in layout.of(KAFKA)}
