@@ -83,7 +83,9 @@ def test_nothing_else_in_flight() -> None:
     admitting = Admitting()
     admitting.ask(10 * EVENTS_MAX)
     assert refusal(admitting, 10)
-    admitting.acknowledge(10 * EVENTS_MAX, 0.1)
+    admitting.acknowledge(10 * EVENTS_MAX, 1.0)
+    # Even one whose deadline is earlier than what the events before had to wait.
+    assert admitting.admission.meter.expected_seconds > 0.1
     admitting.ask(10 * EVENTS_MAX, Asked(is_low_priority=True, left=0.001))
 
 
