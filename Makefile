@@ -6,8 +6,8 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants test-cluster check bench profile generate pictures dashboards reference docs
-.PHONY: lock format
+.PHONY: up test test-inputs test-faults test-mutants test-cluster test-kubernetes check bench profile generate
+.PHONY: pictures dashboards chart reference docs lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
 up:
@@ -46,6 +46,11 @@ test-cluster:
 	@UGC_TEST_CLUSTER=1 $(BIN)/python -m pytest -n0 tests/cluster $(ARGS); status=$$?; \
 	  if [ -n "$(TABLE)" ]; then $(BIN)/python -m tests.cluster.table || exit 1; fi; exit $$status
 
+## test-kubernetes: apply the Helm chart to the real API server of Kubernetes; builds it with Go, in ten minutes of CPU
+test-kubernetes:
+	@$(PYTHON) -m local.setup kubernetes
+	@$(BIN)/python -m pytest tests/kubernetes $(ARGS)
+
 ## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark, KEEP=1 keeps the
 ## results in tests/benchmarks/results and writes docs/reference/costs.md
 bench:
@@ -75,6 +80,7 @@ check:
 	$(BIN)/python architecture/pictures.py --check
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m deploy.grafana --check
+	$(BIN)/python -m deploy.helm --check
 
 ## generate: compile the proto files
 generate:
@@ -87,6 +93,11 @@ pictures:
 ## dashboards: write deploy/grafana/dashboards
 dashboards:
 	$(BIN)/python -m deploy.grafana
+
+## chart: write what is generated of deploy/helm: the schema of its values, and tests/golden/helm
+chart:
+	@$(PYTHON) -m local.setup test
+	$(BIN)/python -m deploy.helm
 
 ## reference: write what the documentation takes from the code: pages of docs/reference, and excerpts of files
 reference:

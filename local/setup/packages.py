@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from typing import TypedDict
 
 from local.kafka.files import ARCHIVE, LIBRARIES
 from local.setup.kafka_archive import make_archive
@@ -20,6 +21,15 @@ ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "
 STATIC = ROOT / "gateway" / "openapi" / "static"
 CLUSTER = ROOT / "tests" / "support" / "cluster"
 ZOOKEEPER_LIBRARIES = LOCAL / "zookeeper" / "libs"
+
+
+class Bundle(TypedDict):
+    """A file of an npm package: the package with its integrity, and the file's path in the archive."""
+
+    name: str
+    version: str
+    integrity: str
+    member: str
 
 
 def kafka_step() -> Step:
@@ -83,20 +93,24 @@ def page_step() -> Step:
     manifest, target = STATIC / "bundle.json", STATIC / "scalar.js"
 
     def install(log: Path) -> None:
-        bundle = json.loads(manifest.read_text(encoding="utf-8"))
-        folder = LOCAL / "page"
-        folder.mkdir(parents=True, exist_ok=True)
-        package = f"{bundle['name']}@{bundle['version']}"
-        run(["npm", "pack", package, "--loglevel=http", "--pack-destination", str(folder)], log)
-        archive = max(folder.glob("*.tgz"), key=lambda path: path.stat().st_mtime).read_bytes()
-        digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
-        if digest != bundle["integrity"]:
-            raise SetupError(
-                f"{package} has integrity {digest}, but gateway/openapi/static/bundle.json wants {bundle['integrity']}"
-            )
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            member = tar.extractfile(bundle["member"])
-            assert member is not None  # noqa: S101 -- the integrity above fixes the archive's content
-            target.write_bytes(member.read())
+        target.write_bytes(bundled(manifest, LOCAL / "page", log))
 
     return Step("openapi page", (manifest,), (target,), install)
+
+
+def bundled(manifest: Path, folder: Path, log: Path) -> bytes:
+    """Fetch the npm package of a manifest into a folder, check its integrity, and return the file that is named."""
+    bundle: Bundle = json.loads(manifest.read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    package = f"{bundle['name']}@{bundle['version']}"
+    run(["npm", "pack", package, "--loglevel=http", "--pack-destination", str(folder)], log)
+    archive = max(folder.glob("*.tgz"), key=lambda path: path.stat().st_mtime).read_bytes()
+    digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if digest != bundle["integrity"]:
+        raise SetupError(
+            f"{package} has integrity {digest}, but {manifest.relative_to(ROOT)} wants {bundle['integrity']}"
+        )
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.extractfile(bundle["member"])
+        assert member is not None  # noqa: S101 -- the integrity above fixes the archive's content
+        return member.read()

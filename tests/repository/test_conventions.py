@@ -22,6 +22,7 @@ HOSTS = {
     "clickhouse.com",
     "cloud.google.com",
     "github.com",
+    "json-schema.org",  # the identifier of JSON Schema's version
     "keepachangelog.com",
     "maven.apache.org",  # the XML namespace of Maven's project files
     "semver.org",

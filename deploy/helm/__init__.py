@@ -1,0 +1,1 @@
+"""The Helm chart, and what of it is generated from the settings classes."""
