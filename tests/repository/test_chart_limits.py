@@ -16,8 +16,7 @@ from etl.loader import STOP_SECONDS_MAX
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
-from tests.repository.test_chart import values_file
-from tests.support.charts.manifests import RELEASES, Manifest, container, manifests, pods, rendered
+from tests.support.charts.manifests import RELEASES, Manifest, container, manifests, pods, rendered, values_file
 
 
 def grace(pod: Manifest) -> float:

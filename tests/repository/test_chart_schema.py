@@ -14,8 +14,7 @@ from deploy.helm.__main__ import chart_files
 from deploy.helm.processes import PROCESSES, is_file
 from deploy.helm.rendering import CHART, ChartError, run_helm
 from deploy.helm.setting_schemas import is_secret, is_text
-from tests.repository.test_chart import values_file
-from tests.support.charts.manifests import container, needs_helm, pods, rendered
+from tests.support.charts.manifests import container, needs_helm, pods, rendered, values_file
 
 FILE = {"existingSecret": "a-secret", "key": "a.key"}
 # A value for each text that not any text is valid for.

@@ -18,6 +18,7 @@ Manifest: TypeAlias = dict[str, Any]
 POD_IP = "10.1.2.3"
 VALUES_FILES = sorted(path.stem for path in VALUES.glob("*.yaml"))
 # Those that run processes.
+LONG_RUNNING = {"ingest", "gateway", "etl"}
 RELEASES = [name for name in VALUES_FILES if name != "strimzi"]
 
 
@@ -73,3 +74,10 @@ def mounted(pod: Manifest) -> Iterator[str]:
         for source in volume.get("projected", {}).get("sources", ()):
             for item in (source.get("secret") or source["configMap"])["items"]:
                 yield f"{places[volume['name']]}/{item['path']}"
+
+
+def values_file(folder: Path, values: dict[str, Any]) -> Path:
+    """Write a values file, and return its path."""
+    path = folder / "values.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path

@@ -36,8 +36,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- $context := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
-  {{- mergeOverwrite $context .root.Values.podSecurityContext | toYaml | nindent 2 }}
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 {{- with $own.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -80,8 +79,7 @@ env:
   {{- . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- $context := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
-  {{- mergeOverwrite $context .root.Values.securityContext | toYaml | nindent 2 }}
+  {{- toYaml .root.Values.securityContext | nindent 2 }}
 {{- with $own.resources }}
 resources:
   {{- toYaml . | nindent 2 }}
