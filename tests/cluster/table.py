@@ -56,7 +56,8 @@ def main() -> None:
 
 
 def page(results: Sequence[Result]) -> str:
-    """Return the page: a line for each scenario, their sum, and the scenarios that failed."""
+    """Return the page: a line for each scenario, of its last run, their sum, and the scenarios that failed."""
+    results = list({each.scenario: each for each in results}.values())
     lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *map(cells, results), total(results)]
     failed = [f"- {each.scenario}: {first_line(each.failure)}\n" for each in results if each.failure]
     return INTRODUCTION + "".join(map(line, lines)) + ((FAILED + "".join(failed)) if failed else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_results(tmp_path: Path) -> None:
 def test_table() -> None:
     """The page has a line for each scenario, their sum, and why a scenario failed."""
     failed = Result("frozen", 300, -1, -1, 9, 30.0, 30.0, None, 30.0, None, (), "AssertionError: no\nmore")
-    text = page([RESULT, failed])
+    text = page([replace(RESULT, acknowledged=1), RESULT, failed])
 
     assert "| kill -9 a broker | 1,200 | 0 | 0 | 3 | 2.5 | 1.5 | 4 | 9 |\n" in text
     assert "| frozen | 300 | not judged | not judged | 9 | 30 | 30 | - | - |\n" in text
