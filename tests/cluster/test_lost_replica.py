@@ -18,6 +18,8 @@ SECTION = "Replacing a lost replica"
 KEPT, LOST = "clickhouse-1-1", "clickhouse-1-2"
 # Keeper ends the session of the dead server after 30 s, and ClickHouse refuses to drop its replica before.
 SESSION_SECONDS_MAX = 120.0
+# How many replicas have a session in Keeper; the page says when the new server may start.
+ACTIVE = "SELECT DISTINCT active_replicas FROM system.replicas WHERE database = 'ugc' AND table LIKE '%events'"
 QUEUE = "SELECT table, count() FROM system.replication_queue GROUP BY table"
 ROWS = """
 SELECT (SELECT (count(), groupBitXor(cityHash64(event_id, kafka_partition, kafka_offset))) FROM events),
@@ -41,6 +43,7 @@ def test_replaced(cluster: Cluster, scenarios: Scenarios) -> None:
         cluster.kill(LOST)
         cluster.wipe(LOST)
         scenario.watch.await_flow(others)
+        await_equal(lambda: rows(cluster.member(KEPT), ACTIVE), [["1"]], SESSION_SECONDS_MAX)
         scenario.heal(LOST)
         for statement in drops:
             await_equal(partial(run, cluster, KEPT, statement), "", SESSION_SECONDS_MAX)
