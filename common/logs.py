@@ -35,6 +35,8 @@ CLIENT_VALUE_CHARACTERS_MAX = 200
 # Lines that clients or libraries can cause in any number are limited to one of each kind in this time.
 REPEAT_SECONDS = 10.0
 KINDS_MAX = 1_000
+# The one that the process's lines pass, once they are configured.
+REDACTORS: list[Redactor] = []
 
 
 def configure_logs(process: str, settings: LogSettings, worker: int | None = None) -> None:
@@ -47,6 +49,7 @@ def configure_logs(process: str, settings: LogSettings, worker: int | None = Non
         shorten_values,
     ]
     is_terminal, redactor = sys.stderr.isatty(), Redactor(secrets_of(settings))
+    REDACTORS[:] = [redactor]
     form = settings.log_format or ("console" if is_terminal else "json")
     ending = readable_lines(redactor, colors=is_terminal) if form == "console" else json_lines(redactor)
     stream = cast("TextIO", LossyStream(sys.stderr))
@@ -69,6 +72,12 @@ def configure_logs(process: str, settings: LogSettings, worker: int | None = Non
     handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     log_what_python_writes()
+
+
+def hide_too(secret: str) -> None:
+    """Hide a further secret in the lines from now on, such as a password that has replaced another."""
+    for redactor in REDACTORS:
+        redactor.add(secret)
 
 
 def log_what_python_writes() -> None:

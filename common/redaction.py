@@ -8,6 +8,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from common.kafka_settings import KafkaSecuritySettings
+from common.secret_files import SecretFile
+
 HIDDEN = "***"
 # A shorter value is not searched for, because words of every line may contain it.
 SECRET_CHARACTERS_MIN = 4
@@ -39,14 +42,21 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         """`secrets` are hidden wherever they occur, also as they are written in a URL, in Python and in JSON."""
-        spellings = {spelling for secret in secrets for spelling in spellings_of(secret)}
-        longest_first = sorted(spellings, key=len, reverse=True)
+        self._spellings: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str) -> None:
+        """Hide a further secret from now on; an earlier one stays hidden."""
+        self._spellings.update(spellings_of(secret))
+        longest_first = sorted(self._spellings, key=len, reverse=True)
         self._known = re.compile("|".join(map(escaped, longest_first))) if longest_first else None
 
     def hide(self, line: str) -> str:
         """Return the line without secrets."""
-        if self._known is not None:
-            line = self._known.sub(HIDDEN, line)
+        if (known := self._known) is not None:
+            line = known.sub(HIDDEN, line)
         for form in FORMS:
             line = form.sub(rf"\g<kept>{HIDDEN}", line)
         return line
@@ -65,7 +75,11 @@ def escaped(secret: str) -> str:
 
 
 def secrets_of(settings: BaseModel) -> list[str]:
-    """Return the secrets among the values of settings: secret texts, and the passwords of URLs."""
+    """Return the secrets among the values of settings: secret texts, those in files, and the passwords of URLs."""
     values = [value for _, value in settings]
     found = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-    return found + [urlsplit(value).password or "" for value in values if isinstance(value, str) and "://" in value]
+    found += [value.read() for value in values if isinstance(value, SecretFile)]
+    if isinstance(settings, KafkaSecuritySettings):
+        found += settings.secret_properties()
+    texts = [text for value in values if isinstance(value, str) for text in value.split()]
+    return found + [urlsplit(text).password or "" for text in texts if "://" in text]

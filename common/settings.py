@@ -101,32 +101,6 @@ AddressSetting = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KafkaServers = Annotated[str, AfterValidator(check_servers), Documented("host:port,host:port")]
 
 
-class KafkaSettings(Settings):
-    """The Kafka cluster and the topic of the events."""
-
-    kafka_bootstrap_servers: KafkaServers = "localhost:9092"
-    """Kafka's bootstrap servers, as `host:port` separated by commas; an IPv6 address is written `[::1]:9092`."""
-
-    kafka_topic: Annotated[str, Documented("1 to 249 letters, digits, '.', '_', '-'")] = Field(
-        default="ugc.events", pattern=r"^[a-zA-Z0-9._-]{1,249}$"
-    )
-    """Topic that ingest writes events to and the etl reads them from."""
-
-
-class ClickHouseSettings(Settings):
-    """The ClickHouse server or cluster that stores the events."""
-
-    clickhouse_url: Annotated[str, Documented("URL")] = Field(
-        default="clickhouse://default@localhost:9000/ugc", pattern=f"^{CLICKHOUSE_URL}$"
-    )
-    """ClickHouse server, user, password and database, as `clickhouse://user:password@host:port/database`."""
-
-    clickhouse_cluster: Annotated[str, Documented("letters, digits, '_'")] = Field(
-        default="", pattern=r"^[A-Za-z0-9_]*$"
-    )
-    """Name of the cluster in ClickHouse's configuration whose servers store the rows; empty for a single server."""
-
-
 class ConsumerSettings(Settings):
     """The consumer group of the etl and its duplicate window."""
 

@@ -46,9 +46,9 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
 
     With a wait, a partition that is not consumed within that time is a breach.
     """
-    servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
-    topic_id = topic_identity(servers, topic)
-    reader = OffsetReader(servers, topic, settings.etl_group)
+    topic = settings.kafka_topic
+    topic_id = topic_identity(settings, topic, needs="READ")
+    reader = OffsetReader(settings, topic, settings.etl_group)
     with connected(settings.clickhouse_url) as connection:
         try:
             before = await_consumed(reader, wait_seconds_max)

@@ -2,6 +2,7 @@
 
 StoreError
   UnavailableError    the server does not answer; retry
+  DeniedError         the process lacks a permission; the text names it
   ConflictError       what exists differs from what is expected; a person must decide
 """
 
@@ -14,6 +15,10 @@ class StoreError(Exception):
 
 class UnavailableError(StoreError):
     """The server does not answer, or not in time."""
+
+
+class DeniedError(StoreError):
+    """The store denies an operation; the text names the operation and the resource."""
 
 
 class ConflictError(StoreError):

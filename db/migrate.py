@@ -48,7 +48,7 @@ def create(settings: MigrateSettings) -> None:
     differences: list[Difference] = []
     deadline = time.monotonic() + settings.migrate_wait_seconds_max
     try:
-        created = retry_until(deadline, "Kafka", lambda: provision(servers, topic, layout, differences.append))
+        created = retry_until(deadline, "Kafka", lambda: provision(settings, topic, layout, differences.append))
     finally:
         warn_of(differences, servers, topic)
     logger().info("topic created" if created else "topic exists", topic=topic)

@@ -104,11 +104,11 @@ def replay(
     The run ends after a batch that Kafka did not acknowledge completely, because further claims would probably be lost.
     For the same reason a batch is sent inside of `uninterrupted`, which delays stop signals.
     """
-    servers, topic = settings.kafka_bootstrap_servers, settings.kafka_topic
+    topic = settings.kafka_topic
     # Checked before the first claim, which would be lost if the message could not be sent.
-    topic_identity(servers, topic)
+    topic_identity(settings, topic, needs="WRITE")
     run_id = uuid.uuid4()
-    with connected(settings.clickhouse_url) as connection, replaying(servers, topic) as replayer:
+    with connected(settings.clickhouse_url) as connection, replaying(settings, topic) as replayer:
         ledger = ReplayLedger(connection, cluster=bool(settings.clickhouse_cluster))
         outcome = Outcome(ledger.count(selection), replayed=ledger.count_claimed(selection))
         outcome.before, outcome.after = ledger.count_outside(selection)

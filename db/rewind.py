@@ -52,14 +52,14 @@ def rewind(settings: RewindSettings, *, is_applied: bool) -> RewindReport:
     Raises GroupInUseError if offsets are to be set while the group has a member, UnavailableError if a server does not
     answer, and ConflictError if the log does not reach to what was committed. Nothing is changed then.
     """
-    servers, topic, group = settings.kafka_bootstrap_servers, settings.kafka_topic, settings.etl_group
-    found = members(servers, group)
+    topic, group = settings.kafka_topic, settings.etl_group
+    found = members(settings, group)
     if is_applied and found:
         raise GroupInUseError(
             f"the group {group} has members, so no offset was set; stop every etl: {'; '.join(found)}"
         )
-    topic_id = topic_identity(servers, topic)
-    reader = OffsetReader(servers, topic, group)
+    topic_id = topic_identity(settings, topic, needs="READ")
+    reader = OffsetReader(settings, topic, group)
     try:
         offsets = read_offsets(reader)
     finally:
@@ -82,7 +82,7 @@ def rewind(settings: RewindSettings, *, is_applied: bool) -> RewindReport:
     earlier = {key[0] for key in buckets} - {topic_id}
     back = {each.partition: each.target for each in partitions if each.again}
     if is_applied and back:
-        set_offsets(servers, group, topic, back)
+        set_offsets(settings, group, topic, back)
     return RewindReport(topic, topic_id, group, partitions, is_applied, tuple(found), len(earlier))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from common.settings import ClickHouseSettings, ConsumerSettings, KafkaSettings, LogSettings
+from common.clickhouse_settings import ClickHouseSettings
+from common.kafka_settings import KafkaSettings
+from common.settings import ConsumerSettings, LogSettings
 
 
 class MigrateSettings(KafkaSettings, ClickHouseSettings, LogSettings):

@@ -70,7 +70,15 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
             progress.ends = kafka.ends
             metrics.joined.reads(lambda: membership.is_joined)
             metrics.topic_partitions.reads(lambda: kafka.ends.partitions)
-            kafka.source.join(loader)
+
+            def wait() -> None:
+                heartbeat.beat()
+                # Kafka's client queues errors and statistics in memory until it is polled.
+                kafka.source.poll(1, 0.0)
+
+            kafka.permissions.await_granted(stop, wait)
+            if not stop.is_set():
+                kafka.source.join(loader)
             logger().info("loading", topic=settings.kafka_topic, group=settings.etl_group)
             with kafka.ends.asked(lambda: progress.partitions):
                 run(loader, stop)

@@ -6,15 +6,15 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from common.clickhouse_settings import ClickHouseSettings, with_password_file
 from common.failpoints import FailpointSettings
+from common.kafka_settings import KafkaSettings
 from common.management import ManagementListen
 from common.settings import (
     CLICKHOUSE_URL,
     Address,
-    ClickHouseSettings,
     ConsumerSettings,
     Documented,
-    KafkaSettings,
     LogSettings,
     Settings,
 )
@@ -122,13 +122,16 @@ class EtlSettings(
     @property
     def shard_urls(self) -> list[str]:
         """The URL of each shard."""
-        return self.etl_shard_urls.split() or [self.clickhouse_url]
+        urls = self.etl_shard_urls.split() or [self.clickhouse_url]
+        return [with_password_file(url, self.clickhouse_password_file) for url in urls]
 
     @field_validator("etl_shard_urls")
     @classmethod
     def _of_one_cluster(cls, urls: str, info: ValidationInfo) -> str:
         if {"clickhouse_url", "clickhouse_cluster"} <= info.data.keys():
             try:
+                for url in urls.split():
+                    with_password_file(url, info.data.get("clickhouse_password_file"))
                 require_shards(urls.split() or [info.data["clickhouse_url"]], info.data["clickhouse_cluster"])
             except ValueError as error:
                 raise ValueError(f"{'' if urls else 'is empty, and UGC_CLICKHOUSE_URL '}{error}") from None

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from common.clickhouse_settings import ClickHouseSettings
+from common.kafka_settings import KafkaSettings
 from common.management import ManagementListen
-from common.settings import PORT_MAX, Address, ClickHouseSettings, ConsumerSettings, Documented, KafkaSettings, Settings
+from common.settings import PORT_MAX, Address, ConsumerSettings, Documented, Settings
 from etl.settings import EtlManagementSettings
 from gateway.settings import GatewayListenSettings, GatewayManagementSettings
 from services.ingest.auth.settings import AuthenticationSettings

@@ -12,6 +12,7 @@ import clickhouse_driver
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
+from common.clickhouse_settings import read_password_at_connect, without_password_file
 from db.errors import StoreError, UnavailableError
 
 CONNECT_SECONDS_MAX = 5
@@ -33,7 +34,9 @@ class ClickHouse:
 
     def __init__(self, url: str) -> None:
         self._server = f"ClickHouse at {address_of(url)} (UGC_CLICKHOUSE_URL)"
-        self._client = clickhouse_driver.Client.from_url(url)
+        for_driver, password_file = without_password_file(url)
+        self._client = clickhouse_driver.Client.from_url(for_driver)
+        read_password_at_connect(self._client.connection, password_file)
         self._client.connection.connect_timeout = CONNECT_SECONDS_MAX
         self._client.connection.send_receive_timeout = ANSWER_SECONDS_MAX
 

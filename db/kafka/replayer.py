@@ -8,6 +8,8 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from db.kafka.connection import Connection, Kafka
+
 DELIVERY_SECONDS_MAX = 30
 # The client's own timeout is the first limit; this one is for a client that does not keep it.
 FLUSH_SECONDS_MAX = 2 * DELIVERY_SECONDS_MAX
@@ -16,21 +18,20 @@ FLUSH_SECONDS_MAX = 2 * DELIVERY_SECONDS_MAX
 class Replayer:
     """A producer that counts a message as sent once all in-sync replicas have it."""
 
-    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+    def __init__(self, kafka: Kafka, topic: str) -> None:
         self._topic = topic
         self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "client.id": "ugc-replay",
-                "acks": "all",
-                "enable.idempotence": True,
-                "message.timeout.ms": DELIVERY_SECONDS_MAX * 1000,
-                "compression.type": "lz4",
-                # The same as ingest's, so that the events of a user stay in one partition.
-                "partitioner": "murmur2_random",
-                "log_level": 0,
-                "error_cb": lambda _error: None,
-            }
+            Connection(kafka).properties(
+                {
+                    "client.id": "ugc-replay",
+                    "acks": "all",
+                    "enable.idempotence": True,
+                    "message.timeout.ms": DELIVERY_SECONDS_MAX * 1000,
+                    "compression.type": "lz4",
+                    # The same as ingest's, so that the events of a user stay in one partition.
+                    "partitioner": "murmur2_random",
+                }
+            )
         )
 
     def send(self, messages: Sequence[tuple[bytes | None, bytes]]) -> dict[int, str]:
@@ -48,7 +49,11 @@ class Replayer:
                 self._producer.produce(self._topic, value, key, on_delivery=partial(on_delivery, index=index))
             except (BufferError, KafkaException) as error:
                 errors[index] = str(error)
-        self._producer.flush(FLUSH_SECONDS_MAX)
+        try:
+            self._producer.flush(FLUSH_SECONDS_MAX)
+        except KafkaException as error:
+            # How the client reports that it has failed for good.
+            errors.update(dict.fromkeys(errors, error.args[0].str()))
         return errors
 
     def close(self) -> None:
@@ -58,9 +63,9 @@ class Replayer:
 
 
 @contextlib.contextmanager
-def replaying(bootstrap_servers: str, topic: str) -> Iterator[Replayer]:
+def replaying(kafka: Kafka, topic: str) -> Iterator[Replayer]:
     """Yield a producer; it connects with its first message."""
-    replayer = Replayer(bootstrap_servers, topic)
+    replayer = Replayer(kafka, topic)
     try:
         yield replayer
     finally:

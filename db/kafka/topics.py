@@ -8,15 +8,17 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # not re-exported explicitly
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from db.errors import ConflictError, UnavailableError
+from common.kafka_problems import denied, is_denied
+from common.kafka_settings import servers_of
+from db.errors import ConflictError, DeniedError, StoreError, UnavailableError
+from db.kafka.connection import Administrator, Connection, Kafka, admin
 from db.kafka.layout import Difference, ExistingTopic, TopicLayout, differences
 
 REQUEST_SECONDS_MAX = 5.0
@@ -33,6 +35,7 @@ COORDINATOR_STARTS = (
 NO_OFFSET = 0
 # Kafka cannot return the offsets of a partition that was added a moment ago and has no leader yet.
 READ_SECONDS_MAX = 10.0
+ERRORS_MAX = 100
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,23 @@ class PartitionOffsets:
         return self.high - max(self.committed, self.low)
 
 
-def answers(bootstrap_servers: str) -> bool:
+def answers(kafka: Kafka) -> bool:
     """Return whether a broker answers a metadata request; for readiness."""
     try:
-        return bool(admin(bootstrap_servers).list_topics(timeout=PROBE_SECONDS_MAX).brokers)
+        return bool(admin(kafka).list_topics(timeout=PROBE_SECONDS_MAX).brokers)
     except KafkaException:
         return False
 
 
 def provision(
-    bootstrap_servers: str, topic: str, layout: TopicLayout, warn: Callable[[Difference], None] = lambda _: None
+    kafka: Kafka, topic: str, layout: TopicLayout, warn: Callable[[Difference], None] = lambda _: None
 ) -> bool:
     """Create the topic and wait until every partition has a leader; return False when it existed already.
 
     An existing topic is not changed. Raises ConflictError when its settings break the delivery guarantee, and calls
     `warn` with every other difference. Raises UnavailableError when Kafka does not answer.
     """
-    client = admin(bootstrap_servers)
+    client = admin(kafka)
     wanted = NewTopic(topic, layout.partitions, layout.replication_factor, config=layout.configuration())
     created = True
     try:
@@ -85,16 +88,16 @@ def provision(
         asked.result(2 * REQUEST_SECONDS_MAX)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise unavailable(bootstrap_servers, f"did not create topic {topic}", error) from error
+            raise client.failed(f"did not create topic {topic}", error, "CREATE", f"topic {topic}") from error
         created = False
     except TimeoutError as error:
-        raise unavailable(bootstrap_servers, f"did not create topic {topic}", error) from error
-    replicas = await_leaders(client, bootstrap_servers, topic)
-    existing = ExistingTopic(len(replicas), min(replicas), topic_settings(client, bootstrap_servers, topic))
+        raise client.failed(f"did not create topic {topic}", error) from error
+    replicas = await_leaders(client, topic)
+    existing = ExistingTopic(len(replicas), min(replicas), topic_settings(client, topic))
     breaking = []
     for each in differences(existing, layout):
         if each.breaks:
-            breaking.append(f"{each} (to change it: {each.remedy(bootstrap_servers, topic)})")
+            breaking.append(f"{each} (to change it: {each.remedy(servers_of(kafka), topic)})")
         else:
             warn(each)
     if breaking:
@@ -102,81 +105,70 @@ def provision(
     return created
 
 
-def topic_settings(client: AdminClient, bootstrap_servers: str, topic: str) -> dict[str, str]:
+def topic_settings(client: Administrator, topic: str) -> dict[str, str]:
     """Return the settings of a topic, including the brokers' defaults."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         asked = client.describe_configs([resource], request_timeout=REQUEST_SECONDS_MAX)[resource]
         entries: dict[str, ConfigEntry] = asked.result(2 * REQUEST_SECONDS_MAX)
     except (KafkaException, TimeoutError) as error:
-        raise unavailable(bootstrap_servers, f"did not return the settings of topic {topic}", error) from error
+        what = f"did not return the settings of topic {topic}"
+        raise client.failed(what, error, "DESCRIBE_CONFIGS", f"topic {topic}") from error
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
 
-def await_leaders(client: AdminClient, bootstrap_servers: str, topic: str) -> list[int]:
+def await_leaders(client: Administrator, topic: str) -> list[int]:
     """Wait until every partition of the topic has a leader; return the number of replicas of each."""
     deadline = time.monotonic() + REQUEST_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
             found = client.list_topics(topic, timeout=PROBE_SECONDS_MAX).topics[topic]
         except KafkaException as error:
-            raise unavailable(bootstrap_servers, "does not answer", error) from error
+            raise client.failed("does not answer", error) from error
+        if found.error and is_denied(found.error.name()):
+            raise DeniedError(denied("DESCRIBE", f"topic {topic}"))
         if not found.error and all(each.leader >= 0 for each in found.partitions.values()):
             return [len(each.replicas) for each in found.partitions.values()]
         time.sleep(POLL_SECONDS)
     raise UnavailableError(f"topic {topic} has partitions without a leader after {REQUEST_SECONDS_MAX:g} s")
 
 
-def topic_identity(bootstrap_servers: str, topic: str) -> uuid.UUID:
+def topic_identity(kafka: Kafka, topic: str, needs: str = "") -> uuid.UUID:
     """Return the id of a topic, by which it differs from an earlier topic of the same name.
 
-    Raises ConflictError when the topic does not exist, UnavailableError when Kafka does not answer.
+    Raises ConflictError when the topic does not exist, UnavailableError when Kafka does not answer, and DeniedError
+    when the process may not do on the topic what it `needs`, such as READ.
     """
-    # Keep a reference to the client: when it is garbage collected, its requests are cancelled.
-    client = admin(bootstrap_servers)
-    asked = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_SECONDS_MAX)
+    client = admin(kafka)
+    asked = client.describe_topics(
+        TopicCollection([topic]), include_authorized_operations=True, request_timeout=REQUEST_SECONDS_MAX
+    )
     try:
         found = asked[topic].result(2 * REQUEST_SECONDS_MAX)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ConflictError(
-                f"Kafka at {bootstrap_servers} has no topic {topic}: create it with ugc-migrate, or correct "
+                f"Kafka at {servers_of(kafka)} has no topic {topic}: create it with ugc-migrate, or correct "
                 "UGC_KAFKA_TOPIC"
             ) from error
-        raise unavailable(bootstrap_servers, "does not answer", error) from error
+        raise client.failed("does not answer", error, needs or "DESCRIBE", f"topic {topic}") from error
     except TimeoutError as error:
-        raise unavailable(bootstrap_servers, "does not answer", error) from error
+        raise client.failed("does not answer", error) from error
+    operations = found.authorized_operations
+    if needs and operations is not None and AclOperation[needs] not in operations:
+        raise DeniedError(denied(needs, f"topic {topic}"))
     # Kafka encodes it in URL-safe base64 without padding.
     return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{found.topic_id}=="))
-
-
-def admin(bootstrap_servers: str) -> AdminClient:
-    """Return a client that logs nothing, because its callers report all errors."""
-    quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
-    return AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
-
-
-def unavailable(bootstrap_servers: str, what: str, error: KafkaException | TimeoutError) -> UnavailableError:
-    """Return the error for Kafka's failure to do something, with its address and the setting that names it."""
-    reason = error.args[0].str() if isinstance(error, KafkaException) else "timed out"
-    return UnavailableError(f"Kafka at {bootstrap_servers} (UGC_KAFKA_BOOTSTRAP_SERVERS) {what}: {reason}")
 
 
 class OffsetReader:
     """Reads the offsets of a topic repeatedly over one connection; it never joins the group."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, group: str) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, kafka: Kafka, topic: str, group: str) -> None:
         self._topic = topic
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "log_level": 0,
-                "error_cb": lambda _error: None,
-            }
-        )
+        self._group = group
+        self._connection = Connection(kafka)
+        self._consumer = Consumer(self._connection.properties({"group.id": group, "enable.auto.commit": False}))
 
     def read(self) -> list[PartitionOffsets]:
         """Return the offsets of every partition; raise UnavailableError when Kafka does not answer."""
@@ -185,7 +177,7 @@ class OffsetReader:
             asked = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
             return [self._offsets(each) for each in self._committed(asked)]
         except KafkaException as error:
-            raise unavailable(self._servers, "does not answer", error) from error
+            raise self._failed(error) from error
 
     def written_at(self, partition: int, offset: int) -> float | None:
         """Return the time of the first message at or after an offset, in seconds since the Unix epoch.
@@ -197,12 +189,26 @@ class OffsetReader:
             found = self._consumer.consume(1, MESSAGE_SECONDS_MAX)
             self._consumer.unassign()
         except KafkaException as error:
-            raise unavailable(self._servers, "does not answer", error) from error
+            raise self._failed(error) from error
+        if any(error is not None and is_denied(error.name()) for error in (each.error() for each in found)):
+            raise DeniedError(denied("READ", f"topic {self._topic}"))
         return next((each.timestamp()[1] / 1_000 for each in found if each.error() is None), None)
 
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
+
+    def _failed(self, error: KafkaException) -> StoreError:
+        # The client passes on what it has seen when it is polled. A denied request for the group's coordinator times
+        # out, and its reason is delivered like a message.
+        seen = [each for message in self._consumer.consume(ERRORS_MAX, 0) if (each := message.error()) is not None]
+        denials = [each for each in (error.args[0], *seen) if is_denied(each.name())]
+        if not denials:
+            return self._connection.failed("does not answer", error)
+        is_group = "GROUP" in denials[0].name()
+        return DeniedError(
+            denied("DESCRIBE", f"group {self._group}") if is_group else denied("READ", f"topic {self._topic}")
+        )
 
     def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
         """Return the committed offsets; retry while the group's coordinator starts with its broker."""

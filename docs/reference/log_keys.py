@@ -72,6 +72,7 @@ KEYS = {
     "to_change_it": "command that makes the change",
     "topic": "name of the topic",
     "group": "consumer group",
+    "user": "name of the user in Kafka",
     "wanted": "value of the setting",
     "warning": "class and text of the warning",
 }

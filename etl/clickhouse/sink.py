@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from common.clickhouse_settings import read_password_at_connect, without_password_file
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.server import ClickHouseServer
 from etl.clickhouse.shard import Shard
@@ -32,7 +33,9 @@ def connected(
     with contextlib.ExitStack() as stack:
 
         def server(url: str, quorum: int) -> ClickHouseServer:
-            client = client_type.from_url(url)
+            for_client, password_file = without_password_file(url)
+            client = client_type.from_url(for_client)
+            read_password_at_connect(client.connection, password_file)
             stack.callback(client.disconnect)
             client.beat = beat
             client.connection.connect_timeout = settings.etl_connect_seconds_max

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from common.kafka_credentials import following_password
 from common.kafka_metrics import PROPERTIES, KafkaClientMetrics
+from common.kafka_problems import KafkaProblem
 from common.outage_log import OutageLog
 from etl.kafka.ends import KafkaLogEnds
 from etl.kafka.membership import Membership
+from etl.kafka.permissions import Permissions
 from etl.kafka.source import KafkaSource
 from etl.settings import EtlSettings
 
@@ -29,15 +32,18 @@ class Kafka(NamedTuple):
 
     source: KafkaSource
     ends: KafkaLogEnds
+    permissions: Permissions
 
 
 @contextlib.contextmanager
 def connected(settings: EtlSettings, metrics: KafkaClientMetrics, membership: Membership) -> Iterator[Kafka]:
     """Create the consumer, which joins the group with `join`, and leave the group when the context ends."""
-    outage = OutageLog("reaching Kafka")
+    outage, problem = OutageLog("reaching Kafka"), KafkaProblem(settings)
+    membership.explain = problem.explain
 
     def on_error(error: KafkaError) -> None:
         metrics.error(error.name())
+        problem.note(error.name(), error.str())
         outage.failed(KafkaException(error))
 
     def on_statistics(text: str) -> None:
@@ -45,7 +51,6 @@ def connected(settings: EtlSettings, metrics: KafkaClientMetrics, membership: Me
         membership.statistics(text)
 
     connection: dict[str, str | int] = {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
         "reconnect.backoff.max.ms": 1000,
         # The time a broker has to answer any request, also a commit; then the client retries on a new connection.
         "socket.timeout.ms": max(round(settings.etl_kafka_seconds_max * 1_000), SOCKET_MILLISECONDS_MIN),
@@ -71,12 +76,17 @@ def connected(settings: EtlSettings, metrics: KafkaClientMetrics, membership: Me
             "fetch.wait.max.ms": 100,
             "fetch.queue.backoff.ms": FETCH_BACKOFF_MILLISECONDS,
             "topic.metadata.refresh.interval.ms": 10_000,
+            # The file of properties may replace some of the others.
+            **settings.client_properties(),
         }
     )
-    admin = AdminClient({**connection, **quiet})
+    admin = AdminClient({**connection, **quiet, **settings.client_properties()})
     topic, seconds_max = settings.kafka_topic, settings.etl_kafka_seconds_max
     source = KafkaSource(consumer, admin, topic, seconds_max, outage, membership, metrics.error)
+    permissions = Permissions(admin, topic, settings.etl_group, seconds_max)
+    membership.missing = lambda: permissions.missing
     try:
-        yield Kafka(source, KafkaLogEnds(admin, topic, seconds_max))
+        with following_password(settings, lambda: (consumer, admin)):
+            yield Kafka(source, KafkaLogEnds(admin, topic, seconds_max, permissions.check), permissions)
     finally:
         source.leave()

@@ -27,8 +27,16 @@ class KafkaLogEnds:
     A thread replaces them; other threads read them.
     """
 
-    def __init__(self, admin: AdminClient, topic: str, seconds_max: float) -> None:
+    def __init__(
+        self,
+        admin: AdminClient,
+        topic: str,
+        seconds_max: float,
+        ask_more: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ask_more` is called each time too, in the same thread."""
         self._admin = admin
+        self._ask_more = ask_more
         self._topic = topic
         self._seconds_max = seconds_max
         self._ends: dict[int, LogEnd] = {}
@@ -53,6 +61,7 @@ class KafkaLogEnds:
     def _ask_until(self, ended: threading.Event, owned: Callable[[], Iterable[int]]) -> None:
         count = 0
         while not ended.wait(ASK_SECONDS):
+            self._ask_more()
             try:
                 self.ask(list(owned()))
                 if not self.partitions or count % TOPIC_EVERY == 0:

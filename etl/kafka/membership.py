@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 
 from common.logs import log_limited
 
@@ -18,6 +19,9 @@ class Membership:
 
     def __init__(self) -> None:
         self._state = NOT_REPORTED
+        # Returns which permission the process lacks, and a problem with the cause that the client has reported.
+        self.missing: Callable[[], str] = lambda: ""
+        self.explain: Callable[[str], str] = lambda problem: problem
 
     @property
     def is_joined(self) -> bool:
@@ -25,8 +29,12 @@ class Membership:
         return self._state == UP
 
     def problem(self) -> str:
-        """Return why the process is not a member of the group; empty if it is."""
-        return "" if self.is_joined else f"has not joined the consumer group: Kafka's client is in state {self._state}"
+        """Return why the process is not a member of the group, or cannot read as one; empty if it can."""
+        if missing := self.missing():
+            return missing
+        if self.is_joined:
+            return ""
+        return self.explain(f"has not joined the consumer group: Kafka's client is in state {self._state}")
 
     def assigned(self) -> None:
         """Note that the coordinator has assigned partitions."""

@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as ConsumedMessage
 from confluent_kafka.admin import AdminClient
 
+from common.kafka_problems import is_denied
 from common.logs import logger
 from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
@@ -103,7 +104,8 @@ class KafkaSource:
         elif error.code() == KafkaError._FATAL:  # noqa: SLF001 -- the library's public constant
             # The client delivers nothing from now on, and reports it only once.
             raise ConsumerLostError(f"Kafka's client gave up: {error.str()}")
-        else:
+        elif not is_denied(error.name()):
+            # What the authorizer denies is found and logged by etl/kafka/permissions.py.
             self._outage.failed(KafkaException(error))
 
     def topic(self) -> Topic:

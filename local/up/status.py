@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from common.kafka_settings import KafkaSettings, servers_of
 from db.clickhouse.client import ClickHouse, connected
 from db.errors import StoreError, UnavailableError
 from db.kafka.topics import OffsetReader
@@ -21,11 +22,11 @@ COUNT = "SELECT (SELECT count() FROM events), (SELECT count() FROM rejected_even
 class Status:
     """Reads both stores about once a second; `line` has the latest numbers."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, group: str, clickhouse_url: str) -> None:
-        self._offsets = OffsetReader(bootstrap_servers, topic, group)
+    def __init__(self, kafka: KafkaSettings | str, topic: str, group: str, clickhouse_url: str) -> None:
+        self._offsets = OffsetReader(kafka, topic, group)
         self._url = clickhouse_url
         address = urlsplit(clickhouse_url).netloc.rpartition("@")[2]
-        self._kafka = StoreStatus("Kafka", bootstrap_servers)
+        self._kafka = StoreStatus("Kafka", servers_of(kafka))
         self._clickhouse = StoreStatus("ClickHouse", address)
         self._stopped = threading.Event()
 

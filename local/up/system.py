@@ -192,7 +192,12 @@ class LocalSystem:
     def _supervise(self, supervisor: Supervisor) -> None:
         """Restart what dies and show the status, until a stop signal arrives."""
         settings = self._settings
-        status = Status(self._kafka, settings.kafka_topic, settings.etl_group, self._clickhouse)
+        status = Status(
+            self._kafka if settings.starts_kafka else settings,
+            settings.kafka_topic,
+            settings.etl_group,
+            self._clickhouse,
+        )
         with status.refreshing():
             if self._console.is_terminal:
                 with self._console.status("") as line:

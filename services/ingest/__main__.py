@@ -14,7 +14,7 @@ COMMAND = Command(
     name="ugc-ingest",
     purpose="Run the gRPC server that validates events and writes them to Kafka, until SIGTERM or Ctrl-C.",
     settings="services.ingest.settings:IngestSettings",
-    statuses={0: "stopped by a signal", 1: "cannot listen, or a fatal error of the Kafka producer: restart it"},
+    statuses={0: "stopped by a signal", 1: "cannot listen"},
 )
 
 

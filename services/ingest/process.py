@@ -34,7 +34,7 @@ from services.ingest.tracing import CallTracing
 
 
 def main(worker: Worker | None = None) -> None:
-    """Run ingest until a stop signal; exit with status 1 after a fatal error, with 2 on an invalid setting.
+    """Run ingest until a stop signal; exit with status 1 if it cannot listen, with 2 on an invalid setting.
 
     `worker` is this process as one of several, which have equal shares of the limits.
     """
@@ -66,18 +66,12 @@ async def run(
     worker: Worker | None = None,
     calls: CallTracing | None = None,
 ) -> int:
-    """Serve until a stop signal or a fatal error of the producer; return the exit status."""
-    fatal: list[str] = []
+    """Serve until a stop signal; return the exit status."""
     async with stopping() as stop, watched(settings), attached(worker), probes.heartbeat.beating():
-
-        def on_fatal(reason: str) -> None:
-            fatal.append(reason)
-            stop.set()
-
         admission = event_admission(settings)
         metrics.saturation.read_events(admission)
         metrics.read_shed(admission.shed)
-        async with publishing(settings, on_fatal, metrics, admission.meter) as publisher:
+        async with publishing(settings, metrics, admission.meter) as publisher:
             validator = EventValidator(settings.ingest_event_bytes_max)
             servicer = IngestServicer(
                 validator,
@@ -106,9 +100,7 @@ async def run(
             except OSError as error:
                 logger().error("cannot serve", setting="UGC_INGEST_LISTEN", error=str(error))
                 return 1
-    for reason in fatal:
-        logger().error("the producer failed fatally", error=reason)
-    return 1 if fatal else 0
+    return 0
 
 
 def freeze_garbage() -> None:

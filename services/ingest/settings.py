@@ -8,9 +8,10 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator
 
 from common.failpoints import FailpointSettings
+from common.kafka_settings import KafkaSettings
 from common.management import ManagementListen
 from common.networks import LOOPBACK, Network, Networks
-from common.settings import Address, AddressSetting, Documented, KafkaSettings, LogSettings, Settings
+from common.settings import Address, AddressSetting, Documented, LogSettings, Settings
 from common.tls.files import TlsFiles
 from common.tls.settings import TlsFile, check_server_file
 from common.trace_settings import TraceSettings

@@ -7,7 +7,7 @@ from collections import Counter
 
 from confluent_kafka.admin._metadata import ClusterMetadata
 
-from db.kafka.topics import admin
+from db.kafka.connection import admin
 from etl.kafka.connection import connected
 from etl.kafka.membership import Membership
 from etl.metrics import EtlMetrics

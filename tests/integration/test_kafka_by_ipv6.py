@@ -52,6 +52,6 @@ async def test_bootstrap_server(kafka: str, topic: str) -> None:
     async with forwarded(kafka) as port:
         servers = f"127.0.0.1:1,[::1]:{port}"
         settings = IngestSettings(kafka_bootstrap_servers=check_servers(servers), kafka_topic=topic)
-        async with publishing(settings, print) as publisher:
+        async with publishing(settings) as publisher:
             await asyncio.to_thread(publisher.reachability.check, ANSWER_SECONDS_MAX)
             assert await publisher.publish(Records([b"key"], [b"value"])) == {}

@@ -47,7 +47,7 @@ async def small_topic(kafka: str) -> str:
 async def ingest(kafka: str, topic: str, **changes: Any) -> AsyncIterator[tuple[IngestServiceStub, KafkaPublisher]]:
     """Serve with a real producer."""
     settings = IngestSettings(kafka_bootstrap_servers=kafka, kafka_topic=topic, **changes)
-    async with publishing(settings, print) as publisher, ingest_channel(publisher) as channel:
+    async with publishing(settings) as publisher, ingest_channel(publisher) as channel:
         yield IngestServiceStub(channel), publisher  # type: ignore[no-untyped-call]  # generated
 
 

@@ -1,4 +1,4 @@
-"""The configuration of the Kafka producer."""
+"""The configuration of the Kafka producer, apart from its connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ def producer_configuration(settings: IngestSettings) -> dict[str, str | int | fl
     """Return librdkafka's properties: an acknowledged event is stored by all in-sync replicas, exactly once."""
     delivery_milliseconds = int(settings.ingest_delivery_seconds_max * 1000)
     return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": "ugc-ingest",
         "acks": "all",
         "enable.idempotence": True,

@@ -76,5 +76,5 @@ def rejection_of(error: BufferError | KafkaException) -> str:
     """Return why the producer rejects a record."""
     if isinstance(error, BufferError):
         return "the queue to Kafka is full"
-    # The producer has failed fatally; `on_fatal` ends the process.
+    # The producer has failed fatally, and is replaced.
     return describe(error.args[0])

@@ -1,31 +1,34 @@
-"""The Kafka producer: it is replaced by a new one when the topic's limit for the size of batches changes."""
+"""The Kafka producer: replaced by a new one when the topic's limit for batches changes, and when it has failed."""
 
 from __future__ import annotations
 
-import math
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import TimeoutError as NoAnswerError
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-exported explicitly
-    AdminClient,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from common.kafka_problems import KafkaProblem, denied, is_denied
+from common.kafka_settings import KafkaSettings
 from common.logs import logger
+from services.ingest.kafka.configuration import REQUESTS
+from services.ingest.metrics import ProducerMetrics
 
 # The default of the Kafka client, which is below the default of a topic.
 BATCH_BYTES_MAX = 1_000_000
 BATCH_BYTES_MIN = 1_000
-LIMIT, RETENTION = "max.message.bytes", "retention.ms"
-# How often the topic's limits are read.
-LIMIT_SECONDS = 60.0
 # How long a replaced producer is kept for requests that still use it.
 RETIRED_SECONDS = 30.0
+# How long a producer that has failed stays before it is replaced: what made it fail often takes an operator.
+FAILED_SECONDS = 5.0
+# The state of an idempotent producer that Kafka has accepted.
+ACCEPTED = "Assigned"
+# Otherwise the client writes a line of its own about a fatal error, which it raises too.
+SILENT = logging.getLogger("librdkafka")
+SILENT.setLevel(logging.CRITICAL + 1)
 
 
 class Shape(NamedTuple):
@@ -38,72 +41,116 @@ class Shape(NamedTuple):
 class Producers:
     """The current producer, and replaced ones that still wait for delivery reports."""
 
-    def __init__(self, open_producer: Callable[[Shape], Producer]) -> None:
-        """`open_producer` opens a producer; the first one has one request in flight."""
+    def __init__(
+        self,
+        open_producer: Callable[[Shape], Producer],
+        topic: str = "",
+        on_fatal: Callable[[str], None] = lambda _name: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`open_producer` opens a producer; the first one has one request in flight.
+
+        `on_fatal` gets the name of an error for which a producer takes no record any more.
+        """
         self._open = open_producer
+        self._topic = topic
+        self._on_fatal = on_fatal
+        self._monotonic = monotonic
         self.shape = Shape(BATCH_BYTES_MAX, 1)
-        self.current = open_producer(self.shape)
+        # Why Kafka accepts no record of the process, from a fatal error until a later producer is accepted.
+        self.failure = ""
+        self._failed_at: float | None = None
         self._retired: list[tuple[Producer, float]] = []
         self._lock = threading.Lock()
+        self.current = open_producer(self.shape)
 
     def limit_batches(self, bytes_max: int) -> None:
         """Replace the producer if the largest batch allowed differs from the current one."""
         wanted, before = max(BATCH_BYTES_MIN, min(bytes_max, BATCH_BYTES_MAX)), self.shape.batch_bytes_max
         if wanted != before:
             logger().info("batches for Kafka follow the topic's limit", bytes=wanted, before=before)
-            self._replace(self.shape._replace(batch_bytes_max=wanted))
+            self.replace(self.shape._replace(batch_bytes_max=wanted))
 
     def allow_requests(self, requests_max: int) -> None:
         """Replace the producer if another number of requests may be in flight to each broker."""
         before = self.shape.requests_max
         if requests_max != before:
             logger().info("requests to Kafka follow its round trips", requests=requests_max, before=before)
-            self._replace(self.shape._replace(requests_max=requests_max))
+            self.replace(self.shape._replace(requests_max=requests_max))
 
-    def _replace(self, shape: Shape) -> None:
-        opened = self._open(shape)
+    def replace(self, shape: Shape | None = None) -> None:
+        """Open another producer, which connects anew; the current one still delivers what it has."""
+        wanted = shape or self.shape
+        opened = self._open(wanted)
         with self._lock:
-            self._retired.append((self.current, time.monotonic()))
-            self.current, self.shape = opened, shape
+            self._retired.append((self.current, self._monotonic()))
+            self.current, self.shape = opened, wanted
+
+    def accepted(self) -> None:
+        """Note that Kafka has accepted the current producer."""
+        if self._failed_at is None:
+            self.failure = ""
+
+    def replace_failed(self) -> None:
+        """Replace the current producer some time after it has failed."""
+        if self._failed_at is not None and self._monotonic() - self._failed_at >= FAILED_SECONDS:
+            self._failed_at = None
+            self.replace()
+
+    def all(self) -> list[Producer]:
+        """Return the current producer and those that it has replaced."""
+        with self._lock:
+            return [self.current, *(producer for producer, _ in self._retired)]
 
     def poll(self) -> int:
         """Process the delivery reports that have arrived, without waiting; return how many records are in flight."""
         current = self.current
-        current.poll(0)
+        try:
+            current.poll(0)
+        except KafkaException as error:
+            # Observed: the client raises a fatal error, once, instead of passing it to `error_cb`.
+            self._failed(error.args[0])
         in_flight = len(current)
         if self._retired:
             with self._lock:
                 retired = list(self._retired)
             for producer, _ in retired:
-                producer.poll(0)
+                with contextlib.suppress(KafkaException):
+                    producer.poll(0)
                 in_flight += len(producer)
             with self._lock:
-                self._retired = [each for each in self._retired if not is_done(*each)]
+                self._retired = [each for each in self._retired if not is_done(*each, self._monotonic())]
         return in_flight
 
+    def _failed(self, error: KafkaError) -> None:
+        if not error.fatal():
+            raise KafkaException(error)
+        self._on_fatal(error.name())
+        self.failure, self._failed_at = self._describe(error), self._monotonic()
 
-def is_done(producer: Producer, retired_at: float) -> bool:
+    def _describe(self, error: KafkaError) -> str:
+        return denied("WRITE", f"topic {self._topic}") if is_denied(error.name()) else error.str()
+
+
+def is_done(producer: Producer, retired_at: float, now: float) -> bool:
     """Return whether a replaced producer can be dropped."""
     # A request may have read `current` just before the replacement, and use it some time later.
-    return not len(producer) and time.monotonic() - retired_at > RETIRED_SECONDS
+    return not len(producer) and now - retired_at > RETIRED_SECONDS
 
 
-class TopicLimits(NamedTuple):
-    """What the topic's configuration limits: the bytes of a batch, and how long Kafka keeps records."""
+def open_producers(
+    configuration: Mapping[str, object], settings: KafkaSettings, metrics: ProducerMetrics, problem: KafkaProblem
+) -> Producers:
+    """Open the first producer; each takes the security settings as they are when it is opened."""
 
-    batch_bytes_max: int
-    retention_seconds: float
+    def report(error: KafkaError) -> None:
+        metrics.error(error.name())
+        problem.note(error.name(), error.str())
 
+    def open_producer(shape: Shape) -> Producer:
+        # The file of properties may replace some of the others.
+        given = {**configuration, **settings.client_properties()}
+        given |= {"batch.size": shape.batch_bytes_max, REQUESTS: shape.requests_max}
+        return Producer({**given, "error_cb": report, "stats_cb": metrics.statistics_of_next(), "logger": SILENT})
 
-def topic_limits(servers: str, topic: str, seconds_max: float) -> TopicLimits | None:
-    """Return the topic's limits, None if Kafka does not answer. Blocks."""
-    # A new client each time: a long-lived one keeps connecting to a controller that may be gone.
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 2})
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    try:
-        found = client.describe_configs([resource], request_timeout=seconds_max)[resource].result(seconds_max)
-        milliseconds = int(found[RETENTION].value)
-        return TopicLimits(int(found[LIMIT].value), math.inf if milliseconds < 0 else milliseconds / 1000)
-    except (KafkaException, NoAnswerError, KeyError, ValueError) as error:
-        logger().debug("the topic's limits could not be read", error=str(error))
-        return None
+    return Producers(open_producer, settings.kafka_topic, metrics.error)

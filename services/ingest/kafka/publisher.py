@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from itertools import repeat
 from operator import length_hint
 from time import monotonic, perf_counter
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from common.failpoints import failpoint
+from common.kafka_credentials import following_password
 from common.kafka_metrics import Statistics
+from common.kafka_problems import KafkaProblem, is_denied
 from common.logs import logger
 from common.metrics import Observations
 from services.ingest.events.records import Headers, Record, Records, framing_bytes
-from services.ingest.kafka.configuration import REQUESTS, producer_configuration
+from services.ingest.kafka.configuration import producer_configuration
 from services.ingest.kafka.delivery_tracker import DeliveryTracker
 from services.ingest.kafka.errors import TOO_LARGE, DeliveryFailure, Remedy, delivery_failure, rejection_of
 from services.ingest.kafka.lingering import Lingering, OnReport
-from services.ingest.kafka.producers import Producers, Shape, TopicLimits, topic_limits
+from services.ingest.kafka.producers import ACCEPTED, Producers, open_producers
 from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.report_polling import ReportPolling
 from services.ingest.kafka.round_trips import RoundTrips
 from services.ingest.kafka.single_report import SingleReport
 from services.ingest.kafka.stuck_brokers import StuckBrokers
+from services.ingest.kafka.topic_limits import TopicAnswer, ask_about_topic
 from services.ingest.limits.acknowledgements import AckMeter
 from services.ingest.limits.time_slices import TimeSlices
 from services.ingest.metrics import IngestMetrics
@@ -40,52 +44,38 @@ NOW = 0
 
 @contextlib.asynccontextmanager
 async def publishing(
-    settings: IngestSettings,
-    on_fatal: Callable[[str], None],
-    metrics: IngestMetrics | None = None,
-    meter: AckMeter | None = None,
+    settings: IngestSettings, metrics: IngestMetrics | None = None, meter: AckMeter | None = None
 ) -> AsyncIterator[KafkaPublisher]:
     """Open the producer; at the end of the block wait for the delivery reports of all records that it took.
 
-    `meter` counts the records in flight. `on_fatal` is called in the event loop after a fatal error, which only a
-    restart of the process resolves.
+    `meter` counts the records in flight.
     """
-    metrics = metrics or IngestMetrics()
+    metrics, problem = metrics or IngestMetrics(), KafkaProblem(settings)
     client = metrics.client
-
-    def report(error: KafkaError) -> None:
-        if error.fatal():
-            on_fatal(error.str())
-        client.error(error.name())
-
-    configuration = {**producer_configuration(settings), "error_cb": report}
-
-    def open_producer(shape: Shape) -> Producer:
-        properties = {"batch.size": shape.batch_bytes_max, REQUESTS: shape.requests_max}
-        return Producer({**configuration, "stats_cb": client.statistics_of_next(), **properties})
-
-    producers = Producers(open_producer)
-
-    def read_limits(seconds_max: float) -> TopicLimits | None:
-        return topic_limits(settings.kafka_bootstrap_servers, settings.kafka_topic, seconds_max)
-
     stuck_brokers, round_trips = StuckBrokers(settings.kafka_topic), RoundTrips(settings.ingest_kafka_requests_max)
+    producers = open_producers(producer_configuration(settings), settings, client, problem)
 
-    def take(statistics: Statistics) -> None:
+    def on_statistics(statistics: Statistics) -> None:
+        if statistics["eos"]["idemp_state"] == ACCEPTED:
+            producers.accepted()
         round_trips.take(statistics)
         if meter is not None:
             meter.exclude(*stuck_brokers.find(statistics))
 
-    client.on_statistics = take
+    client.on_statistics = on_statistics
     linger_seconds = settings.ingest_linger_seconds
-    publisher = KafkaPublisher(producers, settings.kafka_topic, read_limits, linger_seconds, metrics.ack_seconds, meter)
+    reachability = Reachability(producers, settings.kafka_topic, partial(ask_about_topic, settings), problem)
+    publisher = KafkaPublisher(
+        producers, settings.kafka_topic, reachability, linger_seconds, metrics.ack_seconds, meter
+    )
     polling = publisher.polling
-    publisher.reachability.requests = lambda: round_trips.requests
+    reachability.requests = lambda: round_trips.requests
     metrics.saturation.read_queue(polling, settings)
-    metrics.retention.reads_each(publisher.reachability.retention_seconds)
+    metrics.retention.reads_each(reachability.retention_seconds)
     async with polling.running():
         try:
-            yield publisher
+            with following_password(settings, producers.all):
+                yield publisher
         finally:
             publisher.lingering.send_all()
             if left := await polling.drain(settings.ingest_delivery_seconds_max):
@@ -99,18 +89,18 @@ class KafkaPublisher:
         self,
         producers: Producers,
         topic: str,
-        read_limits: Callable[[float], TopicLimits | None] = lambda _seconds: None,
+        reachability: Reachability | None = None,
         linger_seconds: float = 0.0,
         ack_seconds: Observations | None = None,
         meter: AckMeter | None = None,
     ) -> None:
-        """`read_limits` returns the topic's limits, or None if Kafka does not answer in the given seconds.
+        """`ack_seconds` are the times to the acknowledgement: of each batch, and of one single event after the other.
 
-        `ack_seconds` are the times to the acknowledgement: of each batch, and of one single event after the other.
+        Without `reachability` Kafka is not checked.
         """
         self._producers = producers
         self._topic = topic
-        self.reachability = Reachability(producers, topic, read_limits)
+        self.reachability = reachability or Reachability(producers, topic, lambda _seconds: TopicAnswer())
         self._ack_seconds = ack_seconds or Observations(())
         self._is_measuring = False
         self.lingering = Lingering(self._send, linger_seconds)
@@ -240,7 +230,7 @@ class KafkaPublisher:
 
     def _failure(self, error: KafkaError, record: Record, framing: int, batch_bytes_max: int) -> DeliveryFailure:
         failure = delivery_failure(error, len(record.key) + len(record.value) + framing, batch_bytes_max)
-        if error.code() in TOO_LARGE and failure.remedy is Remedy.RETRY:
-            # The topic's limit was lowered: the next check reads it again, before the client retries.
+        if (error.code() in TOO_LARGE and failure.remedy is Remedy.RETRY) or is_denied(error.name()):
+            # The topic's limit or permissions were changed: the next check reads them, before the client retries.
             self.reachability.read_limits_next()
         return failure

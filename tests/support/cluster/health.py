@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import KafkaException
 
-from db.kafka.topics import admin
+from db.kafka.connection import admin
 from local.processes.direct import answers_http
 from tests.support.cluster.cluster import TOPIC, Cluster
 from tests.support.cluster.layout import CLICKHOUSE, ETL, GATEWAY, INGEST, KAFKA, KEEPER

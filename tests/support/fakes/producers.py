@@ -67,7 +67,6 @@ class ScriptedProducer:
 @contextlib.asynccontextmanager
 async def with_broker(
     monkeypatch: pytest.MonkeyPatch,
-    on_fatal: Callable[[str], None] = print,
     meter: AckMeter | None = None,
     metrics: IngestMetrics | None = None,
     **changes: Any,
@@ -78,5 +77,5 @@ async def with_broker(
         "producer_configuration",
         lambda settings: {**producer_configuration(settings), "test.mock.num.brokers": 1, **changes},
     )
-    async with publishing(IngestSettings(), on_fatal, metrics, meter) as opened:
+    async with publishing(IngestSettings(), metrics, meter) as opened:
         yield opened

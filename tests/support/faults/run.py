@@ -26,8 +26,9 @@ from common.settings import Address
 from db.clickhouse.client import ClickHouse, connected
 from db.clickhouse.schema import migrate
 from db.errors import StoreError
+from db.kafka.connection import admin
 from db.kafka.layout import TopicLayout
-from db.kafka.topics import OffsetReader, admin, provision, topic_identity
+from db.kafka.topics import OffsetReader, provision, topic_identity
 from tests.support.faults.group import group_members
 from tests.support.faults.oracle import Recreation, Verdict, breaches, judge, loaded, stored_events
 from tests.support.faults.processes import Processes

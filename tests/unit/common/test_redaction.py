@@ -15,11 +15,12 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from common.clickhouse_settings import ClickHouseSettings
 from common.log_lines import VALUE_CHARACTERS_MAX
 from common.logs import LibraryHandler, configure_logs, log_limited, logger
 from common.outage_log import OutageLog
 from common.redaction import HIDDEN, Redactor, secrets_of
-from common.settings import ClickHouseSettings, LogSettings
+from common.settings import LogSettings
 
 PASSWORD = "p@ss/w'rd\"x"  # noqa: S105 -- of a test
 URL = "clickhouse://etl:p%40ss%2Fw%27rd%22x@db:9000/ugc?alt_hosts=other:9000"

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common.settings import (
-    EXIT_BAD_SETTING,
-    Address,
-    ClickHouseSettings,
-    KafkaSettings,
-    check_servers,
-    load,
-    parse_address,
-)
+from common.clickhouse_settings import ClickHouseSettings
+from common.kafka_settings import KafkaSettings
+from common.settings import EXIT_BAD_SETTING, Address, check_servers, load, parse_address
 from local.settings import UpSettings
 
 LABEL = "x" * 63

@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from local.processes.ports import free_port
 from services.ingest.events.records import Record, Records
-from services.ingest.kafka import publisher
 from services.ingest.kafka.configuration import REQUESTS, producer_configuration
 from services.ingest.kafka.errors import DeliveryFailure
 from services.ingest.kafka.producers import Producers
@@ -211,28 +210,12 @@ async def test_queue_of_a_real_producer(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_no_broker() -> None:
     """Without a broker an event fails after the configured time, not Kafka's five minutes, and the check fails."""
     settings = IngestSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}", ingest_delivery_seconds_max=0.5)
-    async with asyncio.timeout(WAIT_SECONDS_MAX), publishing(settings, print) as opened:
+    async with asyncio.timeout(WAIT_SECONDS_MAX), publishing(settings) as opened:
         failures = await opened.publish(records(b"a", b"b"))
         with pytest.raises(UnreachableError, match=r"^Kafka: "):
             await asyncio.to_thread(opened.reachability.check, 0.1)
 
     assert failures == {0: REASON, 1: REASON}
-
-
-async def test_on_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fatal error of the producer is reported with its reason; other errors are not, as the producer recovers."""
-    given: dict[str, Any] = {}
-    reported: list[str] = []
-    monkeypatch.setattr(
-        publisher, "Producer", lambda configuration: given.update(configuration) or Producer(configuration)
-    )
-    async with with_broker(monkeypatch, reported.append):
-        given["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN, "away"))
-        given["error_cb"](KafkaError(KafkaError._TRANSPORT, "reset"))
-        assert reported == []
-        given["error_cb"](KafkaError(KafkaError._FATAL, "fenced", fatal=True))
-
-    assert reported == ["fenced"]
 
 
 async def test_reports_are_awaited_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

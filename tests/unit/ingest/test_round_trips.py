@@ -11,6 +11,7 @@ from common.kafka_metrics import Statistics
 from services.ingest.kafka.producers import BATCH_BYTES_MAX, Producers, Shape
 from services.ingest.kafka.reachability import Reachability
 from services.ingest.kafka.round_trips import FAST_REPORTS, SLOW_REPORTS, RoundTrips
+from services.ingest.kafka.topic_limits import TopicAnswer
 from tests.support.fakes.producers import TOPIC, ScriptedProducer
 
 FAST, BETWEEN, SLOW = 0.001, 0.01, 0.1
@@ -87,7 +88,7 @@ def test_producer_follows(requests: int) -> None:
         shapes.append(shape)
         return Reachable()
 
-    reachability = Reachability(Producers(open_producer), TOPIC, lambda _seconds: None)
+    reachability = Reachability(Producers(open_producer), TOPIC, lambda _seconds: TopicAnswer())
     reachability.requests = lambda: requests
     for _ in range(3):
         reachability.check(0.1)

@@ -1,0 +1,1 @@
+"""Servers that authenticate and authorize their clients, for tests."""
