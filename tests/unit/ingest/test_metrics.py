@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from ugc.v1.event_pb2 import Event, Payload
 
 from services.ingest.events.validation import EventValidator
-from services.ingest.kafka import publisher
+from services.ingest.kafka import producers
 from services.ingest.metrics import IngestMetrics, fields
 from tests.support.clients.calls import EVENT_BYTES_MAX
 from tests.support.fakes.producers import with_broker
@@ -51,7 +51,7 @@ async def test_replaced_producer(monkeypatch: pytest.MonkeyPatch) -> None:
         reports.append(configuration["stats_cb"])
         return Producer(configuration)
 
-    monkeypatch.setattr(publisher, "Producer", open_producer)
+    monkeypatch.setattr(producers, "Producer", open_producer)
     metrics = IngestMetrics()
     queue_bytes = metrics.saturation.queue_bytes.used.child()
     async with with_broker(monkeypatch, metrics=metrics) as opened:
