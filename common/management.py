@@ -42,14 +42,21 @@ ManagementListen = Annotated[
 
 @contextlib.contextmanager
 def managing(
-    setting: str, listen: Address | socket.socket | None, metrics: Metrics, live: Reason, ready: Reason
+    setting: str,
+    listen: Address | socket.socket | None,
+    metrics: Metrics,
+    live: Reason,
+    ready: Reason,
+    notes: Reason = lambda: "",
 ) -> Iterator[Address | None]:
     """Serve the management pages in the block, at the yielded address; nothing if `listen` is None.
 
-    `live` and `ready` return why the process is not; empty if it is. They run in threads of the listener and must
-    return soon. The process exits with status 1, naming the setting, if the address cannot be used.
+    `live` and `ready` return why the process is not; empty if it is. `notes` returns what the answer of a ready process
+    adds. They run in threads of the listener and must return soon.
+
+    The process exits with status 1, naming the setting, if the address cannot be used.
     """
-    pages = {"/metrics": metrics_page(metrics), "/livez": reason_page(live), "/readyz": reason_page(ready)}
+    pages = {"/metrics": metrics_page(metrics), "/livez": reason_page(live), "/readyz": reason_page(ready, notes)}
     with managing_pages(setting, listen, pages) as address:
         yield address
 
@@ -90,13 +97,14 @@ def metrics_page(metrics: Metrics) -> Page:
     return page
 
 
-def reason_page(reason: Reason) -> Page:
-    """Return the page of a probe: 200 `ok`, or 503 with the reason."""
+def reason_page(reason: Reason, notes: Reason = lambda: "") -> Page:
+    """Return the page of a probe: 200 `ok` and the notes, if there are any, or 503 with the reason."""
 
     def page(_accept: str) -> Answer:
         problem = reason()
         if problem:
             return Answer(f"{problem}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
-        return Answer(b"ok\n")
+        added = notes()
+        return Answer(f"ok\n{added}\n".encode() if added else b"ok\n")
 
     return page

@@ -9,10 +9,10 @@ EtlError
     QuorumError        replicas have not confirmed a block: some of them may hold it, and it may still become visible
       QuorumTimeoutError  an insert timed out while it waited for the replicas, or because of the block's size
   SourceError          Kafka did not answer or acknowledge; it may have applied a commit: the partition starts over
-  LoaderStoppedError   a person must decide; the process ends with status 1
-    LogChangedError    the log does not match what was planned or committed
-    RefusalsError      ClickHouse refuses too many rows: the table may be wrong rather than the events
-    ConsumerLostError  Kafka's client has failed for good: the process must be replaced
+  LoaderStoppedError   a person must decide
+    LogChangedError    the log does not match what was planned or committed: the partition is halted
+    RefusalsError      ClickHouse refuses too many rows: the partition is halted, or the process ends with status 1
+    ConsumerLostError  Kafka's client has failed for good: the process ends with status 1, and must be replaced
 """
 
 from __future__ import annotations

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 
+from common.logs import log_limited
 from common.outage_log import OutageLog
-from etl.errors import EtlError, RefusalsError, SinkError, SourceError
+from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
 from etl.partition import LoaderLimits, Partition
 from etl.refusals import HaltedPartitions
 from etl.stores import Source
 
 # The wait before another attempt with a partition whose events are refused too often.
 REFUSED_WAIT_SECONDS = 60.0
+# An attempt that took longer lets the other partitions of its shard wait for as long: servers that do not answer take
+# at most half of the time from the partitions of other shards.
+SLOW_SECONDS = 1.0
 
 
 class Failures:
@@ -27,6 +33,17 @@ class Failures:
         self.outage = OutageLog("storing events")
         self.failing: set[int] = set()
         self.halted = HaltedPartitions()
+        # Until when the partitions of a shard wait, by the shard's index.
+        self._slow_until: dict[int, float] = {}
+
+    def is_held(self, partition: Partition) -> bool:
+        """Whether a partition waits, because the servers of its shard have just taken long and failed."""
+        return self._monotonic() < self._slow_until.get(partition.number % self._limits.shards, 0.0)
+
+    @property
+    def is_any_held(self) -> bool:
+        """Whether the partitions of any shard wait."""
+        return any(self._monotonic() < until for until in self._slow_until.values())
 
     def attempt(self, partition: Partition, act: Callable[[Partition], None]) -> bool:
         """Act; after a failure the state of the partition is unknown, so it starts over."""
@@ -36,11 +53,22 @@ class Failures:
             act(partition)
         except (SinkError, SourceError) as error:
             # A partition whose store does not answer blocks the others: they get as much time as it took.
-            self.start_over(partition, error, self._monotonic() - began)
+            took = self._monotonic() - began
+            self.start_over(partition, error, took)
+            if self._limits.shards > 1 and isinstance(error, SinkError) and took >= SLOW_SECONDS:
+                self._slow_until[partition.number % self._limits.shards] = self._monotonic() + took
             return False
-        except RefusalsError as error:
+        except (RefusalsError, LogChangedError) as error:
             self.halted.add(partition.number, error, self._monotonic())
-            self.start_over(partition, error, REFUSED_WAIT_SECONDS)
+            log_limited(
+                logging.ERROR,
+                "a partition is halted, the others go on",
+                kind=partition.number,
+                partition=partition.number,
+                error=str(error),
+            )
+            # A log that was cut may grow past the committed offset; another attempt would then skip messages.
+            self.start_over(partition, error, math.inf if isinstance(error, LogChangedError) else REFUSED_WAIT_SECONDS)
             return False
         return True
 
@@ -62,6 +90,7 @@ class Failures:
     def succeeded(self, partition: Partition) -> None:
         """Note that a partition has stored a batch, or has had nothing to do for long."""
         partition.failures = 0
+        self.halted.remove(partition.number)
         self.failing.discard(partition.number)
         if not self.failing:
             self.outage.over()

@@ -35,3 +35,7 @@ class Health:
         if self._stop.is_set():
             return "stopping"
         return self._membership.problem() or self._progress.stuck()
+
+    def notes(self) -> str:
+        """Return what a person must look after although the process is ready: its halted partitions, a line each."""
+        return "\n".join(self._progress.halted_partitions())

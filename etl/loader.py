@@ -63,7 +63,7 @@ class Loader:
         self._partitions: dict[int, Partition] = {}
         self._failures = Failures(source, limits, monotonic, beat)
         self._progress = progress or Progress()
-        self._progress.partitions, self._progress.is_halted = self._partitions, self._failures.halted.has
+        self._progress.partitions, self._progress.halted = self._partitions, self._failures.halted.reason
         self._metrics = self._progress.metrics
         self._metrics.buffered_limit.value = limits.buffer_bytes
         self._deliveries = Deliveries(source, delivery, self._failures, limits.flush, monotonic, self._progress)
@@ -155,6 +155,9 @@ class Loader:
     def _poll(self, seconds: float) -> Sequence[Message]:
         """Return messages; none if the buffers are full while an insert runs, which makes room."""
         is_inserting, now = self._deliveries.is_inserting, self._monotonic()
+        if self._failures.is_any_held and self._is_full():
+            # What a slow shard holds back must not grow; partitions of other shards are resumed when they are stored.
+            self._pause_full()
         if not (is_inserting and self._is_full()):
             self._full_since = None
         elif self._full_since is None or now - self._full_since < FULL_SECONDS_MAX:
@@ -188,6 +191,8 @@ class Loader:
 
     def _is_due(self, partition: Partition) -> bool:
         if self._stop.is_set() and self._failures.failing:
+            return False
+        if self._failures.is_held(partition) and partition.delivery is None:
             return False
         return bool(partition.pending) and partition.is_due(self._flush(partition), self._monotonic())
 
@@ -223,7 +228,7 @@ class Loader:
             now = self._monotonic()
             if self._stop.is_set() or now - began >= RESTORE_SECONDS_PER_TURN:
                 return
-            if not partition.is_restored and now >= partition.wait_until:
+            if not partition.is_restored and now >= partition.wait_until and not self._failures.is_held(partition):
                 self._failures.attempt(partition, self._restore)
 
     def _restore(self, partition: Partition) -> None:

@@ -23,7 +23,7 @@ STAGES = ("poll", "decode", "classify", "plan", "insert", "commit", "recover", "
 # slow for its replicas, so that parts of it are inserted.
 OUTCOMES = STORED, REFUSED_INSERT, FENCED, FAILED, SPLIT = "stored", "refused", "fenced", "failed", "split"
 # Waits for its first restoration, or is restored; waits for a former owner's inserts, or stores the rest of a batch;
-# loads; failed and is retried; has too many refused rows.
+# loads; failed and is retried; cannot go on without a person, for too many refused rows or a changed log.
 STATES = RESTORING, RECOVERING, LOADING, FAILING, HALTED = "restoring", "recovering", "loading", "failing", "halted"
 REBALANCES = ASSIGNED, REVOKED, LOST = "assigned", "revoked", "lost"
 STAGE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

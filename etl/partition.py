@@ -40,6 +40,8 @@ class LoaderLimits:
     retry_seconds_max: float
     # What the messages of all partitions may take in memory.
     buffer_bytes: int = 268_435_456
+    # Of ClickHouse; a partition is on that with the index `partition modulo shards`.
+    shards: int = 1
 
     def flush_when(self, *, is_backlog: bool) -> FlushLimits:
         """Return when batches are due; in a backlog they wait longer, because small ones would only cost merges."""

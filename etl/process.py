@@ -58,7 +58,7 @@ def main(client_type: type[InsertClient] = InsertClient) -> None:
         health = Health(heartbeat, settings.etl_alive_seconds_max, membership, progress, stop)
         with (
             tracing(settings, "etl") as traces,
-            managing("UGC_ETL_MANAGEMENT_LISTEN", listen, metrics, health.live, health.ready),
+            managing("UGC_ETL_MANAGEMENT_LISTEN", listen, metrics, health.live, health.ready, health.notes),
             connected_to_clickhouse(settings, client_type, heartbeat.beat) as sink,
             connected_to_kafka(settings, metrics.kafka, membership) as kafka,
         ):
@@ -111,9 +111,10 @@ def make_loader(
         settings.etl_retry_seconds_min,
         settings.etl_retry_seconds_max,
         settings.etl_buffer_bytes_max,
+        len(settings.shard_urls),
     )
-    window, shards = settings.etl_duplicate_window, len(settings.shard_urls)
-    restorer = PartitionRestorer(source, sink, clock, window, background=background, shards=shards)
+    window = settings.etl_duplicate_window
+    restorer = PartitionRestorer(source, sink, clock, window, background=background, shards=limits.shards)
     skew, metrics = settings.etl_clock_skew_seconds, progress.metrics
     delivery = Delivery(source, sink, clock, refusals, skew, start=Threaded, metrics=metrics, tracing=batches)
     return Loader(source, restorer, delivery, limits, beat=heartbeat.beat, progress=progress)

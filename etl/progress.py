@@ -58,9 +58,9 @@ class Progress:
         self._lateness = lateness_seconds_max
         self._now = now
         self._advanced_at = float("-inf")
-        # The loader's own partitions; it also sets whether one is halted for its refused rows.
+        # The loader's own partitions; it also sets why one is halted, which is empty for the others.
         self.partitions: Mapping[int, Partition] = {}
-        self.is_halted: Callable[[int], bool] = lambda _number: False
+        self.halted: Callable[[int], str] = lambda _number: ""
         self._export()
 
     def advance(self) -> None:
@@ -83,19 +83,31 @@ class Progress:
         partition.stored_before = max(partition.stored_before or 0, last.offset() + 1)
 
     def stuck(self) -> str:
-        """Return which partition does not load, and why; empty if all do, also if there is none."""
-        for number, partition in sorted(self.partitions.items()):
-            if self.is_halted(number):
-                return f"partition {number} is halted: ClickHouse refuses too many of its rows"
+        """Return which partition does not load, and why; empty if all do, also if there is none.
+
+        A halted partition is one of these only if every partition is halted: it needs a person, and replacing the
+        process does not help it, so it must not keep a deployment from going on.
+        """
+        partitions = sorted(self.partitions.items())
+        if halted := self.halted_partitions():
+            if len(halted) == len(partitions):
+                return halted[0]
+            partitions = [each for each in partitions if not self.halted(each[0])]
+        for number, partition in partitions:
             if partition.failures >= STUCK_FAILURES:
                 return f"partition {number} has failed {partition.failures} times in a row"
             if not partition.was_restored:
                 return f"partition {number} is not restored yet"
         return ""
 
+    def halted_partitions(self) -> list[str]:
+        """Return which partitions are halted, and why."""
+        reasons = ((number, self.halted(number)) for number in sorted(self.partitions))
+        return [f"partition {number} {reason}" for number, reason in reasons if reason]
+
     def state(self, partition: Partition) -> str:
         """Return the state of a partition, one of STATES."""
-        if self.is_halted(partition.number):
+        if self.halted(partition.number):
             return HALTED
         if partition.failures:
             return FAILING

@@ -1,4 +1,4 @@
-"""Counts the rows that ClickHouse refuses: a few bad events are rejected, too many halt their partition.
+"""The partitions that cannot go on without a person, and the count of refused rows that may halt one.
 
 A table that accepts no rows stops the process, because then no partition stores anything. While the table accepts good
 rows, only the partition with the bad events is halted, because a restart would not help it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 
-from etl.errors import DataRefusedError, RefusalsError
+from etl.errors import DataRefusedError, LogChangedError, RefusalsError
 
 # The ratio is that of about so many rows, with newer ones counting more.
 SAMPLE_ROWS = 100_000
@@ -73,13 +73,16 @@ class Refusals:
 
 
 class HaltedPartitions:
-    """The partitions of which too many rows were refused, and when anything was last stored."""
+    """The partitions that cannot go on, and when anything was last stored.
+
+    Too many rows of a partition were refused, or its log has changed. The others go on.
+    """
 
     def __init__(self) -> None:
-        self._halted: dict[int, tuple[float, RefusalsError]] = {}
+        self._halted: dict[int, tuple[float, RefusalsError | LogChangedError]] = {}
         self._stored_at = -math.inf
 
-    def add(self, partition: int, error: RefusalsError, now: float) -> None:
+    def add(self, partition: int, error: RefusalsError | LogChangedError, now: float) -> None:
         """Add a partition; the time of its first halt is kept."""
         since, _ = self._halted.get(partition, (now, error))
         self._halted[partition] = (since, error)
@@ -89,9 +92,14 @@ class HaltedPartitions:
         self._stored_at = now
         self._halted.pop(partition, None)
 
-    def has(self, partition: int) -> bool:
-        """Whether a partition is halted."""
-        return partition in self._halted
+    def reason(self, partition: int) -> str:
+        """Return why a partition is halted; empty if it is not."""
+        _, error = self._halted.get(partition, (0.0, None))
+        if error is None:
+            return ""
+        if isinstance(error, RefusalsError):
+            return "is halted: ClickHouse refuses too many of its rows"
+        return "is halted: the log does not hold what was committed"
 
     def remove(self, partition: int) -> None:
         """Remove a partition that this process no longer owns."""
@@ -99,10 +107,11 @@ class HaltedPartitions:
 
     def raise_if_all(self, now: float, with_work: Set[int]) -> None:
         """Raise a partition's RefusalsError if the table is at fault; `with_work` are the partitions with work."""
-        if any(error.accepts_good_rows for _, error in self._halted.values()):
+        refused = [(since, error) for since, error in self._halted.values() if isinstance(error, RefusalsError)]
+        if any(error.accepts_good_rows for _, error in refused):
             return
         all_halted = with_work <= self._halted.keys()
-        for since, error in self._halted.values():
+        for since, error in refused:
             nothing_stored = now - max(since, self._stored_at) >= NOTHING_STORED_SECONDS
             if nothing_stored or (all_halted and self._stored_at < since <= now - ALL_HALTED_SECONDS):
                 raise error

@@ -87,6 +87,15 @@ class InsertClient(clickhouse_driver.Client):  # type: ignore[misc]  # the libra
             return receive()
 
         connection.receive_packet = receive_packet
+        receive_hello = connection.receive_hello
+
+        def receive_hello_in_time() -> None:
+            # A frozen server accepts connections; the driver would wait as long as for the answer to a query.
+            connection.socket.settimeout(connection.connect_timeout)
+            receive_hello()
+            connection.socket.settimeout(connection.send_receive_timeout)
+
+        connection.receive_hello = receive_hello_in_time
         return connection
 
     def disconnect(self) -> None:

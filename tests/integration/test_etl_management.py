@@ -131,8 +131,8 @@ def test_ready_without_partitions(tmp_path: Path, kafka: str, topic: str, databa
             assert len(samples) <= value(found, "ugc_etl_partitions_owned")
 
 
-def test_not_ready_while_halted(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
-    """A partition of which ClickHouse refuses too much is halted: not ready, although others are loaded."""
+def test_ready_while_one_is_halted(tmp_path: Path, kafka: str, topic: str, database: str, tables: ClickHouse) -> None:
+    """A partition of which ClickHouse refuses too much is halted: the process is ready, and names it."""
     tables.rows("ALTER TABLE events ADD CONSTRAINT no_poison CHECK event != 'poison'")
     deployment, address = managed(tmp_path, kafka, topic, database, UGC_ETL_REFUSED_IN_A_ROW_MAX="20")
     poison = [numbered(number) for number in range(60)]
@@ -146,13 +146,13 @@ def test_not_ready_while_halted(tmp_path: Path, kafka: str, topic: str, database
         await_equal(lambda: state(scrape(address)), "halted")
 
         status, reason = get(f"http://{address}/readyz")
-        assert (status, reason) == (503, b"partition 0 is halted: ClickHouse refuses too many of its rows\n")
+        assert (status, reason) == (200, b"ok\npartition 0 is halted: ClickHouse refuses too many of its rows\n")
         assert probe(address, "/livez") == 200
         write(deployment, [identified(numbered(200 + number)) for number in range(5)], partition=1)
         await_rows(tables, 10)
         found = scrape(address)
         assert state(found, 1) == "loading"
-        assert value(found, "ugc_etl_inserts_total", outcome="refused") == 1
+        assert value(found, "ugc_etl_inserts_total", outcome="refused") >= 1
         assert rows(found) == {"accepted": 10}
         assert partition(found, "lag_messages") == 60
 

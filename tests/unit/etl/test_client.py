@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import socket
 import struct
 
 import pytest
 from clickhouse_driver.columns import datecolumn
 from clickhouse_driver.connection import Connection
+from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.readhelpers import read_exception as read_by_driver
 
@@ -93,3 +95,14 @@ def test_no_table_of_dates() -> None:
     assert len(datecolumn.DateColumn.date_lut) < 1_000
     assert datecolumn.DateColumn.date_lut[19_000] == dt.date(2022, 1, 8)
     assert datecolumn.DateColumn.date_lut_reverse[dt.date(2022, 1, 8)] == 19_000
+
+
+def test_a_frozen_server() -> None:
+    """A server that accepts the connection and sends nothing is given up after the time to connect."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        client = InsertClient.from_url(f"clickhouse://default@127.0.0.1:{frozen.getsockname()[1]}/ugc")
+        connection = client.connection
+        connection.connect_timeout, connection.send_receive_timeout = 0.2, 600.0
+
+        with pytest.raises(DriverError, match="Code: 209"):
+            client.execute("SELECT 1")

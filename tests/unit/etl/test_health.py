@@ -49,6 +49,9 @@ def test_ready() -> None:
     assert health.ready() == "partition 0 is not restored yet"
     progress.partitions = {0: Partition(0, was_restored=True)}
     assert health.ready() == ""
+    progress.halted = lambda number: "is halted: a reason" if number == 0 else ""
+    progress.partitions = {0: Partition(0, was_restored=True), 1: Partition(1, was_restored=True)}
+    assert (health.ready(), health.notes()) == ("", "partition 0 is halted: a reason")
     stop.set()
     assert health.ready() == "stopping"
 

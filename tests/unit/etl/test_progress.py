@@ -159,7 +159,7 @@ def test_states(changes: dict[str, object], state: str, *, halted: bool) -> None
     """A partition is in one state."""
     world = World()
     vars(world.partition).update(changes)
-    world.progress.is_halted = lambda _number: halted
+    world.progress.halted = lambda _number: "is halted: a reason" if halted else ""
 
     assert world.progress.state(world.partition) == state
     (family,) = [each for each in world.metrics.collect() if each.name == "ugc_etl_partition_state"]
@@ -173,7 +173,7 @@ def test_states(changes: dict[str, object], state: str, *, halted: bool) -> None
         ((), {}, ""),
         ((), {"failures": STUCK_FAILURES - 1}, ""),
         ((), {"failures": STUCK_FAILURES}, "partition 3 has failed 3 times in a row"),
-        ((NUMBER,), {}, "partition 3 is halted: ClickHouse refuses too many of its rows"),
+        ((NUMBER,), {}, "partition 3 is halted: a reason"),
         ((), {"was_restored": False}, "partition 3 is not restored yet"),
         # After a failure it is restored again.
         ((), {"is_restored": False}, ""),
@@ -183,8 +183,20 @@ def test_stuck(halted: Sequence[int], changes: dict[str, object], reason: str) -
     """A partition that fails repeatedly, is halted or was never restored is stuck; a process without any is not."""
     world = World()
     vars(world.partition).update(changes)
-    world.progress.is_halted = halted.__contains__
+    world.progress.halted = lambda number: "is halted: a reason" if number in halted else ""
 
     assert world.progress.stuck() == reason
     world.progress.partitions = {}
     assert world.progress.stuck() == ""
+
+
+def test_one_halted_partition_of_several() -> None:
+    """The process stays ready while it loads other partitions; which ones are halted is listed."""
+    world = World()
+    world.progress.partitions = {NUMBER: world.partition, 4: Partition(4, was_restored=True, failures=STUCK_FAILURES)}
+    world.progress.halted = lambda number: "is halted: a reason" if number == 4 else ""
+
+    assert world.progress.stuck() == ""
+    assert world.progress.halted_partitions() == ["partition 4 is halted: a reason"]
+    vars(world.partition).update({"was_restored": False})
+    assert world.progress.stuck() == "partition 3 is not restored yet"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
 
 from etl.deliveries import TURN_SECONDS
 from etl.delivery import Delivery
-from etl.errors import RefusalsError
+from etl.errors import LogChangedError, RefusalsError
 from etl.failures import REFUSED_WAIT_SECONDS
 from etl.loader import Loader
-from etl.partition import FlushLimits, LoaderLimits
+from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import ServerClock
 from etl.refusals import ALL_HALTED_SECONDS, NOTHING_STORED_SECONDS, Refusals
 from etl.restoring import PartitionRestorer
@@ -19,11 +20,11 @@ from tests.simulation.log import decode
 from tests.support.fakes.loading import BAD, World
 
 
-def loading(world: World, refusals: Refusals | None = None) -> Loader:
+def loading(world: World, refusals: Refusals | None = None, shards: int = 1) -> Loader:
     delivery = Delivery(
         world, world, ServerClock(5.0, world.monotonic), refusals or Refusals(1.0, 1_000_000), decode=decode
     )
-    limits = LoaderLimits(FlushLimits(0.1, 1_000, 1_000_000), 1_000, 0.2, 5.0)
+    limits = LoaderLimits(FlushLimits(0.1, 1_000, 1_000_000), 1_000, 0.2, 5.0, shards=shards)
     loader = Loader(world, cast("PartitionRestorer", world), delivery, limits, world.monotonic)
     loader.on_assigned(range(world.partitions))
     return loader
@@ -134,3 +135,60 @@ def test_a_timeout_leaves_others_as_much_time() -> None:
 
     assert world.of(1) == 25
     assert world.seconds - began < 30.0
+
+
+class ChangedLog(World):
+    """The log of partition 0 does not hold what was committed, until a person has corrected that."""
+
+    is_changed = True
+    # Of restoring partition 0.
+    attempts = 0
+
+    def restore(self, partition: Partition) -> Iterator[None]:
+        self.attempts += partition.number == 0
+        if partition.number == 0 and self.is_changed:
+            raise LogChangedError("partition 0 was stored up to offset 5, but the log holds 7 to 9")
+        yield from super().restore(partition)
+
+
+def test_a_changed_log_halts_its_partition() -> None:
+    """A partition whose log has changed is halted until it is assigned again; the others continue indefinitely."""
+    world = ChangedLog()
+    loader = loading(world)
+    world.send(0, b"a")
+    for number in range(10):
+        world.send(1, bytes([number]))
+        run(world, loader, 1.2 * NOTHING_STORED_SECONDS / 10)
+
+    assert world.of(1) == 10
+    assert world.of(0) == 0
+    assert world.attempts == 1
+    assert loader._failures.halted.reason(0) == "is halted: the log does not hold what was committed"
+
+    world.is_changed = False
+    loader.on_revoked([0])
+    loader.on_assigned([0])
+    run(world, loader, 1.0)
+    assert world.of(0) == 1
+    assert loader._failures.halted.reason(0) == ""
+
+
+def test_a_silent_shard_leaves_the_others_half_of_the_time() -> None:
+    """When the servers of a shard do not answer, one of its partitions is tried at a time, not each of them."""
+    world = World(6)
+    loader = loading(world, shards=2)
+    world.silent = {0, 2, 4}
+    for number in world.silent:
+        world.send(number, b"a")
+    latest = began = world.seconds
+    longest = 0.0
+    while world.seconds - began < 300.0:
+        world.send(1, b"%d" % world.of(1))
+        wanted = len(world.waiting[1])
+        while world.of(1) < wanted:
+            loader.step(0.1)
+        longest, latest = max(longest, world.seconds - latest), world.seconds
+
+    # One attempt takes 30 s.
+    assert longest < 2 * 30.0
+    assert world.of(1) > 5
