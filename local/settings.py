@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from common.clickhouse_settings import ClickHouseSettings
 from common.kafka_settings import KafkaSettings
@@ -13,8 +13,9 @@ from common.management import ManagementListen
 from common.settings import PORT_MAX, Address, ConsumerSettings, Documented, Settings
 from etl.settings import EtlManagementSettings
 from gateway.settings import GatewayListenSettings, GatewayManagementSettings
+from gateway.tls_settings import GatewayTlsSettings, TargetTlsSettings
 from services.ingest.auth.settings import AuthenticationSettings
-from services.ingest.settings import IngestListenSettings, IngestManagementSettings
+from services.ingest.settings import IngestListenSettings, IngestManagementSettings, IngestTlsSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALHOST = "127.0.0.1"
@@ -64,8 +65,11 @@ class UpSettings(
     AuthenticationSettings,
     IngestListenSettings,
     IngestManagementSettings,
+    IngestTlsSettings,
     GatewayListenSettings,
     GatewayManagementSettings,
+    GatewayTlsSettings,
+    TargetTlsSettings,
     EtlManagementSettings,
     KafkaSettings,
     ClickHouseSettings,
@@ -75,6 +79,14 @@ class UpSettings(
 
     local_status_listen: ManagementListen = Address(LOCALHOST, 9467)
     """Address on which `ugc-up` serves the live page `/api/status`, as `host:port`; empty for none."""
+
+    @field_validator("ingest_tls_cert_file", "gateway_tls_cert_file", "ingest_target_tls_ca_file")
+    @classmethod
+    def _plaintext(cls, path: Path | None) -> Path | None:
+        """Reject what the processes would obey and this command's own requests to them would not."""
+        if path is not None:
+            raise ValueError("the local system has no TLS; see docs/operating/tls.md for processes that have")
+        return path
 
     @property
     def starts_kafka(self) -> bool:

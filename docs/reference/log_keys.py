@@ -42,6 +42,7 @@ KEYS = {
     "found": "what was found",
     "have": "servers that have every table",
     "held": "largest offset in ClickHouse",
+    "keys": "number of keys in use",
     "kid": "name of a key in the JWKS",
     "library": "name of the library",
     "method": "HTTP method",

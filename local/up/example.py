@@ -39,4 +39,4 @@ def authorization(settings: UpSettings) -> str | None:
 
 def lacks_token(settings: UpSettings) -> bool:
     """Whether ingest requires tokens that only their issuer can sign, because it has no more than public keys."""
-    return settings.keys is not None and settings.ingest_auth_secret is None
+    return settings.is_authenticated and settings.ingest_auth_secret is None

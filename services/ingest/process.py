@@ -19,7 +19,7 @@ from common.settings import load
 from common.tracing import tracing
 from common.watchdog import watched
 from common.workers.worker import Worker, attached, this_worker
-from services.ingest.auth.authentication import Authenticator
+from services.ingest.auth.opening import authenticating
 from services.ingest.debug import DebugServicer, DisabledDebugServicer
 from services.ingest.events.validation import EventValidator, batch_limits
 from services.ingest.kafka.publisher import publishing
@@ -40,8 +40,6 @@ def main(worker: Worker | None = None) -> None:
     """
     settings = load(IngestSettings).share()
     configure_logs("ingest", settings, worker.number if worker else None)
-    for name, reason in settings.keys.skipped if settings.keys else ():
-        logger().warning("a key of the JWKS is not used", kid=name, reason=reason)
     arm(settings.failpoint)
     allow_open_files()
     metrics = IngestMetrics()
@@ -71,14 +69,19 @@ async def run(
         admission = event_admission(settings)
         metrics.saturation.read_events(admission)
         metrics.read_shed(admission.shed)
-        async with publishing(settings, metrics, admission.meter) as publisher:
+        async with (
+            authenticating(settings, stop) as authenticator,
+            publishing(settings, metrics, admission.meter) as publisher,
+        ):
+            if stop.is_set():
+                return 0
             validator = EventValidator(settings.ingest_event_bytes_max)
             servicer = IngestServicer(
                 validator,
                 batch_limits(),
                 publisher,
                 settings.ingest_retry_seconds,
-                authenticator(settings),
+                authenticator,
                 metrics,
                 admission,
             )
@@ -90,7 +93,7 @@ async def run(
                         address=str(address),
                         topic=settings.kafka_topic,
                         tls=settings.ingest_tls is not None,
-                        authentication=settings.keys is not None,
+                        authentication=settings.is_authenticated,
                         debug=settings.ingest_debug,
                     )
                     if worker:
@@ -118,13 +121,6 @@ def event_admission(settings: IngestSettings) -> EventAdmission:
         settings.ingest_retry_seconds,
         CallerNames(settings.ingest_trusted_networks),
     )
-
-
-def authenticator(settings: IngestSettings) -> Authenticator | None:
-    """Return the authenticator of the settings, None if authentication is disabled."""
-    if settings.keys is None:
-        return None
-    return Authenticator(settings.keys, settings.token_rules, settings.ingest_auth_cache_tokens_max)
 
 
 if __name__ == "__main__":

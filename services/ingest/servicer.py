@@ -149,6 +149,8 @@ class IngestServicer:
             token = self._authenticator.verify(call.authorizations)
         except UnauthenticatedError as error:
             self.metrics.verdicts[error.verdict].value += 1
+            if error.is_temporary:
+                raise StatusError(unavailable(str(error), self._retry_seconds)) from None
             raise StatusError(unauthenticated(str(error))) from None
         self.metrics.valid_tokens.value += 1
         call.subject = token.caller

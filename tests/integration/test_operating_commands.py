@@ -20,6 +20,7 @@ STOPPED = "etl stopped"
 # The procedures, and the module that follows each.
 SCENARIOS = {
     STOPPED: "test_operating_commands",
+    "tls": "test_operating_tls",
     **dict.fromkeys(("back up", "restore", "check"), "test_operating_backup"),
     **dict.fromkeys(("erase", "check erasure", "drop a month", "time to live"), "test_operating_erasure"),
 }

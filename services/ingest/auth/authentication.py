@@ -10,12 +10,18 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jwt
 
-from services.ingest.auth.claims import MissingTokenError, TokenRules, UnauthenticatedError, check_claims
+from services.ingest.auth.claims import (
+    MissingTokenError,
+    TokenRules,
+    UnauthenticatedError,
+    UnknownKeyError,
+    check_claims,
+)
 from services.ingest.auth.keys import KeySet
 
 SCHEME = "bearer"
@@ -52,6 +58,16 @@ class Authenticator:
         self._cache_tokens_max = cache_tokens_max
         self._signatures = jwt.PyJWS()
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        # Returns whether a key by a name may be found in a moment.
+        self.look_up: Callable[[str], bool] = lambda _name: False
+
+    def replace(self, keys: KeySet) -> bool:
+        """Verify by other keys from now on, also the tokens that were verified before; False if they are the same."""
+        if keys == self._keys:
+            return False
+        self._keys = keys
+        self._verified.clear()
+        return True
 
     def authenticate(self, authorizations: Sequence[str | bytes]) -> str | None:
         """Return the user that the caller's token is bound to, in lower case, None if to none; see `verify`."""
@@ -84,7 +100,10 @@ class Authenticator:
     def _claims(self, token: bytes) -> dict[str, object]:
         """Return the claims of a token after verifying its signature."""
         header = self._signatures.get_unverified_header(token)
-        key = self._keys.find(header.get("kid"), header.get("alg"))
+        name = header.get("kid")
+        if isinstance(name, str) and not self._keys.has(name) and self.look_up(name):
+            raise UnknownKeyError("the token's key (kid) is being looked up, retry later")
+        key = self._keys.find(name, header.get("alg"))
         if key is None:
             raise UnauthenticatedError("the token names no key in use (kid)")
         # The algorithm is the key's, not the token's, which rejects `none` and HS256 with a public key as the secret.

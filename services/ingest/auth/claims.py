@@ -14,6 +14,8 @@ class UnauthenticatedError(Exception):
     """The caller has no valid token; the text is for the caller and contains nothing of the token."""
 
     verdict = "invalid"
+    # Whether the same token may be valid in a moment.
+    is_temporary = False
 
 
 class MissingTokenError(UnauthenticatedError):
@@ -26,6 +28,12 @@ class ExpiredTokenError(UnauthenticatedError):
     """The caller's token has expired."""
 
     verdict = "expired"
+
+
+class UnknownKeyError(UnauthenticatedError):
+    """The key that the caller's token names may be found soon: the caller should send again."""
+
+    is_temporary = True
 
 
 VALID = "valid"

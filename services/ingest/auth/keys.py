@@ -56,6 +56,10 @@ class KeySet:
     by_id: Mapping[tuple[str, str], Key]
     skipped: Sequence[tuple[str, str]] = ()
 
+    def has(self, name: str) -> bool:
+        """Whether a key has this name; a single key without a name has every name."""
+        return any(name == kid for kid, _ in self.by_id) or (self.single is not None and not self.by_id)
+
     def find(self, name: object, algorithm: object) -> Key | None:
         """Return the key that a token's header names, or the single key; None if there is no such key."""
         if self.single is not None and name not in [skipped for skipped, _reason in self.skipped]:

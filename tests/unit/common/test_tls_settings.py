@@ -8,6 +8,7 @@ import pytest
 
 from common.settings import load
 from gateway.settings import GatewaySettings
+from local.settings import UpSettings
 from services.ingest.settings import IngestSettings
 from tests.support.certificates import Certificates
 
@@ -15,7 +16,7 @@ CERT, KEY, CLIENT_CA = (f"UGC_INGEST_TLS_{name}_FILE" for name in ("CERT", "KEY"
 TARGET_CA, TARGET_CERT, TARGET_KEY = (f"UGC_INGEST_TARGET_TLS_{name}_FILE" for name in ("CA", "CERT", "KEY"))
 
 
-def refusal(kind: type[IngestSettings | GatewaySettings], capsys: pytest.CaptureFixture[str]) -> list[str]:
+def refusal(kind: type[IngestSettings | GatewaySettings | UpSettings], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Load settings that are not valid; return the lines that name them."""
     with pytest.raises(SystemExit) as exited:
         load(kind)
@@ -131,3 +132,14 @@ def test_empty(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     setting(monkeypatch, **{CERT: ""})
 
     assert refusal(IngestSettings, capsys) == [f"bad setting {CERT}: is empty; unset it, or give it a value"]
+
+
+def test_local_system(
+    monkeypatch: pytest.MonkeyPatch, certificates: Certificates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make up`, whose own requests are plaintext, refuses TLS rather than wait for processes that do not answer."""
+    setting(monkeypatch, **{CERT: certificates.server.certificate, KEY: certificates.server.key})
+
+    (line,) = refusal(UpSettings, capsys)
+    assert line.startswith(f"bad setting {CERT}: ")
+    assert "the local system has no TLS" in line

@@ -17,7 +17,7 @@ from local.up.example import authorization, lacks_token
 from local.up.status import SILENCE_SECONDS_MAX, Status, StoreStatus
 from local.up.summary import aligned, grpc_command, http_command, table
 from local.up.system import LocalSystem
-from services.ingest.process import authenticator
+from services.ingest.auth.authentication import Authenticator
 from services.ingest.settings import IngestSettings
 from tests.support.inputs.tokens import SECRET, USER, public_pem, rsa_key
 from tests.support.processes.system import await_equal
@@ -52,8 +52,9 @@ def test_ingest_accepts_it(rules: dict[str, object]) -> None:
     """With a secret the token is one that ingest accepts, with every claim it requires; its user is the event's."""
     given = {"ingest_auth_secret": SecretStr(SECRET), **rules}
     settings = UpSettings.model_validate(given)
-    check = authenticator(IngestSettings.model_validate(given))
-    assert check is not None
+    ingest = IngestSettings.model_validate(given)
+    assert ingest.keys is not None
+    check = Authenticator(ingest.keys, ingest.token_rules, ingest.ingest_auth_cache_tokens_max)
 
     assert check.authenticate([authorization(settings) or ""]) == (USER if rules else None)
     assert not lacks_token(settings)
