@@ -99,6 +99,12 @@ class Cluster:
         for kind in (*SERVERS, *PROCESSES):
             self.start(*(name for name in self.layout.names(kind) if name not in self.servers))
 
+    def restart_ended(self) -> None:
+        """Start what has ended by itself again, as Docker does: an ingest that was frozen ends when it continues."""
+        for name in [name for name, server in self.servers.items() if not server.is_running]:
+            self.kill(name)
+            self.start(name)
+
     def end(self) -> None:
         """Kill everything: nothing of it is used again."""
         self.kill(*self.servers)

@@ -28,7 +28,12 @@ TWO_REPLICAS = "2"
 
 def await_healthy(cluster: Cluster, *, under_load: bool = False) -> None:
     """Wait until the cluster is whole; the assertion shows what is not. Under a load, some rows are always waiting."""
-    await_equal(lambda: list(problems(cluster, under_load=under_load)), [], HEALTHY_SECONDS_MAX)
+
+    def remaining() -> list[str]:
+        cluster.restart_ended()
+        return list(problems(cluster, under_load=under_load))
+
+    await_equal(remaining, [], HEALTHY_SECONDS_MAX)
 
 
 def problems(cluster: Cluster, *, under_load: bool = False) -> Iterator[str]:
