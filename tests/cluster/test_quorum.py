@@ -78,8 +78,8 @@ def test_fetched_within_a_recovery(cluster: Cluster, scenarios: Scenarios) -> No
             assert only_on_first(cluster) > 0
             logged = len(cluster.log(victim))
             program = cluster.program(victim)
-            url = f"http://{cluster.member(LATE).address('http')}"
-            argv = (program.argv[0], "-m", "tests.support.cluster.late_fetch", url)
+            urls = (f"http://{cluster.member(name).address('http')}" for name in (FIRST, LATE))
+            argv = (program.argv[0], "-m", "tests.support.cluster.late_fetch", *urls)
             cluster.servers[victim] = Server(replace(program, argv=argv))
             await_equal(lambda: FETCHED in cluster.log(victim)[logged:], wanted=True)
         cluster.start(others)

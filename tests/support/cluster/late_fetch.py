@@ -1,8 +1,8 @@
 """The etl, with a moment in its recovery at which a replica fetches what it lacked.
 
-`python -m tests.support.cluster.late_fetch URL` asks the ClickHouse server at URL, over HTTP, to fetch again. This
-happens once, after a recovery has read what is stored and before it inserts the rest, and only if the server then gets
-rows. The product's own code is unchanged; only the moment of the fetch is chosen.
+`python -m tests.support.cluster.late_fetch FIRST LATE`, each the URL of a ClickHouse server for HTTP. When a recovery
+has read what is stored of a batch and is about to insert the rest, and only FIRST holds rows of the batch, then LATE
+fetches them before the insert. The product's own code is unchanged; only the moment of the fetch is chosen.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ POLL_SECONDS = 0.05
 ANSWER_SECONDS_MAX = 10.0
 TABLES = ("events", "rejected_events")
 FETCHED = "late fetch: the replica has fetched"
-URL = sys.argv[-1]
+FIRST, LATE = sys.argv[-2:]
+HELD = """
+SELECT (SELECT count() FROM events WHERE {where}) + (SELECT count() FROM rejected_events WHERE {where})
+"""
 
 
 class FetchingDelivery(Delivery):
-    """Delivers as its class does; before the first insert of its first recovery, the replica fetches."""
-
-    has_fetched = False
+    """Delivers as its class does; LATE fetches between the read-back and the insert of a recovery."""
 
     def _renew(self, batch: Batch) -> None:
-        if not self.has_fetched and sys._getframe(1).f_code.co_name == "_recover":
-            before = held()
+        if sys._getframe(1).f_code.co_name == "_recover" and (wanted := held(FIRST, batch)) > held(LATE, batch):
             for table in TABLES:
-                ask(f"SYSTEM START FETCHES {table}")
+                ask(LATE, f"SYSTEM START FETCHES {table}")
             deadline = time.monotonic() + FETCH_SECONDS_MAX
-            while held() == before and time.monotonic() < deadline:
+            while held(LATE, batch) < wanted and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-            if (after := held()) != before:
-                self.has_fetched = True
-                sys.stderr.write(f"{FETCHED} {after - before} rows\n")
+            if held(LATE, batch) == wanted:
+                sys.stderr.write(f"{FETCHED} {wanted} rows of the batch {batch.plan}\n")
         super()._renew(batch)
 
 
-def held() -> int:
-    """Return the number of rows that the replica holds."""
-    return int(ask("SELECT (SELECT count() FROM events) + (SELECT count() FROM rejected_events)"))
+def held(server: str, batch: Batch) -> int:
+    """Return how many rows of a batch a server holds."""
+    partition, plan = batch.at.partition, batch.plan
+    where = f"kafka_partition = {partition} AND kafka_offset BETWEEN {plan.first} AND {plan.end}"
+    return int(ask(server, HELD.format(where=where)))
 
 
-def ask(query: str) -> str:
-    """Run a query on the replica."""
-    request = urllib.request.Request(f"{URL}/?database=ugc", data=query.encode())
+def ask(server: str, query: str) -> str:
+    """Run a query on a server."""
+    request = urllib.request.Request(f"{server}/?database=ugc", data=query.encode())
     with DIRECT.open(request, timeout=ANSWER_SECONDS_MAX) as answer:
         text: str = answer.read().decode()
     return text
@@ -59,7 +60,7 @@ def ask(query: str) -> str:
 
 def main() -> None:
     """Run the etl."""
-    sys.argv.pop()
+    del sys.argv[-2:]
     # The process composes its parts itself, so the class is replaced in its module.
     vars(process)["Delivery"] = FetchingDelivery
     process.main()
