@@ -29,7 +29,8 @@ shards of 2 replicas, two ingest, a gateway and two etl, under 200 events a seco
 through the gateway and retry each event until it is acknowledged; 5 % of the batches are sent once more after that.
 
 `make test-cluster TABLE=1` writes this page; do not edit it. The tests assert that nothing is lost or doubled, and
-which calls and rows go on during a fault. They assert no seconds: those below are of one run on two shared cores.
+which calls and rows go on during a fault. They assert no seconds: those below are of the last
+run of each scenario, on two cores that other programs used at the same time.
 
 - *Failed calls* are those after which events were sent again. *Seconds of client errors* pass from the beginning of the
   first of them to the end of the last.
@@ -40,7 +41,7 @@ which calls and rows go on during a fault. They assert no seconds: those below a
 
 """
 FAILED = """
-Tests that fail, and are therefore marked as expected failures with their reason:
+Scenarios whose last run failed:
 
 """
 

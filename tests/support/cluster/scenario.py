@@ -148,7 +148,7 @@ def scenario(cluster: Cluster, watch: Watch, name: str) -> Iterator[Scenario]:
         running.end_load()
         await_healthy(cluster)
         verdict = running.verdict()
-    except BaseException as error:
+    except Exception as error:
         record(running.result(None, f"{type(error).__name__}: {error}"))
         raise
     finally:
