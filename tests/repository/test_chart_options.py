@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.support.charts.manifests import (
     variables,
 )
 
+PERMISSIONS_PAGE = ROOT / "docs" / "operating" / "permissions.md"
+PERMISSION = re.compile(r"^\| `ugc-(\w+)` \| (topic|group) \| ([A-Z_]+) \|", re.MULTILINE)
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 
@@ -159,6 +162,43 @@ def test_topic() -> None:
     assert {name: str(value) for name, value in topic["spec"]["config"].items()} == layout.configuration()
     assert topic["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert "helm.sh/hook" not in topic["metadata"]["annotations"]
+
+
+def test_users() -> None:
+    """Each user may do what the page on permissions lists for its process, and nothing else."""
+    documented: set[tuple[str, str, str]] = set(PERMISSION.findall(PERMISSIONS_PAGE.read_text(encoding="utf-8")))
+    users = of_kind(manifests("strimzi"), "KafkaUser")
+    granted = {
+        (process, acl["resource"]["type"], re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper())
+        for process, user in users.items()
+        for acl in user["spec"]["authorization"]["acls"]
+        for operation in acl["operations"]
+    }
+    names = {acl["resource"]["name"] for user in users.values() for acl in user["spec"]["authorization"]["acls"]}
+
+    assert len(documented) > len(LONG_RUNNING)
+    assert granted == documented
+    assert names == {"ugc.events", "ugc-etl"}
+
+
+def test_scaler_authenticates() -> None:
+    """KEDA gets the user, password and authority of the etl, from the same Secrets."""
+    found = manifests("secure", "--set", "etl.autoscaling.enabled=true")
+    (trigger,) = of_kind(found, "ScaledObject")["etl"]["spec"]["triggers"]
+    authentication = of_kind(found, "TriggerAuthentication")["etl"]["spec"]
+    parameters = {
+        each["parameter"]: (each["name"], each["key"])
+        for each in (*authentication["secretTargetRef"], *authentication["configMapTargetRef"])
+    }
+
+    assert (trigger["metadata"]["tls"], trigger["metadata"]["sasl"]) == ("enable", "scram_sha512")
+    assert trigger["authenticationRef"] == {"name": "ugc-etl"}
+    assert parameters == {
+        "ca": ("kafka-cluster-ca-cert", "ca.crt"),
+        "password": ("ugc-etl", "password"),
+        "username": ("ugc-etl-scaler", "username"),
+    }
+    assert of_kind(found, "ConfigMap")["etl-scaler"]["data"] == {"username": "ugc-etl"}
 
 
 def test_strimzi_is_a_release_of_its_own(tmp_path: Path) -> None:
