@@ -108,9 +108,9 @@ class Call:
 
     def accepted(self, message: bytes, accepted: int, rejected: int = 0) -> Response:
         """Return the response of a call that has stored events."""
-        logger().debug(
-            "accepted", events=accepted, rejected=rejected, request_id=self.request_id, trace_id=self.trace_id
-        )
+        if logger().is_enabled_for(logging.DEBUG):
+            ids = {"request_id": self.request_id, "trace_id": self.trace_id}
+            logger().debug("accepted", events=accepted, rejected=rejected, **ids)
         return Response(message, MULTI_STATUS if rejected else CREATED)
 
     def success_metadata(self, http_code: str) -> Pairs:

@@ -12,31 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from common.logs import configure_logs, logger
 from common.settings import LogSettings
-
-
-class Terminal(io.StringIO):
-    """Standard error that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
+from tests.support.processes.own_logs import Terminal, own_logs
 
 
 @pytest.fixture(autouse=True)
-def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore structlog and the root logger after each test."""
-    root, configuration = logging.getLogger(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
-    for module, name in ((sys, "excepthook"), (threading, "excepthook"), (warnings, "showwarning")):
-        monkeypatch.setattr(module, name, getattr(module, name))
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.configure(**configuration)
-    structlog.contextvars.clear_contextvars()
-    logger.cache_clear()
+    with own_logs(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -5,41 +5,24 @@ from __future__ import annotations
 import io
 import json
 import logging
-import sys
-import threading
-import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
-import structlog
 
 from common import logs
 from common.logs import KINDS_MAX, REPEAT_SECONDS, RateLimiter, configure_logs, log_limited, logger
 from common.settings import LogSettings
+from tests.support.processes.own_logs import Terminal, own_logs
 
 TOKEN = "a-clients-token"  # noqa: S105 -- of a test
 
 
-class Terminal(io.StringIO):
-    """Standard error that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture(autouse=True)
-def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore structlog and the root logger after each test."""
-    root, configuration = logging.getLogger(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
-    for module, name in ((sys, "excepthook"), (threading, "excepthook"), (warnings, "showwarning")):
-        monkeypatch.setattr(module, name, getattr(module, name))
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.configure(**configuration)
-    structlog.contextvars.clear_contextvars()
-    logger.cache_clear()
+    with own_logs(monkeypatch):
+        yield
 
 
 def fail(authorization: str) -> None:
