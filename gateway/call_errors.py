@@ -42,6 +42,8 @@ LIBRARY_TEXTS: Mapping[str, str] = {
     "empty address list": UNREACHABLE,
     "DNS resolution failed": UNREACHABLE,
 }
+# How the library's text ends for a stream that the server has refused.
+STREAM_REFUSED = "Received RST_STREAM with error code 7))"
 # A text that contains an address is never shown, even one of the service.
 ADDRESS_SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
 # Codes that the library gives to a broken connection: the client can retry.
@@ -64,6 +66,16 @@ def call_error(error: grpc.aio.AioRpcError) -> CallError:
     initial, trailing = pairs(error.initial_metadata()), pairs(error.trailing_metadata())
     code: int = error.code().value[0]
     return verdict(code, error.details() or "", initial, trailing)
+
+
+def is_unreachable(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the text is that of a call for which the library had no connection."""
+    return replaced_text(error.code().value[0], error.details() or "") == UNREACHABLE
+
+
+def is_refused(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the server has refused the stream of a call, which it does before any processing (RFC 9113, 8.7)."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").endswith(STREAM_REFUSED)
 
 
 def verdict(code: int, text: str, initial: Metadata, trailing: Metadata) -> CallError:

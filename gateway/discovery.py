@@ -17,12 +17,13 @@ from common.outage_log import OutageLog
 from gateway.api import build_api, unknown_api, with_document
 from gateway.app import Api, Gateway
 from gateway.backend import Backend
+from gateway.balancing.reflected import ReflectedReplicas
 from gateway.descriptors import Schema, load_schema
 from gateway.errors import DescriptorError
 from gateway.openapi.declarations import Declarations
 from gateway.openapi.page import NOT_LEARNED
 from gateway.pages import Health
-from gateway.reflection import Learned, Reflection, UnreachableError, UnsupportedError
+from gateway.reflection import Learned, UnreachableError, UnsupportedError
 from gateway.settings import REFLECTION, GatewaySettings
 
 
@@ -44,7 +45,7 @@ class ReflectedServices:
 
     is_required = True
 
-    def __init__(self, settings: GatewaySettings, health: Health, reflection: Reflection) -> None:
+    def __init__(self, settings: GatewaySettings, health: Health, reflection: ReflectedReplicas) -> None:
         self._settings = settings
         self._health = health
         self._reflection = reflection
@@ -84,7 +85,7 @@ class OptionalServices:
 
     is_required = False
 
-    def __init__(self, settings: GatewaySettings, api: Api, schema: Schema, reflection: Reflection) -> None:
+    def __init__(self, settings: GatewaySettings, api: Api, schema: Schema, reflection: ReflectedReplicas) -> None:
         self._settings = settings
         self._api = api
         self._schema = schema

@@ -65,6 +65,16 @@ class GatewayMetrics(Metrics):
             "Calls that the open relay streams take at once; further calls are unary.",
         )
         self.relay_streams = self.gauge("ugc_gateway_relay_streams", "Open relay streams to the service.")
+        self.replicas = self.gauge(
+            "ugc_gateway_replicas", "Replicas of the service by UGC_INGEST_TARGET: addresses that calls go to in turn."
+        )
+        self.replicas_available = self.gauge(
+            "ugc_gateway_replicas_available", "Those of ugc_gateway_replicas that are connected and serving."
+        )
+        self.calls_moved = self.counter(
+            "ugc_gateway_calls_moved",
+            "Unary calls that a replica had not processed, and that another one got.",
+        ).child()
         self.ingest_serving = self.gauge(
             "ugc_gateway_ingest_serving", "Whether the service behind the gateway is serving: 1 or 0."
         )

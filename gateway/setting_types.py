@@ -1,4 +1,4 @@
-"""Types of the gateway's settings: lists of origins, and names of gRPC services."""
+"""The type of lists of origins in the gateway's settings."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
 from common.networks import split
-from common.settings import Documented, host_and_port
+from common.settings import Documented
 from gateway.http.origins import check_origins
-
-# Names by which gRPC finds a service.
-SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
-
-
-def check_target(text: str) -> str:
-    """Return where the service is: `host:port`, or one of gRPC's own schemes."""
-    if not text.startswith(SCHEMES):
-        host_and_port(text, port_min=1)
-    return text
-
 
 # NoDecode: pydantic-settings would read tuples as JSON.
 Origins = Annotated[

@@ -16,7 +16,8 @@ from common.settings import Address, AddressSetting, Documented, LogSettings, Se
 from common.trace_settings import HeadSamplingSettings
 from common.watchdog import WatchdogSettings
 from common.workers.setting import Divided, read_workers, share
-from gateway.setting_types import Origins, check_target
+from gateway.setting_types import Origins
+from gateway.targets import check_targets
 from gateway.tls_settings import GatewayTlsSettings, TargetTlsSettings
 
 # The limits of which each worker has a share, and the smallest possible shares.
@@ -65,10 +66,22 @@ class GatewaySettings(
 ):
     """Settings of the HTTP server and of its calls to the gRPC service."""
 
-    ingest_target: Annotated[str, AfterValidator(check_target), Documented("host:port or gRPC name")] = Field(
-        default="localhost:50051", max_length=1_024
+    ingest_target: Annotated[str, AfterValidator(check_targets), Documented("host:port,host:port or gRPC name")] = (
+        Field(default="localhost:50051", max_length=1_024)
     )
-    """gRPC service that the gateway calls, as `host:port` or in a gRPC naming scheme such as `dns:///ingest:50051`."""
+    """gRPC service that the gateway calls, as `host:port` or in a gRPC naming scheme such as `dns:///ingest:50051`. All
+    addresses of a name are replicas, which get calls in turn, and so are several hosts separated by commas."""
+
+    gateway_resolve_seconds: float = Field(default=5.0, ge=0.1, le=3_600)
+    """Seconds between two questions for the addresses of the hosts of UGC_INGEST_TARGET, after which a new replica is
+    found."""
+
+    gateway_ping_seconds: float = Field(default=6.0, ge=1, le=3_600)
+    """Seconds without a byte of a replica after which the gateway pings it. Ingest allows a ping every 5 seconds."""
+
+    gateway_ping_seconds_max: float = Field(default=3.0, ge=0.1, le=300)
+    """Seconds within which a replica must answer a ping. Then its connection is closed, and calls that wait on it end
+    with UNAVAILABLE (503)."""
 
     gateway_descriptors: Annotated[Path, Documented(default="the descriptor set of this product")] = Field(
         default_factory=product_descriptors

@@ -142,6 +142,19 @@ def gateway() -> list[Panel]:
             "short",
             Query("ugc_gateway_relay_streams", "{{instance}}"),
         ),
+        graph(
+            "Replicas of ingest",
+            "Addresses that calls go to in turn, and those of them that are connected and serving.",
+            "short",
+            Query("ugc_gateway_replicas", "found {{instance}}"),
+            Query("ugc_gateway_replicas_available", "serving {{instance}}"),
+        ),
+        graph(
+            "Calls that another replica got",
+            "Unary calls that a replica had not processed, and that were made again elsewhere.",
+            "ops",
+            rate("ugc_gateway_calls_moved_total", "instance", "{{instance}}"),
+        ),
     ]
 
 

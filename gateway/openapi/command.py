@@ -15,7 +15,7 @@ from gateway.errors import DescriptorError
 from gateway.openapi.document import document, to_text
 from gateway.reflection import Learned, Limits, Reflection
 from gateway.routing.routes import load_routes
-from gateway.setting_types import check_target
+from gateway.targets import check_target
 
 EXIT_FAILED = 1
 BYTES_MAX = 67_108_864

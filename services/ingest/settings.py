@@ -134,8 +134,9 @@ class ConnectionSettings(Settings):
     ingest_connection_idle_seconds_max: float = Field(default=300.0, ge=0.1, le=86_400)
     """Seconds without a call after which a connection is asked to close (GOAWAY); clients reconnect by themselves."""
 
-    ingest_connection_age_seconds_max: float = Field(default=1_800.0, ge=0.1, le=86_400)
-    """Seconds after which every connection is asked to close (GOAWAY), so that clients spread over the replicas."""
+    ingest_connection_age_seconds_max: float = Field(default=300.0, ge=0.1, le=86_400)
+    """Seconds, give or take a tenth, after which every connection is asked to close (GOAWAY), so that clients spread
+    over the replicas."""
 
     ingest_connection_grace_seconds: float = Field(default=60.0, ge=0.1, le=3_600)
     """Seconds that running calls have to finish on a connection that was asked to close for its age; then they are

@@ -42,7 +42,7 @@ PROFILES = {
         *(f"kafka-{broker}" for broker in (1, 2, 3)),
         *(f"keeper-{keeper}" for keeper in (1, 2, 3)),
         *(f"clickhouse-{shard}-{replica}" for shard in (1, 2) for replica in (1, 2)),
-        *("cluster-migrate", "cluster-ingest", "cluster-gateway", "etl-1", "etl-2"),
+        *("cluster-migrate", "cluster-ingest", "cluster-ingest-more", "cluster-gateway", "etl-1", "etl-2"),
     },
 }
 PROCESSES = sorted(name for name, service in SERVICES.items() if "build" in service)

@@ -68,7 +68,9 @@ def test_wget_asks_no_proxy() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("name", ["ingest", "cluster-ingest", "gateway", "cluster-gateway", "etl", "etl-1", "etl-2"])
+@pytest.mark.parametrize(
+    "name", ["ingest", "cluster-ingest", "cluster-ingest-more", "gateway", "cluster-gateway", "etl", "etl-1", "etl-2"]
+)
 def test_checks_ask_no_proxy(name: str) -> None:
     """The health check asks the service's management listener, although the environment names a proxy."""
     (listen,) = [text for name, text in SERVICES[name]["environment"].items() if name.endswith("_MANAGEMENT_LISTEN")]

@@ -76,11 +76,8 @@ def property_name(variable: str) -> str:
 def on_loopback(text: str, addresses: Mapping[str, str]) -> str:
     """Return a text with each `host:port` of a service replaced by the addresses that it has here.
 
-    A service with several replicas has several addresses, separated by commas: a target of gRPC.
+    A service with several replicas has several addresses, separated by commas, as the gateway accepts them.
     """
     for place in sorted(addresses, key=len, reverse=True):
-        here = addresses[place]
-        target = f"ipv4:{here}" if "," in here else here
-        pattern = rf"(?:{re.escape(DNS)})?(?<![\w.-]){re.escape(place)}(?!\d)"
-        text = re.sub(pattern, lambda _match, target=target: target, text)  # type: ignore[misc]  # mypy knows no default of a lambda
+        text = re.sub(rf"(?:{re.escape(DNS)})?(?<![\w.-]){re.escape(place)}(?!\d)", addresses[place], text)
     return text

@@ -36,8 +36,6 @@ LISTEN = {
     ETL: {"UGC_ETL_MANAGEMENT_LISTEN": "management"},
     MIGRATE: {},
 }
-# The scenarios need an ingest that remains when one is killed.
-INGESTS_MIN = 2
 # A second etl beside each one of the compose file, which only one scenario starts.
 SECOND = "-second"
 
@@ -121,7 +119,7 @@ def kind_of(service: Service) -> str:
 
 def names_of(service: Service) -> list[str]:
     """Return the name of each replica of a service."""
-    count = max(service.replicas, INGESTS_MIN if service.command == INGEST else 1)
+    count = service.replicas
     return [service.name] if count == 1 else [f"{service.name}-{number}" for number in range(1, count + 1)]
 
 

@@ -72,15 +72,15 @@ def test_a_second_etl(layout: Layout) -> None:
 
 
 def test_replicas_of_a_service() -> None:
-    """A service of several replicas is several members, whose addresses are one target."""
+    """A service of several replicas is several members, whose addresses are in one target with those of the others."""
     text = COMPOSE_FILE.read_text(encoding="utf-8") + "\n"
     scaled = text.replace("  cluster-ingest:\n", "  cluster-ingest:\n    deploy: {replicas: 3}\n", 1)
     ports = itertools.count(FIRST_PORT)
     layout = make_layout(lambda: next(ports), scaled)
     target = layout.of(GATEWAY)[0].environment["UGC_INGEST_TARGET"]
 
-    assert len(layout.names(INGEST)) == 3
-    assert target == "ipv4:" + ",".join(each.address("serve") for each in layout.of(INGEST))
+    assert len(layout.names(INGEST)) == 4
+    assert target == ",".join(each.address("serve") for each in layout.of(INGEST))
 
 
 def test_kafka_properties() -> None:
@@ -98,8 +98,8 @@ def test_kafka_properties() -> None:
         ("kafka-1:9092,kafka-11:9092", "127.0.0.1:1,kafka-11:9092"),
         ("clickhouse://u@kafka-1:9092/x?alt_hosts=kafka-1:9092", "clickhouse://u@127.0.0.1:1/x?alt_hosts=127.0.0.1:1"),
         ("my-kafka-1:9092 kafka-1:90921", "my-kafka-1:9092 kafka-1:90921"),
-        ("dns:///ingest:50051", "ipv4:127.0.0.1:2,127.0.0.1:3"),
-        ("ingest:50051", "ipv4:127.0.0.1:2,127.0.0.1:3"),
+        ("dns:///ingest:50051", "127.0.0.1:2,127.0.0.1:3"),
+        ("ingest:50051", "127.0.0.1:2,127.0.0.1:3"),
     ],
 )
 def test_on_loopback(text: str, wanted: str) -> None:

@@ -12,6 +12,7 @@ from common.outage_log import OutageLog
 from gateway import discovery
 from gateway.app import Gateway
 from gateway.backend import Backend
+from gateway.balancing.reflected import ReflectedReplicas
 from gateway.descriptors import load_schema
 from gateway.discovery import ReflectedServices, refresh
 from gateway.errors import DescriptorError
@@ -20,7 +21,7 @@ from gateway.json.limits import has_list
 from gateway.openapi.operations import FIELDS_MAX, flattened
 from gateway.openapi.schemas import SchemaBuilder
 from gateway.pages import Health
-from gateway.reflection import Learned, Reflection, UnreachableError
+from gateway.reflection import Learned, UnreachableError
 from gateway.settings import GatewaySettings
 
 KINDS = 12
@@ -63,7 +64,7 @@ async def test_descriptors_that_cannot_be_served(monkeypatch: pytest.MonkeyPatch
         raise error
 
     monkeypatch.setattr(discovery, "load_schema", fail)
-    source = ReflectedServices(GatewaySettings(), cast("Health", None), cast("Reflection", SameAnswer()))
+    source = ReflectedServices(GatewaySettings(), cast("Health", None), cast("ReflectedReplicas", SameAnswer()))
     failures = []
     for _ in range(3):
         with pytest.raises(DescriptorError) as failed:

@@ -151,17 +151,19 @@ def test_networks() -> None:
 @pytest.mark.parametrize(
     "target",
     ["localhost:50051", "ingest:50051", "127.0.0.1:50051", "[::1]:50051", "dns:///ingest:50051",
-     "unix:/run/ingest.sock", "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6:[::1]:50051"],
+     "unix:/run/ingest.sock", "ingest:50051,ingest:50052",
+     "10.0.0.1:50051,[::1]:50051", "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6:[::1]:50051"],
 )  # fmt: skip
 def test_targets(target: str) -> None:
-    """A target is a host with a port, or has one of gRPC's schemes."""
+    """A target is a host with a port, several of them, or has one of gRPC's schemes."""
     assert chosen(ingest_target=target).ingest_target == target
 
 
 @pytest.mark.parametrize(
     "target",
     ["", "localhost", "localhost:", ":50051", "localhost:0", "localhost:65536", "::1:50051", "[::1]", "http://ingest:50051",
-     "ingest:50051/", "in gest:50051", "ingest:50051,ingest:50052"],
+     "ingest:50051/", "in gest:50051", "ingest:50051,", "ingest:50051, ingest:50052", "ingest:50051,dns:///ingest:50052",
+     ",".join(["ingest:50051"] * 65)],
 )  # fmt: skip
 def test_bad_targets(target: str) -> None:
     """The gateway refuses to start with a target that can never be reached."""
