@@ -55,11 +55,15 @@ class PasswordFollower:
         self._clients = clients
         # Nothing yet: the file may have changed between the start of the clients and now.
         self._password = ""
+        self._given: list[Client] = []
         self._is_first = True
         self._outage = OutageLog("reading UGC_KAFKA_SASL_PASSWORD_FILE")
 
     def check(self) -> None:
-        """Pass a new password to the clients; a file that cannot be read changes nothing, and is logged."""
+        """Pass a new password to the clients, and the current one to a new client.
+
+        A file that cannot be read changes nothing, and is logged.
+        """
         assert self._file is not None  # noqa: S101 -- as following_password has seen
         try:
             password = self._file.read()
@@ -67,11 +71,15 @@ class PasswordFollower:
             self._outage.failed(error)
             return
         self._outage.over()
-        if password == self._password:
-            return
-        hide_too(password)
-        for client in self._clients():
-            client.set_sasl_credentials(self._username, password)
-        if not self._is_first:
+        # A client that was opened since the last check may have read the file before it was changed.
+        is_changed, clients = password != self._password, list(self._clients())
+        before = [] if is_changed else self._given
+        if is_changed:
+            hide_too(password)
+        for client in clients:
+            if not any(client is each for each in before):
+                client.set_sasl_credentials(self._username, password)
+        self._given = clients
+        if is_changed and not self._is_first:
             logger().info("Kafka's password was read again", user=self._username)
         self._password, self._is_first = password, False

@@ -206,6 +206,25 @@ def test_password_is_followed(
     assert "the-next-one" not in lines
 
 
+def test_password_of_a_new_client(monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
+    """A client that was opened with the password before a change, but is listed only after it, gets the new one."""
+    settings, first, second = (
+        given(monkeypatch, {**SCRAM, "SASL_PASSWORD_FILE": files.password}),
+        *(RecordingClient() for _ in range(2)),
+    )
+    clients = [first]
+    follower = PasswordFollower(settings, lambda: clients)
+    follower.check()
+    files.password.write_text("the-next-one\n")
+    follower.check()
+    clients.append(second)
+    follower.check()
+    follower.check()
+
+    assert second.given == [("etl", "the-next-one")]
+    assert first.given == [("etl", SECRET), ("etl", "the-next-one")]
+
+
 def test_cause_of_an_outage() -> None:
     """The cause that lasts is kept while its consequences and the errors of other brokers are reported."""
     now = 0.0
