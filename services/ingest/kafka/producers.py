@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from common.kafka_problems import KafkaProblem, denied, is_denied
 from common.kafka_settings import KafkaSettings
 from common.logs import logger
+from common.outage_log import OutageLog
 from services.ingest.kafka.configuration import REQUESTS
 from services.ingest.metrics import ProducerMetrics
 
@@ -60,6 +61,7 @@ class Producers:
         # Why Kafka accepts no record of the process, from a fatal error until a later producer is accepted.
         self.failure = ""
         self._failed_at: float | None = None
+        self._outage = OutageLog("opening a Kafka producer")
         self._retired: list[tuple[Producer, float]] = []
         self._lock = threading.Lock()
         self.current = open_producer(self.shape)
@@ -67,24 +69,34 @@ class Producers:
     def limit_batches(self, bytes_max: int) -> None:
         """Replace the producer if the largest batch allowed differs from the current one."""
         wanted, before = max(BATCH_BYTES_MIN, min(bytes_max, BATCH_BYTES_MAX)), self.shape.batch_bytes_max
-        if wanted != before:
+        if wanted != before and self.replace(self.shape._replace(batch_bytes_max=wanted)):
             logger().info("batches for Kafka follow the topic's limit", bytes=wanted, before=before)
-            self.replace(self.shape._replace(batch_bytes_max=wanted))
 
     def allow_requests(self, requests_max: int) -> None:
         """Replace the producer if another number of requests may be in flight to each broker."""
         before = self.shape.requests_max
-        if requests_max != before:
+        if requests_max != before and self.replace(self.shape._replace(requests_max=requests_max)):
             logger().info("requests to Kafka follow its round trips", requests=requests_max, before=before)
-            self.replace(self.shape._replace(requests_max=requests_max))
 
-    def replace(self, shape: Shape | None = None) -> None:
-        """Open another producer, which connects anew; the current one still delivers what it has."""
+    def replace(self, shape: Shape | None = None) -> bool:
+        """Open another producer, which connects anew; the current one still delivers what it has.
+
+        Return False, and keep the current one, while none can be opened.
+        """
         wanted = shape or self.shape
-        opened = self._open(wanted)
+        try:
+            opened = self._open(wanted)
+        except (ValueError, KafkaException) as error:
+            # A file of passwords or certificates is being replaced: a later check tries again.
+            self._outage.failed(error)
+            return False
+        self._outage.over()
         with self._lock:
             self._retired.append((self.current, self._monotonic()))
+            # Before the new one is polled, so that its own failure counts.
+            self._failed_at = None
             self.current, self.shape = opened, wanted
+        return True
 
     def accepted(self) -> None:
         """Note that Kafka has accepted the current producer."""
@@ -94,7 +106,6 @@ class Producers:
     def replace_failed(self) -> None:
         """Replace the current producer some time after it has failed."""
         if self._failed_at is not None and self._monotonic() - self._failed_at >= FAILED_SECONDS:
-            self._failed_at = None
             self.replace()
 
     def all(self) -> list[Producer]:

@@ -33,14 +33,18 @@ class TopicAnswer(NamedTuple):
 
     limits: TopicLimits | None = None
     may_write: bool | None = None
-    # Which permission the process lacks to read the limits.
+    # Which permission, or which file, the process lacks to read the limits.
     missing: str = ""
 
 
 def ask_about_topic(settings: KafkaSettings, seconds_max: float) -> TopicAnswer:
     """Return the topic's limits, and whether the process may write to it. Blocks."""
-    # A new client each time: a long-lived one keeps connecting to a controller that may be gone.
-    client = AdminClient({**settings.client_properties(), "log_level": 2})
+    try:
+        # A new client each time: a long-lived one keeps connecting to a controller that may be gone.
+        client = AdminClient({**settings.client_properties(), "log_level": 2})
+    except (ValueError, KafkaException) as error:
+        # A file of passwords or certificates is being replaced. The producer is connected, and goes on.
+        return TopicAnswer(missing=str(error))
     limits, missing = read_limits(client, settings.kafka_topic, seconds_max)
     return TopicAnswer(limits, may_write(client, settings.kafka_topic, seconds_max), missing)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from common.kafka_settings import KafkaSettings
 from services.ingest.kafka.producers import FAILED_SECONDS, Producers, Shape
 from services.ingest.kafka.reachability import REFUSES, Reachability, UnreachableError
-from services.ingest.kafka.topic_limits import TopicAnswer
+from services.ingest.kafka.topic_limits import TopicAnswer, ask_about_topic
 
 TOPIC = "ugc.events"
 DENIED = "Kafka denies WRITE on topic ugc.events; grant it to the user of this process"
@@ -45,6 +47,8 @@ class Failing:
 
     def __init__(self) -> None:
         self.now = 0.0
+        # Raised where a producer would be opened.
+        self.error: Exception | None = None
         self.opened: list[FailingProducer] = []
         self.names: list[str] = []
         self.producers = Producers(self._open, TOPIC, self.names.append, lambda: self.now)
@@ -52,6 +56,8 @@ class Failing:
         self.reachability = Reachability(self.producers, TOPIC, lambda _seconds: self.answer)
 
     def _open(self, _shape: Shape) -> Any:
+        if self.error is not None:
+            raise self.error
         self.opened.append(FailingProducer())
         return self.opened[-1]
 
@@ -136,3 +142,53 @@ def test_missing_permissions() -> None:
     failing.reachability.read_limits_next()
 
     assert failing.problem() == failing.reachability.problem == ""
+
+
+UNUSABLE = (
+    ValueError("/run/secrets/kafka cannot be read: No such file or directory"),
+    KafkaException(KafkaError(KafkaError._INVALID_ARG, "Failed to create producer: ssl.ca.location failed")),
+)
+
+
+@pytest.mark.parametrize("error", UNUSABLE)
+def test_files_cannot_be_used_for_a_while(error: Exception) -> None:
+    """A failed producer is replaced as soon as the files of passwords and certificates can be used again."""
+    failing = Failing()
+    failing.fail()
+    failing.now, failing.error = FAILED_SECONDS, error
+    assert failing.problem() == DENIED
+    failing.error = None
+    assert failing.problem() == DENIED
+    assert len(failing.opened) == 2
+    failing.producers.accepted()
+
+    assert failing.problem() == failing.reachability.problem == ""
+
+
+@pytest.mark.parametrize("error", UNUSABLE)
+def test_producer_in_use_needs_no_files(error: Exception) -> None:
+    """A connected producer goes on with its shape while no other can be opened, and then gets the wanted one."""
+    failing = Failing()
+    failing.reachability.requests, failing.error = lambda: 5, error
+    assert failing.problem() == failing.reachability.problem == ""
+    assert failing.producers.shape.requests_max == 1
+    failing.error = None
+    assert failing.problem() == ""
+
+    assert failing.producers.shape.requests_max == 5
+
+
+def test_limits_need_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """While a file cannot be used the topic's limits are not read, and the text names the file."""
+    monkeypatch.setenv("UGC_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("UGC_KAFKA_SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("UGC_KAFKA_SASL_USERNAME", "ingest")
+    password = tmp_path / "password"
+    password.write_text("a-password\n")
+    monkeypatch.setenv("UGC_KAFKA_SASL_PASSWORD_FILE", str(password))
+    settings = KafkaSettings()
+    password.unlink()
+
+    assert ask_about_topic(settings, 0.1) == TopicAnswer(
+        missing=f"{password} cannot be read: No such file or directory"
+    )
