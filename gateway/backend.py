@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import NamedTuple
 
-from gateway.balancing.channels import open_channel
+from common.tls.reloading import watched_tls
+from common.watched_files import reloading
+from gateway.balancing.channels import credentials, open_channel
 from gateway.balancing.reflected import ReflectedReplicas
 from gateway.balancing.replica import Replica
 from gateway.balancing.replicas import Replicas
@@ -49,7 +51,8 @@ class Backend:
         self._metrics = metrics
         self._settings = settings
         self._turn = turn
-        self._tls = settings.ingest_target_tls.read() if settings.ingest_target_tls else None
+        files = settings.ingest_target_tls
+        self.tls = watched_tls(files, "client", metrics, credentials, self._renew) if files is not None else None
         self.replicas = replicas = Replicas(resolver, self._open, settings, turn)
         self._unary = UnaryCalls(replicas, metrics.calls_moved)
         metrics.calls_in_flight.reads(lambda: sum(each.calls_in_flight() for each in replicas.all()))
@@ -114,7 +117,7 @@ class Backend:
 
     def _open(self, endpoint: Endpoint) -> Replica:
         """Open a replica."""
-        settings, tls = self._settings, self._tls
+        settings, tls = self._settings, self.tls.value.made if self.tls is not None else None
         channel = open_channel(settings, tls, endpoint)
         relays = Relays(
             channel,
@@ -125,6 +128,9 @@ class Backend:
         )
         limits = Limits(settings.gateway_reflection_seconds_max, settings.gateway_reflection_bytes_max)
         return Replica(endpoint, channel, relays, Reflection(channel, limits), settings.gateway_ready_seconds_max)
+
+    def _renew(self) -> None:
+        self.replicas.renew()
 
     async def is_serving(self) -> bool:
         """Whether any replica is reachable, and SERVING by grpc.health.v1."""
@@ -165,7 +171,8 @@ async def connecting(settings: GatewaySettings, metrics: GatewayMetrics, turn: i
     backend = Backend(resolver, settings, metrics, turn)
     running = asyncio.create_task(backend.replicas.run())
     try:
-        yield backend
+        async with reloading(backend.tls):
+            yield backend
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

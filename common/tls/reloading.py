@@ -25,15 +25,26 @@ class Loaded(Generic[T]):
 
 
 def watched_tls(
-    files: TlsFiles, role: str, metrics: Metrics, make: Callable[[TlsMaterial], T]
+    files: TlsFiles,
+    role: str,
+    metrics: Metrics,
+    make: Callable[[TlsMaterial], T],
+    then: Callable[[], None] = lambda: None,
 ) -> WatchedFiles[Loaded[T]]:
-    """Return the watched files of a `server` or `client`; OSError or ValueError when they cannot be used."""
+    """Return the watched files of a `server` or `client`; OSError or ValueError when they cannot be used.
+
+    `then` is called, in the event loop, after they have changed.
+    """
 
     def read() -> Loaded[T]:
         material = files.read()
         return Loaded(material, make(material))
 
-    watched = WatchedFiles(files.paths, read, OutageLog("reloading TLS files"), lambda tls: note(tls.material, role))
+    def changed(loaded: Loaded[T]) -> None:
+        note(loaded.material, role)
+        then()
+
+    watched = WatchedFiles(files.paths, read, OutageLog("reloading TLS files"), changed)
     if files.certificate is not None:
         metrics.read_certificate(role, lambda: watched.value.material.expires_at)
     return watched

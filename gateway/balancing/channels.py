@@ -17,10 +17,12 @@ FRAME_BYTES_ADDED = 2_097_152
 ANSWER_METADATA_BYTES_MAX = 262_144
 
 
-def open_channel(settings: GatewaySettings, tls: TlsMaterial | None, endpoint: Endpoint) -> grpc.aio.Channel:
+def open_channel(
+    settings: GatewaySettings, tls: grpc.ChannelCredentials | None, endpoint: Endpoint
+) -> grpc.aio.Channel:
     """Open a channel with a connection of its own to a replica.
 
-    With `tls` the replica is verified, and gets a certificate if `tls` has one. While the replica is away the channel
+    With `tls` the replica is verified, and gets a certificate if there is one. While the replica is away the channel
     reconnects, with a pause that grows to the setting.
     """
     pause_ms = milliseconds(settings.gateway_reconnect_seconds_max)
@@ -59,7 +61,7 @@ def open_channel(settings: GatewaySettings, tls: TlsMaterial | None, endpoint: E
     name = settings.ingest_target_tls_server_name
     if name:
         options.append(("grpc.ssl_target_name_override", name))
-    return grpc.aio.secure_channel(endpoint.target, credentials(tls), options=options)
+    return grpc.aio.secure_channel(endpoint.target, tls, options=options)
 
 
 def credentials(tls: TlsMaterial) -> grpc.ChannelCredentials:

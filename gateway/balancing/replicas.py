@@ -32,6 +32,8 @@ class Replicas:
         self._open_replica = open_replica
         self._settings = settings
         self._all: dict[Endpoint, Replica] = {}
+        # Those that take the place of another one as soon as they are connected.
+        self._renewed: dict[Endpoint, Replica] = {}
         self._running: dict[Replica, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         # Those that take turns: the best that there are. Serving ones, else connected ones, else all.
@@ -92,6 +94,13 @@ class Replicas:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def renew(self) -> None:
+        """Open every replica again, with other credentials; until it is connected, the former one gets the calls."""
+        for endpoint in self._all:
+            if endpoint in self._renewed:
+                self._begin_leaving(self._renewed[endpoint])
+            self._renewed[endpoint] = self._start(endpoint)
+
     def _next_turn(self, ring: Sequence[Replica]) -> Replica:
         """Begin the turn of the next replica that does not have far more calls in flight than another one."""
         in_flight = [each.calls_in_flight() for each in ring]
@@ -107,14 +116,23 @@ class Replicas:
         endpoints = self._resolver.endpoints()
         for endpoint in endpoints:
             if endpoint not in self._all:
-                replica = self._all[endpoint] = self._open_replica(endpoint)
-                running = replica.run(self._arrange, self._settings.gateway_relay, lambda: len(self._all) > 1)
-                self._running[replica] = asyncio.create_task(running)
+                self._all[endpoint] = self._start(endpoint)
         for endpoint in self._all.keys() - set(endpoints):
-            leaving = asyncio.create_task(self._leave(self._all.pop(endpoint)))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._begin_leaving(self._all.pop(endpoint))
+            if endpoint in self._renewed:
+                self._begin_leaving(self._renewed.pop(endpoint))
         self._arrange()
+
+    def _start(self, endpoint: Endpoint) -> Replica:
+        replica = self._open_replica(endpoint)
+        running = replica.run(self._arrange, self._settings.gateway_relay, lambda: len(self._all) > 1)
+        self._running[replica] = asyncio.create_task(running)
+        return replica
+
+    def _begin_leaving(self, replica: Replica) -> None:
+        leaving = asyncio.create_task(self._leave(replica))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def _leave(self, replica: Replica) -> None:
         running = self._running.pop(replica)
@@ -127,6 +145,10 @@ class Replicas:
 
     def _arrange(self) -> None:
         """Choose the replicas that take turns, after any of them has changed."""
+        for endpoint, replica in list(self._renewed.items()):
+            if replica.is_connected:
+                self._begin_leaving(self._all[endpoint])
+                self._all[endpoint] = self._renewed.pop(endpoint)
         everyone = tuple(self._all.values())
         connected = frozenset(each for each in everyone if each.is_connected)
         if connected - self._connected:

@@ -72,11 +72,11 @@ async def secured(
             yield Served(address, context, child)
 
 
-def is_served(address: Address, context: ssl.SSLContext | None) -> bool:
+def is_served(address: Address, context: ssl.SSLContext | None, request: bytes = GET) -> bool:
     """Return whether the gateway answers a client."""
     try:
-        return b" 200 " in answer_to(address, context, GET)
-    except (ssl.SSLError, ConnectionError):
+        return b" 200 " in answer_to(address, context, request)
+    except OSError:
         return False
 
 
