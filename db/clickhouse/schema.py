@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from common.logs import log_limited
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
+from db.clickhouse.placement import declare_placement
 from db.clickhouse.repeatable import refuse_unrepeatable
 from db.clickhouse.servers import create_missing_tables, run_on_cluster, survey
 from db.errors import ConflictError
@@ -84,6 +85,15 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
     a table that it created is missing, or when a new file is not safe to repeat. Concurrent runs are safe, and so is a
     run after an interrupted one, because every statement does nothing the second time.
     """
+    applied = apply_missing(url, cluster, folder)
+    if cluster:
+        with connected(url) as database:
+            declare_placement(database, cluster, database_of(url))
+    return applied
+
+
+def apply_missing(url: str, cluster: str, folder: Path | None) -> list[str]:
+    """Apply the migrations that are missing; return the names of their files."""
     files = migrations(folder or MIGRATIONS / ("cluster" if cluster else "single"))
     if cluster and is_up_to_date(url, cluster, files):
         return []

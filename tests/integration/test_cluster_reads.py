@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from db.clickhouse.client import ClickHouse, RefusedError
+from db.clickhouse.placement import definition, has_key, is_true
 from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_sink
 from etl.errors import SinkError
@@ -169,3 +170,36 @@ def test_servers_in_another_order(servers: list[str], shards: list[ClickHouse]) 
         pytest.raises(SinkError, match="names 1 shards, but the cluster ugc has 2"),
     ):
         asked.require_servers(replace(PLACED, placement=Placement(1)))
+
+
+def test_the_sharding_key_is_declared_if_it_is_true(shards: list[ClickHouse]) -> None:
+    """The key is true while each row is on the shard of its partition; one row elsewhere makes it false."""
+    asked = shards[0]
+    assert is_true(asked, CLUSTER, "events")
+
+    store(shards[1], 0, 9)
+    assert is_true(asked, CLUSTER, "events")
+    store(shards[0], 10, 10)
+    assert not is_true(asked, CLUSTER, "events")
+    assert is_true(asked, CLUSTER, "rejected_events")
+
+
+ENGINE_OF_EVENTS = "SELECT engine_full FROM system.tables WHERE name = 'events_all' AND database = currentDatabase()"
+
+
+def test_reads_with_the_sharding_key(shards: list[ClickHouse]) -> None:
+    """With rows where the key declares them, settings that skip shards do not change a result."""
+    store(shards[1], 0, 99)
+    for connection in shards:
+        for table in ("events", "rejected_events"):
+            connection.rows(definition(CLUSTER, table, keyed=True))
+    asked = shards[0]
+
+    ((engine,),) = asked.rows(ENGINE_OF_EVENTS)
+    assert has_key(engine)
+    for question in (*QUESTIONS["events_all"], "count() FROM events_all WHERE kafka_partition = 3"):
+        for settings in PRUNING:
+            assert asked.rows(f"SELECT {question} SETTINGS {settings}") == asked.rows(f"SELECT {question}"), question
+    asked.rows(definition(CLUSTER, "events", keyed=False))
+    ((engine,),) = asked.rows(ENGINE_OF_EVENTS)
+    assert not has_key(engine)
