@@ -34,8 +34,10 @@ def declare_placement(server: ClickHouse, cluster: str, database: str) -> None:
         if not survey(server, cluster, database, [f"{table}_all"]).is_complete:
             continue
         server.rows(definition(cluster, table, keyed=wanted, on_cluster=f" ON CLUSTER '{cluster}'"))
-        event = "sharding key declared" if wanted else "sharding key withdrawn: rows are on other shards"
-        log_limited(logging.INFO, event, kind=table, table=f"{table}_all", key=KEY)
+        if wanted:
+            log_limited(logging.INFO, "sharding key declared", kind=table, table=f"{table}_all", key=KEY)
+        else:
+            log_limited(logging.INFO, "sharding key withdrawn", kind=table, table=f"{table}_all", key=KEY)
 
 
 def is_true(server: ClickHouse, cluster: str, table: str) -> bool:
