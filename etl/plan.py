@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from etl.errors import LogChangedError
 from etl.events.rows import Column, Rejected, Rows
+from etl.placement import ONE_SHARD, Placement
 
 EVENTS, REJECTED = "events", "rejected_events"
 VERSION = 1
@@ -20,8 +21,6 @@ VERSION = 1
 METADATA_CHARACTERS_MAX = 4_095
 INTEGERS_END = 2**63
 MILLISECONDS = 1_000
-# Beyond every offset.
-ANYWHERE = INTEGERS_END
 # The columns of `rejected_events` in the order of a block.
 REJECTED_COLUMNS: dict[str, Callable[[Rejected], object]] = {
     "kafka_offset": lambda each: each.offset,
@@ -44,42 +43,12 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """On which of the shards the rows of a partition are.
-
-    Those from offset `since` on are on the shard `partition modulo shards`. Earlier ones may be on any shard: they were
-    stored under another number of shards, or by a version without this rule.
-    """
-
-    shards: int = 1
-    since: int = 0
-
-    @classmethod
-    def unknown(cls, shards: int) -> Placement:
-        """Return that of rows of which nothing is recorded."""
-        return cls(shards, ANYWHERE)
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether any row may be on any shard."""
-        return self.since == ANYWHERE
-
-    def is_on_its_shard(self, first: int) -> bool:
-        """Whether no row from the offset `first` on is on another shard."""
-        return self.shards == 1 or first >= self.since
-
-    def metadata(self) -> dict[str, int]:
-        """Return what the metadata of a commit records of it."""
-        return {} if self.shards == 1 else {"shards": self.shards, "since": self.since}
-
-
-@dataclass(frozen=True)
 class Coordinates:
     """A partition of a topic, and where its rows are; `name` is the prefix of the names of all inserts into it."""
 
     topic: Topic
     partition: int
-    placement: Placement = Placement()
+    placement: Placement = ONE_SHARD
 
     @property
     def shard(self) -> int:
@@ -106,7 +75,7 @@ class Plan:
     rows: int
     digest: str
     deadline: int
-    placement: Placement = Placement()
+    placement: Placement = ONE_SHARD
 
     def until(self, deadline: int) -> Plan:
         """Return the same plan with another deadline."""
@@ -223,7 +192,7 @@ def read_plan(topic: str, offset: int, found: dict[str, object]) -> Plan:
     end, rows = read_integer(found, "end"), read_integer(found, "rows")
     if end < offset or rows == 0:
         raise ValueError
-    placement = read_placement(found) or Placement()
+    placement = read_placement(found) or ONE_SHARD
     return Plan(topic, offset, end, rows, read_text(found, "hash"), read_integer(found, "deadline"), placement)
 
 

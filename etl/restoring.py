@@ -13,7 +13,8 @@ from etl.background import Background, inline
 from etl.errors import LogChangedError
 from etl.events.duplicates import DuplicateWindow
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Coordinates, Placement, Plan, Position, ServerClock, Topic
+from etl.placement import Placement
+from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
 
 # Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
 PAGE_OFFSETS = 50_000

@@ -14,7 +14,8 @@ from etl.clickhouse.sink import ClickHouseSink
 from etl.clickhouse.sink import connected as connected_sink
 from etl.errors import SinkError
 from etl.events.rows import UNDECODABLE, reject
-from etl.plan import Placement, Plan, rejected_block
+from etl.placement import Placement
+from etl.plan import Plan, rejected_block
 from etl.settings import EtlSettings
 from local.processes.ports import free_port
 from tests.support.inputs.messages import FakeMessage

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import LogChangedError
+from etl.placement import Placement
 from etl.plan import (
     METADATA_CHARACTERS_MAX,
     Coordinates,
-    Placement,
     Plan,
     Position,
     ServerClock,

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from etl.errors import LogChangedError
 from etl.partition import NOTHING_STORED, Partition
-from etl.plan import Coordinates, Placement, Plan, Position, ServerClock, Topic
+from etl.placement import Placement
+from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
 from etl.restoring import PartitionRestorer
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
