@@ -7,7 +7,7 @@ import asyncio
 import grpc
 import pytest
 
-from gateway.balancing.channels import open_channel
+from gateway.balancing.channels import credentials, open_channel
 from gateway.balancing.resolving import Endpoint, Resolver
 from gateway.settings import GatewaySettings
 from tests.contract.endpoints import WAIT_SECONDS_MAX
@@ -29,7 +29,7 @@ async def test_the_name_of_a_replica(certificates: Certificates, host: str, is_v
     assert settings.ingest_target_tls is not None
     endpoint = Endpoint(f"ipv4:127.0.0.1:{port}", "" if host == "127.0.0.1" else f"{host}:{port}")
     try:
-        async with open_channel(settings, settings.ingest_target_tls.read(), endpoint) as channel:
+        async with open_channel(settings, credentials(settings.ingest_target_tls.read()), endpoint) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PRODUCE)
             if is_verified:
                 assert await call(b"", timeout=WAIT_SECONDS_MAX) == b""
