@@ -86,6 +86,7 @@ class Failures:
         trace_id = partition.trace.trace_id if partition.trace is not None else ""
         self.outage.failed(error, partition=partition.number, trace_id=trace_id)
         self.failing.add(partition.number)
+        partition.problem = str(error)
 
     def succeeded(self, partition: Partition) -> None:
         """Note that a partition has stored a batch, or has had nothing to do for long."""

@@ -75,6 +75,8 @@ class Partition:
     # The earliest time of the next attempt.
     wait_until: float = 0.0
     failures: int = 0
+    # Why it failed last.
+    problem: str = ""
     # The remaining steps of restoring it; None before the first step and after the last.
     restoring: Iterator[None] | None = None
     # The offset of the next message to buffer.

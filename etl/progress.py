@@ -17,6 +17,7 @@ from etl.plan import MILLISECONDS
 ADVANCE_SECONDS = 0.25
 # A partition that has failed so often in a row is stuck: its store is away, or refuses what the etl does.
 STUCK_FAILURES = 3
+CAUSE_CHARACTERS_MAX = 500
 
 
 class LogEnd(NamedTuple):
@@ -95,7 +96,8 @@ class Progress:
             partitions = [each for each in partitions if not self.halted(each[0])]
         for number, partition in partitions:
             if partition.failures >= STUCK_FAILURES:
-                return f"partition {number} has failed {partition.failures} times in a row"
+                cause = f": {partition.problem[:CAUSE_CHARACTERS_MAX]}" if partition.problem else ""
+                return f"partition {number} has failed {partition.failures} times in a row{cause}"
             if not partition.was_restored:
                 return f"partition {number} is not restored yet"
         return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,24 +16,19 @@ from db.errors import DeniedError
 from db.kafka.groups import members, set_offsets
 from db.kafka.topics import OffsetReader, provision, topic_identity
 from local.processes.ports import free_port
-from local.processes.program import Child, running
-from local.settings import ROOT
+from local.processes.program import running
 from tests.conftest import LAYOUT
 from tests.support.certificates import Certificates
 from tests.support.inputs.events import numbered
 from tests.support.processes.loading import await_rows
-from tests.support.processes.system import Deployment, await_equal, get, ingest_stub
-from tests.support.security.kafka import Grant, SecuredKafka, secured_kafka, settings_of
+from tests.support.processes.system import Deployment, await_equal, ingest_stub
+from tests.support.security.kafka import SecuredKafka, secured_kafka
+from tests.support.security.users import Observed, User
 
-PAGE = ROOT / "docs" / "operating" / "permissions.md"
-ROW = re.compile(r"^\| `(ugc-\w+)` \| (topic|group) \| ([A-Z_]+) \|", re.MULTILINE)
+NO_SASL = dict.fromkeys(("UGC_KAFKA_SASL_MECHANISM", "UGC_KAFKA_SASL_USERNAME", "UGC_KAFKA_SASL_PASSWORD_FILE"), "")
+NO_SASL["UGC_KAFKA_SECURITY_PROTOCOL"] = "SSL"
+OTHER_CLIENT = {"UGC_KAFKA_SSL_CERT_FILE": "other.pem", "UGC_KAFKA_SSL_KEY_FILE": "other.key"}
 DENIED = "Kafka denies {0.operation} on {0.resource} {0.name}"
-
-
-def documented(process: str, topic: str) -> list[Grant]:
-    """Return the permissions of a process that the page lists; the etl's group has the name of the topic."""
-    found = ROW.findall(PAGE.read_text(encoding="utf-8"))
-    return [Grant(operation, kind, topic) for name, kind, operation in found if name == process]
 
 
 @pytest.fixture(scope="module")
@@ -43,40 +36,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     folder = tmp_path_factory.mktemp("secured")
     with secured_kafka(folder / "kafka", Certificates(folder / "certificates")) as (kafka, _):
         yield kafka
-
-
-class User:
-    """A user of the broker with its password, and the settings of a process that is this user."""
-
-    def __init__(self, kafka: SecuredKafka, folder: Path, topic: str, process: str) -> None:
-        self.name = f"{process}-{uuid.uuid4().hex[:8]}"
-        self.kafka = kafka
-        self.topic = topic
-        self.grants = documented(process, topic)
-        self.password = folder / f"{self.name}.password"
-        self.password.write_text(f"{uuid.uuid4().hex}\n")
-        kafka.set_password(self.name, self.password.read_text().strip())
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {
-            **settings_of(self.kafka, self.name, self.password),
-            "UGC_KAFKA_TOPIC": self.topic,
-            "UGC_ETL_GROUP": self.topic,
-        }
-
-    def settings(self, monkeypatch: pytest.MonkeyPatch) -> KafkaSettings:
-        with monkeypatch.context() as patch:
-            for name, value in self.variables.items():
-                patch.setenv(name, value)
-            return KafkaSettings()
-
-    def allow(self, *grants: Grant) -> None:
-        if grants:
-            self.kafka.allow(self.name, *grants)
-
-    def forbid(self, *grants: Grant) -> None:
-        self.kafka.forbid(self.name, *grants)
 
 
 @pytest.fixture
@@ -147,29 +106,6 @@ def await_done(act: Callable[[], object]) -> None:
         return True
 
     await_equal(is_done, wanted=True)
-
-
-class Observed:
-    """A process with its readiness and its log."""
-
-    def __init__(self, child: Child, port: int) -> None:
-        self._child = child
-        self._port = port
-
-    def readiness(self) -> str:
-        assert self._child.process.poll() is None, "the process has ended"
-        return get(f"http://127.0.0.1:{self._port}/readyz")[1].decode().strip()
-
-    def await_ready(self) -> None:
-        await_equal(lambda: get(f"http://127.0.0.1:{self._port}/readyz")[0], 200)
-
-    def await_problem(self, text: str) -> None:
-        await_equal(lambda: text in self.readiness(), wanted=True)
-
-    def lines(self, text: str) -> list[str]:
-        """Return the warnings with a text."""
-        lines = self._child.program.log.read_text().splitlines()
-        return [line for line in lines if text in line and json.loads(line)["level"] == "warning"]
 
 
 def test_ingest(user: Callable[[str], User], tmp_path: Path) -> None:
@@ -244,3 +180,41 @@ def test_etl(user: Callable[[str], User], tmp_path: Path, database: str, tables:
         await_rows(tables, sent)
 
     assert tables.rows("SELECT uniqExact(kafka_partition, kafka_offset), count() FROM events") == [(sent, sent)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"UGC_KAFKA_SASL_PASSWORD_FILE": "wrong"}, "invalid credentials with SASL mechanism SCRAM-SHA-512"),
+        ({"UGC_KAFKA_SSL_CA_FILE": "other"}, "certificate verify failed"),
+        ({"UGC_KAFKA_BOOTSTRAP_SERVERS": "mtls", **NO_SASL}, "UGC_KAFKA_SSL_CERT_FILE"),
+        ({"UGC_KAFKA_BOOTSTRAP_SERVERS": "mtls", **NO_SASL, **OTHER_CLIENT}, "alert bad certificate"),
+        (
+            {**NO_SASL, "UGC_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT", "UGC_KAFKA_SSL_CA_FILE": ""},
+            "the brokers close the connections: check UGC_KAFKA_SECURITY_PROTOCOL, which is PLAINTEXT",
+        ),
+    ],
+)
+def test_refused_connections(
+    changes: dict[str, str], cause: str, user: Callable[[str], User], tmp_path: Path, secured: SecuredKafka
+) -> None:
+    """A process that Kafka refuses waits, and names the cause on its readiness and once in its log."""
+    one, port = user("ugc-ingest"), free_port()
+    one.allow(*one.grants)
+    (tmp_path / "wrong").write_text("wrong-password")
+    other = secured.certificates.client_of_other
+    values = {"wrong": str(tmp_path / "wrong"), "other": str(secured.certificates.other_authority.file)}
+    values |= {"mtls": secured.mtls, "other.pem": str(other.certificate), "other.key": str(other.key)}
+    variables = {**one.variables, **{name: values.get(value, value) for name, value in changes.items()}}
+    variables = {name: value for name, value in variables.items() if value}
+    management = {"UGC_INGEST_MANAGEMENT_LISTEN": f"127.0.0.1:{port}"}
+    deployment = Deployment(tmp_path, variables["UGC_KAFKA_BOOTSTRAP_SERVERS"], one.topic, "", variables | management)
+    with running(deployment.program("ingest", "services.ingest")) as child:
+        ingest = Observed(child, port)
+        ingest.await_problem(cause)
+
+        assert len(ingest.lines(cause)) == 1
+        if "UGC_KAFKA_SASL_PASSWORD_FILE" in changes and "wrong" in changes.values():
+            (tmp_path / "wrong").write_text(one.password.read_text())
+            ingest.await_ready()
+        assert "wrong-password" not in child.program.log.read_text()

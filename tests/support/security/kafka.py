@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 )
 
 from common.settings import Address
-from local.kafka.files import HOST, META_PROPERTIES, QUICK, SERVER_PROPERTIES, formatter
+from local.kafka.files import HOST, META_PROPERTIES, QUICK, SERVER_PROPERTIES, formatter, write_files
 from local.kafka.server import kafka_program, new_identity, run_java
 from local.processes.ports import free_port
 from local.processes.program import Child, Program, running
@@ -39,6 +39,8 @@ listener.security.protocol.map=SASL_SSL:SASL_SSL,MTLS:SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+# Clients authenticate again so often, on connections that stay open.
+connections.max.reauth.ms=4000
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
 username="{administrator}" password="{password}";
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
@@ -130,9 +132,6 @@ class SecuredKafka:
             assert len(done.result(WAIT_SECONDS_MAX)) == 1
 
     def _prepare(self) -> None:
-        kafka_program(self.folder, self.scram_port, self.controller_port, group_session_milliseconds=4_000)
-        from local.kafka.files import write_files
-
         write_files(self.folder, self.scram_port, self.controller_port, 4_000)
         path = self.folder / SERVER_PROPERTIES
         kept = [line for line in path.read_text().splitlines() if not line.startswith(REPLACED)]

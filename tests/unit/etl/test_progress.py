@@ -173,6 +173,7 @@ def test_states(changes: dict[str, object], state: str, *, halted: bool) -> None
         ((), {}, ""),
         ((), {"failures": STUCK_FAILURES - 1}, ""),
         ((), {"failures": STUCK_FAILURES}, "partition 3 has failed 3 times in a row"),
+        ((), {"failures": STUCK_FAILURES, "problem": "denied"}, "partition 3 has failed 3 times in a row: denied"),
         ((NUMBER,), {}, "partition 3 is halted: a reason"),
         ((), {"was_restored": False}, "partition 3 is not restored yet"),
         # After a failure it is restored again.
