@@ -6,7 +6,7 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants test-cluster test-kubernetes check bench profile generate
+.PHONY: up test test-inputs test-faults test-mutants test-cluster test-security test-kubernetes check bench profile generate
 .PHONY: pictures dashboards chart reference docs lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
@@ -45,6 +45,11 @@ test-cluster:
 	@rm -f .local/cluster-results.jsonl
 	@UGC_TEST_CLUSTER=1 $(BIN)/python -m pytest -n0 tests/cluster $(ARGS); status=$$?; \
 	  if [ -n "$(TABLE)" ]; then $(BIN)/python -m tests.cluster.table || exit 1; fi; exit $$status
+
+## test-security: each permission in Kafka, and each kind of refused connection, on a broker with TLS, SASL and an authorizer
+test-security:
+	@$(PYTHON) -m local.setup test
+	@UGC_TEST_SECURITY=1 $(BIN)/python -m pytest -n0 tests/security $(ARGS)
 
 ## test-kubernetes: apply the Helm chart to the real API server of Kubernetes; builds it with Go, in ten minutes of CPU
 test-kubernetes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,11 @@ class Observed:
         await_equal(lambda: text in self.readiness(), wanted=True)
 
     def lines(self, text: str) -> list[str]:
-        """Return the warnings with a text."""
+        """Return the warnings with a text, without the reminders of an outage that lasts."""
         lines = self._child.program.log.read_text().splitlines()
-        return [line for line in lines if text in line and json.loads(line)["level"] == "warning"]
+        return [line for line in lines if text in line and is_first(json.loads(line))]
+
+
+def is_first(line: Mapping[str, object]) -> bool:
+    """Return whether a line is a warning, and not the reminder of one."""
+    return line["level"] == "warning" and "still fails" not in str(line["event"])
