@@ -67,16 +67,14 @@ class Partition:
     """One partition. It loads nothing until its state is restored from Kafka and ClickHouse, and after each failure."""
 
     number: int
-    # Set when the partition is first restored.
-    at: Coordinates | None = None
+    at: Coordinates | None = None  # set when the partition is first restored
     is_restored: bool = False
     # Whether Kafka's client delivers no messages of it for now.
     is_paused: bool = False
     # The earliest time of the next attempt.
     wait_until: float = 0.0
     failures: int = 0
-    # Why it failed last.
-    problem: str = ""
+    problem: str = ""  # of the last failure
     # The remaining steps of restoring it; None before the first step and after the last.
     restoring: Iterator[None] | None = None
     # The offset of the next message to buffer.
