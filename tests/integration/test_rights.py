@@ -40,7 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = clickhouse_program(folder, port, free_port())
     every = documented()
     few = [grant for grant in every if "TABLE" not in grant]
-    assert (len(every), len(few)) == (4, 2)
+    assert (len(every), len(few)) == (5, 3)
     users = "".join(
         USER.format(name=name, grants="".join(f"<query>{grant}</query>" for grant in grants))
         for name, grants in {"etl": every, "few": few}.items()
