@@ -142,6 +142,8 @@ def scenario(cluster: Cluster, watch: Watch, name: str) -> Iterator[Scenario]:
     running = Scenario(name, cluster, watch, file, load, breaches(cluster))
     try:
         running.await_acknowledged()
+        # The watch has then seen rows of every partition.
+        watch.await_flow()
         running.begin()
         yield running
         watch.await_flow()
