@@ -15,6 +15,7 @@ from functools import partial
 from common.commands import write_out
 from common.lifecycle import interruptible
 from common.settings import load
+from db.clickhouse.changes import PartitionChanges
 from db.clickhouse.client import connected
 from db.clickhouse.replicas import unsettled
 from db.clickhouse.stored import StoredEvents
@@ -57,6 +58,9 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             stored = StoredEvents(connection, cluster=bool(settings.clickhouse_cluster))
             buckets = stored.buckets(topic_id, {each.partition: each.committed for each in before})
             repeats = stored.repeats(settings.etl_duplicate_window)
+            changes = PartitionChanges(connection, topic_id, cluster=bool(settings.clickhouse_cluster))
+            across = changes.repeated(settings.etl_duplicate_window)
+            misplaced = changes.misplaced({each.partition: each.high for each in before}, settings.etl_duplicate_window)
             # Plans are read after the tables, because the etl commits a plan before it inserts the rows.
             after = read_offsets(reader)
             lagging = [
@@ -76,8 +80,12 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             )
             for key in sorted(claims.keys() | buckets.keys(), key=lambda each: (each[0] != topic_id, each))
         )
-    breaches = tuple(breach for each in partitions for breach in each.breaches)
-    return Report(topic, topic_id, partitions, breaches + tuple(lagging), tuple(behind))
+    breaches = [breach for each in partitions for breach in each.breaches]
+    breaches += [
+        Breach(BreachKind.REPEATED, topic_id, number, each.events, each.examples, len(each.examples))
+        for number, each in sorted(across.items())
+    ]
+    return Report(topic, topic_id, partitions, tuple(breaches + lagging), tuple(behind), misplaced)
 
 
 def await_consumed(reader: OffsetReader, seconds_max: float) -> list[PartitionOffsets]:

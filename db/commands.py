@@ -12,6 +12,8 @@ from common.running_system import use_running_system
 REASONS = ("undecodable", "refused", "duplicate")
 # The range of a DateTime64 of ClickHouse.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
+# Ingest reads the number of partitions every 10 s, and then still delivers for UGC_INGEST_DELIVERY_SECONDS_MAX (5 s).
+SETTLE_SECONDS = 20.0
 INTERRUPTED = {130: "interrupted by Ctrl-C", 143: "stopped by SIGTERM"}
 NO_READER = {141: "the reader of standard output has closed it"}
 NO_ANSWER = "Kafka or ClickHouse does not answer"
@@ -53,6 +55,19 @@ def rewind_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--apply", action="store_true", help="set the offsets; without it nothing is changed")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def add_partitions_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ugc-add-partitions`."""
+    parser.add_argument("--to", type=count, required=True, metavar="N", help="partitions that the topic shall have")
+    parser.add_argument(
+        "--settle",
+        type=seconds,
+        default=SETTLE_SECONDS,
+        metavar="SECONDS",
+        help="wait so long until all producers use the new number of partitions; default: %(default)g",
+    )
+    parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
 
 
 MIGRATE = Command(
@@ -103,6 +118,21 @@ REWIND = Command(
         **NO_READER,
     },
 )
+ADD_PARTITIONS = Command(
+    name="ugc-add-partitions",
+    purpose="Add partitions to the Kafka topic and record the change in it, so that the etl finds an event that is "
+    "repeated across the change. A dry run unless --apply is given. Safe to repeat. Without settings it uses those of "
+    "a running `make up`.",
+    settings="db.settings:AddPartitionsSettings",
+    arguments=add_partitions_arguments,
+    statuses={
+        0: "the topic has the partitions, and the change is recorded; or a dry run",
+        1: "the topic has more partitions, or does not exist",
+        3: "Kafka does not answer; run the command again",
+        **INTERRUPTED,
+        **NO_READER,
+    },
+)
 
 
 def migrate() -> None:
@@ -141,6 +171,15 @@ def rewind() -> None:
     main(given)
 
 
+def add_partitions() -> None:
+    """Run `ugc-add-partitions`."""
+    given = ADD_PARTITIONS.parse()
+    use_running_system()
+    with loading():
+        from db.add_partitions import main
+    main(given)
+
+
 def moment(text: str) -> datetime:
     """Read a point in time; ArgumentTypeError when it is not a valid one, or ClickHouse cannot store it."""
     try:
@@ -154,7 +193,7 @@ def moment(text: str) -> datetime:
 
 
 def count(text: str) -> int:
-    """Read a number of events; ArgumentTypeError when it is not an integer from 1."""
+    """Read a number of things; ArgumentTypeError when it is not an integer from 1."""
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
     return int(text)

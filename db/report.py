@@ -18,7 +18,12 @@ from db.conservation import Breach, Partition
 COLUMNS_MAX = 100_000
 STORED_ELSEWHERE = (
     "events are stored in more than one partition, or topic: each was sent again after partitions were added, or after "
-    "the topic was created again. This is not a breach: duplicates are detected within a partition"
+    "the topic was created again. This is not a breach: duplicates are detected within a partition, and across a "
+    "change of partitions that ugc-add-partitions has recorded"
+)
+MISPLACED = (
+    "of the last events are in partitions to which their users' events no longer go: partitions were added and the "
+    "change is not recorded, so that repeats of these events are stored twice. Record it with ugc-add-partitions --to"
 )
 
 
@@ -34,6 +39,8 @@ class Report:
     partitions: tuple[Partition, ...]
     breaches: tuple[Breach, ...]
     unsettled: tuple[str, ...] = ()
+    # Of the last events, those in partitions other than their users', behind the last recorded change.
+    misplaced: int = 0
 
     @property
     def lag(self) -> int:
@@ -81,6 +88,9 @@ def print_report(console: Console, report: Report) -> None:
         console.print(f"[red]BREACH[/] {escape(str(breach))}")
     if report.elsewhere:
         console.print(f"{report.elsewhere:,} {STORED_ELSEWHERE}")
+    if report.misplaced:
+        count = sum(each.topic_id == report.topic_id and each.claim is not None for each in report.partitions)
+        console.print(f"{report.misplaced:,} {MISPLACED} {count} --apply")
     for reason in report.unsettled:
         console.print(f"[yellow]UNSETTLED[/] {escape(reason)}: rows may be missing from these counts")
     holds = "no breach in what was counted" if report.unsettled else CLEAN

@@ -50,3 +50,7 @@ class ReplaySettings(KafkaSettings, ClickHouseSettings):
 
 class RewindSettings(KafkaSettings, ClickHouseSettings, ConsumerSettings):
     """Settings of `ugc-rewind`: the consumer group whose offsets it sets, the topic, and the tables."""
+
+
+class AddPartitionsSettings(KafkaSettings):
+    """Settings of `ugc-add-partitions`: the topic that gets partitions."""

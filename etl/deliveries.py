@@ -117,6 +117,10 @@ class Deliveries:
             self._source.resume(partition.number, partition.next_offset)
             partition.is_paused = False
         self._failures.stored(partition)
+        if partition.restores_after_delivery:
+            # Committed, so that it is restored behind the record of the added partitions.
+            self._delivery.commit_acknowledged(partition)
+            self._failures.restore_again(partition)
 
     def _begin(self, partition: Partition) -> Iterator[None] | None:
         """Begin to store the next batch; None while a former owner's inserts may be in flight."""
@@ -131,8 +135,9 @@ class Deliveries:
             return None
         if (began := partition.began.pop("wait_for_quiet", None)) is not None:
             self._metrics.ended("wait_for_quiet", began)
-        partition.begin(batch, next(self._turns))
-        prepared = prepared or self._delivery.prepare(batch)
+        prepared = prepared or self._delivery.prepare(batch, is_planned=partition.inherited is not None)
+        partition.begin(prepared.messages, next(self._turns))
+        partition.restores_after_delivery = prepared.has_change
         if is_new:
             return self._delivery.deliver(partition, prepared)
         partition.began["recover"] = self._metrics.monotonic()

@@ -21,10 +21,10 @@ from etl.batch import (
 from etl.confirming import require_confirmed, require_nothing_stored
 from etl.counting import RowCounts
 from etl.errors import DataRefusedError, QuorumTimeoutError, TooLargeError
-from etl.events.rows import Message, Rejected, Rows, decode, digest, reject_rows
+from etl.events.rows import Message, Rejected, Rows, decode, reject_rows
 from etl.inserting import Inline, Inserts, Start
 from etl.metrics import ACCEPTED, EtlMetrics
-from etl.partition import Partition, Prepared
+from etl.partition import Partition
 from etl.plan import (
     EVENTS,
     MILLISECONDS,
@@ -35,6 +35,7 @@ from etl.plan import (
     events_block,
     rejected_block,
 )
+from etl.prepared import Prepared, prepared
 from etl.refusals import Refusals
 from etl.search import Search
 from etl.stores import Commits, Sink
@@ -79,10 +80,10 @@ class Delivery:
         self._skew = round(skew_seconds * MILLISECONDS)
         self._decode = decode
 
-    def prepare(self, messages: Sequence[Message]) -> Prepared:
-        """Decode the messages of a batch, also while an insert runs: this uses neither Kafka nor ClickHouse."""
+    def prepare(self, messages: Sequence[Message], *, is_planned: bool = False) -> Prepared:
+        """Decode a batch, also while an insert runs; it ends where partitions were added, unless it `is_planned`."""
         with self._metrics.decode:
-            return Prepared(messages, self._decode(messages), digest(messages))
+            return prepared(messages, self._decode(messages), is_planned=is_planned)
 
     def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store a batch of which ClickHouse holds nothing. Its plan is also the commit of the batch before it."""

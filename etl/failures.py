@@ -81,6 +81,11 @@ class Failures:
         partition.wait_until = self._monotonic() + seconds
         partition.failures += 1
 
+    def restore_again(self, partition: Partition) -> None:
+        """Discard the state of a partition that has not failed, and restore it at once."""
+        partition.reset()
+        self._source.pause(partition.number)
+
     def note(self, partition: Partition, error: EtlError) -> None:
         """Log a failure of a partition as part of the outage."""
         trace_id = partition.trace.trace_id if partition.trace is not None else ""

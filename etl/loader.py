@@ -165,7 +165,9 @@ class Loader:
             return ()
         else:
             self._pause_full()
-        is_busy = is_inserting or any(partition.restoring or partition.delivery for partition in self._all())
+        is_busy = is_inserting or any(
+            partition.delivery or (partition.restoring and partition.wait_until <= now) for partition in self._all()
+        )
         count = min(self._limits.poll_rows, POLL_ROWS_DURING_INSERT) if is_inserting else self._limits.poll_rows
         with self._metrics.poll:
             return self._source.poll(count, 0.0 if is_busy else seconds)

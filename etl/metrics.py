@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 
 from common.kafka_metrics import KafkaClientMetrics
 from common.metrics import Metrics, Observations
-from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE
+from etl.events.rows import DUPLICATE, PARTITIONS_ADDED, REFUSED, UNDECODABLE
 from etl.plan import EVENTS, REJECTED
 
 # Partitions that have samples of their own; a topic rarely has more.
 PARTITIONS_MAX = 1_000
-# The reason of a row of `events`.
+# The reason of a row of `events`, and those of the rows of `rejected_events`.
 ACCEPTED = "accepted"
+REJECTIONS = UNDECODABLE, DUPLICATE, REFUSED, PARTITIONS_ADDED
 # Poll: messages from Kafka's client, the callbacks of a rebalance included. Decode: messages to columns. Classify:
 # duplicates, and probes of events with copies. Plan and commit: Kafka's answer to a commit. Insert: ClickHouse's answer
 # to a block. Recover: a batch that may be stored in part. Wait for quiet: a former owner's inserts. Restore: the state
@@ -77,9 +78,9 @@ class EtlMetrics(Metrics):
             "ugc_etl_rows",
             "Messages that have become rows, by table and reason. The sum is the number of messages consumed.",
             table=(EVENTS, REJECTED),
-            reason=(ACCEPTED, UNDECODABLE, DUPLICATE, REFUSED),
+            reason=(ACCEPTED, *REJECTIONS),
         )
-        pairs = ((EVENTS, ACCEPTED), *((REJECTED, reason) for reason in (UNDECODABLE, DUPLICATE, REFUSED)))
+        pairs = ((EVENTS, ACCEPTED), *((REJECTED, reason) for reason in REJECTIONS))
         self.rows = {pair: rows.child(*pair) for pair in pairs}
         refused = self.rows[REJECTED, REFUSED]
         self.counter("ugc_etl_refused_rows", "Events that ClickHouse has refused for a value in them.").reads(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from etl.events.duplicates import DuplicateWindow
-from etl.events.rows import Message, Rows
+from etl.events.rows import Message
 from etl.plan import Coordinates, Plan
+from etl.prepared import Prepared
 from etl.tracing import BatchTrace
 
 NOTHING_STORED = -1
@@ -51,15 +52,6 @@ class LoaderLimits:
     def retry_seconds(self, failures: int) -> float:
         """Return the wait before the next attempt, after so many earlier failures."""
         return min(self.retry_seconds_min * float(2 ** min(failures, DOUBLINGS_MAX)), self.retry_seconds_max)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Consecutive messages of a partition, decoded, and their checksum: a batch before its plan."""
-
-    messages: Sequence[Message]
-    rows: Rows
-    digest: str
 
 
 @dataclass
@@ -110,6 +102,8 @@ class Partition:
     delivery: Iterator[None] | None = None
     delivered: int = 0
     delivered_bytes: int = 0
+    # Whether the partition is restored again when they are stored, because the duplicate window changes after them.
+    restores_after_delivery: bool = False
     # When the insert began that runs, or has ended since the delivery was last continued.
     insert_began: float | None = None
     # The number of its last delivery among those of all partitions: they take turns.

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from common.logs import log_limited
 from etl.background import Background, inline
 from etl.errors import LogChangedError
-from etl.events.duplicates import DuplicateWindow
 from etl.partition import NOTHING_STORED, Partition
 from etl.placement import Placement
 from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
-
-# Offsets of the window that are read at a time: some megabytes, some hundredths of a second.
-PAGE_OFFSETS = 50_000
-# A restoration that takes longer is logged, and again when it ends.
-RESTORE_SECONDS_EXPECTED = 5.0
+from etl.windows import PAGE_OFFSETS, Committed, Identities, WindowRestorer, warn
 
 
-class Log(Protocol):
+class Log(Committed, Protocol):
     """What Kafka holds. Each call raises SourceError if Kafka does not answer."""
 
     def topic(self) -> Topic:
@@ -35,20 +28,14 @@ class Log(Protocol):
         """Return the first offset of the log, and the one after its last."""
 
 
-class History(Protocol):
+class History(Identities, Protocol):
     """What ClickHouse holds of a partition. Each call raises SinkError if it does not answer."""
-
-    def require_servers(self, at: Coordinates) -> None:
-        """Raise SinkError unless the servers that are asked for the partition's rows are those that may hold them."""
 
     def now(self, at: Coordinates) -> int:
         """Return the time in milliseconds of a server that stores the partition's rows."""
 
     def last_stored(self, at: Coordinates, first: int) -> int | None:
         """Return the largest stored offset from `first` on."""
-
-    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        """Return the offsets of events and duplicates from `first` to `last`, ascending, and their identities."""
 
 
 class PartitionRestorer:
@@ -69,9 +56,7 @@ class PartitionRestorer:
         self._background = background
         self._history = history
         self._clock = clock
-        self._duplicate_window = duplicate_window
-        self._page_offsets = page_offsets
-        self._monotonic = monotonic
+        self._windows = WindowRestorer(log, history, duplicate_window, page_offsets, monotonic, background)
         self._shards = shards
         self._topic: Topic | None = None
 
@@ -85,7 +70,6 @@ class PartitionRestorer:
         Other partitions may be worked on between two steps: what is read here lies before the committed offset, so it
         is stored already and does not change.
         """
-        began = self._monotonic()
         # In the background, so that a broker that does not answer delays this partition only.
         topic = self._topic = self._topic or (yield from self._background(self._log.topic))
         at = Coordinates(topic, partition.number)
@@ -111,7 +95,7 @@ class PartitionRestorer:
         # Without a plan the deadline is unknown; no plan that was made before now has a later one than this.
         partition.in_flight_until = position.plan.deadline if position.plan else self._clock.deadline()
         partition.seek(start)
-        yield from self._read_window(partition, at, start, began)
+        yield from self._windows.restore(partition, at, start)
 
     def _stored_through(self, at: Coordinates, position: Position, start: int, high: int) -> int:
         """Return the last offset that ClickHouse may hold beyond the committed offset."""
@@ -123,30 +107,6 @@ class PartitionRestorer:
         if last is not None and position.plan is None:
             warn(at, "ClickHouse holds more than was committed", held=last, next=start)
         return NOTHING_STORED if last is None else last
-
-    def _read_window(self, partition: Partition, at: Coordinates, start: int, began: float) -> Iterator[None]:
-        """Read the identities of the last events before an offset."""
-        window, rows, is_slow = DuplicateWindow(self._duplicate_window), 0, False
-        for first in range(max(start - self._duplicate_window, 0), start, self._page_offsets):
-            offsets, identities = self._history.recent_identities(at, first, min(first + self._page_offsets, start) - 1)
-            window.observe(identities, offsets)
-            rows += len(offsets)
-            if not is_slow and self._monotonic() - began >= RESTORE_SECONDS_EXPECTED:
-                is_slow = True
-                self._log_slow("restoring a partition takes long", at, rows, began)
-            yield
-        if is_slow:
-            self._log_slow("a partition was restored slowly", at, rows, began)
-        partition.window = window
-
-    def _log_slow(self, event: str, at: Coordinates, rows: int, began: float) -> None:
-        seconds = round(self._monotonic() - began, 1)
-        warn(at, event, rows=rows, of=self._duplicate_window, seconds=seconds)
-
-
-def warn(at: Coordinates, event: str, **values: object) -> None:
-    """Log a warning about a partition, which may be restored again and again; rate-limited."""
-    log_limited(logging.WARNING, event, kind=at.partition, partition=at.partition, **values)
 
 
 def require_offset_in_log(at: Coordinates, start: int, low: int, high: int) -> None:

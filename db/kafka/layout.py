@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-REPEATS_STORED_TWICE = (
+USERS_MOVE = (
     "when partitions are added, users move to other partitions, and an event that is sent before and after the change "
-    "is stored twice: let senders stop retrying first, or create a new topic"
+    "is stored twice unless ugc-add-partitions has recorded it"
 )
 # Kafka's own limit is slightly larger; ingest's Kafka client sends batches of up to this size.
 MESSAGE_BYTES = 1_000_000
@@ -33,7 +33,7 @@ class Difference(NamedTuple):
         tool = f"--bootstrap-server {bootstrap_servers} --alter"
         settings_of = f"--entity-type topics --entity-name {topic}"
         command = {
-            "partitions": f"kafka-topics.sh {tool} --topic {topic} --partitions {self.wanted}",
+            "partitions": f"ugc-add-partitions --to {self.wanted} --apply",
             "replication factor": f"kafka-reassign-partitions.sh with {self.wanted} replicas for each partition",
         }.get(
             self.name,
@@ -98,7 +98,7 @@ def layout_differences(existing: ExistingTopic, wanted: TopicLayout) -> Iterator
             "partitions",
             str(existing.partitions),
             str(wanted.partitions),
-            f"{REPEATS_STORED_TWICE}; therefore ugc-migrate does not add any" if fewer else REPEATS_STORED_TWICE,
+            f"{USERS_MOVE}; therefore ugc-migrate does not add any" if fewer else USERS_MOVE,
             breaks=fewer,
             variable="UGC_KAFKA_PARTITIONS",
         )

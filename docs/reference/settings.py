@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.settings import Settings
 from common.settings_reference import SettingReference, settings_of
-from db.settings import AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
+from db.settings import AddPartitionsSettings, AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from local.settings import LocalSettings, UpSettings
@@ -25,6 +25,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "ugc-audit": AuditSettings,
     "ugc-replay": ReplaySettings,
     "ugc-rewind": RewindSettings,
+    "ugc-add-partitions": AddPartitionsSettings,
     "ugc-servers": LocalSettings,
     "ugc-up": UpSettings,
 }

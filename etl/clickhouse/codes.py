@@ -140,3 +140,8 @@ def error_of(code: int, text: str, *, has_quorum: bool) -> SinkError:
         is_own = code != MEMORY_LIMIT_EXCEEDED or OWN_MEMORY.match(text)
         return TooLargeError(text, code if is_own else 0)
     return SinkError(text) if code in STATE_ERRORS else DataRefusedError(code, text)
+
+
+def first_line(error: Exception) -> str:
+    """Return ClickHouse's message without its stack trace."""
+    return f"{type(error).__name__}: {str(error).partition('Stack trace')[0].strip()}"

@@ -32,6 +32,19 @@ SELECT kafka_offset, identity FROM
 )
 ORDER BY kafka_offset
 """
+# Of those, the events whose users are in one partition of so many. Kafka's clients choose the partition of a user: the
+# key is the user_id as text, which is the second half of the identity, and its hash is murmur2.
+MOVED_IDENTITIES = f"""
+SELECT kafka_offset, identity FROM ({IDENTITIES})
+WHERE kafkaMurmurHash(UUIDNumToString(toFixedString(substring(identity, 17), 16))) %% %(partitions)s = %(to)s
+ORDER BY kafka_offset
+"""  # noqa: S608 -- a constant
+# An etl of an earlier version stores the record as an undecodable message.
+PARTITION_CHANGES = """
+SELECT kafka_offset, raw FROM rejected_events
+WHERE kafka_topic_id = %(topic)s AND kafka_partition = %(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s
+    AND reason IN ('partitions_added', 'undecodable') AND startsWith(raw, %(prefix)s)
+"""
 NOW = "SELECT toUnixTimestamp64Milli(now64(3))"
 RUNNING = "SELECT count() FROM system.processes WHERE startsWith(query_id, %(name)s)"
 # A replica for each row: its shard from 1, whether it is the queried server, and the identity of that server.

@@ -9,10 +9,21 @@ from typing import Any, NamedTuple
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
+from common.partition_change import PREFIX
 from etl.clickhouse.client import InsertClient, for_driver
 from etl.clickhouse.codes import THROW_IF, error_of
 from etl.clickhouse.probing import PROBE_TABLE, Probing
-from etl.clickhouse.queries import IDENTITIES, LAST_OFFSET, NOW, OFFSETS, REPLICAS, RUNNING, in_both_tables
+from etl.clickhouse.queries import (
+    IDENTITIES,
+    LAST_OFFSET,
+    MOVED_IDENTITIES,
+    NOW,
+    OFFSETS,
+    PARTITION_CHANGES,
+    REPLICAS,
+    RUNNING,
+    in_both_tables,
+)
 from etl.clickhouse.wire import EVENTS_WIRE, FENCED, conversion, encoded, statement
 from etl.errors import FencedError, SinkError
 from etl.plan import EVENTS, Block, Coordinates
@@ -31,6 +42,13 @@ class ClusterReplica(NamedTuple):
     shard_number: int
     is_local: bool
     server: str
+
+
+class Moved(NamedTuple):
+    """The users that are in a partition once a topic has so many."""
+
+    to: int
+    partitions: int
 
 
 class ClickHouseServer:
@@ -129,12 +147,23 @@ class ClickHouseServer:
         rows = self._rows(in_both_tables(LAST_OFFSET), parameters(at, first, 0))
         return max((last for last, count in rows if count), default=None)
 
-    def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
-        """Return the offsets of events and duplicates from `first` to `last`, ascending, and their identities."""
-        values = parameters(at, first, last)
+    def recent_identities(
+        self, at: Coordinates, first: int, last: int, moved: Moved | None = None
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Return the offsets of events and duplicates from `first` to `last`, ascending, and their identities.
+
+        If users have `moved`, only those of their events.
+        """
+        values = parameters(at, first, last) | ({} if moved is None else moved._asdict())
+        query = IDENTITIES if moved is None else MOVED_IDENTITIES
         with self._translated():
-            columns = self._client.execute(IDENTITIES, values, columnar=True, settings=self._read_settings)
+            columns = self._client.execute(query, values, columnar=True, settings=self._read_settings)
         return (columns[OFFSET], columns[IDENTITY]) if columns else ((), ())
+
+    def partition_changes(self, at: Coordinates, first: int, last: int) -> set[tuple[int, bytes]]:
+        """Return the offsets and the bytes of the records of added partitions from `first` to `last`."""
+        values = parameters(at, first, last) | {"prefix": PREFIX.decode()}
+        return {(offset, raw) for offset, raw in self._rows(PARTITION_CHANGES, values)}
 
     def _rows(self, query: str, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         with self._translated():

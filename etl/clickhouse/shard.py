@@ -10,7 +10,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etl.clickhouse.server import ClickHouseServer
+from etl.clickhouse.server import ClickHouseServer, Moved
 from etl.errors import QuorumError, SinkError
 from etl.plan import Block, Coordinates
 
@@ -62,8 +62,12 @@ class Shard:
         return max((last for last in found if last is not None), default=None)
 
     def recent_identities(
-        self, at: Coordinates, first: int, last: int
+        self, at: Coordinates, first: int, last: int, moved: Moved | None
     ) -> Iterator[tuple[Sequence[int], Sequence[bytes]]]:
         """Yield, for each replica, the offsets of events and duplicates, ascending, and their identities."""
         for each in self.replicas:
-            yield each.recent_identities(at, first, last)
+            yield each.recent_identities(at, first, last, moved)
+
+    def partition_changes(self, at: Coordinates, first: int, last: int) -> set[tuple[int, bytes]]:
+        """Return the offsets and the bytes of the records of added partitions."""
+        return set().union(*(each.partition_changes(at, first, last) for each in self.replicas))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from common.clickhouse_settings import read_password_at_connect, without_password_file
 from etl.clickhouse.client import InsertClient
-from etl.clickhouse.server import ClickHouseServer
+from etl.clickhouse.server import ClickHouseServer, Moved
 from etl.clickhouse.shard import Shard
 from etl.clickhouse.topology import problem
 from etl.errors import SinkError
@@ -117,9 +117,25 @@ class ClickHouseSink:
         found = [shard.last_stored(at, first) for shard in self._holding(at, first)]
         return max((last for last in found if last is not None), default=None)
 
+    def partition_changes(self, at: Coordinates, first: int, last: int) -> Sequence[tuple[int, bytes]]:
+        """Return the offsets and the bytes of the records of added partitions from `first` to `last`, ascending."""
+        return sorted(set().union(*(each.partition_changes(at, first, last) for each in self._holding(at, first))))
+
+    def moved_identities(
+        self, at: Coordinates, first: int, last: int, to: int, partitions: int
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Return the same as `recent_identities`, of the users in partition `to` of so many partitions."""
+        return self._identities(at, first, last, Moved(to, partitions))
+
     def recent_identities(self, at: Coordinates, first: int, last: int) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the offsets of events and duplicates from `first` to `last`, ascending, and their identities."""
-        copies = [copy for shard in self._holding(at, first) for copy in shard.recent_identities(at, first, last)]
+        return self._identities(at, first, last, None)
+
+    def _identities(
+        self, at: Coordinates, first: int, last: int, moved: Moved | None
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        shards = self._holding(at, first)
+        copies = [copy for shard in shards for copy in shard.recent_identities(at, first, last, moved)]
         if len(copies) == 1:
             return copies[0]
         merged = {offset: identity for each in copies for offset, identity in zip(*each, strict=True)}

@@ -9,6 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Self
+
+
+class FormerOffset(int):
+    """The place in this partition of an event that another one had before partitions were added (etl/windows.py)."""
+
+    def __new__(cls, place: int, partition: int, offset: int) -> Self:
+        """`partition` and `offset` are where the event is."""
+        self = super().__new__(cls, place)
+        self.partition, self.offset = partition, offset
+        return self
+
+    partition: int
+    offset: int
+
+
+def copied(offset: int) -> str:
+    """Return where an earlier copy is, as text."""
+    if isinstance(offset, FormerOffset):
+        return f"offset {offset.offset} of partition {offset.partition}"
+    return f"offset {offset}"
 
 
 @dataclass(frozen=True)

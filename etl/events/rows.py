@@ -14,14 +14,17 @@ from typing import Protocol, TypeAlias, cast
 
 import pyarrow as pa
 
+from common.partition_change import read_change
 from etl.events.columns import EVENT_COLUMNS, MILLISECONDS_MAX, USER, convert, inconvertible, read_ids
-from etl.events.duplicates import DuplicateWindow
+from etl.events.duplicates import DuplicateWindow, copied
 from etl.events.identity import identities, readable, split
 from etl.events.parsing import parse
 
 DIGEST_STEP = 16
 # Why a message is not a row of `events`.
 UNDECODABLE, DUPLICATE, REFUSED = "undecodable", "duplicate", "refused"
+# Not an event either: the record that partitions were added (common/partition_change.py).
+PARTITIONS_ADDED = "partitions_added"
 Column: TypeAlias = "Sequence[object] | pa.Array"
 
 
@@ -118,7 +121,7 @@ def digest(messages: Sequence[Message]) -> str:
 def decode(messages: Sequence[Message]) -> Rows:
     """Turn the messages of one partition into rows."""
     table, faults = parse([message.value() for message in messages])
-    rejected = [reject(messages[index], UNDECODABLE, error) for index, error in faults.items()]
+    rejected = [reject_undecodable(messages[index], error) for index, error in faults.items()]
     every = range(len(messages))
     good: Sequence[int] = [index for index in every if index not in faults] if faults else every
     # A column of texts is checked while it is packed; single rows are examined only if one of them does not fit.
@@ -151,7 +154,7 @@ def reject_rows(
         return rows
     offsets = rows.offsets
     reasons = {offset: (REFUSED, error) for offset, error in refused.items()}
-    reasons |= {offsets[index]: (DUPLICATE, f"repeats offset {first}") for index, first in duplicates.items()}
+    reasons |= {offsets[index]: (DUPLICATE, f"repeats {copied(first)}") for index, first in duplicates.items()}
     by_offset = {message.offset(): message for message in messages if message.offset() in reasons}
     rejected = [
         reject(by_offset[offset], *reasons[offset], *split(identity))
@@ -166,6 +169,14 @@ def reject(message: Message, reason: str, error: str, event_id: bytes = b"", use
     """Return a message as a rejected one; its timestamp is clamped, because producers may send any or none."""
     milliseconds = min(max(message.timestamp()[1], 0), MILLISECONDS_MAX)
     return Rejected(message.offset(), reason, error, message.value() or b"", milliseconds, event_id, user_id)
+
+
+def reject_undecodable(message: Message, error: str) -> Rejected:
+    """Return a message that is not an EventRecord, as the record of added partitions if it is one."""
+    change = read_change(message.value())
+    if change is None:
+        return reject(message, UNDECODABLE, error)
+    return reject(message, PARTITIONS_ADDED, f"the topic has {change.partitions} partitions from here on")
 
 
 def offset_of(rejected: Rejected) -> int:

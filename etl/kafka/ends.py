@@ -93,4 +93,6 @@ class KafkaLogEnds:
         """Ask how many partitions the topic has."""
         found = self._admin.list_topics(self._topic, timeout=self._seconds_max).topics[self._topic]
         if found.error is None:
-            self.partitions = len(found.partitions)
+            before, self.partitions = self.partitions, len(found.partitions)
+            if before and self.partitions > before:
+                logger().warning("partitions were added to the topic", before=before, partitions=self.partitions)

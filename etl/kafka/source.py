@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import methodcaller
 from typing import cast
 
@@ -16,7 +16,7 @@ from common.logs import logger
 from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.events.rows import Message
-from etl.kafka.commits import CHECK_SECONDS, Committer
+from etl.kafka.commits import CHECK_SECONDS, Committer, raise_for_errors
 from etl.kafka.membership import Membership
 from etl.plan import Coordinates, Position, Topic, read_position
 from etl.stores import Listener
@@ -29,7 +29,10 @@ POLL_BYTES_MAX = 67_108_864
 
 
 class KafkaSource:
-    """The topic's messages, and the group's commits. Not thread-safe, except `topic`, `position` and `limits`."""
+    """The topic's messages, and the group's commits.
+
+    Not thread-safe, except `topic`, `position`, `committed_offsets` and `limits`.
+    """
 
     def __init__(
         self,
@@ -135,6 +138,17 @@ class KafkaSource:
             return read_position(at.topic.identity, found.offset if found.offset >= 0 else None, found.metadata or "")
         except LogChangedError as error:
             raise LogChangedError(f"partition {at.partition}: {error}") from error
+
+    def committed_offsets(self, topic: Topic, partitions: Collection[int]) -> Mapping[int, int]:
+        """Return the offsets that the group has committed for partitions, 0 where it has not."""
+        self._committer.require_none_in_flight()
+        asked = [TopicPartition(topic.name, number) for number in partitions]
+        try:
+            found = self._consumer.committed(asked, timeout=self._seconds_max) if asked else []
+        except KafkaException as error:
+            raise SourceError(str(error.args[0])) from error
+        raise_for_errors(found)
+        return {each.partition: max(each.offset, 0) for each in found}
 
     def limits(self, partition: int) -> tuple[int, int]:
         """Return the first offset of the log, and the one after its last."""

@@ -24,6 +24,12 @@ sys.argv = ["{name}", *{arguments}]
 {function}()
 """
 
+REQUIRED = {
+    "ugc-replay": ["--reason", "refused"],
+    "ugc-rewind": ["--to-table"],
+    "ugc-add-partitions": ["--to", "9"],
+}
+
 
 @pytest.mark.parametrize(
     ("name", "module", "function"),
@@ -32,6 +38,7 @@ sys.argv = ["{name}", *{arguments}]
         ("ugc-audit", "db.commands", "audit"),
         ("ugc-replay", "db.commands", "replay"),
         ("ugc-rewind", "db.commands", "rewind"),
+        ("ugc-add-partitions", "db.commands", "add_partitions"),
         ("ugc-ingest", "services.ingest.__main__", "main"),
         ("ugc-gateway", "gateway.__main__", "main"),
         ("ugc-etl", "etl.__main__", "main"),
@@ -41,7 +48,7 @@ sys.argv = ["{name}", *{arguments}]
 )
 def test_while_loading(name: str, module: str, function: str) -> None:
     """One line, the status that shells expect, no traceback."""
-    arguments = {"ugc-replay": ["--reason", "refused"], "ugc-rewind": ["--to-table"]}.get(name, [])
+    arguments = REQUIRED.get(name, [])
     code = CODE.format(name=name, module=module, function=function, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 

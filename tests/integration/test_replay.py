@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from common.partition_change import PartitionChange
 from db.clickhouse.client import ClickHouse
 from db.clickhouse.replayed import Position, Rejected, ReplayLedger, Selection
 from db.errors import StoreError
@@ -75,6 +76,14 @@ def test_at_most_once(settings: ReplaySettings, tables: ClickHouse) -> None:
     assert (first.chosen, first.sent, first.replayed) == (3, 3, 0)
     assert (second.chosen, second.sent, second.replayed) == (3, 0, 3)
     assert on_topic(settings) == {(event.payload.user_id.encode(), good): 1, (None, garbage): 1, (None, b""): 1}
+
+
+def test_record_of_added_partitions(settings: ReplaySettings, tables: ClickHouse) -> None:
+    """The record of added partitions, which an earlier etl has stored as undecodable, is not sent again."""
+    reject(tables, [PartitionChange(str(uuid.uuid4()), 3, (1, 2, 3)).value(), b"garbage"], "undecodable")
+
+    assert replay(settings, Selection("undecodable", 0, EVER)).sent == 1
+    assert on_topic(settings) == {(None, b"garbage"): 1}
 
 
 def test_key() -> None:

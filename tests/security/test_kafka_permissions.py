@@ -14,6 +14,7 @@ from common.kafka_settings import KafkaSettings
 from db.clickhouse.client import ClickHouse
 from db.errors import DeniedError
 from db.kafka.groups import members, set_offsets
+from db.kafka.partitions import create_partitions, partition_count, record_change
 from db.kafka.topics import OffsetReader, provision, topic_identity
 from local.processes.ports import free_port
 from local.processes.program import running
@@ -68,7 +69,13 @@ def test_commands(user: Callable[[str], User], monkeypatch: pytest.MonkeyPatch) 
         topic_identity(settings, settings.kafka_topic, needs="READ")
         set_offsets(settings, settings.kafka_topic, settings.kafka_topic, {0: 0})
 
+    def add_partitions(settings: KafkaSettings) -> None:
+        replay(settings)
+        create_partitions(settings, settings.kafka_topic, count := partition_count(settings, settings.kafka_topic) + 1)
+        record_change(settings, settings.kafka_topic, "", count)
+
     commands = {"ugc-migrate": migrate, "ugc-audit": audit, "ugc-replay": replay, "ugc-rewind": rewind}
+    commands["ugc-add-partitions"] = add_partitions
     for process, act in commands.items():
         one = user(process)
         settings = one.settings(monkeypatch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ugc.v1.event_pb2 import EventRecord
@@ -12,8 +12,9 @@ from etl.delivery import Delivery
 from etl.errors import SinkError
 from etl.events.identity import split
 from etl.events.rows import DUPLICATE, Message, Rows, without_duplicates
-from etl.partition import Partition, Prepared
-from etl.plan import EVENTS, Block, Coordinates, Position
+from etl.partition import Partition
+from etl.plan import EVENTS, Block, Coordinates, Position, Topic
+from etl.prepared import Prepared
 from tests.simulation.member import Variant
 from tests.simulation.overlap_controls import CommitsPrepared, CommitsRunning, InsertsFirst, KeepsPartitions
 from tests.simulation.parts import Row
@@ -119,8 +120,8 @@ class ParsingSink(SimulatedSink):
 class WithoutUser(Delivery):
     """The identity of an event is its event_id alone, without its user."""
 
-    def prepare(self, messages: Sequence[Message]) -> Prepared:
-        prepared = super().prepare(messages)
+    def prepare(self, messages: Sequence[Message], *, is_planned: bool = False) -> Prepared:
+        prepared = super().prepare(messages, is_planned=is_planned)
         return replace(prepared, rows=event_ids_only(prepared.rows))
 
 
@@ -192,6 +193,31 @@ class TrustsAnyPlacement(SimulatedSource):
         return found if placement is None else replace(found, placement=replace(placement, shards=self.shards))
 
 
+class WithoutMoved(SimulatedSink):
+    """After partitions were added, only the partition's own events are in its window."""
+
+    def moved_identities(
+        self, at: Coordinates, first: int, last: int, to: int, partitions: int
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        del at, first, last, to, partitions
+        return (), ()
+
+
+class WithoutAwaiting(SimulatedSource):
+    """After partitions were added, the former partition of a user is read before its events are stored."""
+
+    def committed_offsets(self, topic: Topic, partitions: Collection[int]) -> Mapping[int, int]:
+        del topic
+        return dict.fromkeys(partitions, NEVER)
+
+
+class ContinuesBatches(Delivery):
+    """A batch does not end where partitions were added, and the window stays as it is."""
+
+    def prepare(self, messages: Sequence[Message], *, is_planned: bool = False) -> Prepared:
+        return replace(super().prepare(messages, is_planned=True), has_change=is_planned)
+
+
 CONTROLS = (
     Variant("without the fence", enforces_deadlines=False),
     Variant("without read-back", delivery=WithoutReadBack),
@@ -216,5 +242,8 @@ CONTROLS = (
     Variant("duplicates parsed again", sink=ParsingSink),
     Variant("duplicates of refused events", delivery=DuplicatesOfRefused),
     Variant("recoveries that forget refusals", delivery=ForgetsDecisions),
+    Variant("moved users' events not read", sink=WithoutMoved),
+    Variant("former partitions not awaited", source=WithoutAwaiting),
+    Variant("window kept where partitions were added", delivery=ContinuesBatches),
     Variant("identity without the user", delivery=WithoutUser, sink=WithoutUserSink),
 )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ugc.v1.event_pb2 import EventRecord
 
+from common.partition_change import PartitionChange
 from etl.events.identity import split
-from etl.events.rows import DUPLICATE, REFUSED, UNDECODABLE, Column, Message, Rows, reject
+from etl.events.rows import (
+    DUPLICATE,
+    PARTITIONS_ADDED,
+    REFUSED,
+    UNDECODABLE,
+    Column,
+    Message,
+    Rows,
+    reject,
+    reject_undecodable,
+)
 from tests.simulation.world import World
 
 MILLISECONDS_OF_A_MONTH = 2_592_000_000
@@ -19,13 +30,19 @@ USERS = [bytes(15) + bytes((number,)) for number in range(3)]
 NESTED_GROUPS = b"\xa3\x06" * 101 + b"\xa4\x06" * 101
 
 
+def partition_of(identity: bytes, partitions: int) -> int:
+    """Return the partition of an event once there are so many; the real one depends on the user alone."""
+    return identity[15] % partitions
+
+
 class SimulatedMessage:
     """A message with the methods of confluent_kafka's; `identity` is None if it cannot be decoded.
 
-    `ids` are the ids that can be read of such a message. `suffix` is appended to an event's bytes.
+    `ids` are the ids that can be read of such a message. `suffix` is appended to an event's bytes. With a `change` it
+    is the record of added partitions.
     """
 
-    __slots__ = ("_at", "_milliseconds", "_partition", "_value", "identity", "ids")
+    __slots__ = ("_at", "_milliseconds", "_partition", "_value", "change", "identity", "ids")
 
     def __init__(
         self,
@@ -35,17 +52,20 @@ class SimulatedMessage:
         milliseconds: int,
         ids: bytes = b"",
         suffix: bytes = b"",
+        change: PartitionChange | None = None,
     ) -> None:
+        self.change = change
         self.identity = identity
         self.ids = ids
         self._partition = partition
         self._at = offset
         self._milliseconds = milliseconds
-        self._value = (
-            b"garbage %d" % offset
-            if identity is None
-            else EventRecord(event_id=identity, received_at=milliseconds).SerializeToString() + suffix
-        )
+        if change is not None:
+            self._value = change.value()
+        elif identity is None:
+            self._value = b"garbage %d" % offset
+        else:
+            self._value = EventRecord(event_id=identity, received_at=milliseconds).SerializeToString() + suffix
 
     def value(self) -> bytes:
         return self._value
@@ -73,7 +93,11 @@ def decode(messages: Sequence[Message]) -> Rows:
         [message.timestamp()[1] for message in good],
         [message.offset() for message in good],
     ]
-    rejected = [reject(each, UNDECODABLE, "garbage", *split(each.ids)) for each in known if each.identity is None]
+    rejected = [
+        reject(each, UNDECODABLE, "garbage", *split(each.ids)) if each.change is None else reject_undecodable(each, "")
+        for each in known
+        if each.identity is None
+    ]
     return Rows(columns, rejected, [message.identity for message in good if message.identity is not None])
 
 
@@ -93,6 +117,10 @@ class Log:
     poison: set[int] = field(default_factory=set)
     # When each message was appended.
     appended: list[float] = field(default_factory=list)
+    # Identities of other partitions before partitions were added, which are sent again to this one afterwards.
+    moved: list[bytes] = field(default_factory=list)
+    # All partitions.
+    logs: list[Log] = field(default_factory=list)
     _bad: set[bytes] = field(default_factory=set)
     _identities: list[bytes] = field(default_factory=list)
 
@@ -125,11 +153,26 @@ class Log:
         time = month * MILLISECONDS_OF_A_MONTH
         self.messages.append(SimulatedMessage(self.partition, offset, identity, time, ids, suffix))
 
+    def append_change(self, change: PartitionChange) -> None:
+        """Append the record that partitions were added; users of other partitions continue here."""
+        self.appended.append(float("inf"))
+        self.messages.append(SimulatedMessage(self.partition, len(self.messages), None, 0, change=change))
+        # Some are from before the horizon.
+        around = (log.messages[max(0, change.ends[log.partition] - 2 * self.horizon) :] for log in self._others())
+        sent = (message.identity for messages in around for message in messages if message and message.identity)
+        self.moved += [each for each in sent if partition_of(each, change.partitions) == self.partition]
+
+    def _others(self) -> list[Log]:
+        return [log for log in self.logs if log is not self]
+
     def _identity(self, world: World) -> bytes:
         """Return mostly a new identity, else a recent one or one from about a horizon ago, of any user."""
         chance, known = world.chance, self._identities
         dice = chance.random()
-        if known and dice < 0.1:
+        if self.moved and chance.random() < 0.4:
+            identity = chance.choice(self.moved)
+            world.counts["events of other partitions"] += 1
+        elif known and dice < 0.1:
             identity = known[-chance.randint(1, min(8, len(known)))]
         elif known and dice < 0.2:
             identity = known[-min(len(known), self.horizon + chance.randint(-3, 6))]
@@ -142,12 +185,17 @@ class Log:
         known.append(identity)
         return identity
 
-    def expected(self) -> dict[int, str]:
-        """Return what each message must become, from the log alone: EVENT or the reason of its rejection."""
+    def expected(self, until: int | None = None) -> dict[int, str]:
+        """Return what each message must become, from the logs alone: EVENT or the reason of its rejection."""
         seen: dict[bytes, int] = {}
         found: dict[int, str] = {}
-        for offset, message in enumerate(self.messages):
+        for offset, message in enumerate(self.messages[:until]):
             if message is None:
+                continue
+            if message.change is not None:
+                found[offset] = PARTITIONS_ADDED
+                for identity, at in self._moved_at(offset, message.change):
+                    seen[identity] = max(at, seen.get(identity, at))
                 continue
             if message.identity is None:
                 found[offset] = UNDECODABLE
@@ -163,3 +211,13 @@ class Log:
                 found[offset] = EVENT
             seen[message.identity] = offset
         return found
+
+    def _moved_at(self, record: int, change: PartitionChange) -> Iterator[tuple[bytes, int]]:
+        """Yield the identities that other partitions had before a change, and their places before its record."""
+        for log in (each for each in self._others() if each.partition < change.partitions):
+            end = change.ends[log.partition]
+            for offset, kind in log.expected(end).items():
+                message = log.messages[offset]
+                identity = None if message is None or kind not in {EVENT, DUPLICATE} else message.identity
+                if identity is not None and partition_of(identity, change.partitions) == self.partition:
+                    yield identity, record - (end - offset)

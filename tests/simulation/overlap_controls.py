@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from etl.delivery import Delivery
 from etl.loader import Loader
-from etl.partition import Partition, Prepared
+from etl.partition import Partition
+from etl.prepared import Prepared
 
 
 class InsertsFirst(Delivery):

@@ -29,6 +29,7 @@ TOTALS = (
     *("queries despite a replica", "queries of all shards", "releases replaced"),
     *("inserts unanswered", "inserts delayed", "inserts fenced", "inserts refused", "probes"),
     *("event_ids of other users", "poison messages", "undecodable with ids"),
+    *("changes of the partitions", "events of other partitions", "events looked up in other partitions"),
     *("runs counted exactly", "complete-through times"),
     *("rows under faults", "rows", "hung", "lost", "doubled"),
 )

@@ -15,6 +15,7 @@ import structlog
 from etl.errors import LoaderStoppedError
 from etl.metrics import EtlMetrics
 from etl.plan import Position, read_position
+from tests.simulation.added_partitions import PARTITIONS_ADDED_MAX, AddedPartitions, new_logs
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import ClickHouse, ViolationError
 from tests.simulation.log import Log
@@ -24,6 +25,8 @@ from tests.simulation.source import TOPIC
 from tests.simulation.world import World
 
 FAULTS_SECONDS = 50.0
+# How often partitions are added.
+CHANGE_RATIO = 0.4
 # Everything must be stored so long after the last fault; otherwise the run counts as hung.
 CALM_SECONDS_MAX = 150.0
 MEMBERS_MAX = 4
@@ -75,9 +78,11 @@ class Simulation:
     def __init__(self, seed: int, variant: Variant, trace: Callable[[str], None] | None) -> None:
         world = self.world = World(seed, trace)
         self._variant = variant
-        self.logs = [Log(number, HORIZON) for number in range(world.chance.randint(1, 3))]
+        self.logs = new_logs([], HORIZON, world.chance.randint(1, 3))
         self.broker = Broker(world, self.logs)
-        self.server = ClickHouse(world, len(self.logs), lambda partition: self.logs[partition].poison)
+        self.server = ClickHouse(
+            world, len(self.logs) + PARTITIONS_ADDED_MAX, lambda partition: self.logs[partition].poison
+        )
         self.server.enforces_deadlines = variant.enforces_deadlines
         self.members: list[Member] = []
         # Of all members together.
@@ -107,9 +112,10 @@ class Simulation:
     def _schedule(self) -> None:
         world, chance = self.world, self.world.chance
         gaps = 0.05 if chance.random() < 0.3 else 0.0
-        for log in self.logs:
-            for _ in range(chance.randint(4, 20)):
-                self._at_random(partial(self._append, log, chance.randint(1, 12), gaps))
+        self._schedule_messages(FAULTS_SECONDS, 20, gaps)
+        if chance.random() < CHANGE_RATIO:
+            added = AddedPartitions(world, self.logs, self.broker.rebalance)
+            world.after(world.between(5, FAULTS_SECONDS - 10), partial(self._add_partitions, added, gaps))
         self._several(3, lambda: self.server.kill(world.between(0.1, 2)))
         self._several(2, lambda: self.server.freeze(world.between(0.5, 5)))
         self._several(3, self.broker.rebalance)
@@ -120,6 +126,18 @@ class Simulation:
             self._at_random(self._replace_release)
         self._supervise()
         world.after(FAULTS_SECONDS, self._calm)
+
+    def _schedule_messages(self, seconds: float, most: int, gaps: float) -> None:
+        """Append messages to all partitions, up to so many times in so many seconds."""
+        chance = self.world.chance
+        for log in self.logs:
+            for _ in range(chance.randint(most // 5, most)):
+                append = partial(self._append, log, chance.randint(1, 12), gaps)
+                self.world.after(self.world.between(0, seconds), append)
+
+    def _add_partitions(self, added: AddedPartitions, gaps: float) -> None:
+        added.add()
+        self._schedule_messages(FAULTS_SECONDS - self.world.now, 5, gaps)
 
     def _several(self, most: int, act: Callable[[], None]) -> None:
         for _ in range(self.world.chance.randint(0, most)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from etl.errors import SinkError
-from etl.events.rows import DUPLICATE
+from etl.events.rows import DUPLICATE, PARTITIONS_ADDED
 from etl.plan import EVENTS, Block, Coordinates
 from tests.simulation.clickhouse import ClickHouse, Query, ViolationError
+from tests.simulation.log import partition_of
 from tests.simulation.parts import Row
 from tests.simulation.world import Process
 from tests.support.fakes.sinks import ProbingFake
@@ -122,6 +123,20 @@ class SimulatedSink(ProbingFake):
         rows = self._server.rows_on_any_replica(at.partition, shards)
         known = [at for at in range(max(first, 0), last + 1) if at in rows and self.is_in_window(rows[at])]
         return known, [self.identity(rows[at]) for at in known]
+
+    def moved_identities(
+        self, at: Coordinates, first: int, last: int, to: int, partitions: int
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        found = zip(*self.recent_identities(at, first, last), strict=True)
+        moved = [(offset, each) for offset, each in found if partition_of(each, partitions) == to]
+        self._world.counts["events looked up in other partitions"] += len(moved)
+        return [offset for offset, _ in moved], [each for _, each in moved]
+
+    def partition_changes(self, at: Coordinates, first: int, last: int) -> Sequence[tuple[int, bytes]]:
+        shards = self._query_every_replica(at, first)
+        rows = self._server.rows_on_any_replica(at.partition, shards)
+        known = [offset for offset in sorted(rows) if first <= offset <= last]
+        return [(offset, rows[offset].content) for offset in known if rows[offset].reason == PARTITIONS_ADDED]
 
     def is_in_window(self, row: Row) -> bool:
         """Whether a row's identity is in the window."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from etl.errors import SourceError
 from etl.events.rows import Message
@@ -73,6 +73,13 @@ class SimulatedSource:
         self._world.counts["plans found"] += '"end"' in metadata
         self._process.cross()
         return read_position(at.topic.identity, offset, metadata)
+
+    def committed_offsets(self, topic: Topic, partitions: Collection[int]) -> Mapping[int, int]:
+        assert topic == TOPIC
+        self._request("committed offsets")
+        found = {number: self._broker.committed.get(number, (0, ""))[0] for number in partitions}
+        self._process.cross()
+        return found
 
     def limits(self, partition: int) -> tuple[int, int]:
         return 0, len(self._broker.logs[partition].messages)

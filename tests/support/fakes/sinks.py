@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from etl.plan import EVENTS, Block, Coordinates
+from etl.plan import EVENTS, Block, Coordinates, Topic
 
 
 class ProbingFake:
@@ -29,3 +30,18 @@ def offsets_of(block: Block) -> list[int]:
 def identities_of(block: Block) -> list[bytes]:
     """Return the first column of a block of simulated events, which is their identity."""
     return list(cast("list[bytes]", block.columns[0]))
+
+
+class Unchanged:
+    """A topic to which no partitions were added."""
+
+    def committed_offsets(self, topic: Topic, partitions: Collection[int]) -> Mapping[int, int]:
+        raise AssertionError((topic, partitions))
+
+    def moved_identities(
+        self, at: Coordinates, first: int, last: int, to: int, partitions: int
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
+        raise AssertionError((at, first, last, to, partitions))
+
+    def partition_changes(self, _at: Coordinates, _first: int, _last: int) -> Sequence[tuple[int, bytes]]:
+        return ()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from etl import process
 from etl.delivery import Delivery
-from etl.partition import Partition, Prepared
+from etl.partition import Partition
+from etl.prepared import Prepared
 
 # An insert may then begin whenever it arrives.
 NO_FENCE_SECONDS = "60"

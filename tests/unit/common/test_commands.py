@@ -14,7 +14,7 @@ import pytest
 
 from common.commands import COLUMNS_MIN, Command
 from common.settings import Settings
-from db.settings import AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
+from db.settings import AddPartitionsSettings, AuditSettings, MigrateSettings, ReplaySettings, RewindSettings
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from local.settings import ROOT, LocalSettings, UpSettings
@@ -30,6 +30,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "ugc-audit": AuditSettings,
     "ugc-replay": ReplaySettings,
     "ugc-rewind": RewindSettings,
+    "ugc-add-partitions": AddPartitionsSettings,
     "ugc-servers": LocalSettings,
     "ugc-up": UpSettings,
 }
@@ -43,6 +44,7 @@ MODULES = {
     "db.audit": "ugc-audit",
     "db.replay": "ugc-replay",
     "db.rewind": "ugc-rewind",
+    "db.add_partitions": "ugc-add-partitions",
     "local.servers": "ugc-servers",
     "local.up": "ugc-up",
 }
@@ -53,6 +55,7 @@ SECONDS_MAX = 60
 REQUIRED = {
     "ugc-replay": ["--reason", "refused"],
     "ugc-rewind": ["--to-table"],
+    "ugc-add-partitions": ["--to", "9"],
     "ugc-openapi": ["descriptors.binpb"],
 }
 

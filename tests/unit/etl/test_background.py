@@ -20,11 +20,12 @@ from etl.restoring import PartitionRestorer
 from tests.simulation.log import decode
 from tests.support.fakes.delivering import AT
 from tests.support.fakes.loading import World
+from tests.support.fakes.sinks import Unchanged
 
 WAIT_SECONDS_MAX = 60.0
 
 
-class Silent(World):
+class Silent(Unchanged, World):
     """A Kafka that does not answer about partition 0 until it is released."""
 
     def __init__(self, partitions: int, silent: str) -> None:

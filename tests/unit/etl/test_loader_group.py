@@ -12,8 +12,9 @@ from etl.errors import SinkError, SourceError
 from etl.events.rows import Message, Rows
 from etl.inserting import Inline, Inserts
 from etl.loader import Loader
-from etl.partition import FlushLimits, LoaderLimits, Partition, Prepared
+from etl.partition import FlushLimits, LoaderLimits, Partition
 from etl.plan import Coordinates, Plan, Topic
+from etl.prepared import Prepared
 from tests.support.inputs.events import numbered, record
 from tests.support.inputs.messages import FakeMessage
 
@@ -56,7 +57,8 @@ class Everything:
         partition.seek(FIRST)
         return iter(())
 
-    def prepare(self, messages: Sequence[Message]) -> Prepared:
+    def prepare(self, messages: Sequence[Message], *, is_planned: bool = False) -> Prepared:
+        del is_planned
         return Prepared(messages, Rows(), "")
 
     def deliver(self, partition: Partition, prepared: Prepared) -> Iterator[None]:

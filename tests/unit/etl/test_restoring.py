@@ -13,6 +13,7 @@ from etl.partition import NOTHING_STORED, Partition
 from etl.placement import Placement
 from etl.plan import Coordinates, Plan, Position, ServerClock, Topic
 from etl.restoring import PartitionRestorer
+from tests.support.fakes.sinks import Unchanged
 
 TOPIC = Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster")
 NOW = 1_790_000_000_000
@@ -21,7 +22,7 @@ PLAN = Plan(TOPIC.identity, 100, 119, 20, "00c0ffee", NOW + 3_000)
 
 
 @dataclass
-class Stores:
+class Stores(Unchanged):
     """A fake of Kafka and ClickHouse."""
 
     committed: Position = NOTHING_COMMITTED
