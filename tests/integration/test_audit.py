@@ -184,7 +184,7 @@ def test_wait(consumed: Consumed) -> None:
 
 def ugc_audit(consumed: Consumed, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `ugc-audit`."""
-    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings if value is not None}
     return subprocess.run(
         [sys.executable, "-m", "db.audit", *arguments],
         env={**os.environ, **environment, **settings},

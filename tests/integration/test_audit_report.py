@@ -50,7 +50,7 @@ def partitions_shown(kafka: str, topic: str) -> int:
 
 def printed(consumed: Consumed, **settings: str) -> str:
     """Return what `ugc-audit` prints into a pipe."""
-    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings if value is not None}
     done = subprocess.run(
         [sys.executable, "-m", "db.audit"],
         env={**os.environ, **environment, **settings},
@@ -80,7 +80,7 @@ def test_nothing_is_cut(consumed: Consumed, columns: str) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_reader_that_has_gone(consumed: Consumed, arguments: tuple[str, ...]) -> None:
     """When the reader of its output has gone, as in `| head`, the exit status is that of SIGPIPE, not of a breach."""
-    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings if value is not None}
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -197,7 +197,7 @@ def test_repeats_after_partitions_were_added(
 def test_interrupted(consumed: Consumed, number: signal.Signals) -> None:
     """A stop signal ends an audit that waits for a group with one line and the status 128 plus its number."""
     consumed.produce(0, [b"x"])
-    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings}
+    environment = {f"UGC_{name.upper()}": str(value) for name, value in consumed.settings if value is not None}
     process = subprocess.Popen(
         [sys.executable, "-m", "db.audit", "--wait", "600"],
         env={**os.environ, **environment},

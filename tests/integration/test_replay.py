@@ -212,7 +212,7 @@ def test_program(settings: ReplaySettings, tables: ClickHouse) -> None:
     reject(tables, [b"second"], "undecodable", hour=1)
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        environment = {f"UGC_{name.upper()}": str(value) for name, value in settings}
+        environment = {f"UGC_{name.upper()}": str(value) for name, value in settings if value is not None}
         command = [sys.executable, "-m", "db.replay", *arguments]
         environment = {**os.environ, **environment, **changes}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
