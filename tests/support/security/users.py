@@ -17,7 +17,7 @@ from tests.support.processes.system import await_equal, get
 from tests.support.security.kafka import Grant, SecuredKafka, settings_of
 
 PAGE = ROOT / "docs" / "operating" / "permissions.md"
-ROW = re.compile(r"^\| `(ugc-\w+)` \| (topic|group) \| ([A-Z_]+) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(ugc-[\w-]+)` \| (topic|group) \| ([A-Z_]+) \|", re.MULTILINE)
 
 
 def documented(process: str, topic: str) -> list[Grant]:
