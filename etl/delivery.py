@@ -120,8 +120,8 @@ class Delivery:
     def no_insert_in_flight(self, partition: Partition) -> bool:
         """Whether no insert of a former owner can begin any more, and none is running."""
         in_flight_until = partition.in_flight_until + self._skew
-        at = coordinates(partition)
-        return self._sink.now(at) > in_flight_until and not self._sink.is_inserting(at, partition.committed)
+        at, first = coordinates(partition), partition.committed
+        return self._sink.earliest_now(at, first) > in_flight_until and not self._sink.is_inserting(at, first)
 
     def recover(self, partition: Partition, prepared: Prepared) -> Iterator[None]:
         """Store the missing rows of a batch that may be stored in part. Requires `no_insert_in_flight`."""

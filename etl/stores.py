@@ -56,8 +56,8 @@ class Sink(Prober, StoredEvents, Protocol):
     def insert(self, block: Block) -> None:
         """Store a block; DataRefusedError if a value is at fault, else SinkError; after either it may be stored."""
 
-    def now(self, at: Coordinates) -> int:
-        """Return the time in milliseconds of a server that stores the partition's rows."""
+    def earliest_now(self, at: Coordinates, first: int) -> int:
+        """Return the earliest time in milliseconds of the servers that may get inserts of offsets from `first` on."""
 
     def is_inserting(self, at: Coordinates, first: int) -> bool:
         """Whether an insert of offsets from `first` on of the partition is running, on any server."""

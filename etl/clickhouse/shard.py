@@ -43,6 +43,10 @@ class Shard:
         with self.replica() as replica:
             return replica.now()
 
+    def earliest_now(self) -> int:
+        """Return the earliest time of any replica, in milliseconds."""
+        return min(each.now() for each in self.replicas)
+
     def is_inserting(self, at: Coordinates) -> bool:
         """Whether an insert into the partition is running on any replica."""
         return any(each.is_inserting(at) for each in self.replicas)

@@ -100,6 +100,10 @@ class ClickHouseSink:
         """Return the time of a server of the partition's shard, in milliseconds since the Unix epoch."""
         return self._shards[at.shard].now()
 
+    def earliest_now(self, at: Coordinates, first: int) -> int:
+        """Return the earliest time of the servers that an insert of offsets from `first` on may reach."""
+        return min(shard.earliest_now() for shard in self._holding(at, first))
+
     def is_inserting(self, at: Coordinates, first: int) -> bool:
         """Whether an insert of offsets from `first` on of the partition is running, on any server."""
         return any(shard.is_inserting(at) for shard in self._holding(at, first))

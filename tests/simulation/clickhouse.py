@@ -68,6 +68,10 @@ class ClickHouse:
         ahead = self.world.between(0, self.skew_seconds) if self.skew_seconds else 0
         return EPOCH_MILLISECONDS + int((self.world.now + ahead) * self._clock_rate)
 
+    def earliest_now(self) -> int:
+        """Return the earliest time of any server."""
+        return EPOCH_MILLISECONDS + int(self.world.now * self._clock_rate)
+
     @property
     def is_down(self) -> bool:
         """Whether the server accepts no connections."""

@@ -87,7 +87,7 @@ class Member:
             sink,
             clock,
             refusals,
-            self._server.skew_seconds,
+            0.0,  # whatever the clocks of the servers differ by
             self._decode,
             self.process.start,
             self.progress.metrics,

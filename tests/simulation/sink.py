@@ -90,6 +90,12 @@ class SimulatedSink(ProbingFake):
         self._process.cross()
         return now
 
+    def earliest_now(self, at: Coordinates, first: int) -> int:
+        self._query_every_replica(at, first)
+        now = self._server.earliest_now()
+        self._process.cross()
+        return now
+
     def is_inserting(self, at: Coordinates, first: int) -> bool:
         shards = self._query_every_replica(at, first)
         running = (query for query in self._server.running if query.shard in shards)

@@ -73,6 +73,10 @@ class Stores(ProbingFake):
         if any(identity.startswith(POISON) for identity in identities_of(block)):
             raise DataRefusedError(6, "Cannot parse")
 
+    def earliest_now(self, at: Coordinates = AT, first: int = 0) -> int:
+        del first
+        return self.now(at)
+
     def now(self, at: Coordinates = AT) -> int:
         assert at == AT
         return NOW + round(self.seconds * 1_000)

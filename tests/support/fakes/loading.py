@@ -97,6 +97,10 @@ class World(ProbingFake):
         del at
         return round(self.seconds * 1_000)
 
+    def earliest_now(self, at: Coordinates, first: int) -> int:
+        del first
+        return self.now(at)
+
     def is_inserting(self, at: Coordinates, first: int) -> bool:
         del at, first
         return False

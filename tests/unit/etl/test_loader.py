@@ -41,7 +41,7 @@ class SilentSink(ProbingFake):
     def probe(self, _block: Block, *, thorough: bool) -> None:
         raise SinkError(f"no answer, thorough: {thorough}")
 
-    def now(self, _at: Coordinates) -> int:
+    def earliest_now(self, _at: Coordinates, _first: int) -> int:
         return 0
 
     def is_inserting(self, _at: Coordinates, _first: int) -> bool:

@@ -61,7 +61,7 @@ class MemorySink(ProbingFake):
     def accepts_good_rows(self, _at: Coordinates, _before: int, *, thorough: bool) -> bool:
         return thorough
 
-    def now(self, _at: Coordinates) -> int:
+    def earliest_now(self, _at: Coordinates, _first: int) -> int:
         return 0
 
     def is_inserting(self, _at: Coordinates, _first: int) -> bool:
