@@ -106,7 +106,7 @@ class Simulation:
         for log in self.logs:
             check_placed(log.partition, self.server, self._position(log), self._releases[0].shards)
         # Not for a control, whose violation the check above must find.
-        if self._variant is PROTOCOL:
+        if self._variant == PROTOCOL:
             check_counted(self.logs, self.metrics, self.world.counts)
 
     def _schedule(self) -> None:
@@ -153,7 +153,7 @@ class Simulation:
     def _supervise(self) -> None:
         """Start missing members; a frozen one may be regarded as dead."""
         self.members = [member for member in self.members if member.process.is_alive]
-        if self._variant is PROTOCOL:
+        if self._variant == PROTOCOL:
             for member in self.members:
                 check_complete_through(member, self.logs, self.server, self.world.counts)
         alive = sum(not member.process.is_frozen or self.world.chance.random() < 0.7 for member in self.members)
