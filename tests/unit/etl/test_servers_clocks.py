@@ -13,7 +13,8 @@ from etl.clickhouse.server import ClickHouseServer
 from etl.clickhouse.shard import Shard
 from etl.clickhouse.sink import ClickHouseSink
 from etl.errors import SinkError
-from etl.plan import Coordinates, Placement, Topic
+from etl.placement import Placement
+from etl.plan import Coordinates, Topic
 
 # With two shards, that of partition 3 is the second one.
 AT = Coordinates(Topic("ugc.events", "0d6be9f0-7c1f-4f5e-9f0f-3d2a6c1b8e55", "cluster"), 3, Placement(2, 100))
