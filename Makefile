@@ -54,7 +54,7 @@ test-security:
 ## test-kubernetes: apply the Helm chart to the real API server of Kubernetes; builds it with Go, in ten minutes of CPU
 test-kubernetes:
 	@$(PYTHON) -m local.setup kubernetes
-	@$(BIN)/python -m pytest tests/kubernetes $(ARGS)
+	@UGC_TEST_KUBERNETES=1 $(BIN)/python -m pytest -n0 tests/kubernetes $(ARGS)
 
 ## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark, KEEP=1 keeps the
 ## results in tests/benchmarks/results and writes docs/reference/costs.md

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from local.setup.kubernetes import api_server_step, helm_step
+from local.setup.kubernetes import api_server_step, helm_step, strimzi_step
 from local.setup.packages import clickhouse_step, kafka_step, page_step, zookeeper_step
 from local.setup.python_packages import benchmark_step, python_step
 from local.setup.steps import SetupError, Step, alone, is_due, run_steps
@@ -36,7 +36,7 @@ def main() -> int:
             steps += [benchmark_step()] if benchmarks else []
             steps += [zookeeper_step()] if cluster else []
             steps += [step for step in [helm_step()] if step and tests]
-            steps += [api_server_step()] if kubernetes else []
+            steps += [api_server_step(), strimzi_step()] if kubernetes else []
             run_steps([step for step in steps if is_due(step)])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")

@@ -16,6 +16,7 @@ from local.setup.steps import LOCAL, ROOT, SetupError, Step, run
 
 TOOLS = LOCAL / "bin"
 FOLDER = ROOT / "local" / "kubernetes"
+STRIMZI_LIBRARIES = LOCAL / "strimzi"
 PROGRAMS = {"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver", "etcd": "go.etcd.io/etcd/server/v3"}
 VERSION = "k8s.io/component-base/version.gitVersion"
 
@@ -50,6 +51,14 @@ def api_server_step() -> Step:
                 build(PROGRAMS[output.name], output, log)
 
     return Step("kubernetes", inputs, outputs, install)
+
+
+def strimzi_step() -> Step:
+    """Return the step that fetches what writes the definitions of Strimzi, a program for Java 21 or newer."""
+    pom = FOLDER / "pom.xml"
+    command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    output = f"-DoutputDirectory={STRIMZI_LIBRARIES}"
+    return Step("strimzi", (pom,), (STRIMZI_LIBRARIES,), lambda log: run([*command, output], log))
 
 
 def build(package: str, output: Path, log: Path) -> None:
