@@ -6,7 +6,7 @@ export LC_ALL = C.UTF-8
 # The set-up is a package of this folder, which Python does not search with this variable.
 unexport PYTHONSAFEPATH
 
-.PHONY: up test test-inputs test-faults test-mutants test-cluster test-security check bench profile generate
+.PHONY: up test test-inputs test-faults test-mutants test-cluster test-security test-kubernetes check bench profile generate
 .PHONY: pictures dashboards chart reference docs lock format
 
 ## up: set up, and run everything on this machine until Ctrl-C; CHECK=1 exits once the first events are rows
@@ -50,6 +50,11 @@ test-cluster:
 test-security:
 	@$(PYTHON) -m local.setup test
 	@UGC_TEST_SECURITY=1 $(BIN)/python -m pytest -n0 tests/security $(ARGS)
+
+## test-kubernetes: apply the Helm chart to the real API server of Kubernetes; builds it with Go, in ten minutes of CPU
+test-kubernetes:
+	@$(PYTHON) -m local.setup kubernetes
+	@UGC_TEST_KUBERNETES=1 $(BIN)/python -m pytest -n0 tests/kubernetes $(ARGS)
 
 ## bench: measure the costs on this machine; ONLY=etl_backlog ARGS='--events 200000' runs one benchmark, KEEP=1 keeps the
 ## results in tests/benchmarks/results and writes docs/reference/costs.md

@@ -1,4 +1,4 @@
-"""Sets a fresh machine up: `python3 -m local.setup run|test|bench|cluster`; a second run takes no time."""
+"""Sets a fresh machine up: `python3 -m local.setup run|test|bench|cluster|kubernetes`; a second run takes no time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from local.setup.kubernetes import helm_step
+from local.setup.kubernetes import api_server_step, helm_step, strimzi_step
 from local.setup.packages import clickhouse_step, kafka_step, page_step, zookeeper_step
 from local.setup.python_packages import benchmark_step, python_step
 from local.setup.steps import SetupError, Step, alone, is_due, run_steps
@@ -23,8 +23,8 @@ INTERRUPTED = 130
 def main() -> int:
     """Check the prerequisites, then run the steps that are due; status 1 with a message on failure."""
     benchmarks = sys.argv[1:] == ["bench"]
-    cluster = sys.argv[1:] == ["cluster"]
-    tests = benchmarks or cluster or sys.argv[1:] == ["test"]
+    cluster, kubernetes = sys.argv[1:] == ["cluster"], sys.argv[1:] == ["kubernetes"]
+    tests = benchmarks or cluster or kubernetes or sys.argv[1:] == ["test"]
     local_kafka = is_local("UGC_KAFKA_BOOTSTRAP_SERVERS", tests=tests)
     local_clickhouse = is_local("UGC_CLICKHOUSE_URL", tests=tests)
     try:
@@ -36,6 +36,7 @@ def main() -> int:
             steps += [benchmark_step()] if benchmarks else []
             steps += [zookeeper_step()] if cluster else []
             steps += [step for step in [helm_step()] if step and tests]
+            steps += [api_server_step(), strimzi_step()] if kubernetes else []
             run_steps([step for step in steps if is_due(step)])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")

@@ -19,7 +19,7 @@ from tests.support.charts.resource_definitions import definitions, strict_schema
 # The oldest version that Chart.yaml allows, and the newest one known.
 VERSIONS = ["1.30.0", "1.37.0"]
 SECONDS_MAX = 60
-# Only a Java program writes their definitions.
+# Its definitions need a Java program: `make test-kubernetes` has them.
 ELSEWHERE = "KafkaTopic,KafkaUser"
 # The files of kubernetes-validate for the kinds of Kubernetes that the chart renders.
 SCHEMAS = (
