@@ -11,7 +11,8 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from common.logs import log_limited
 from common.threads import in_thread
-from etl.errors import SourceError
+from etl.errors import LogChangedError, SourceError
+from etl.plan import Topic, read_position
 
 # Sends one commit and returns Kafka's answers.
 Send: TypeAlias = "Callable[[TopicPartition], Sequence[TopicPartition] | None]"
@@ -84,3 +85,11 @@ def raise_for_errors(answers: Sequence[TopicPartition] | None) -> None:
     for answer in answers or ():
         if answer.error:
             raise SourceError(str(answer.error))
+
+
+def committed_for(topic: Topic, found: TopicPartition) -> int:
+    """Return a committed offset; 0 if it is one of an earlier topic of the same name, or cannot be read."""
+    try:
+        return read_position(topic.identity, max(found.offset, 0), found.metadata or "").offset or 0
+    except LogChangedError:
+        return 0

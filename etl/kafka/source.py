@@ -16,7 +16,7 @@ from common.logs import logger
 from common.outage_log import OutageLog
 from etl.errors import ConsumerLostError, LogChangedError, SourceError
 from etl.events.rows import Message
-from etl.kafka.commits import CHECK_SECONDS, Committer, raise_for_errors
+from etl.kafka.commits import CHECK_SECONDS, Committer, committed_for, raise_for_errors
 from etl.kafka.membership import Membership
 from etl.plan import Coordinates, Position, Topic, read_position
 from etl.stores import Listener
@@ -140,7 +140,7 @@ class KafkaSource:
             raise LogChangedError(f"partition {at.partition}: {error}") from error
 
     def committed_offsets(self, topic: Topic, partitions: Collection[int]) -> Mapping[int, int]:
-        """Return the offsets that the group has committed for partitions, 0 where it has not."""
+        """Return the offsets that the group has committed for partitions, 0 where it has not for this topic."""
         self._committer.require_none_in_flight()
         asked = [TopicPartition(topic.name, number) for number in partitions]
         try:
@@ -148,7 +148,7 @@ class KafkaSource:
         except KafkaException as error:
             raise SourceError(str(error.args[0])) from error
         raise_for_errors(found)
-        return {each.partition: max(each.offset, 0) for each in found}
+        return {each.partition: committed_for(topic, each) for each in found}
 
     def limits(self, partition: int) -> tuple[int, int]:
         """Return the first offset of the log, and the one after its last."""
