@@ -70,6 +70,8 @@ class KafkaSource:
         The messages have at most about POLL_BYTES_MAX together. None while Kafka does not answer a commit, because the
         client would block the loop until it does.
         """
+        if self._membership.stuck:
+            raise ConsumerLostError(self._membership.stuck)
         # The admin client queues its errors in memory until it is polled: one a second in an outage.
         self._admin.poll(0)
         if not self._committer.is_idle(CHECK_SECONDS):
@@ -165,8 +167,7 @@ class KafkaSource:
             return 0
         try:
             _, high = self._consumer.get_watermark_offsets(self._at(partition), cached=True)
-        except KafkaException:
-            # The partition is no longer assigned.
+        except KafkaException:  # the partition is no longer assigned
             return 0
         return max(0, high - offset)
 
@@ -187,8 +188,7 @@ class KafkaSource:
             return
         try:
             self._consumer.pause([self._at(partition)])
-        except KafkaException as error:
-            # The partition is no longer assigned, so nothing of it is delivered.
+        except KafkaException as error:  # the partition is no longer assigned, so nothing of it is delivered
             logger().debug("a partition could not be paused", partition=partition, error=str(error))
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:
@@ -206,25 +206,26 @@ class KafkaSource:
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None  # noqa: S101 -- set by join
         self._committer.await_last_commit()
-        self._is_in_callback = True
+        self._is_in_callback, revoked = True, numbers(partitions)
         try:
-            self._listener.on_revoked(numbers(partitions))
+            self._listener.on_revoked(revoked)
         finally:
             self._is_in_callback = False
+            self._membership.revoked(revoked)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # The client joins the group again after this, and would retry a commit as a new member.
         assert self._listener is not None  # noqa: S101 -- set by join
-        self._membership.lost()
+        self._membership.lost(lost := numbers(partitions))
         self._committer.await_last_commit()
-        self._listener.on_lost(numbers(partitions))
+        self._listener.on_lost(lost)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Paused at once: the position of each partition is known when it is restored, after this poll.
         paused = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
         consumer.incremental_assign(paused)
         consumer.pause(paused)
-        self._membership.assigned()
+        self._membership.assigned(numbers(partitions))
         assert self._listener is not None  # noqa: S101 -- set by join
         self._listener.on_assigned(numbers(partitions))
 
