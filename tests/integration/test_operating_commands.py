@@ -21,6 +21,7 @@ STOPPED = "etl stopped"
 SCENARIOS = {
     STOPPED: "test_operating_commands",
     "tls": "test_operating_tls",
+    "secure": "test_operating_secure",
     **dict.fromkeys(("back up", "restore", "check"), "test_operating_backup"),
     **dict.fromkeys(("erase", "check erasure", "drop a month", "time to live"), "test_operating_erasure"),
 }

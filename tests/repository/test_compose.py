@@ -17,10 +17,10 @@ import yaml
 
 from common.settings import PREFIX, Settings
 from db.settings import MigrateSettings
-from etl.servers import host_of, server_urls
 from etl.settings import EtlSettings
 from gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
+from tests.support.security.profile import SECRETS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
@@ -38,6 +38,10 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROFILES = {
     "single": {"kafka", "clickhouse", "migrate", "ingest", "gateway", "etl"},
     "observe": {"prometheus", "grafana"},
+    "secure": {
+        f"secure-{name}"
+        for name in ("kafka", "kafka-users", "clickhouse", "clickhouse-users", "migrate", "ingest", "gateway", "etl")
+    },
     "cluster": {
         *(f"kafka-{broker}" for broker in (1, 2, 3)),
         *(f"keeper-{keeper}" for keeper in (1, 2, 3)),
@@ -48,7 +52,17 @@ PROFILES = {
 PROCESSES = sorted(name for name, service in SERVICES.items() if "build" in service)
 XML_FILES = sorted((ROOT / "db" / "cluster").glob("*.xml"))
 PUBLISHED = ["127.0.0.1:8123:8123", "50051:50051", "8000:8000"]
-PORTS = {"single": PUBLISHED, "cluster": PUBLISHED, "observe": ["127.0.0.1:3000:3000", "127.0.0.1:9090:9090"]}
+PORTS = {
+    "single": PUBLISHED,
+    "cluster": PUBLISHED,
+    "observe": ["127.0.0.1:3000:3000", "127.0.0.1:9090:9090"],
+    "secure": ["127.0.0.1:8443:8443", *PUBLISHED[1:]],
+}
+# What the profile `secure` mounts of the repository.
+SECURE = [
+    *(ROOT / "deploy" / "secure" / name for name in ("clickhouse.xml", "kafka_admin.properties", "kafka_users.sh")),
+    ROOT / "db" / "clickhouse" / "roles.sql",
+]
 # What the profile `observe` mounts.
 OBSERVE = [
     *(ROOT / "deploy" / "prometheus" / name for name in ("prometheus.yml", "rules.yml")),
@@ -91,12 +105,13 @@ def ask_compose(*arguments: str) -> str:
     [
         (("single",), ()),
         (("cluster",), ("--profile", "cluster")),
+        (("secure",), ("--profile", "secure")),
         (("single", "observe"), ("--profile", "single", "--profile", "observe")),
         (("cluster", "observe"), ("--profile", "cluster", "--profile", "observe")),
     ],
 )
 def test_config(profiles: tuple[str, ...], arguments: tuple[str, ...]) -> None:
-    """Compose accepts both sizes, alone and observed; without a profile it starts the single node."""
+    """Compose accepts every profile, alone and observed; without a profile it starts the single node."""
     ask_compose(*arguments, "config", "-q")
 
     wanted = set().union(*(PROFILES[profile] for profile in profiles))
@@ -139,23 +154,25 @@ def test_profiles_stand_alone() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_ports(profile: str) -> None:
-    """Either size publishes the three endpoints, each once; only this machine reaches what observes them."""
+    """Every size publishes the three endpoints, each once; only this machine reaches what observes them."""
     published = [port for name in PROFILES[profile] for port in SERVICES[name].get("ports", [])]
 
     assert sorted(published) == PORTS[profile]
 
 
 def test_volumes() -> None:
-    """Every store has its own volume, and every declared volume is used by a store."""
+    """Every store has its own volume, and every declared volume is used by a store; processes mount only secrets."""
     sources = [source for name in SERVICES for source, _ in mounts(name) if not source.startswith(".")]
+    without_secrets = {name for name in SERVICES if any(not source.startswith(SECRETS) for source, _ in mounts(name))}
 
     assert sorted(sources) == sorted(COMPOSE["volumes"])
-    assert {name for name in SERVICES if mounts(name)} == set(SERVICES) - set(PROCESSES)
+    assert without_secrets == set(SERVICES) - set(PROCESSES)
 
 
 def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every UGC_ variable of a service is a setting of its process, with a value that the process accepts."""
-    for name in PROCESSES:
+    # test_compose_secure.py tests those of `secure`, which name files.
+    for name in sorted(set(PROCESSES) - PROFILES["secure"]):
         settings, environment = SETTINGS[SERVICES[name]["command"][0]], SERVICES[name]["environment"]
 
         assert set(environment) <= {PREFIX + field.upper() for field in settings.model_fields}, name
@@ -174,10 +191,11 @@ def test_no_other_variables() -> None:
 
 
 def test_mounted_files_exist() -> None:
-    """What a service mounts is in the repository, and every file of db/cluster is mounted."""
-    mounted = {ROOT / source for name in SERVICES for source, _ in mounts(name) if source.startswith(".")}
+    """What a service mounts is in the repository or a secret, and every file of db/cluster is mounted."""
+    sources = {source for name in SERVICES for source, _ in mounts(name) if source.startswith(".")}
+    mounted = {ROOT / source for source in sources if not source.startswith(SECRETS)}
 
-    assert mounted == {*XML_FILES, *OBSERVE}
+    assert mounted == {*XML_FILES, *OBSERVE, *SECURE}
     assert all(path.exists() for path in mounted)
 
 
@@ -189,56 +207,16 @@ def test_xml() -> None:
 
         assert root.tag == "clickhouse", path.name
         for name, service in SERVICES.items():
-            if any(source.endswith(f"/{path.name}") for source, _ in mounts(name)):
+            if f"./{path.relative_to(ROOT)}" in [source for source, _ in mounts(name)]:
                 assert wanted <= set(service["environment"]), f"{path.name} in {name}"
-
-
-def test_cluster_topology() -> None:
-    """The servers and keepers in the configuration are the services, and each is configured with its own name."""
-    server, keeper = (ET.parse(ROOT / "db" / "cluster" / f"{each}.xml") for each in ("server", "keeper"))  # noqa: S314 -- files of this repository
-    shards = [[host.text for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
-
-    assert shards == [[f"clickhouse-{shard}-{replica}" for replica in (1, 2)] for shard in (1, 2)]
-    for shard, hosts in enumerate(shards, 1):
-        for host in hosts:
-            environment = SERVICES[str(host)]["environment"]
-            assert (environment["CLICKHOUSE_SHARD"], environment["CLICKHOUSE_REPLICA"]) == (shard, host)
-    assert [host.text for host in server.iterfind("zookeeper/node/host")] == ["keeper-1", "keeper-2", "keeper-3"]
-    for each in keeper.iterfind("keeper_server/raft_configuration/server"):
-        assert str(SERVICES[str(each.findtext("hostname"))]["environment"]["KEEPER_ID"]) == each.findtext("id")
-
-
-def test_cluster_etl() -> None:
-    """Each etl is configured with every replica of each shard, in the order of the shards."""
-    server = ET.parse(ROOT / "db" / "cluster" / "server.xml")  # noqa: S314 -- a file of this repository
-    shards = [[str(host.text) for host in shard.iter("host")] for shard in server.iterfind("remote_servers/ugc/shard")]
-    environments = [SERVICES[name]["environment"] for name in sorted(PROFILES["cluster"]) if name.startswith("etl-")]
-
-    assert len(environments) > 1
-    for environment in environments:
-        settings = EtlSettings(
-            etl_shard_urls=environment["UGC_ETL_SHARD_URLS"].replace("${CLICKHOUSE_PASSWORD}", "secret"),
-            clickhouse_cluster=environment["UGC_CLICKHOUSE_CLUSTER"],
-        )
-        named = [[host_of(server).partition(":")[0] for server in server_urls(url)] for url in settings.shard_urls]
-        assert named == shards
-        assert environment["UGC_CLICKHOUSE_CLUSTER"] == "ugc"
-        assert float(environment["UGC_ETL_CLOCK_SKEW_SECONDS"]) > 0
-
-
-def test_cluster_brokers_are_given_up_in_time() -> None:
-    """A killed broker loses its partitions before ingest stops waiting, but only after several missed heartbeats."""
-    for broker in sorted(name for name in PROFILES["cluster"] if name.startswith("kafka-")):
-        environment = SERVICES[broker]["environment"]
-        session = int(environment["KAFKA_BROKER_SESSION_TIMEOUT_MS"])
-        group = int(environment["KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS"])
-
-        assert session < IngestSettings.model_fields["ingest_delivery_seconds_max"].default * 1_000, broker
-        assert int(environment["KAFKA_BROKER_HEARTBEAT_INTERVAL_MS"]) * 4 <= session, broker
-        assert int(environment["KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS"]) <= group, broker
-        assert int(environment["KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS"]) * 4 <= group, broker
 
 
 def mounts(name: str) -> list[tuple[str, str]]:
     """Return the source and the target of each mount of a service."""
-    return [(source, target) for source, target, *_ in (text.split(":") for text in SERVICES[name].get("volumes", []))]
+    found = []
+    for volume in SERVICES[name].get("volumes", []):
+        source, target, *_ = (
+            (volume["source"], volume["target"]) if isinstance(volume, dict) else str(volume).split(":")
+        )
+        found.append((source, target))
+    return found

@@ -19,7 +19,7 @@ from local.settings import ROOT
 from tests.repository.test_compose import PROCESSES, SERVICES
 
 # These end by themselves, and the others wait for that.
-ONE_SHOT = {"migrate", "cluster-migrate"}
+ONE_SHOT = {"migrate", "cluster-migrate", "secure-migrate", "secure-kafka-users", "secure-clickhouse-users"}
 EXACT = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 RUN_SECONDS_MAX = 60
 
@@ -59,17 +59,23 @@ def test_versions() -> None:
 
 def test_wget_asks_no_proxy() -> None:
     """A probe by wget runs without the proxies that Docker may configure for a container."""
-    checks = {name: service["healthcheck"]["test"] for name, service in SERVICES.items() if "healthcheck" in service}
-    prefixes = {name: check[1 : check.index("wget")] for name, check in checks.items() if "wget" in check}
+    checks = {name: service.get("healthcheck", {}).get("test", []) for name, service in SERVICES.items()}
+    asking = {name: check for name, check in checks.items() if "wget" in check}
 
-    assert prefixes
-    assert [
-        name for name, prefix in prefixes.items() if prefix != ["env", "-u", "http_proxy", "-u", "HTTP_PROXY"]
-    ] == []
+    assert asking
+    for name, check in asking.items():
+        scheme = check[-1].partition(":")[0]
+        wanted = ["env", "-u", f"{scheme}_proxy", "-u", f"{scheme.upper()}_PROXY"]
+        assert check[1 : check.index("wget")] == wanted, name
 
 
 @pytest.mark.parametrize(
-    "name", ["ingest", "cluster-ingest", "cluster-ingest-more", "gateway", "cluster-gateway", "etl", "etl-1", "etl-2"]
+    "name",
+    [
+        *("ingest", "cluster-ingest", "cluster-ingest-more", "secure-ingest"),
+        *("gateway", "cluster-gateway", "secure-gateway"),
+        *("etl", "etl-1", "etl-2", "secure-etl"),
+    ],
 )
 def test_checks_ask_no_proxy(name: str) -> None:
     """The health check asks the service's management listener, although the environment names a proxy."""
