@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -15,6 +15,8 @@ from common.settings import CLICKHOUSE_URL, Documented, Settings
 
 # A parameter of the URL; the driver knows none of this name.
 PASSWORD_FILE = "password_file"  # noqa: S105 -- the name of a parameter
+# The parameter with further servers.
+OTHERS = "alt_hosts"
 FILES = ("ca_certs", "certfile", "keyfile")
 
 
@@ -65,6 +67,16 @@ def with_password_file(url: str, file: SecretFile | None = None) -> str:
             raise ValueError("has a password although UGC_CLICKHOUSE_PASSWORD_FILE names a file with it")
         secret_file(query[PASSWORD_FILE])
     return url
+
+
+def server_urls(url: str) -> list[str]:
+    """Return a URL for each server that a URL names: its host, and the others in `alt_hosts`."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    others = [host for value in query.pop(OTHERS, []) for host in value.split(",")]
+    rest = parts._replace(query=urlencode(query, doseq=True))
+    user, at, host = parts.netloc.rpartition("@")
+    return [urlunsplit(rest._replace(netloc=f"{user}{at}{each}")) for each in (host, *others)]
 
 
 def without_password_file(url: str) -> tuple[str, SecretFile | None]:

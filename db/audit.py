@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from common.commands import write_out
@@ -66,6 +66,7 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
             lagging = [
                 not_consumed(topic_id, each, wait_seconds_max) for each in before if wait_seconds_max and each.lag
             ]
+            lagging += changed_logs(topic_id, before, after)
             lagging += stalled(topic_id, reader, after, settings.audit_lag_seconds_max)
         finally:
             reader.close()
@@ -114,6 +115,24 @@ def not_consumed(topic_id: uuid.UUID, offsets: PartitionOffsets, seconds: float)
     """Return the breach of a partition that was not consumed within the time to wait."""
     example = f"after {seconds:g} s offset {offsets.committed} is committed of {offsets.high}"
     return Breach(BreachKind.BEHIND, topic_id, offsets.partition, offsets.lag, (example,), offsets.lag)
+
+
+def changed_logs(
+    topic_id: uuid.UUID, before: Sequence[PartitionOffsets], after: Sequence[PartitionOffsets]
+) -> Iterator[Breach]:
+    """Yield a breach for each partition whose log does not hold what was committed, for which the etl halts it.
+
+    A log grows, and offsets are committed: what an earlier reading shows is compared with a later one.
+    """
+    later = {each.partition: each for each in after}
+    for each in before:
+        now = later.get(each.partition, each)
+        if now.committed and (lost := each.low - now.committed) > 0:
+            example = f"offset {now.committed} is the next to consume, the log begins at {each.low}"
+            yield Breach(BreachKind.LOST, topic_id, each.partition, lost, (example,), lost)
+        if (beyond := each.committed - now.high) > 0:
+            example = f"offset {each.committed} is committed, the log ends at {now.high}"
+            yield Breach(BreachKind.SHORTER, topic_id, each.partition, beyond, (example,), beyond)
 
 
 def stalled(

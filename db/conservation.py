@@ -25,6 +25,8 @@ class BreachKind(StrEnum):
     TWICE = "stored twice"
     BEYOND = "beyond the committed offset"
     REPEATED = "repeated event_id"
+    LOST = "deleted from Kafka before they were consumed: the partition is halted"
+    SHORTER = "committed beyond the end of Kafka's log: the partition is halted"
     BEHIND = "not consumed in time"
     STALLED = "not consumed, the first of them written long ago"
 
@@ -35,6 +37,8 @@ UNITS = {
     BreachKind.TWICE: "rows",
     BreachKind.BEYOND: "offsets",
     BreachKind.REPEATED: "events",
+    BreachKind.LOST: "messages",
+    BreachKind.SHORTER: "offsets",
     BreachKind.BEHIND: "messages",
     BreachKind.STALLED: "messages",
 }

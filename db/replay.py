@@ -16,12 +16,13 @@ import dataclasses
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import datetime
 
 from google.protobuf.message import DecodeError
 from ugc.v1.event_pb2 import EventRecord
 
+from common.clickhouse_settings import server_urls
 from common.commands import write_out
 from common.lifecycle import interruptible
 from common.settings import load
@@ -108,8 +109,13 @@ def replay(
     # Checked before the first claim, which would be lost if the message could not be sent.
     topic_identity(settings, topic, needs="WRITE")
     run_id = uuid.uuid4()
-    with connected(settings.clickhouse_url) as connection, replaying(settings, topic) as replayer:
-        ledger = ReplayLedger(connection, cluster=bool(settings.clickhouse_cluster))
+    cluster = bool(settings.clickhouse_cluster)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connected(settings.clickhouse_url))
+        urls = server_urls(settings.clickhouse_url) if cluster else ()
+        servers = [stack.enter_context(connected(each)) for each in urls]
+        replayer = stack.enter_context(replaying(settings, topic))
+        ledger = ReplayLedger(connection, cluster=cluster, servers=servers)
         outcome = Outcome(ledger.count(selection), replayed=ledger.count_claimed(selection))
         outcome.before, outcome.after = ledger.count_outside(selection)
         for batch in batches(ledger, selection, limit):

@@ -1,25 +1,16 @@
-"""The servers that a ClickHouse URL names: its host, and the others in `alt_hosts`. Pure."""
+"""Whether the URLs of the shards, each with its replicas, are those of one cluster. Pure."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
-OTHERS = "alt_hosts"
+from common.clickhouse_settings import OTHERS, server_urls
+
 # What the etl sets itself, because the guarantee depends on it.
 OWN_SETTINGS = ("insert_quorum", "insert_quorum_parallel", "insert_quorum_timeout", "select_sequential_consistency")
 URLS_MAX = 1_000
 URL = re.compile(r"\w+://(?:[^/]*@)?[^@/?#\s]+/[^/?]*(?:\?.*)?")
-
-
-def server_urls(url: str) -> list[str]:
-    """Return a URL for each server that a URL names."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query, keep_blank_values=True)
-    others = [host for value in query.pop(OTHERS, []) for host in value.split(",")]
-    rest = parts._replace(query=urlencode(query, doseq=True))
-    user, at, host = parts.netloc.rpartition("@")
-    return [urlunsplit(rest._replace(netloc=f"{user}{at}{each}")) for each in (host, *others)]
 
 
 def host_of(url: str) -> str:

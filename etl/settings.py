@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from common.clickhouse_settings import ClickHouseSettings, with_password_file
+from common.clickhouse_settings import ClickHouseSettings, server_urls, with_password_file
 from common.failpoints import FailpointSettings
 from common.kafka_settings import KafkaSettings
 from common.management import ManagementListen
@@ -19,7 +19,7 @@ from common.settings import (
     Settings,
 )
 from common.trace_settings import TraceSettings
-from etl.servers import require_shards, server_urls
+from etl.servers import require_shards
 
 
 class EtlManagementSettings(Settings):

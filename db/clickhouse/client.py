@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import clickhouse_driver
+from clickhouse_driver.connection import Connection
 from clickhouse_driver.errors import Error as DriverError
 from clickhouse_driver.errors import ServerException
 
@@ -39,11 +40,14 @@ class ClickHouse:
         read_password_at_connect(self._client.connection, password_file)
         self._client.connection.connect_timeout = CONNECT_SECONDS_MAX
         self._client.connection.send_receive_timeout = ANSWER_SECONDS_MAX
+        pass_over_frozen_servers(self._client.connection)
 
-    def rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def rows(
+        self, query: str, parameters: dict[str, Any] | None = None, settings: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a query and return its rows; raise RefusedError or UnavailableError."""
         with self._translated():
-            return list(self._client.execute(query, parameters))
+            return list(self._client.execute(query, parameters, settings=settings))
 
     def records(self, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a query and return its rows by column name."""
@@ -67,6 +71,19 @@ class ClickHouse:
             # read an error of the server that quotes bytes of a value.
             self._client.disconnect()
             raise UnavailableError(f"{self._server} does not answer: {error}") from error
+
+
+def pass_over_frozen_servers(connection: Connection) -> None:
+    """Let a connection go on to the next server when one accepts it and sends nothing."""
+    receive_hello = connection.receive_hello
+
+    def receive_hello_in_time() -> None:
+        # The driver would wait as long as for the answer to a query.
+        connection.socket.settimeout(connection.connect_timeout)
+        receive_hello()
+        connection.socket.settimeout(connection.send_receive_timeout)
+
+    connection.receive_hello = receive_hello_in_time
 
 
 @contextlib.contextmanager

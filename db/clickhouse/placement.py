@@ -11,7 +11,7 @@ import logging
 
 from common.logs import log_limited
 from db.clickhouse.client import ClickHouse
-from db.clickhouse.servers import survey
+from db.clickhouse.servers import absent_servers, run_on_servers
 
 KEY = "kafka_partition"
 # The tables that the etl writes. Claims of ugc-replay are on the shard of the server to which it was connected.
@@ -25,15 +25,15 @@ SHARDS = "SELECT max(shard_num), uniqExact(shard_weight) FROM system.clusters WH
 ENGINE = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = %(table)s"
 
 
-def declare_placement(server: ClickHouse, cluster: str, database: str) -> None:
+def declare_placement(server: ClickHouse, cluster: str) -> None:
     """Give the Distributed tables the key that is true of their rows; nothing while a server does not answer."""
+    if absent_servers(server, cluster):
+        return
     for table in TABLES:
         engines = server.rows(ENGINE, {"table": f"{table}_all"})
         if not engines or (wanted := is_true(server, cluster, table)) is has_key(str(engines[0][0])):
             continue
-        if not survey(server, cluster, database, [f"{table}_all"]).is_complete:
-            continue
-        server.rows(definition(cluster, table, keyed=wanted, on_cluster=f" ON CLUSTER '{cluster}'"))
+        run_on_servers(server, definition(cluster, table, keyed=wanted, on_cluster=f" ON CLUSTER '{cluster}'"))
         if wanted:
             log_limited(logging.INFO, "sharding key declared", kind=table, table=f"{table}_all", key=KEY)
         else:

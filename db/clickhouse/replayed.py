@@ -7,10 +7,15 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from common.partition_change import PREFIX
+from db.clickhouse.claiming import QUORUM_SECONDS_MAX, Claims
 from db.clickhouse.client import ClickHouse
 
-# On a cluster a claim is written to a majority of the replicas and read with sequential consistency.
-CLUSTER_WRITE = ", insert_quorum = 'auto', insert_quorum_parallel = 0"
+MILLISECONDS = 1_000
+# On a cluster a claim is written to a majority of the replicas and read with sequential consistency, which knows no
+# parallel quorums. The table has inserts of ugc-replay only, so that those of the etl neither wait for them nor fail.
+CLUSTER_WRITE = (
+    f", insert_quorum = 'auto', insert_quorum_parallel = 0, insert_quorum_timeout = {QUORUM_SECONDS_MAX * MILLISECONDS}"
+)
 CLUSTER_READ = "SETTINGS select_sequential_consistency = 1"
 
 POSITION = "kafka_topic_id, kafka_partition, kafka_offset"
@@ -77,8 +82,10 @@ class Selection(NamedTuple):
 class ReplayLedger:
     """Queries the tables `rejected_events` and `replayed_events` of one server, or of all shards of a cluster."""
 
-    def __init__(self, connection: ClickHouse, *, cluster: bool) -> None:
+    def __init__(self, connection: ClickHouse, *, cluster: bool, servers: Sequence[ClickHouse] = ()) -> None:
+        """`servers`: where claims may be written on a cluster; the connection's if there are none."""
         self._connection = connection
+        self._claims: Claims | ClickHouse = Claims(servers) if servers else connection
         self._parts: dict[str, Any] = {
             "position": POSITION,
             "suffix": "_all" if cluster else "",
@@ -114,11 +121,11 @@ class ReplayLedger:
 
     def claim(self, run_id: uuid.UUID, positions: Collection[Position]) -> None:
         """Record durably that a run is about to send these messages."""
-        self._connection.insert(self._query(CLAIM), [(*position, run_id, False) for position in positions])
+        self._claims.insert(self._query(CLAIM), [(*position, run_id, False) for position in positions])
 
     def withdraw(self, run_id: uuid.UUID, positions: Collection[Position]) -> None:
         """Withdraw claims on messages that this run has not sent and will not send."""
-        self._connection.insert(self._query(CLAIM), [(*position, run_id, True) for position in positions])
+        self._claims.insert(self._query(CLAIM), [(*position, run_id, True) for position in positions])
 
     def contested(self, run_id: uuid.UUID, positions: Sequence[Position]) -> set[Position]:
         """Return which of these messages, given in order, another run has claimed as well."""

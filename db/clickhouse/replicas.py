@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from db.clickhouse.client import ClickHouse, RefusedError
-from db.clickhouse.servers import ALL_CONNECTION_TRIES_FAILED
+from db.clickhouse.servers import ALL_CONNECTION_TRIES_FAILED, absent_servers
 
 SETTLE_SECONDS_MAX = 15.0
 SETTLE_POLL_SECONDS = 0.3
@@ -71,7 +71,9 @@ def current_problems(connection: ClickHouse, cluster: str, since: int) -> list[s
     except RefusedError as error:
         if error.code != ALL_CONNECTION_TRIES_FAILED:
             raise
-        return ["a server of the cluster does not answer"]
+        # One that has come back in the meantime was not asked.
+        absent = absent_servers(connection, cluster) or ["a server"]
+        return [f"{host} of the cluster does not answer" for host in absent]
     ((expected,),) = connection.rows(EXPECTED, {"cluster": cluster})
     problems = [problem for each in replicas if (problem := each.problem(since))]
     missing = TABLES * expected - len(replicas)

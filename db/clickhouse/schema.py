@@ -14,7 +14,7 @@ from common.logs import log_limited
 from db.clickhouse.client import ClickHouse, RefusedError, connected, database_of, with_database
 from db.clickhouse.placement import declare_placement
 from db.clickhouse.repeatable import refuse_unrepeatable
-from db.clickhouse.servers import create_missing_tables, run_on_cluster, survey
+from db.clickhouse.servers import create_missing_tables, create_on_cluster, require_servers, run_on_servers, survey
 from db.errors import ConflictError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -88,7 +88,7 @@ def migrate(url: str, cluster: str = "", folder: Path | None = None) -> list[str
     applied = apply_missing(url, cluster, folder)
     if cluster:
         with connected(url) as database:
-            declare_placement(database, cluster, database_of(url))
+            declare_placement(database, cluster)
     return applied
 
 
@@ -99,10 +99,12 @@ def apply_missing(url: str, cluster: str, folder: Path | None) -> list[str]:
         return []
     on_cluster = f"ON CLUSTER '{cluster}'" if cluster else ""
     with connected(with_database(url, "default")) as server:
-        server.rows(f"CREATE DATABASE IF NOT EXISTS `{database_of(url)}` {on_cluster}")
+        if cluster:
+            require_servers(server, cluster)
+        run_on_servers(server, f"CREATE DATABASE IF NOT EXISTS `{database_of(url)}` {on_cluster}")
     with connected(url) as database:
         engine = "ReplicatedMergeTree('/clickhouse/ledger/{database}', '{replica}')" if cluster else "MergeTree"
-        run_on_cluster(database, LEDGER.format(cluster=on_cluster, engine=engine))
+        create_on_cluster(database, LEDGER.format(cluster=on_cluster, engine=engine))
         recorded = dict(database.rows(ledger_query(url, cluster)))
         refuse_changed(files, recorded)
         new = [each for each in files if each.name not in recorded]
@@ -133,6 +135,7 @@ def is_up_to_date(url: str, cluster: str, files: Sequence[Migration]) -> bool:
         log_limited(
             logging.WARNING,
             "a server of the cluster does not answer; the others have every table",
+            absent=list(found.absent),
             have=sorted(found.servers),
         )
     return True
@@ -185,7 +188,7 @@ def run(database: ClickHouse, migration: Migration, statement: str) -> bool:
         if database.rows("SELECT 1 FROM schema_migrations WHERE name = %(name)s", {"name": migration.name}):
             return False
         try:
-            database.rows(statement)
+            run_on_servers(database, statement)
         except RefusedError as error:
             if error.code == TABLE_EXISTS:
                 return True

@@ -15,8 +15,19 @@ from db.errors import ConflictError, UnavailableError
 # ClickHouse could not connect to a server, or the table does not exist there.
 ALL_CONNECTION_TRIES_FAILED = 279
 REPLICA_ALREADY_EXISTS = 253
-# Each server evaluates its own macro; several servers may have one host name.
-SERVERS = "SELECT getMacro('replica') FROM clusterAllReplicas('{cluster}', system.one) SETTINGS {settings}"
+# How long a statement waits for all servers. A server that has not run it by then runs it when it is back.
+DDL_SECONDS_MAX = 20
+# Each server that has not answered in time is a row without a status, instead of an error with their number.
+DDL_SETTINGS = {
+    "distributed_ddl_task_timeout": DDL_SECONDS_MAX,
+    "distributed_ddl_output_mode": "null_status_on_timeout",
+}
+# Each server evaluates its own macro; several servers may have one host name. The number is the place in CONFIGURED.
+SERVERS = "SELECT shardNum(), getMacro('replica') FROM clusterAllReplicas('{cluster}', system.one) SETTINGS {settings}"
+CONFIGURED = """
+SELECT concat(host_name, ':', toString(port)) FROM system.clusters WHERE cluster = %(cluster)s
+ORDER BY shard_num, replica_num
+"""
 DEFINITIONS = """
 SELECT name, getMacro('replica'), create_table_query FROM clusterAllReplicas('{cluster}', system.tables)
 WHERE database = %(database)s AND name IN %(tables)s
@@ -29,13 +40,25 @@ class ServersDifferError(UnavailableError):
     """A table is not the same on all servers; temporary while an ALTER is running."""
 
 
+class AbsentServersError(UnavailableError):
+    """Servers have not taken part in what needs all of them; the text names them."""
+
+
 @dataclass(frozen=True)
 class Survey:
-    """The tables on the servers of a cluster: `definitions` has the CREATE statements by table and by server."""
+    """The tables on the servers of a cluster: `definitions` has the CREATE statements by table and by server.
+
+    `absent` has the hosts of the servers that did not answer.
+    """
 
     servers: frozenset[str]
     definitions: Mapping[str, Mapping[str, str]]
-    is_complete: bool
+    absent: Sequence[str] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every server answered."""
+        return not self.absent
 
     def lacking(self, table: str) -> list[str]:
         """Return the servers that answered and do not have a table."""
@@ -61,12 +84,34 @@ def query_servers(
 ) -> Survey:
     """Query all servers once; RefusedError when one does not answer, unless it is skipped."""
     settings = f"skip_unavailable_shards = {int(skips_unavailable)}"
-    servers = frozenset(name for (name,) in server.rows(SERVERS.format(cluster=cluster, settings=settings)))
+    found = server.rows(SERVERS.format(cluster=cluster, settings=settings))
+    absent = without(server, cluster, {number for number, _ in found})
     definitions: dict[str, dict[str, str]] = {}
     query = DEFINITIONS.format(cluster=cluster, settings=settings)
     for table, name, statement in server.rows(query, {"database": database, "tables": tuple(tables)}):
         definitions.setdefault(table, {})[name] = statement
-    return Survey(servers, definitions, is_complete=not skips_unavailable)
+    return Survey(frozenset(name for _, name in found), definitions, absent)
+
+
+def absent_servers(server: ClickHouse, cluster: str) -> list[str]:
+    """Return the hosts of a cluster that do not answer."""
+    found = server.rows(SERVERS.format(cluster=cluster, settings="skip_unavailable_shards = 1"))
+    return without(server, cluster, {number for number, _ in found})
+
+
+def without(server: ClickHouse, cluster: str, numbers: Collection[int]) -> list[str]:
+    """Return the hosts of a cluster but those with these numbers."""
+    configured = server.rows(CONFIGURED, {"cluster": cluster})
+    return [host for number, (host,) in enumerate(configured, 1) if number not in numbers]
+
+
+def require_servers(server: ClickHouse, cluster: str) -> None:
+    """Raise AbsentServersError unless every server of a cluster answers."""
+    if absent := absent_servers(server, cluster):
+        raise AbsentServersError(
+            f"{', '.join(absent)} of the cluster {cluster} does not answer, and tables must be created or changed on "
+            "every server: nothing was changed; start it, then run ugc-migrate again"
+        )
 
 
 def create_missing_tables(server: ClickHouse, cluster: str, database: str, tables: Sequence[str]) -> list[str]:
@@ -84,15 +129,31 @@ def create_missing_tables(server: ClickHouse, cluster: str, database: str, table
         if len(set(definitions.values())) > 1:
             raise ServersDifferError(f"table {table} is not the same on all servers: {differences(definitions)}")
         if lacking := found.lacking(table):
-            run_on_cluster(server, on_cluster(next(iter(definitions.values())), cluster))
+            create_on_cluster(server, on_cluster(next(iter(definitions.values())), cluster))
             created += [f"{table} on {each}" for each in lacking]
     return created
 
 
-def run_on_cluster(server: ClickHouse, statement: str) -> None:
+def run_on_servers(server: ClickHouse, statement: str) -> None:
+    """Run a statement with ON CLUSTER, or without it; AbsentServersError names the servers that have not run it."""
+    rows = server.rows(statement, settings=DDL_SETTINGS)
+    if absent := [f"{host}:{port}" for host, port, status, *_ in rows if status is None]:
+        raise AbsentServersError(
+            f"{', '.join(absent)} has not run a statement for every server within {DDL_SECONDS_MAX} s, the others "
+            f"have: start it, or restart it, then run ugc-migrate again, which continues ({first_line(statement)})"
+        )
+
+
+def first_line(statement: str) -> str:
+    """Return the first line of a statement, without the comments before it."""
+    lines = (line.strip() for line in statement.splitlines())
+    return next(line for line in lines if line and not line.startswith("--"))
+
+
+def create_on_cluster(server: ClickHouse, statement: str) -> None:
     """Run a CREATE on all servers; raise ConflictError when one of them was a replica before and lost its disk."""
     try:
-        server.rows(statement)
+        run_on_servers(server, statement)
     except RefusedError as error:
         if error.code != REPLICA_ALREADY_EXISTS:
             raise

@@ -24,6 +24,7 @@ COMMON_KEYS = {
 # Not keys of a line: what an argument of the functions stands for in it.
 ARGUMENTS = {"exc_info": "exception", "kind": ""}
 KEYS = {
+    "absent": "servers that do not answer",
     "address": "address that the server listens on",
     "applied": "migrations that were applied",
     "authentication": "whether callers must send a token",

@@ -9,14 +9,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from common.clickhouse_settings import read_password_at_connect, without_password_file
+from common.clickhouse_settings import read_password_at_connect, server_urls, without_password_file
 from etl.clickhouse.client import InsertClient
 from etl.clickhouse.server import ClickHouseServer, Moved
 from etl.clickhouse.shard import Shard
 from etl.clickhouse.topology import problem
 from etl.errors import SinkError
 from etl.plan import Block, Coordinates
-from etl.servers import host_of, server_urls
+from etl.servers import host_of
 from etl.settings import EtlSettings
 
 

@@ -38,7 +38,9 @@ def test_commands_without_a_replica(cluster: Cluster, scenarios: Scenarios, dead
     assert {command: each.returncode for command, each in done.items()} == {
         command: WITH_DEAD_REPLICA.get(command, 0) for command in COMMANDS
     }, {command: each.stdout + each.stderr for command, each in done.items()}
-    assert "UNSETTLED" in done["ugc-audit"].stdout
+    host = cluster.member(dead).address("native")
+    assert f"UNSETTLED {host} of the cluster does not answer" in done["ugc-audit"].stdout
+    assert host in done["ugc-migrate"].stdout + done["ugc-migrate"].stderr
     assert "BREACH" not in done["ugc-audit"].stdout
 
 

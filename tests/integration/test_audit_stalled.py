@@ -1,8 +1,10 @@
-"""`ugc-audit` reports a partition that is not consumed."""
+"""`ugc-audit` reports a partition that is not consumed, or cannot be."""
 
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from db.audit import audit
 from db.clickhouse.client import ClickHouse
@@ -48,6 +50,28 @@ def test_a_partition_without_a_commit(consumed: Consumed) -> None:
     consumed.produce(2, [b"x"] * 5, seconds_ago=2 * LIMIT_SECONDS)
 
     assert stalled(consumed) == [(0, 4), (2, 5)]
+
+
+def test_deleted_messages(consumed: Consumed) -> None:
+    """Messages that Kafka deleted before they were consumed are a breach at once; the etl has halted the partition."""
+    consumed.produce(0, [b"x"] * 5)
+    admin = AdminClient({"bootstrap.servers": consumed.settings.kafka_bootstrap_servers})
+    for future in admin.delete_records([TopicPartition(consumed.settings.kafka_topic, 0, 13)]).values():
+        future.result(LIMIT_SECONDS)
+    (breach,) = audit(consumed.settings).breaches
+
+    assert (breach.kind, breach.partition, breach.count) == (BreachKind.LOST, 0, 3)
+    assert breach.examples == ("offset 10 is the next to consume, the log begins at 13",)
+
+
+def test_a_log_that_ends_before_what_was_committed(consumed: Consumed) -> None:
+    """A log that is shorter than what was consumed is a breach, also when every offset before is stored."""
+    consumed.store(0, 10, 4)
+    consumed.commit(0, 14)
+    (breach,) = audit(consumed.settings).breaches
+
+    assert (breach.kind, breach.partition, breach.count) == (BreachKind.SHORTER, 0, 4)
+    assert breach.examples == ("offset 14 is committed, the log ends at 10",)
 
 
 def test_program(consumed: Consumed) -> None:

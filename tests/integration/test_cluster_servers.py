@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import socket
+
 import pytest
 
-from db.clickhouse.client import ClickHouse, RefusedError
+from db.clickhouse.client import ClickHouse, RefusedError, connected
 from db.clickhouse.replicas import unsettled
 from db.clickhouse.schema import LEDGER, LEDGER_NAME, is_up_to_date, migrate, tables_of
-from db.clickhouse.servers import ServersDifferError, create_missing_tables, on_cluster, survey
+from db.clickhouse.servers import AbsentServersError, ServersDifferError, create_missing_tables, on_cluster, survey
 from db.errors import ConflictError
+from etl.servers import host_of
 from tests.support.processes.shards import CLUSTER, FILES, HALF, name_of, unreplicated
 
 TABLES = tables_of(FILES)
@@ -25,11 +29,13 @@ def test_consistent_servers(shards: list[ClickHouse]) -> None:
 
 
 def test_a_server_that_does_not_answer(shards: list[ClickHouse]) -> None:
-    """A server that does not answer is left out, and the others are consistent."""
+    """A server that does not answer is left out and named, and the others are consistent."""
     found = survey(shards[0], HALF, name_of(shards[0]), TABLES)
 
     assert found.servers == {"clickhouse-1-1"}
     assert not found.is_complete
+    ((second,),) = shards[0].rows(f"SELECT port FROM system.clusters WHERE cluster = '{HALF}' AND shard_num = 2")
+    assert found.absent == [f"127.0.0.1:{second}"]
     assert found.is_consistent(TABLES)
 
 
@@ -42,6 +48,8 @@ def test_up_to_date_without_a_server(servers: list[str], shards: list[ClickHouse
         shards[0].rows(record.format(each))
 
     assert not is_up_to_date(url, HALF, FILES)
+    with pytest.raises(AbsentServersError, match=r"^127\.0\.0\.1:\d+ of the cluster half does not answer"):
+        migrate(url, HALF)
 
     shards[0].rows(record.format(FILES[-1]))
 
@@ -52,6 +60,19 @@ def test_up_to_date_without_a_server(servers: list[str], shards: list[ClickHouse
     shards[0].rows("DROP TABLE replayed_events_all SYNC")
 
     assert not is_up_to_date(url, HALF, FILES)
+    with pytest.raises(AbsentServersError):
+        migrate(url, HALF)
+
+
+def test_a_server_that_accepts_connections_only(servers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command goes on to the next server of its URL when one accepts its connection and sends nothing."""
+    monkeypatch.setattr("db.clickhouse.client.CONNECT_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("db.clickhouse.client.ANSWER_SECONDS_MAX", 600)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        other = host_of(servers[0])
+        url = f"clickhouse://default@127.0.0.1:{silent.getsockname()[1]}/default?alt_hosts={other}"
+        with connected(url) as connection:
+            assert connection.rows("SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -101,4 +122,5 @@ def test_servers_that_differ(shards: list[ClickHouse]) -> None:
 def test_unsettled_replicas(shards: list[ClickHouse]) -> None:
     """Tables that are not replicated, and a server that does not answer, make the counts of the audit uncertain."""
     assert unsettled(shards[0], CLUSTER, 0) == ["4 tables are missing on servers"]
-    assert unsettled(shards[0], HALF, 0) == ["a server of the cluster does not answer"]
+    (reason,) = unsettled(shards[0], HALF, 0)
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ of the cluster does not answer", reason)

@@ -17,16 +17,21 @@ Row = tuple[str, str, int, int, int, int]
 class Replicas:
     """Returns rows of system.replicas, one list for each query; the last list is repeated."""
 
-    def __init__(self, *answers: list[Row] | Exception, servers: int = 2) -> None:
+    def __init__(self, *answers: list[Row] | Exception, servers: int = 2, answering: int = 2) -> None:
         self.answers = list(answers)
         self.servers = servers
+        self.answering = answering
         self.queries: list[str] = []
 
     def rows(self, query: str, _values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         if "now()" in query:
             return [(NOW,)]
+        if "host_name" in query:
+            return [(f"clickhouse-1-{number}:9000",) for number in range(1, self.servers + 1)]
         if "system.clusters" in query:
             return [(self.servers,)]
+        if "system.one" in query:
+            return [(number, f"clickhouse-1-{number}") for number in range(1, self.answering + 1)]
         self.queries.append(query)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -75,9 +80,11 @@ def test_behind(what: dict[str, int], reason: str) -> None:
 
 
 def test_absent() -> None:
-    """A server that does not answer, or does not have the tables, is reported."""
+    """A server that does not answer is named, and one that does not have the tables is reported."""
     refused = RefusedError(ServerException("All connection tries failed", 279))
 
+    assert problems(Replicas(refused, answering=1)) == ["clickhouse-1-2:9000 of the cluster does not answer"]
+    # It has come back between the two queries.
     assert problems(Replicas(refused)) == ["a server of the cluster does not answer"]
     assert problems(Replicas(both()[:3])) == ["1 tables are missing on servers"]
 

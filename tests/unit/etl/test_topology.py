@@ -7,9 +7,9 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from common.clickhouse_settings import server_urls
 from etl.clickhouse.server import ClusterReplica
 from etl.clickhouse.topology import problem
-from etl.servers import server_urls
 from etl.settings import EtlSettings
 
 
