@@ -141,12 +141,12 @@ def test_interrupted_anywhere(clickhouse: str, tmp_path: Path, monkeypatch: pyte
     def limit(method: str) -> None:
         original = getattr(ClickHouse, method)
 
-        def run(self: ClickHouse, query: str, *rest: object) -> object:
+        def run(self: ClickHouse, query: str, *rest: object, **settings: object) -> object:
             if method == "insert" or query.startswith(STATEMENTS):
                 if len(done) == steps:
                     raise KilledError
                 done.append(query)
-            return original(self, query, *rest)
+            return original(self, query, *rest, **settings)
 
         monkeypatch.setattr(ClickHouse, method, run)
 

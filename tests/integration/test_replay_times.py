@@ -33,7 +33,8 @@ def test_without_dates(
     """Without dates the whole past is selected, also before 1970; messages with a future timestamp are only counted."""
     reject_at_each_time(tables)
     for name, value in settings:
-        monkeypatch.setenv(f"UGC_{name.upper()}", str(value))
+        if value is not None:
+            monkeypatch.setenv(f"UGC_{name.upper()}", str(value))
     with pytest.raises(SystemExit) as ended:
         main(REPLAY.parser().parse_args(["--reason", "refused"]))
     shown = capsys.readouterr()
