@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from etl.servers import host_of, server_urls
+from common.clickhouse_settings import server_urls
+from etl.servers import host_of
 from etl.settings import EtlSettings
 from services.ingest.settings import IngestSettings
 from tests.repository.test_compose import PROFILES, ROOT, SERVICES
