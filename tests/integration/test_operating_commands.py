@@ -22,6 +22,7 @@ SCENARIOS = {
     STOPPED: "test_operating_commands",
     "tls": "test_operating_tls",
     "secure": "test_operating_secure",
+    "add partitions": "test_operating_partitions",
     **dict.fromkeys(
         ("back up", "restore", "check", "rewind", "bring up to date", "rewind to the file"), "test_operating_backup"
     ),
