@@ -21,6 +21,7 @@ from db.clickhouse.replicas import unsettled
 from db.clickhouse.stored import StoredEvents
 from db.conservation import Breach, BreachKind, Claim, Repeats, check_partition
 from db.errors import StoreError
+from db.kafka.halts import halted
 from db.kafka.topics import OffsetReader, PartitionOffsets, read_offsets, topic_identity
 from db.report import Report, as_json, as_table
 from db.settings import AuditSettings
@@ -67,6 +68,7 @@ def audit(settings: AuditSettings, wait_seconds_max: float = 0.0) -> Report:
                 not_consumed(topic_id, each, wait_seconds_max) for each in before if wait_seconds_max and each.lag
             ]
             lagging += changed_logs(topic_id, before, after)
+            lagging += halts(topic_id, after)
             lagging += stalled(topic_id, reader, after, settings.audit_lag_seconds_max)
         finally:
             reader.close()
@@ -133,6 +135,16 @@ def changed_logs(
         if (beyond := each.committed - now.high) > 0:
             example = f"offset {each.committed} is committed, the log ends at {now.high}"
             yield Breach(BreachKind.SHORTER, topic_id, each.partition, beyond, (example,), beyond)
+
+
+def halts(topic_id: uuid.UUID, partitions: Sequence[PartitionOffsets]) -> list[Breach]:
+    """Return a breach for each partition that the etl has halted because its log had changed."""
+    found = []
+    for each in partitions:
+        if (reason := halted(topic_id, each)) is not None:
+            count = max(0, each.lag)
+            found.append(Breach(BreachKind.HALTED, topic_id, each.partition, count, (reason,), count))
+    return found
 
 
 def stalled(

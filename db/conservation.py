@@ -29,6 +29,7 @@ class BreachKind(StrEnum):
     SHORTER = "committed beyond the end of Kafka's log: the partition is halted"
     BEHIND = "not consumed in time"
     STALLED = "not consumed, the first of them written long ago"
+    HALTED = "not consumed, because the partition is halted"
 
 
 # The unit of the count of each kind.
@@ -41,6 +42,7 @@ UNITS = {
     BreachKind.SHORTER: "offsets",
     BreachKind.BEHIND: "messages",
     BreachKind.STALLED: "messages",
+    BreachKind.HALTED: "messages",
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from common.logs import log_limited
 from common.outage_log import OutageLog
 from etl.errors import EtlError, LogChangedError, RefusalsError, SinkError, SourceError
+from etl.halting import HaltRecords
 from etl.partition import LoaderLimits, Partition
 from etl.refusals import HaltedPartitions
 from etl.stores import Source
@@ -33,6 +34,7 @@ class Failures:
         self.outage = OutageLog("storing events")
         self.failing: set[int] = set()
         self.halted = HaltedPartitions()
+        self.records = HaltRecords(source, limits, monotonic)
         # Until when the partitions of a shard wait, by the shard's index.
         self._slow_until: dict[int, float] = {}
 
@@ -67,8 +69,12 @@ class Failures:
                 partition=partition.number,
                 error=str(error),
             )
-            # A log that was cut may grow past the committed offset; another attempt would then skip messages.
-            self.start_over(partition, error, math.inf if isinstance(error, LogChangedError) else REFUSED_WAIT_SECONDS)
+            seconds = REFUSED_WAIT_SECONDS
+            if isinstance(error, LogChangedError):
+                # A log that was cut may grow past the committed offset; another attempt would then skip messages.
+                self.records.add(partition, error)
+                seconds = math.inf
+            self.start_over(partition, error, seconds)
             return False
         return True
 
@@ -110,5 +116,6 @@ class Failures:
         """Forget a partition that this process no longer owns."""
         self.failing.discard(number)
         self.halted.remove(number)
+        self.records.remove(number)
         if not self.failing:
             self.outage.forget()

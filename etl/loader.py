@@ -94,6 +94,7 @@ class Loader:
         if not self._deliveries.is_inserting:
             self._restore_some()
             self._deliveries.deliver_due(self._all(), self._is_due)
+            self._failures.records.record()
         self.commit_acknowledged(each for each in self._all() if each.is_idle(self._limits.flush, self._monotonic()))
         for partition in self._all():
             if partition.failures and partition.has_been_idle(self._limits.retry_seconds_max, self._monotonic()):

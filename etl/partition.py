@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from etl.events.duplicates import DuplicateWindow
 from etl.events.rows import Message
-from etl.plan import Coordinates, Plan
+from etl.plan import Coordinates, Plan, Position
 from etl.prepared import Prepared
 from etl.tracing import BatchTrace
 
@@ -67,6 +67,9 @@ class Partition:
     wait_until: float = 0.0
     failures: int = 0
     problem: str = ""  # of the last failure
+    # The id of the topic, and the commit that this owner found; the commit is None until it is read.
+    topic_id: str = ""
+    position: Position | None = None
     # The remaining steps of restoring it; None before the first step and after the last.
     restoring: Iterator[None] | None = None
     # The offset of the next message to buffer.
@@ -224,7 +227,7 @@ class Partition:
         """Discard everything that must be read again."""
         self.is_restored, self.restoring, self.delivery, self.window = False, None, None, DuplicateWindow(1)
         self.inherited, self.acknowledged_through, self.stored_through = None, None, NOTHING_STORED
-        self.trace = None
+        self.trace = self.position = None
         self.pending, self.pending_bytes, self.prepared, self.insert_began = [], 0, None, None
         self.began.clear()
 

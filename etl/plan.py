@@ -19,6 +19,8 @@ EVENTS, REJECTED = "events", "rejected_events"
 VERSION = 1
 # Kafka's limit is offset.metadata.max.bytes, 4,096 by default.
 METADATA_CHARACTERS_MAX = 4_095
+# Of why a partition is halted.
+HALTED_CHARACTERS_MAX = 500
 INTEGERS_END = 2**63
 MILLISECONDS = 1_000
 # The columns of `rejected_events` in the order of a block.
@@ -159,12 +161,14 @@ class Position:
 
     `is_from_etl` means that the ETL wrote the commit, so that no insert is planned other than `plan`. Another tool's
     commit, or a missing one, may have replaced a commit with a plan. `placement` is None if the commit records none.
+    `halted` is why the partition is halted, None if the commit does not record that it is.
     """
 
     offset: int | None = None
     plan: Plan | None = None
     is_from_etl: bool = False
     placement: Placement | None = None
+    halted: str | None = None
 
 
 def read_position(topic: str, offset: int | None, metadata: str) -> Position:
@@ -179,12 +183,15 @@ def read_position(topic: str, offset: int | None, metadata: str) -> Position:
         version, of_topic = read_integer(found, "v"), read_text(found, "topic")
         plan = read_plan(topic, offset, found) if found.get("end") is not None else None
         placement = read_placement(found)
+        halted = read_text(found, "halted") if found.get("halted") is not None else None
     # Another tool may have nested the JSON deeper than the parser goes.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(offset, metadata) from error
     if version != VERSION:
         raise unreadable(offset, metadata)
-    return Position(offset, plan, is_from_etl=True, placement=placement) if of_topic == topic else Position()
+    if of_topic != topic:
+        return Position()
+    return Position(offset, plan, is_from_etl=True, placement=placement, halted=halted)
 
 
 def read_plan(topic: str, offset: int, found: dict[str, object]) -> Plan:

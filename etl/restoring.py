@@ -77,6 +77,8 @@ class PartitionRestorer:
         low, high = yield from self._background(lambda: self._log.limits(partition.number))
         start = low if position.offset is None else position.offset
         partition.stored_before = max(partition.stored_before or 0, start)
+        partition.topic_id, partition.position = topic.identity, position
+        require_not_halted(at, position)
         require_offset_in_log(at, start, low, high)
         if position.plan is not None:
             require_plan_in_log(at, position.plan, high)
@@ -107,6 +109,15 @@ class PartitionRestorer:
         if last is not None and position.plan is None:
             warn(at, "ClickHouse holds more than was committed", held=last, next=start)
         return NOTHING_STORED if last is None else last
+
+
+def require_not_halted(at: Coordinates, position: Position) -> None:
+    """Raise LogChangedError if an owner has recorded a halt, whatever the log holds now."""
+    if position.halted is not None:
+        raise LogChangedError(
+            f"partition {at.partition}: the commit of offset {position.offset} records that it is halted, until an "
+            f"offset is committed with empty metadata: {position.halted}"
+        )
 
 
 def require_offset_in_log(at: Coordinates, start: int, low: int, high: int) -> None:

@@ -11,8 +11,15 @@ from etl.plan import Block, Coordinates
 from etl.search import Prober
 
 
-class Source(Protocol):
-    """Where messages come from."""
+class Commits(Protocol):
+    """Where plans and offsets are committed."""
+
+    def commit(self, partition: int, offset: int, metadata: str) -> None:
+        """Commit synchronously; SourceError unless Kafka acknowledges it."""
+
+
+class Source(Commits, Protocol):
+    """Where messages come from, and where the group commits."""
 
     def poll(self, count: int, seconds: float) -> Sequence[Message]:
         """Return up to `count` messages of resumed partitions; the callbacks of a rebalance run inside."""
@@ -41,13 +48,6 @@ class Listener(Protocol):
 
     def on_offset_out_of_range(self, number: int) -> None:
         """Kafka does not have the next offset of a partition."""
-
-
-class Commits(Protocol):
-    """Where plans and offsets are committed."""
-
-    def commit(self, partition: int, offset: int, metadata: str) -> None:
-        """Commit synchronously; SourceError unless Kafka acknowledges it."""
 
 
 class Sink(Prober, StoredEvents, Protocol):
