@@ -31,7 +31,8 @@ class Placement:
 
     def is_on_its_shard(self, first: int) -> bool:
         """Whether no row from the offset `first` on is on another shard."""
-        return self.shards == 1 or first >= self.since
+        # A window may begin before the first offset, 0. A partition would then wait for every shard.
+        return self.shards == 1 or max(first, 0) >= self.since
 
     def metadata(self) -> dict[str, int]:
         """Return what the metadata of a commit records of it."""
