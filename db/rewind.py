@@ -24,7 +24,7 @@ from db.errors import ConflictError, StoreError, UnavailableError
 from db.kafka.groups import GroupInUseError, members, set_offsets
 from db.kafka.topics import OffsetReader, PartitionOffsets, read_offsets, topic_identity
 from db.rewind_report import RewindReport, as_json, as_table
-from db.rewinding import Range, committed_for, rewind_partition
+from db.rewinding import Range, committed_for, gaps_start, rewind_partition
 from db.settings import RewindSettings
 
 EXIT_NOT_DONE, EXIT_STORE = 1, 3
@@ -98,9 +98,9 @@ def gaps_of(
     buckets: dict[PartitionKey, list[Bucket]],
     committed: int,
 ) -> Iterator[Range]:
-    """Yield the ranges without a row before the committed offset, from what is stored or Kafka still has on."""
+    """Yield the ranges without a row before the committed offset."""
     rows = buckets.get(key, [])
-    start = min([offsets.low, committed, *(each.first for each in rows[:1])])
+    start = gaps_start(offsets.low, committed, rows[0].first if rows else None)
     return missing_ranges(rows, start, committed, partial(stored.offsets, key))
 
 

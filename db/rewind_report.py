@@ -87,9 +87,10 @@ def lost_text(each: Rewind) -> str:
     """Return which messages of a partition are lost."""
     shown = ", ".join(f"{first} to {last}" if first != last else str(first) for first, last in each.lost_ranges)
     more = ", ..." if sum(last - first + 1 for first, last in each.lost_ranges) < each.lost else ""
+    at_most = "at most " if each.held_end is None else ""
     return (
-        f"partition {each.partition}: {each.lost:,} messages, offsets {shown}{more}: the tables do not hold them, and "
-        f"Kafka has deleted everything before offset {each.low:,}"
+        f"partition {each.partition}: {at_most}{each.lost:,} messages, offsets {shown}{more}: the tables do not "
+        f"hold them, and Kafka has deleted everything before offset {each.low:,}"
     )
 
 

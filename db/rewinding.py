@@ -54,6 +54,14 @@ def committed_for(topic_id: uuid.UUID, offsets: PartitionOffsets) -> int:
     return offsets.committed if of_topic == str(topic_id) else 0
 
 
+def gaps_start(low: int, committed: int, first_row: int | None) -> int:
+    """Return from which offset on a missing row counts: from what is stored or Kafka still has.
+
+    Without a row nothing shows where the etl began, so everything that was committed counts: at most that is lost.
+    """
+    return 0 if first_row is None else min(low, committed, first_row)
+
+
 def rewind_partition(
     topic_id: uuid.UUID, offsets: PartitionOffsets, held_end: int | None, gaps: Iterable[Range]
 ) -> Rewind:

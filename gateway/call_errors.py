@@ -33,6 +33,7 @@ LIBRARY_TEXTS: Mapping[str, str] = {
     "Socket closed": CONNECTION_LOST,
     "GOAWAY": CONNECTION_LOST,
     "keepalive watchdog": CONNECTION_LOST,
+    "max connection age": CONNECTION_LOST,
     "ping timeout": CONNECTION_LOST,
     "recvmsg": CONNECTION_LOST,
     "sendmsg": CONNECTION_LOST,

@@ -9,7 +9,8 @@ import pytest
 
 from db.errors import ConflictError
 from db.kafka.topics import PartitionOffsets
-from db.rewinding import Range, Rewind, rewind_partition
+from db.rewind_report import lost_text
+from db.rewinding import Range, Rewind, gaps_start, rewind_partition
 
 TOPIC = uuid.UUID(int=1)
 
@@ -31,6 +32,22 @@ def test_end_missing() -> None:
     found = rewound([(40, 89)])
 
     assert (found.target, found.again, found.missing, found.restorable) == (40, 50, 50, 50)
+
+
+@pytest.mark.parametrize(
+    ("low", "first_row", "start"), [(60, None, 0), (60, 40, 40), (60, 70, 60), (95, 93, 90), (0, None, 0)]
+)
+def test_where_gaps_begin(low: int, first_row: int | None, start: int) -> None:
+    """Gaps begin with what is stored or Kafka has; without a row, everything before the committed offset is missing."""
+    assert gaps_start(low, 90, first_row) == start
+
+
+def test_no_row_is_left() -> None:
+    """What Kafka has deleted of a partition without rows is lost, at most: the etl may have begun later."""
+    found = rewind_partition(TOPIC, PartitionOffsets(3, 60, 100, 90), None, [(gaps_start(60, 90, None), 89)])
+
+    assert (found.target, found.missing, found.lost, found.restorable) == (60, 90, 60, 30)
+    assert lost_text(found).startswith("partition 3: at most 60 messages, offsets 0 to 59: ")
 
 
 def test_hole_in_the_middle() -> None:
