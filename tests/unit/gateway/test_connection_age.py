@@ -28,8 +28,8 @@ async def test_a_call_that_outlives_its_connection() -> None:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/s.S/M")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/s.S/M")
                 await method(b"x", timeout=SECONDS_MAX)
     finally:
         await server.stop(0)
