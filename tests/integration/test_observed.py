@@ -34,6 +34,7 @@ AT_REST = {
     "promise: Messages that are not rows yet",
     "promise: Recoveries and fenced inserts",
     "promise: Lost spans",
+    "saturation: Calls that another replica got",
     "saturation: Delay by quotas",
     "saturation: Events shed",
     "saturation: Rebalances",
