@@ -28,7 +28,7 @@ FAULTS_SECONDS = 50.0
 # How often partitions are added.
 CHANGE_RATIO = 0.4
 # Everything must be stored so long after the last fault; otherwise the run counts as hung.
-CALM_SECONDS_MAX = 150.0
+CALM_SECONDS_MAX = 400.0
 MEMBERS_MAX = 4
 SUPERVISION_SECONDS = 0.5
 # If everything is stored but not committed, members are replaced so long after the faults.
