@@ -28,7 +28,7 @@ def clone(tmp_path: Path) -> Path:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, copy / name)
+        shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
     for name in DOWNLOADED:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).symlink_to(ROOT / name)
