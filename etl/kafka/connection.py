@@ -13,7 +13,6 @@ from common.kafka_credentials import following_password
 from common.kafka_metrics import PROPERTIES, KafkaClientMetrics
 from common.kafka_problems import KafkaProblem
 from common.outage_log import OutageLog
-from etl.kafka.assignment import Assignment
 from etl.kafka.ends import KafkaLogEnds
 from etl.kafka.membership import Membership
 from etl.kafka.permissions import Permissions
@@ -86,14 +85,8 @@ def connected(settings: EtlSettings, metrics: KafkaClientMetrics, membership: Me
     source = KafkaSource(consumer, admin, topic, seconds_max, outage, membership, metrics.error)
     permissions = Permissions(admin, topic, settings.etl_group, seconds_max)
     membership.missing = lambda: permissions.missing
-    assignment = Assignment(admin, settings.etl_group, seconds_max, consumer.memberid, membership)
-
-    def ask_more() -> None:
-        permissions.check()
-        assignment.check()
-
     try:
         with following_password(settings, lambda: (consumer, admin)):
-            yield Kafka(source, KafkaLogEnds(admin, topic, seconds_max, ask_more), permissions)
+            yield Kafka(source, KafkaLogEnds(admin, topic, seconds_max, permissions.check), permissions)
     finally:
         source.leave()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from common.logs import log_limited
 
@@ -19,10 +19,6 @@ class Membership:
 
     def __init__(self) -> None:
         self._state = NOT_REPORTED
-        # The partitions that the client consumes; replaced, never changed.
-        self.owned: frozenset[int] = frozenset()
-        # Why the process must join the group anew; empty if it need not.
-        self.stuck = ""
         # Returns which permission the process lacks, and a problem with the cause that the client has reported.
         self.missing: Callable[[], str] = lambda: ""
         self.explain: Callable[[str], str] = lambda problem: problem
@@ -40,19 +36,13 @@ class Membership:
             return ""
         return self.explain(f"has not joined the consumer group: Kafka's client is in state {self._state}")
 
-    def assigned(self, partitions: Iterable[int]) -> None:
-        """Note that the coordinator has assigned further partitions."""
+    def assigned(self) -> None:
+        """Note that the coordinator has assigned partitions."""
         self._state = UP
-        self.owned = self.owned.union(partitions)
 
-    def revoked(self, partitions: Iterable[int]) -> None:
-        """Note that the client has given partitions up."""
-        self.owned = self.owned.difference(partitions)
-
-    def lost(self, partitions: Iterable[int]) -> None:
+    def lost(self) -> None:
         """Note that the group has removed this member; the statistics show when it has joined again."""
         self._state = "lost"
-        self.revoked(partitions)
 
     def statistics(self, text: str) -> None:
         """Take over the state from the client's statistics, in JSON; raises nothing, because it runs inside poll."""

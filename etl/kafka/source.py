@@ -70,8 +70,6 @@ class KafkaSource:
         The messages have at most about POLL_BYTES_MAX together. None while Kafka does not answer a commit, because the
         client would block the loop until it does.
         """
-        if self._membership.stuck:
-            raise ConsumerLostError(self._membership.stuck)
         # The admin client queues its errors in memory until it is polled: one a second in an outage.
         self._admin.poll(0)
         if not self._committer.is_idle(CHECK_SECONDS):
@@ -211,21 +209,20 @@ class KafkaSource:
             self._listener.on_revoked(revoked)
         finally:
             self._is_in_callback = False
-            self._membership.revoked(revoked)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # The client joins the group again after this, and would retry a commit as a new member.
         assert self._listener is not None  # noqa: S101 -- set by join
-        self._membership.lost(lost := numbers(partitions))
+        self._membership.lost()
         self._committer.await_last_commit()
-        self._listener.on_lost(lost)
+        self._listener.on_lost(numbers(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Paused at once: the position of each partition is known when it is restored, after this poll.
         paused = [self._at(each.partition, OFFSET_BEGINNING) for each in partitions]
         consumer.incremental_assign(paused)
         consumer.pause(paused)
-        self._membership.assigned(numbers(partitions))
+        self._membership.assigned()
         assert self._listener is not None  # noqa: S101 -- set by join
         self._listener.on_assigned(numbers(partitions))
 

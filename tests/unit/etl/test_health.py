@@ -60,12 +60,12 @@ def test_membership() -> None:
     """A member is one while the client has the coordinator, from its first assignment on, and not after a loss."""
     membership = Membership()
     found = [membership.is_joined]
-    membership.assigned([0])
+    membership.assigned()
     found.append(membership.is_joined)
     membership.statistics(statistics("query-coord"))
     found.append(membership.is_joined)
     membership.statistics(statistics("up"))
-    membership.lost([0])
+    membership.lost()
     found.append(membership.is_joined)
 
     assert found == [False, True, False, False]
@@ -76,7 +76,7 @@ def test_membership() -> None:
 def test_statistics_that_cannot_be_read(text: str) -> None:
     """Statistics of another form change nothing and raise nothing, because they are reported inside a poll."""
     membership = Membership()
-    membership.assigned([0])
+    membership.assigned()
     membership.statistics(text)
 
     assert membership.is_joined
