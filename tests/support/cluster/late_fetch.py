@@ -22,25 +22,29 @@ POLL_SECONDS = 0.05
 ANSWER_SECONDS_MAX = 10.0
 TABLES = ("events", "rejected_events")
 FETCHED = "late fetch: the replica has fetched"
-FIRST, LATE = sys.argv[-2:]
 HELD = """
 SELECT (SELECT count() FROM events WHERE {where}) + (SELECT count() FROM rejected_events WHERE {where})
 """
 
 
-class FetchingDelivery(Delivery):
-    """Delivers as its class does; LATE fetches between the read-back and the insert of a recovery."""
+def fetching(first: str, late: str) -> type[Delivery]:
+    """Return the class for two servers."""
 
-    def _renew(self, batch: Batch) -> None:
-        if sys._getframe(1).f_code.co_name == "_recover" and (wanted := held(FIRST, batch)) > held(LATE, batch):
-            for table in TABLES:
-                ask(LATE, f"SYSTEM START FETCHES {table}")
-            deadline = time.monotonic() + FETCH_SECONDS_MAX
-            while held(LATE, batch) < wanted and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-            if held(LATE, batch) == wanted:
-                sys.stderr.write(f"{FETCHED} {wanted} rows of the batch {batch.plan}\n")
-        super()._renew(batch)
+    class FetchingDelivery(Delivery):
+        """Delivers as its class does; `late` fetches between the read-back and the insert of a recovery."""
+
+        def _renew(self, batch: Batch) -> None:
+            if sys._getframe(1).f_code.co_name == "_recover" and (wanted := held(first, batch)) > held(late, batch):
+                for table in TABLES:
+                    ask(late, f"SYSTEM START FETCHES {table}")
+                deadline = time.monotonic() + FETCH_SECONDS_MAX
+                while held(late, batch) < wanted and time.monotonic() < deadline:
+                    time.sleep(POLL_SECONDS)
+                if held(late, batch) == wanted:
+                    sys.stderr.write(f"{FETCHED} {wanted} rows of the batch {batch.plan}\n")
+            super()._renew(batch)
+
+    return FetchingDelivery
 
 
 def held(server: str, batch: Batch) -> int:
@@ -60,9 +64,9 @@ def ask(server: str, query: str) -> str:
 
 def main() -> None:
     """Run the etl."""
-    del sys.argv[-2:]
+    late, first = sys.argv.pop(), sys.argv.pop()
     # The process composes its parts itself, so the class is replaced in its module.
-    vars(process)["Delivery"] = FetchingDelivery
+    vars(process)["Delivery"] = fetching(first, late)
     process.main()
 
 
