@@ -21,7 +21,7 @@ def server_context(files: TlsFiles, tls: TlsMaterial) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and 1.3; it demands a certificate of clients when there are authorities.
 
     It is a new one for each change: sessions of a former one cannot be resumed, and so no client is accepted by an
-    authority that is no longer in the file.
+    authority that was removed from the file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -165,7 +165,7 @@ class KafkaSource:
             return 0
         try:
             _, high = self._consumer.get_watermark_offsets(self._at(partition), cached=True)
-        except KafkaException:  # the partition is no longer assigned
+        except KafkaException:  # the partition was revoked
             return 0
         return max(0, high - offset)
 
@@ -186,7 +186,7 @@ class KafkaSource:
             return
         try:
             self._consumer.pause([self._at(partition)])
-        except KafkaException as error:  # the partition is no longer assigned, so nothing of it is delivered
+        except KafkaException as error:  # the partition was revoked, so nothing of it is delivered
             logger().debug("a partition could not be paused", partition=partition, error=str(error))
 
     def commit(self, partition: int, offset: int, metadata: str) -> None:

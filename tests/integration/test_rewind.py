@@ -228,7 +228,7 @@ def test_every_shard_is_read(
         Consumed(kafka, topic, "", connection).store(0, 100 * number, 100)
     made.commit(0, 300)
 
-    # There is no replication here; test_unsettled.py has the check of the replicas.
+    # These servers do not replicate; test_unsettled.py has the check of the replicas.
     monkeypatch.setattr("db.rewind.unsettled", lambda _connection, _cluster: [])
     shown = rewind(settings_of(made, CLUSTER), is_applied=False)
     monkeypatch.setattr("db.rewind.unsettled", partial(unsettled, seconds_max=0))

@@ -43,7 +43,7 @@ def test_complete(monkeypatch: pytest.MonkeyPatch, certificates: Certificates) -
 
 
 def test_nothing_set() -> None:
-    """Without the settings there is no TLS."""
+    """Without the settings nothing uses TLS."""
     assert load(IngestSettings).ingest_tls is None
     assert load(GatewaySettings).gateway_tls is None
     assert load(GatewaySettings).ingest_target_tls is None
