@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswerError
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # not re-exported explicitly
@@ -48,6 +50,8 @@ class Permissions:
         # Which operation on which resource is denied; empty if none is, or Kafka has not answered.
         self.missing = ""
         self.is_known = False
+        # Whether everything was permitted when the process joined.
+        self._is_granted = False
 
     def await_granted(self, stop: threading.Event, turn: Callable[[], None]) -> None:
         """Return once Kafka has answered that everything is permitted, or `stop` is set; log once what is missing.
@@ -58,6 +62,7 @@ class Permissions:
             turn()
             self.check()
             if self.is_known and not self.missing:
+                self._is_granted = True
                 return
             stop.wait(MISSING_SECONDS)
 
@@ -81,23 +86,24 @@ class Permissions:
 
     def _ask(self) -> str:
         """Return what is denied: first on the topic, then on the group."""
-        seconds = {"request_timeout": self._seconds_max}
-        topics = self._admin.describe_topics(
-            TopicCollection([self._topic]), include_authorized_operations=True, **seconds
-        )
-        groups = self._admin.describe_consumer_groups([self._group], include_authorized_operations=True, **seconds)
-        for resource, asked in (
-            (f"topic {self._topic}", topics[self._topic]),
-            (f"group {self._group}", groups[self._group]),
-        ):
-            try:
-                operations = asked.result(2 * self._seconds_max).authorized_operations
-            except KafkaException as error:
-                name = error.args[0].name()
-                if name.startswith(LOCAL):
-                    raise
-                # Whoever may read may describe too. What else is wrong shows when the process joins the group.
-                operations = [] if is_denied(name) else None
-            if operations is not None and AclOperation.READ not in operations:
-                return denied("READ", resource)
-        return ""
+        described: dict[str, Any] = {"request_timeout": self._seconds_max, "include_authorized_operations": True}
+        topics = self._admin.describe_topics(TopicCollection([self._topic]), **described)
+        missing = self._denied(f"topic {self._topic}", topics[self._topic])
+        if missing or self._is_granted:
+            return missing
+        # After the topic's answer, and before the process joins only: a request to the group's coordinator ends the
+        # whole process if the broker stops answering then (librdkafka's issue 4605).
+        groups = self._admin.describe_consumer_groups([self._group], **described)
+        return self._denied(f"group {self._group}", groups[self._group])
+
+    def _denied(self, resource: str, asked: Future[Any]) -> str:
+        """Return what an answer shows as denied."""
+        try:
+            operations = asked.result(2 * self._seconds_max).authorized_operations
+        except KafkaException as error:
+            name = error.args[0].name()
+            if name.startswith(LOCAL):
+                raise
+            # Whoever may read may describe too. What else is wrong shows when the process joins the group.
+            operations = [] if is_denied(name) else None
+        return denied("READ", resource) if operations is not None and AclOperation.READ not in operations else ""

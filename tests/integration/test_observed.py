@@ -6,6 +6,7 @@ thresholds, so that a test sees them fire.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -53,6 +54,7 @@ MOVED_BY_KAFKA = {
     "saturation: Limits of ingest",
     "saturation: Limits of the gateway",
 }
+AGE = "ugc:complete_through_age_seconds:max"
 # What the plug-in puts in place of its macros.
 MACROS = {
     r"\$__timeInterval\((\w+)\)": r"toStartOfInterval(toDateTime(\1), INTERVAL 10 second)",
@@ -90,7 +92,9 @@ def await_alerts(system: Observed, *names: str) -> None:
 
 
 def await_silence(system: Observed, *names: str) -> None:
-    """Wait until alerts are neither pending nor firing."""
+    """Wait until the system loads, and alerts are neither pending nor firing."""
+    # Before it has joined the group, an etl has no freshness that trouble could change.
+    await_equal(lambda: system.prometheus.largest(AGE) > -math.inf, wanted=True, seconds_max=SECONDS_MAX)
     active = lambda: set(names) & (system.prometheus.alerts("firing") | system.prometheus.alerts("pending"))  # noqa: E731 -- read below
     await_equal(active, set(), SECONDS_MAX)
 
@@ -150,13 +154,12 @@ def test_kafka_that_does_not_answer(system: Observed) -> None:
     await_alerts(system, *alerts)
     moved = [each for each in QUERIES if each.place in MOVED_BY_KAFKA]
     await_equal(lambda: at_rest(system, moved), [], SECONDS_MAX)
-    age = "ugc:complete_through_age_seconds:max"
-    first = system.prometheus.largest(age)
-    await_equal(lambda: system.prometheus.largest(age) > first + 5, wanted=True, seconds_max=SECONDS_MAX)
+    first = system.prometheus.largest(AGE)
+    await_equal(lambda: system.prometheus.largest(AGE) > first + 5, wanted=True, seconds_max=SECONDS_MAX)
     system.parts["kafka"].thaw()
 
     await_silence(system, *alerts[1:])
-    await_equal(lambda: system.prometheus.largest(age) < first, wanted=True, seconds_max=SECONDS_MAX)
+    await_equal(lambda: system.prometheus.largest(AGE) < first, wanted=True, seconds_max=SECONDS_MAX)
 
 
 def test_clickhouse_that_does_not_answer(system: Observed) -> None:
